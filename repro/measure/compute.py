@@ -1,0 +1,47 @@
+"""What a row costs: image tokens x steps, and FLOPs of the transformer, counted and not timed."""
+
+from functools import cache
+
+import torch
+from diffusers import SD3Transformer2DModel
+from torch.utils.flop_counter import FlopCounterMode
+
+from repro.harness.experiment import Profile, Row
+from swd.schedule import ScaleSchedule, preset, sigma_grid
+
+
+def row_schedule(profile: Profile, row: Row, side: int) -> tuple[ScaleSchedule, int]:
+    """A row's scales, and how many network evaluations each step takes (two with guidance)."""
+    if (name := profile.preset(row)) is not None:
+        return preset(name), 1
+    sigmas = sigma_grid(profile.teacher_steps, profile.shift)
+    passes = 2 if profile.teacher_guidance > 1 else 1
+    return ScaleSchedule((side,) * profile.teacher_steps, sigmas), passes
+
+
+def tokens(profile: Profile, row: Row, transformer: SD3Transformer2DModel) -> int:
+    """Image tokens summed over all network evaluations of one image."""
+    schedule, passes = row_schedule(profile, row, transformer.config.sample_size)
+    return passes * schedule.num_tokens(transformer.config.patch_size)
+
+
+def flops(profile: Profile, row: Row, transformer: SD3Transformer2DModel, text_tokens: int) -> int:
+    """FLOPs (a multiply-add counts 2) of all network evaluations of one image, text and VAE left out."""
+    schedule, passes = row_schedule(profile, row, transformer.config.sample_size)
+    config = tuple(sorted((key, value) for key, value in transformer.config.items() if not key.startswith("_")))
+    return passes * sum(_forward_flops(config, side, text_tokens) for side in schedule.scales)
+
+
+@cache
+def _forward_flops(config: tuple[tuple[str, object], ...], side: int, text_tokens: int) -> int:
+    with torch.device("meta"):
+        network = SD3Transformer2DModel(**dict(config))
+        inputs = {
+            "hidden_states": torch.empty(1, network.config.in_channels, side, side),
+            "timestep": torch.empty(1),
+            "encoder_hidden_states": torch.empty(1, text_tokens, network.config.joint_attention_dim),
+            "pooled_projections": torch.empty(1, network.config.pooled_projection_dim),
+        }
+    with FlopCounterMode(display=False) as counter:
+        network(**inputs)
+    return counter.get_total_flops()

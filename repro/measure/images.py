@@ -1,0 +1,142 @@
+"""Image stage: one image per prompt, in shards on disk, resumable by shard."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from repro.harness.experiment import Profile, Row
+from repro.harness.stages import StageStore
+from swd.models.adapters import load_adapter
+from swd.models.sd3 import SD3Denoiser
+from swd.pipelines import ScalewiseStableDiffusion3Pipeline
+from swd.sampler import sample, sample_teacher
+from swd.schedule import preset
+
+STAGE, VERSION = "images", 1
+Prompt = Mapping[str, Any]
+Generate = Callable[[Sequence[Prompt]], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSet:
+    """Finished images of one row and prompt set.
+
+    Attributes:
+        folder: shards of uint8 images (B, 3, H, W).
+        inputs: what they follow from; their identity for later stages.
+        prompts: one per image, in order.
+    """
+
+    folder: Path
+    inputs: Mapping[str, Any]
+    prompts: Sequence[Prompt]
+    shard_size: int
+
+    def batches(self) -> Iterator[tuple[Tensor, Sequence[Prompt]]]:
+        """Images and their prompts, shard by shard."""
+        for index, prompts in enumerate(_split(self.prompts, self.shard_size)):
+            with safe_open(_shard(self.folder, index), framework="pt") as file:
+                yield file.get_tensor("images"), prompts
+
+
+def load_pipeline(folder: str | Path, dtype: str, device: torch.device) -> ScalewiseStableDiffusion3Pipeline:
+    """A pipeline folder or hub name as the scale-wise pipeline, silent and in evaluation mode."""
+    pipeline = ScalewiseStableDiffusion3Pipeline.from_pretrained(folder, torch_dtype=getattr(torch, dtype))
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(device)
+
+
+def sampling_inputs(profile: Profile, row: Row) -> dict[str, Any]:
+    """How a row samples, as plain data."""
+    if (name := profile.preset(row)) is None:
+        return {"steps": profile.teacher_steps, "guidance": profile.teacher_guidance, "shift": profile.shift}
+    schedule = preset(name)
+    return {"scales": list(schedule.scales), "sigmas": list(schedule.sigmas)}
+
+
+def generator_of(
+    profile: Profile, row: Row, pipeline: ScalewiseStableDiffusion3Pipeline, adapter: Path | None
+) -> Generate:
+    """The function from prompts to uint8 images (B, 3, H, W) of a row; the student's adapter is merged for speed."""
+    length = profile.settings["max_sequence_length"]
+    if adapter is not None:
+        load_adapter(pipeline.transformer, adapter)
+        pipeline.transformer.fuse_lora()
+    denoiser = SD3Denoiser(pipeline.transformer).eval()
+    uncond = pipeline.encode_uncond(max_sequence_length=length)
+    name = profile.preset(row)
+    schedule = preset(name) if name else None
+
+    @torch.no_grad()
+    def generate(prompts: Sequence[Prompt]) -> Tensor:
+        cond = pipeline.encode_condition([prompt["caption"] for prompt in prompts], max_sequence_length=length)
+        seeds = [prompt["seed"] for prompt in prompts]
+        if schedule is not None:
+            x0 = sample(denoiser, schedule, cond, seeds)
+        else:
+            x0 = sample_teacher(
+                denoiser,
+                cond,
+                uncond,
+                seeds,
+                side=pipeline.transformer.config.sample_size,
+                num_steps=profile.teacher_steps,
+                shift=profile.shift,
+                guidance_scale=profile.teacher_guidance,
+            )
+        pixels = pipeline.decode(x0, output_type="pt").float().clamp(0, 1)
+        return (pixels * 255).round().to(torch.uint8).cpu()
+
+    return generate
+
+
+def make_images(
+    store: StageStore, inputs: Mapping[str, Any], prompts: Sequence[Prompt], make: Callable[[], Generate], label: str
+) -> ImageSet:
+    """Generate what is missing of an image set.
+
+    Args:
+        store: where finished stages are.
+        inputs: all that the images follow from, apart from the batch size.
+        prompts: caption and seed of every image.
+        make: builds the generator; only called when something is missing.
+        label: for the progress bar.
+    """
+    shard_size = inputs["shard_size"]
+    folder = store.folder(STAGE, inputs)
+    result = ImageSet(folder, inputs, prompts, shard_size)
+    if store.done(STAGE, inputs):
+        return result
+    shards = list(enumerate(_split(prompts, shard_size)))
+    missing = [(index, part) for index, part in shards if not _complete(_shard(folder, index), len(part))]
+    generate = make() if missing else None
+    for index, part in tqdm(missing, desc=label, initial=len(shards) - len(missing), total=len(shards), leave=False):
+        partial = folder / f".{index:05d}.partial"
+        save_file({"images": generate(part)}, partial)
+        partial.replace(_shard(folder, index))
+    store.finish(STAGE, inputs)
+    return result
+
+
+def _split(prompts: Sequence[Prompt], size: int) -> list[Sequence[Prompt]]:
+    return [prompts[start : start + size] for start in range(0, len(prompts), size)]
+
+
+def _shard(folder: Path, index: int) -> Path:
+    return folder / f"images-{index:05d}.safetensors"
+
+
+def _complete(path: Path, count: int) -> bool:
+    """Whether a shard is there and whole; a torn one is made again."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.get_slice("images").get_shape()[0] == count
+    except (FileNotFoundError, SafetensorError):
+        return False

@@ -1,0 +1,92 @@
+"""Student stage: distil the adapters of a table, or take the ones that ship."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from repro.harness.experiment import ExperimentError, Profile, Row
+from repro.harness.files import digest_folder
+from repro.harness.stages import StageStore
+from repro.measure.images import load_pipeline
+from repro.mini.world import MiniWorld
+from swd.models.adapters import ADAPTER_FILE
+from swd.models.sd3 import SD3Denoiser
+from swd.schedule import preset
+from swd.training import DistillConfig, LatentCache, build_cache, cache_ladder, train
+
+STAGE, CACHE_STAGE, VERSION = "students", "latents", 1
+
+
+def shipped_adapter(root: Path, profile: Profile, row: Row) -> Path:
+    """Folder of the adapter that comes with the repository.
+
+    Raises:
+        ExperimentError: it is not there.
+    """
+    folder = root / profile.settings["adapters"] / row.variant
+    if not (folder / ADAPTER_FILE).is_file():
+        raise ExperimentError(f"no adapter for {row.variant} in {folder}; distil it with --retrain, or run nox -s mini")
+    return folder
+
+
+def distil_config(profile: Profile, row: Row, seed: int) -> DistillConfig:
+    """The profile's options, those of the kind of student, and the row's schedule."""
+    kind = "distil_scalewise" if row.scalewise else "distil_fullscale"
+    options: Mapping[str, Any] = {**profile.settings["distil"], **profile.settings[kind]}
+    name = profile.preset(row)
+    assert name is not None, "the teacher is not distilled"
+    return DistillConfig(preset=name, seed=seed, shift=profile.shift, **options)
+
+
+def distil(
+    store: StageStore, world: MiniWorld, row: Row, *, seed: int, rows: tuple[Row, ...], device: torch.device
+) -> Path:
+    """Train the adapter of a row, or find it finished.
+
+    Args:
+        store: where finished stages are; an interrupted training resumes from its last state.
+        world: gives the training images.
+        row: which student.
+        seed: training seed.
+        rows: all rows of the table; they share one latent cache.
+        device: where to train.
+
+    Returns:
+        Folder of the adapter.
+    """
+    profile = world.profile
+    config = distil_config(profile, row, seed)
+    pipeline_folder = world.root / profile.pipeline
+    inputs = {
+        "version": VERSION,
+        "config": config.as_json(),
+        "pipeline": digest_folder(pipeline_folder),
+        "data": {**world.fingerprint(), "images": profile.settings["training_images"]},
+    }
+    folder = store.folder(STAGE, inputs)
+    if not store.done(STAGE, inputs):
+        pipeline = load_pipeline(pipeline_folder, "float32", device)
+        cache = latent_cache(store, world, rows, pipeline, inputs["pipeline"])
+        train(replace(config, log_with=None), SD3Denoiser(pipeline.transformer), cache, folder)
+        store.finish(STAGE, inputs)
+    return folder / "final"
+
+
+def latent_cache(
+    store: StageStore, world: MiniWorld, rows: tuple[Row, ...], pipeline: Any, pipeline_digest: str
+) -> LatentCache:
+    """Latents at every scale that any student of the table needs, encoded once for all of them."""
+    schedules = [preset(name).scales for row in rows if (name := world.profile.preset(row)) is not None]
+    scales, pairs = cache_ladder(schedules)
+    count = world.profile.settings["training_images"]
+    inputs = {**world.fingerprint(), "pipeline": pipeline_digest, "images": count, "scales": scales, "pairs": pairs}
+    folder = store.folder(CACHE_STAGE, inputs)
+    if not store.done(CACHE_STAGE, inputs):
+        images, captions, source = world.training_images()
+        length = world.profile.settings["max_sequence_length"]
+        build_cache(images, captions, pipeline, scales, folder, pairs=pairs, source=source, max_sequence_length=length)
+        store.finish(CACHE_STAGE, inputs)
+    return LatentCache.open(folder)

@@ -1,0 +1,141 @@
+"""The mini teacher: a small SD3 transformer, trained from low to high sides and at last on all sides in turn."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, SD3Transformer2DModel
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+from transformers import CLIPTokenizer
+
+from repro.mini.data import Scenes
+from repro.mini.fit import FitConfig, fit
+from repro.mini.text import encode_text, new_text_encoder, tokenize
+from swd.flow import FlowMatching
+from swd.resize import downscale_area
+from swd.schedule import time_shift
+
+VAE_FACTOR = 2
+TIME_SHIFT = 3.0
+PROMPT_DROP = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One stage of teacher training: latent sides in turn, one per iteration.
+
+    The last stage leaves the text towers alone, so that they serve the single-side teacher before it too.
+    """
+
+    name: str
+    sides: tuple[int, ...]
+    fit: FitConfig
+    train_text: bool = True
+
+
+STAGES = (
+    Stage(name="low", sides=(16,), fit=FitConfig(iterations=4000, batch_size=64, lr=2e-3, lr_final=5e-4, seed=10)),
+    Stage(name="high", sides=(32,), fit=FitConfig(iterations=1500, batch_size=32, lr=8e-4, lr_final=2e-4, seed=11)),
+    Stage(
+        name="mixed",
+        sides=(32, 24, 32, 16, 32, 20, 32, 8, 32, 12),
+        fit=FitConfig(iterations=2500, batch_size=32, lr=6e-4, lr_final=2e-5, seed=12),
+        train_text=False,
+    ),
+)
+
+
+def new_transformer() -> SD3Transformer2DModel:
+    """An untrained SD3.5-style transformer of 2.3 M parameters: 4 blocks of width 128, RMS-normalised queries and keys."""
+    return SD3Transformer2DModel(
+        sample_size=32,
+        patch_size=2,
+        in_channels=4,
+        out_channels=4,
+        num_layers=4,
+        num_attention_heads=4,
+        attention_head_dim=32,
+        joint_attention_dim=128,
+        caption_projection_dim=128,
+        pooled_projection_dim=128,
+        pos_embed_max_size=16,
+        qk_norm="rms_norm",
+    )
+
+
+def new_teacher(tokenizer: CLIPTokenizer, seed: int) -> nn.ModuleDict:
+    """The untrained networks that are trained together: ``transformer`` and the two text ``towers``."""
+    torch.manual_seed(seed)
+    towers = nn.ModuleList([new_text_encoder(tokenizer), new_text_encoder(tokenizer)])
+    return nn.ModuleDict({"transformer": new_transformer(), "towers": towers})
+
+
+@torch.no_grad()
+def encode_scenes(vae: AutoencoderKL, scenes: Scenes, side: int, cache: Path, batch_size: int = 250) -> Tensor:
+    """Whitened latents (N, 4, side, side) in bf16 of images that were area-downscaled in pixels."""
+    if cache.exists():
+        return load_file(cache)["latents"]
+    pixels = side * VAE_FACTOR
+    parts = []
+    for start in tqdm(range(0, len(scenes), batch_size), desc=f"encode at side {side}"):
+        index = torch.arange(start, min(start + batch_size, len(scenes)))
+        images = downscale_area(scenes.batch(index).to(vae.device), (pixels, pixels))
+        latents = (vae.encode(images).latent_dist.mean - vae.config.shift_factor) * vae.config.scaling_factor
+        parts.append(latents.to("cpu", torch.bfloat16))
+    save_file({"latents": torch.cat(parts)}, cache.with_suffix(".tmp"))
+    cache.with_suffix(".tmp").replace(cache)
+    return torch.cat(parts)
+
+
+def train_stage(
+    teacher: nn.ModuleDict,
+    stage: Stage,
+    latents: Mapping[int, Tensor],
+    ids: Tensor,
+    folder: Path,
+) -> nn.ModuleDict:
+    """Train one stage by flow matching and return the moving average.
+
+    The loss is the squared error of the velocity (noise - x0) at sigmas drawn logit-normal and shifted by 3. One
+    prompt in ten is empty, for guidance.
+
+    Args:
+        teacher: as from `new_teacher`, on its device.
+        stage: which sides, for how long.
+        latents: side -> (N, 4, side, side).
+        ids: (N + 1, 12) token ids of the captions; the last row is the empty prompt.
+        folder: states and log.
+    """
+    device = next(teacher.parameters()).device
+    process = FlowMatching()
+    teacher["towers"].requires_grad_(stage.train_text)
+    forward = torch.compile(teacher["transformer"], dynamic=False)
+
+    def step(iteration: int, rng: torch.Generator) -> dict[str, Tensor]:
+        data = latents[stage.sides[iteration % len(stage.sides)]]
+        index = torch.randint(len(data), (stage.fit.batch_size,), generator=rng)
+        sigma = time_shift(torch.sigmoid(torch.randn(len(index), generator=rng)), TIME_SHIFT).to(device)
+        x0 = data[index].float().to(device)
+        noise = torch.randn(x0.shape, generator=rng).to(device)
+        drop = torch.rand(len(index), generator=rng) < PROMPT_DROP
+        with torch.autocast(device.type, torch.bfloat16):
+            cond = encode_text(teacher["towers"], ids[torch.where(drop, len(ids) - 1, index)].to(device))
+            velocity = forward(
+                hidden_states=process.add_noise(x0, noise, sigma),
+                timestep=1000 * sigma,
+                encoder_hidden_states=cond.prompt_embeds,
+                pooled_projections=cond.pooled,
+                return_dict=False,
+            )[0]
+        return {"loss": F.mse_loss(velocity.float(), noise - x0)}
+
+    return fit(f"teacher, {stage.name}", teacher, step, stage.fit, folder)
+
+
+def caption_ids(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
+    """Token ids (N + 1, 12): the captions, then the empty prompt."""
+    return tokenize(tokenizer, [*captions, ""])

@@ -1,0 +1,60 @@
+"""The mini world: the paper's experiment at a size that two CPU cores can train. Scenes with exact ground truth."""
+
+from repro.harness.experiment import Column, Profile, PromptSet
+
+PROFILE = Profile(
+    name="mini",
+    title="the mini world",
+    caption=(
+        "Measured in the mini world: an SD3-style teacher of 2.3 M parameters on 64x64 scenes, and students distilled "
+        "from it. It is not SD3.5; its numbers say how the methods compare here, not what they reach there."
+    ),
+    pipeline="repro/mini/weights/pipeline",
+    presets="mini",
+    columns=(
+        Column("scene_accuracy", "Scene accuracy", better="higher", digits=1, unit="%", percent=True),
+        Column("mini_clip", "Mini-CLIP", better="higher", digits=3),
+        Column("fid_e", "FID-E", better="lower", digits=2),
+        Column("fid_e_inf", "FID-E, infinite images", better="lower", digits=2, detail=True),
+        Column("scene_accuracy_single", "Single", better="higher", digits=1, unit="%", percent=True, detail=True),
+        Column("scene_accuracy_count", "Count", better="higher", digits=1, unit="%", percent=True, detail=True),
+        Column("scene_accuracy_position", "Position", better="higher", digits=1, unit="%", percent=True, detail=True),
+    ),
+    prompt_sets=(
+        PromptSet("short", "Short captions", reported="COCO 2014"),
+        PromptSet("compositional", "Compositional captions", reported="MJHQ"),
+    ),
+    images_per_set=500,
+    teacher_steps=28,
+    teacher_guidance=4.0,
+    committed=True,
+    settings={
+        "world": "repro.mini.world:MiniWorld",
+        "adapters": "repro/mini/weights/adapters",
+        "clip": "repro/mini/weights/clip",
+        "reference_images": 1000,
+        "training_images": 8000,
+        "batch_size": 50,
+        "dtype": "float32",
+        "max_sequence_length": 0,  # no T5: the caption fits CLIP's tokens
+        # Same iterations, batch and data for every student; the learning rate is each kind's own.
+        "distil": {
+            "iterations": 250,
+            "batch_size": 24,
+            "lr": 2e-4,
+            "lr_fake": 2e-4,
+            "lr_discriminator": 1e-3,
+            "fake_updates": 2,
+            "rank": 16,
+            "alpha": 16.0,
+            "guidance_scale": 4.0,
+            "feature_block": 1,
+            "warmup": 10,
+            "ema_decay": 0.98,
+            "mixed_precision": "bf16",
+            "checkpoint_every": 25,
+        },
+        "distil_scalewise": {},
+        "distil_fullscale": {},
+    },
+)

@@ -1,0 +1,20 @@
+"""The mini world with a handful of images and training iterations: shows that everything runs, measures nothing."""
+
+from dataclasses import replace
+
+from repro.profiles import mini
+
+_SETTINGS = dict(mini.PROFILE.settings)
+_DISTIL = {**_SETTINGS["distil"], "iterations": 3, "batch_size": 4, "checkpoint_every": 2}
+
+PROFILE = replace(
+    mini.PROFILE,
+    name="smoke",
+    title="a smoke run of the mini world",
+    caption="A smoke run: a handful of images of the mini world. These numbers show that the code runs, nothing else.",
+    images_per_set=8,
+    teacher_steps=4,
+    committed=False,
+    output="results/smoke",
+    settings={**_SETTINGS, "reference_images": 16, "training_images": 32, "batch_size": 8, "distil": _DISTIL},
+)
