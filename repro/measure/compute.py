@@ -1,5 +1,6 @@
 """What a row costs: image tokens x steps, and FLOPs of the transformer, counted and not timed."""
 
+import json
 from functools import cache
 
 import torch
@@ -28,14 +29,14 @@ def tokens(profile: Profile, row: Row, transformer: SD3Transformer2DModel) -> in
 def flops(profile: Profile, row: Row, transformer: SD3Transformer2DModel, text_tokens: int) -> int:
     """FLOPs (a multiply-add counts 2) of all network evaluations of one image, text and VAE left out."""
     schedule, passes = row_schedule(profile, row, transformer.config.sample_size)
-    config = tuple(sorted((key, value) for key, value in transformer.config.items() if not key.startswith("_")))
+    config = transformer.to_json_string()
     return passes * sum(_forward_flops(config, side, text_tokens) for side in schedule.scales)
 
 
 @cache
-def _forward_flops(config: tuple[tuple[str, object], ...], side: int, text_tokens: int) -> int:
+def _forward_flops(config: str, side: int, text_tokens: int) -> int:
     with torch.device("meta"):
-        network = SD3Transformer2DModel(**dict(config))
+        network = SD3Transformer2DModel.from_config(json.loads(config))
         inputs = {
             "hidden_states": torch.empty(1, network.config.in_channels, side, side),
             "timestep": torch.empty(1),

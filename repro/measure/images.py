@@ -48,7 +48,7 @@ class ImageSet:
 
 def load_pipeline(folder: str | Path, dtype: str, device: torch.device) -> ScalewiseStableDiffusion3Pipeline:
     """A pipeline folder or hub name as the scale-wise pipeline, silent and in evaluation mode."""
-    pipeline = ScalewiseStableDiffusion3Pipeline.from_pretrained(folder, torch_dtype=getattr(torch, dtype))
+    pipeline = ScalewiseStableDiffusion3Pipeline.from_pretrained(folder, dtype=getattr(torch, dtype))
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
 
@@ -65,18 +65,17 @@ def generator_of(
     profile: Profile, row: Row, pipeline: ScalewiseStableDiffusion3Pipeline, adapter: Path | None
 ) -> Generate:
     """The function from prompts to uint8 images (B, 3, H, W) of a row; the student's adapter is merged for speed."""
-    length = profile.settings["max_sequence_length"]
     if adapter is not None:
         load_adapter(pipeline.transformer, adapter)
         pipeline.transformer.fuse_lora()
     denoiser = SD3Denoiser(pipeline.transformer).eval()
-    uncond = pipeline.encode_uncond(max_sequence_length=length)
+    uncond = pipeline.encode_uncond()
     name = profile.preset(row)
     schedule = preset(name) if name else None
 
     @torch.no_grad()
     def generate(prompts: Sequence[Prompt]) -> Tensor:
-        cond = pipeline.encode_condition([prompt["caption"] for prompt in prompts], max_sequence_length=length)
+        cond = pipeline.encode_condition([prompt["caption"] for prompt in prompts])
         seeds = [prompt["seed"] for prompt in prompts]
         if schedule is not None:
             x0 = sample(denoiser, schedule, cond, seeds)
@@ -119,7 +118,7 @@ def make_images(
     generate = make() if missing else None
     for index, part in tqdm(missing, desc=label, initial=len(shards) - len(missing), total=len(shards), leave=False):
         partial = folder / f".{index:05d}.partial"
-        save_file({"images": generate(part)}, partial)
+        save_file({"images": generate(part).contiguous()}, partial)
         partial.replace(_shard(folder, index))
     store.finish(STAGE, inputs)
     return result

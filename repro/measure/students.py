@@ -86,7 +86,6 @@ def latent_cache(
     folder = store.folder(CACHE_STAGE, inputs)
     if not store.done(CACHE_STAGE, inputs):
         images, captions, source = world.training_images()
-        length = world.profile.settings["max_sequence_length"]
-        build_cache(images, captions, pipeline, scales, folder, pairs=pairs, source=source, max_sequence_length=length)
+        build_cache(images, captions, pipeline, scales, folder, pairs=pairs, source=source)
         store.finish(CACHE_STAGE, inputs)
     return LatentCache.open(folder)

@@ -50,7 +50,7 @@ STAGES = (
 
 
 def new_transformer() -> SD3Transformer2DModel:
-    """An untrained SD3.5-style transformer of 2.3 M parameters: 4 blocks of width 128, RMS-normalised queries and keys."""
+    """An untrained SD3.5-style transformer: 2.3 M parameters in 4 blocks, queries and keys RMS-normalised."""
     return SD3Transformer2DModel(
         sample_size=32,
         patch_size=2,

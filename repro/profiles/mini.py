@@ -36,7 +36,6 @@ PROFILE = Profile(
         "training_images": 8000,
         "batch_size": 50,
         "dtype": "float32",
-        "max_sequence_length": 0,  # no T5: the caption fits CLIP's tokens
         # Same iterations, batch and data for every student; the learning rate is each kind's own.
         "distil": {
             "iterations": 250,

@@ -72,21 +72,9 @@ def _outline(shape: str) -> np.ndarray:
         return np.array([(0, -1), (0.92, 0.72), (-0.92, 0.72)])
     if shape == "cross":
         a, b = 0.95, 0.3
-        corner = [
-            (-b, -a),
-            (b, -a),
-            (b, -b),
-            (a, -b),
-            (a, b),
-            (b, b),
-            (b, a),
-            (-b, a),
-            (-b, b),
-            (-a, b),
-            (-a, -b),
-            (-b, -b),
-        ]
-        return np.array(corner)
+        arm = np.array([(-b, -a), (b, -a), (b, -b)])
+        quarter_turn = np.array([(0, 1), (-1, 0)])
+        return np.concatenate([arm @ np.linalg.matrix_power(quarter_turn, k) for k in range(4)])
     if shape == "star":
         angle = np.pi / 5 * np.arange(10) - np.pi / 2
         reach = np.where(np.arange(10) % 2 == 0, 1.0, 0.42)

@@ -1,0 +1,109 @@
+"""Every command of the project: `nox --list` names them, `nox -s table2` runs one.
+
+All sessions share one environment, `.venv`, made on first use and left alone while pyproject.toml and constraints.txt
+stay as they are: a torch stack for each session would be many times 6 GB. Arguments after `--` reach the command.
+"""
+
+import hashlib
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.4.15"
+nox.options.default_venv_backend = "none"
+nox.options.sessions = ["lint", "types", "tests"]
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+STAMP = VENV / "installed.sha256"
+EXPERIMENTS = sorted(path.stem for path in (ROOT / "repro").glob("*.py") if re.match(r"(table|figure)\d", path.stem))
+
+
+def environment(session: nox.Session) -> None:
+    """Make or update `.venv`; a stamp with the hash of its two inputs says whether there is anything to do.
+
+    The stamp is written last: an installation that was interrupted is taken up again.
+    """
+    inputs = [ROOT / "pyproject.toml", ROOT / "constraints.txt"]
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in inputs)).hexdigest()
+    if PYTHON.exists() and STAMP.exists() and STAMP.read_text() == digest:
+        return
+    # uv may lie beside a Python that is not on PATH
+    uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
+    what = ("--editable", str(ROOT), "--group", f"{inputs[0]}:dev", "--constraint", str(inputs[1]))
+    if uv:
+        if not PYTHON.exists():
+            session.run(uv, "venv", "--allow-existing", str(VENV), external=True)
+        session.run(uv, "pip", "install", "--python", str(PYTHON), *what, external=True)
+    else:
+        if not PYTHON.exists():
+            session.run(sys.executable, "-m", "venv", str(VENV), external=True)
+        session.run(str(PYTHON), "-m", "pip", "install", "--upgrade", "pip>=25.1", external=True)  # knows --group
+        session.run(str(PYTHON), "-m", "pip", "install", *what, external=True)
+    STAMP.write_text(digest)
+
+
+def python(session: nox.Session, *arguments: str) -> None:
+    """Run a module in the shared environment."""
+    environment(session)
+    session.run(str(PYTHON), "-m", *arguments, external=True)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Formatting and lint, without changing anything."""
+    python(session, "ruff", "format", "--check", ".")
+    python(session, "ruff", "check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """mypy, strict on the pure core and the harness."""
+    python(session, "mypy")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The test suite; arguments go to pytest."""
+    python(session, "pytest", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Speed and memory of the building blocks; arguments go to pytest."""
+    python(session, "pytest", "benchmarks", *session.posargs)
+
+
+@nox.session
+def mini(session: nox.Session) -> None:
+    """Train the mini pipeline from nothing and write repro/mini/weights: a night on two cores, resumable."""
+    python(session, "repro.mini", *session.posargs)
+
+
+@nox.session
+def tables(session: nox.Session) -> None:
+    """Write every page of paper_tables/ again from its records; `-- --check` only compares."""
+    python(session, "repro", "render", *session.posargs)
+
+
+@nox.session(name="all")
+def everything(session: nox.Session) -> None:
+    """Measure and render every table and figure; `-- --retrain` distils all students again."""
+    for experiment in EXPERIMENTS:
+        python(session, "repro", experiment, *session.posargs)
+
+
+def _declare(experiment: str) -> None:
+    @nox.session(name=experiment)
+    def measure(session: nox.Session) -> None:
+        python(session, "repro", experiment, *session.posargs)
+
+    measure.__doc__ = f"Measure and render {experiment}; arguments go to `python -m repro {experiment}`."
+
+
+for _experiment in EXPERIMENTS:
+    _declare(_experiment)

@@ -1,0 +1,151 @@
+"""Command line: measure a table in a profile, or write the pages again from the records.
+
+python -m repro table2 --profile mini
+python -m repro render --check
+python -m repro list
+"""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from repro import TABLES, load_table
+from repro.harness.experiment import ExperimentError, Profile, RunOptions, Table, UnknownNameError
+from repro.harness.files import OutputError, probe_writable
+from repro.harness.schema import RecordError
+from repro.profiles import PROFILES, load_profile
+
+COMMANDS = ("render", "list")
+COMMITTED = "paper_tables"
+
+
+class UsageError(Exception):
+    """A command line that cannot be carried out as typed."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(arguments)
+    except (UnknownNameError, UsageError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (ExperimentError, OutputError, RecordError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def _dispatch(arguments: list[str]) -> int:
+    command = next((word for word in arguments if not word.startswith("-")), None)
+    if command is not None and command not in (*COMMANDS, *TABLES):
+        raise UnknownNameError("table or command", command, (*COMMANDS, *TABLES))
+    options = _parser().parse_args(arguments)
+    if options.command == "list":
+        return _list()
+    if options.command == "render":
+        return _render(options.out or _root() / COMMITTED, check=options.check)
+    return _measure(options, arguments)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m repro", description="Measure and render the tables of the SwD paper."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name in TABLES:
+        _table_arguments(commands.add_parser(name, help=f"measure and render {name}"))
+    render = commands.add_parser("render", help="write the pages again from the records")
+    render.add_argument("--check", action="store_true", help="write nothing; exit 1 and name the files that are stale")
+    render.add_argument("--out", type=Path, metavar="DIR", help=f"results folder (default: {COMMITTED})")
+    commands.add_parser("list", help="list tables and profiles")
+    return parser
+
+
+def _table_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--profile", default="mini", help=f"world to measure in: {', '.join(PROFILES)} (default: mini)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="results folder (default: the profile's)")
+    parser.add_argument("--work", type=Path, metavar="DIR", help="folder of unfinished work (default: results/stages)")
+    parser.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help="training seeds (default: the profile's)")
+    parser.add_argument("--retrain", action="store_true", help="distil the students again, not the shipped adapters")
+    parser.add_argument("--device", default="auto", help="torch device (default: auto)")
+
+
+def _measure(arguments: argparse.Namespace, typed: Sequence[str]) -> int:
+    profile = load_profile(arguments.profile)
+    table = load_table(arguments.command)
+    options = _run_options(arguments, typed, profile)
+    for folder in (options.out, options.work):
+        probe_writable(folder)
+    _measure_and_print(table, profile, options)
+    return 0
+
+
+def _run_options(arguments: argparse.Namespace, typed: Sequence[str], profile: Profile) -> RunOptions:
+    out = arguments.out or _root() / profile.output
+    _refuse_uncommitted(profile, out)
+    seeds = tuple(arguments.seeds or profile.seeds)
+    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise UsageError(f"--seeds must be different and not negative, got {' '.join(map(str, seeds))}")
+    return RunOptions(
+        out=out,
+        work=arguments.work or _root() / "results" / "stages",
+        seeds=seeds,
+        retrain=arguments.retrain,
+        device=arguments.device,
+        command=f"python -m repro {shlex.join(typed)}",
+    )
+
+
+def _refuse_uncommitted(profile: Profile, out: Path) -> None:
+    if not profile.committed and out.resolve().is_relative_to((_root() / COMMITTED).resolve()):
+        raise UsageError(f"results of profile {profile.name!r} do not belong into {COMMITTED}; choose another --out")
+
+
+def _measure_and_print(table: Table, profile: Profile, options: RunOptions) -> None:
+    from repro.harness.runner import run  # torch: only where it is needed
+
+    run(table, profile, options)
+    _render(options.out)
+    print((options.out / f"{profile.stem(table)}.md").read_text(encoding="utf-8"))
+
+
+def _render(out: Path, *, check: bool = False) -> int:
+    from repro.harness import render  # pandas: not for --help
+
+    if not (out / "records").is_dir():
+        raise UsageError(f"no records in {out}; measure a table first, for example: python -m repro table2")
+    found = render.results(out, load_table, load_profile)
+    for result in found:
+        _refuse_uncommitted(result.profile, out)
+    if not check:
+        written = render.render(out, found)
+        print(*[f"wrote {path}" for path in written] or [f"{out} is up to date"], sep="\n")
+        return 0
+    stale = render.check(out, found)
+    for file in stale:
+        print(f"stale: {file.path}: {file.reason}", file=sys.stderr)
+    return 1 if stale else 0
+
+
+def _list() -> int:
+    for name in TABLES:
+        print(f"{name:<8} {load_table(name).title}")
+    for name in PROFILES:
+        print(f"{name:<8} profile: {load_profile(name).title}")
+    return 0
+
+
+def _root() -> Path:
+    """The checkout when run from one, else the current folder."""
+    checkout = Path(__file__).resolve().parents[1]
+    return checkout if (checkout / "pyproject.toml").exists() else Path.cwd()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

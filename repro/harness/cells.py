@@ -1,0 +1,139 @@
+"""From records to the text of a cell: values, intervals, dashes with their footnotes."""
+
+import csv
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from statistics import fmean, variance
+
+import pandas as pd
+
+from repro.harness.experiment import Column, Profile, PromptSet, Reported, Row
+from repro.harness.schema import Record, RecordSet
+
+REPORTED = Path(__file__).resolve().parents[1] / "reported"
+MINUS, DASH, TIMES = "\u2212", "\u2014", "\u00d7"
+ARROWS = {"higher": " \u2191", "lower": " \u2193", None: ""}
+_Z95 = 1.959964
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean over training seeds with its 95 % interval, in the unit of the records."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(slots=True)
+class Footnotes:
+    """Reasons, lettered in the order in which the cells of one table ask for them."""
+
+    reasons: list[str] = field(default_factory=list)
+
+    def dash(self, reason: str) -> str:
+        """An em dash that points to its reason."""
+        if reason not in self.reasons:
+            self.reasons.append(reason)
+        return f"{DASH} ({_letter(self.reasons.index(reason))})"
+
+    def text(self) -> str:
+        """The footnotes, one per line; empty without any."""
+        return "\n".join(f"- ({_letter(i)}) {reason}" for i, reason in enumerate(self.reasons))
+
+
+def estimate(records: Sequence[Record]) -> Estimate | None:
+    """One number from the records of a cell; None if none of them has a value.
+
+    Several training seeds: the variance of the mean is that between seeds over their number, plus the mean of the
+    variances within them, since all seeds see the same prompts.
+    """
+    found = [record for record in records if record.value is not None]
+    if not found:
+        return None
+    values = [record.value for record in found if record.value is not None]
+    widths = [
+        (record.ci_high - record.ci_low) / 2
+        for record in found
+        if record.ci_low is not None and record.ci_high is not None
+    ]
+    if len(found) == 1:
+        return Estimate(values[0], found[0].ci_low, found[0].ci_high)
+    within = fmean((width / _Z95) ** 2 for width in widths) if widths else 0.0
+    half = _Z95 * math.sqrt(variance(values) / len(values) + within)
+    return Estimate(fmean(values), fmean(values) - half, fmean(values) + half)
+
+
+def number(value: float, digits: int) -> str:
+    """Fixed decimals, thousands separated, a real minus sign and no negative zero."""
+    text = f"{value:,.{digits}f}"
+    if float(text.replace(",", "")) == 0:
+        text = text.lstrip("-")
+    return text.replace("-", MINUS)
+
+
+def signed(value: float, digits: int) -> str:
+    """As ``number``, with a plus sign."""
+    text = number(value, digits)
+    return text if text.startswith(MINUS) else f"+{text}"
+
+
+def with_interval(shown: Estimate, column: Column) -> str:
+    """A value as the column shows it, and its interval in brackets where there is one."""
+    text = number(shown.value * column.factor, column.digits)
+    if shown.low is None or shown.high is None:
+        return text
+    low, high = (number(bound * column.factor, column.digits) for bound in (shown.low, shown.high))
+    return f"{text} [{low}, {high}]"
+
+
+def header(column: Column, group: str = "") -> str:
+    """Column title: label, unit, group, and an arrow towards better."""
+    unit = column.unit or ("%" if column.percent else "")
+    return column.label + (f", {unit}" if unit else "") + (f" ({group})" if group else "") + ARROWS[column.better]
+
+
+def here(records: RecordSet, row: Row, prompts: str, column: Column, profile: Profile, notes: Footnotes) -> str:
+    """A measured cell, or a dash with the reason why it is missing."""
+    found = records.find(row.variant, prompts, column.key)
+    if (shown := estimate(found)) is not None:
+        return with_interval(shown, column)
+    noted = [record.note for record in found if record.note]
+    return notes.dash(noted[0] if noted else profile.missing.get(column.key, "Not measured yet."))
+
+
+def paper(reported: Reported, row: Row, prompts: PromptSet, column: Column, notes: Footnotes) -> str:
+    """A published cell, or a dash with the reason why there is none."""
+    if row.reported is None:
+        return notes.dash(reported.missing)
+    wanted = {**reported.match, **row.reported, reported.prompts_column: prompts.reported}
+    found = [line for line in published(reported.csv) if all(line.get(key) == cell for key, cell in wanted.items())]
+    if len(found) > 1:
+        raise ValueError(f"{reported.csv}: {len(found)} rows match {wanted}")
+    text = found[0][column.key] if found else ""
+    return number(float(text) * column.factor, column.digits) if text else notes.dash(reported.missing)
+
+
+@lru_cache
+def published(name: str) -> tuple[Mapping[str, str], ...]:
+    """Rows of a CSV of published numbers, as text."""
+    with (REPORTED / name).open(newline="", encoding="utf-8") as stream:
+        return tuple(csv.DictReader(stream))
+
+
+def markdown(headers: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
+    """A Markdown table of ready-made cells; all but the first ``left`` columns are aligned to the right."""
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    align = ["left"] * left + ["right"] * (len(headers) - left)
+    # Without disable_numparse tabulate would read "0.230" as a number and drop the zero.
+    text: str = pd.DataFrame(cells, columns=list(headers)).to_markdown(
+        index=False, colalign=align, disable_numparse=True
+    )
+    return text
+
+
+def _letter(index: int) -> str:
+    return chr(ord("a") + index)

@@ -1,0 +1,289 @@
+"""What an experiment is, as data: tables of rows and claims, profiles of models, prompts and metrics.
+
+A table says what is compared (students, steps, claims) and a profile says in which world (pipeline, prompt sets,
+metrics). Nothing here runs or reads anything.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+Better = Literal["higher", "lower"]
+
+
+class ExperimentError(Exception):
+    """An experiment cannot run as asked; the command line prints the message, which says what to do, and exits 1."""
+
+
+class UnknownNameError(LookupError):
+    """A name that is not registered; the message lists the nearest ones."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        known = sorted(known)
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+        super().__init__(f"unknown {kind} {name!r}; {hint}")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One metric as a table shows it.
+
+    Args:
+        key: metric key in the records, or column name in a CSV of reported numbers.
+        label: header, without the arrow.
+        better: direction of improvement; None for a quantity that is not a score.
+        digits: decimals shown.
+        unit: shown in the header.
+        percent: records hold a fraction in [0, 1], the page shows it times 100.
+        detail: shown in the table of details instead of the main one.
+    """
+
+    key: str
+    label: str
+    _: KW_ONLY
+    better: Better | None = None
+    digits: int = 2
+    unit: str = ""
+    percent: bool = False
+    detail: bool = False
+
+    @property
+    def sign(self) -> float:
+        """+1 where higher is better, -1 where lower is."""
+        return -1.0 if self.better == "lower" else 1.0
+
+    @property
+    def factor(self) -> float:
+        """What a recorded value is multiplied by when shown."""
+        return 100.0 if self.percent else 1.0
+
+
+TOKENS = Column("tokens", "Tokens \u00d7 steps", digits=0)
+RELATIVE_FLOPS = Column("relative_flops", "FLOPs of teacher", digits=1, percent=True)
+COMPUTE = (TOKENS, RELATIVE_FLOPS)  # records of these carry no prompt set: prompts=""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSet:
+    """A named set of prompts; ``reported`` is the set of the paper whose numbers stand beside it."""
+
+    key: str
+    label: str
+    _: KW_ONLY
+    reported: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a table: a model and how it samples.
+
+    Args:
+        key: name in claims and records.
+        label: shown in the table.
+        steps: student steps; None for the teacher, whose steps the profile gives.
+        schedule: preset of ``swd.schedule`` without the profile's prefix ("6", "full-2"); None for the teacher.
+        scalewise: whether the scale grows over the steps; None for the teacher.
+        reported: cells that pick this row in the CSV of reported numbers; None where the paper has no such row.
+        variant: name of the trained model, shared between tables; the key if empty.
+    """
+
+    key: str
+    label: str
+    _: KW_ONLY
+    steps: int | None = None
+    schedule: str | None = None
+    scalewise: bool | None = None
+    reported: Mapping[str, str] | None = None
+    variant: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.variant:
+            object.__setattr__(self, "variant", self.key)
+
+    @property
+    def is_teacher(self) -> bool:
+        """Whether this row samples the teacher itself."""
+        return self.schedule is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """A comparison of two rows in one metric, paired over prompts; ``claims.judge`` tests it.
+
+    Args:
+        kind: ``at_least`` (the candidate is at least as good) or ``not_worse`` (within the baseline's interval).
+        prompts: prompt sets to pool; None pools all.
+    """
+
+    kind: Literal["at_least", "not_worse"]
+    metric: str
+    candidate: str
+    baseline: str
+    prompts: tuple[str, ...] | None = None
+
+
+def at_least(metric: str, candidate: str, baseline: str, *, prompts: tuple[str, ...] | None = None) -> Check:
+    """The candidate row is at least as good as the baseline row."""
+    return Check(kind="at_least", metric=metric, candidate=candidate, baseline=baseline, prompts=prompts)
+
+
+def not_worse(metric: str, candidate: str, baseline: str, *, prompts: tuple[str, ...] | None = None) -> Check:
+    """The candidate is worse by less than the half-width of the baseline's own 95 % interval."""
+    return Check(kind="not_worse", metric=metric, candidate=candidate, baseline=baseline, prompts=prompts)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A statement of the paper as a check over records. It applies to profiles that measure its metric."""
+
+    key: str
+    text: str
+    check: Check
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reported:
+    """Where the paper's numbers of a table are.
+
+    Args:
+        csv: file in ``repro/reported``.
+        label: model and source, as the caption names them.
+        match: cells that every row shares.
+        columns: metrics shown, by CSV column.
+        prompts_column: CSV column that ``PromptSet.reported`` picks from.
+        missing: footnote for rows that the paper's table does not have.
+    """
+
+    csv: str
+    label: str
+    match: Mapping[str, str]
+    columns: tuple[Column, ...]
+    prompts_column: str = "prompts"
+    missing: str = "not published"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table of the paper: rows to measure, claims to test, published numbers to show beside.
+
+    Args:
+        key: name on the command line and of the files.
+        question: one sentence that the table answers, printed under the title.
+        notes: paragraphs printed under the tables, for example links to deviations from the paper.
+
+    Raises:
+        ValueError: two rows or claims share a key, or a claim names a row that is not there.
+    """
+
+    key: str
+    title: str
+    question: str
+    rows: tuple[Row, ...]
+    claims: tuple[Claim, ...] = ()
+    reported: Reported | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        keys = [row.key for row in self.rows]
+        for kind, names in (("row", keys), ("claim", [claim.key for claim in self.claims])):
+            if len(set(names)) < len(names):
+                raise ValueError(f"{self.key}: {kind} keys repeat: {sorted(names)}")
+        for claim in self.claims:
+            if strangers := {claim.check.candidate, claim.check.baseline} - set(keys):
+                raise ValueError(f"{self.key}: claim {claim.key!r} names unknown rows {sorted(strangers)}")
+
+    def row(self, key: str) -> Row:
+        """The row of that key.
+
+        Raises:
+            UnknownNameError: no such row.
+        """
+        for row in self.rows:
+            if row.key == key:
+                return row
+        raise UnknownNameError(f"row of {self.key}", key, [row.key for row in self.rows])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """The world an experiment runs in. The same table runs in any profile.
+
+    Args:
+        name: on the command line and in the records.
+        title: short name for captions ("the mini world").
+        caption: one or two sentences that say plainly what was measured, and what it is not.
+        pipeline: folder of the diffusers pipeline, relative to the repository, or a hub name.
+        presets: prefix of the schedule presets ("mini" makes "mini-full-4" of a row's "full-4").
+        columns: this profile's own metrics.
+        prompt_sets: in table order.
+        images_per_set: images for each row and prompt set.
+        teacher_steps: steps of the teacher's rows.
+        teacher_guidance: guidance scale of the teacher's rows.
+        shift: time shift of the teacher's sigma grid.
+        seeds: training seeds of the students.
+        comparable: whether the paper's model and data are the same as here; if not, the page says so.
+        committed: whether results belong into ``paper_tables``; others may never be written there.
+        output: default output folder, relative to the repository.
+        suffix: part of the file names ("table2.sd35-medium.md"); empty for mini and smoke.
+        missing: metric key -> why this profile cannot measure it, for the footnote.
+        settings: whatever else the runner needs for this profile; part of the recorded config.
+    """
+
+    name: str
+    title: str
+    caption: str
+    pipeline: str
+    presets: str
+    columns: tuple[Column, ...]
+    prompt_sets: tuple[PromptSet, ...]
+    images_per_set: int
+    teacher_steps: int = 28
+    teacher_guidance: float = 7.0
+    shift: float = 3.0
+    seeds: tuple[int, ...] = (0,)
+    comparable: bool = False
+    committed: bool = False
+    output: str = "paper_tables"
+    suffix: str = ""
+    missing: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def column(self, key: str) -> Column | None:
+        """The column of a metric, or None where this profile does not measure it."""
+        return next((column for column in self.columns if column.key == key), None)
+
+    def preset(self, row: Row) -> str | None:
+        """Name of the row's schedule preset; None for the teacher."""
+        return None if row.schedule is None else f"{self.presets}-{row.schedule}"
+
+    def steps(self, row: Row) -> int:
+        """Steps of a row: its own, or the teacher's."""
+        return self.teacher_steps if row.steps is None else row.steps
+
+    def stem(self, table: Table) -> str:
+        """File name of a table's outputs, without the ending."""
+        return table.key + (f".{self.suffix}" if self.suffix else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What the command line adds to a table and a profile.
+
+    Args:
+        out: output folder: records, pages and figures.
+        work: folder of the stage store (images, adapters, metric values); survives and is reused.
+        seeds: training seeds of the students.
+        retrain: distil the students again in place of the shipped adapters.
+        device: torch device, or "auto".
+        command: what was typed, for the records.
+    """
+
+    out: Path
+    work: Path
+    seeds: tuple[int, ...] = (0,)
+    retrain: bool = False
+    device: str = "auto"
+    command: str = ""

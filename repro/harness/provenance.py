@@ -1,0 +1,132 @@
+"""Where a number comes from: commit, versions, command, time, memory."""
+
+import json
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from repro.harness.files import canonical_json, digest_json
+from repro.harness.records import Run
+
+PACKAGES = (
+    "torch",
+    "diffusers",
+    "transformers",
+    "accelerate",
+    "peft",
+    "torchmetrics",
+    "open_clip_torch",
+    "timm",
+    "numpy",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class GitState:
+    """Commit of the checkout, and whether anything in it differs from that commit."""
+
+    commit: str | None
+    dirty: bool | None
+
+
+def git_state(folder: Path) -> GitState:
+    """State of the checkout that holds ``folder``; both None outside one, or before the first commit.
+
+    Modified and untracked files both count as dirty, generated tables too: only what git itself ignores is left out.
+    """
+    commit = _git(folder, "rev-parse", "--verify", "HEAD")
+    status = _git(folder, "status", "--porcelain", "--untracked-files=normal")
+    if commit is None or status is None:
+        return GitState(None, None)
+    return GitState(commit.strip(), bool(status.strip()))
+
+
+def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
+    """Versions of Python and of the installed ones among ``packages``, without importing them."""
+    found = {"python": platform.python_version()}
+    for name in packages:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def peak_memory_bytes() -> int:
+    """Largest resident size of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts KiB, macOS bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenRun:
+    """A run that has started. Git is asked at the start: what the run itself writes is not counted as dirty."""
+
+    table: str
+    profile: str
+    config: Mapping[str, Any]
+    command: str
+    git: GitState
+    start: str
+    clock: float
+
+    @property
+    def id(self) -> str:
+        """Identity for the records: start time and config hash."""
+        return f"{self.start.replace('-', '').replace(':', '')}-{digest_json(self.config)[:8]}"
+
+    def close(self, *, device: str, dtype: str, data_hash: str, weights_hash: str) -> Run:
+        """The finished run, with wall time since the start and peak memory of the process."""
+        return Run(
+            run=self.id,
+            table=self.table,
+            profile=self.profile,
+            commit=self.git.commit,
+            dirty=self.git.dirty,
+            config=json.loads(canonical_json(self.config)),
+            config_hash=digest_json(self.config),
+            versions=versions(),
+            device=device,
+            dtype=dtype,
+            data_hash=data_hash,
+            weights_hash=weights_hash,
+            command=self.command,
+            start=self.start,
+            wall_seconds=round(time.monotonic() - self.clock, 1),
+            peak_memory_bytes=peak_memory_bytes(),
+        )
+
+
+def start_run(*, table: str, profile: str, config: Mapping[str, Any], command: str, folder: Path) -> OpenRun:
+    """Open a run now; ``folder`` is any folder of the checkout whose commit is recorded.
+
+    Raises:
+        TypeError: the config holds something that is not plain data.
+    """
+    digest_json(config)  # fails before the work, not after it
+    start = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return OpenRun(
+        table=table,
+        profile=profile,
+        config=config,
+        command=command,
+        git=git_state(folder),
+        start=start,
+        clock=time.monotonic(),
+    )
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None

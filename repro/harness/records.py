@@ -1,0 +1,158 @@
+"""Every number of the project, in one schema: JSON lines with their provenance beside them.
+
+A records file holds three kinds of lines: ``run`` (where numbers come from), ``record`` (a number with its interval)
+and ``per_image`` (the values behind it, in prompt order). One file belongs to one table and one profile. Reading is
+strict: whatever is not exactly the schema is an error that names its line.
+"""
+
+import json
+import types
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, fields
+from pathlib import Path
+from typing import Any, NoReturn, get_args, get_origin, get_type_hints
+
+from repro.harness.files import canonical_json, write_atomic
+from repro.harness.schema import SCHEMA, Line, PerImage, Record, RecordError, RecordSet, Run
+
+__all__ = ["SCHEMA", "Line", "PerImage", "Record", "RecordError", "RecordSet", "Run", "dumps", "load", "parse", "save"]
+
+_KINDS: dict[str, type[Run] | type[Record] | type[PerImage]] = {"run": Run, "record": Record, "per_image": PerImage}
+_HINTS = {kind: get_type_hints(cls) for kind, cls in _KINDS.items()}
+
+
+def dumps(records: RecordSet) -> str:
+    """The text of a records file: the same lines give the same bytes.
+
+    Raises:
+        RecordError: a number is NaN or infinite; the message names the line.
+    """
+    return "".join(_text(line) + "\n" for line in records.lines)
+
+
+def save(path: Path, records: RecordSet) -> None:
+    """Write a records file atomically, after the checks that ``load`` makes.
+
+    Raises:
+        RecordError: the lines contradict each other or the schema.
+        OutputError: the file cannot be written.
+    """
+    text = dumps(records)
+    parse(text, path)
+    write_atomic(path, text)
+
+
+def load(path: Path) -> RecordSet:
+    """Read a records file strictly.
+
+    Raises:
+        RecordError: the first bad line, as ``file:line: reason``.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecordError(f"{path}: cannot read records: {error}") from error
+    return parse(text, path)
+
+
+def parse(text: str, path: Path) -> RecordSet:
+    """The lines of a records file; ``path`` is for messages only.
+
+    Raises:
+        RecordError: the first bad line, as ``file:line: reason``.
+    """
+    lines: list[Line] = []
+    seen: dict[tuple[str, ...], int] = {}
+    for number, raw in enumerate(text.splitlines(), start=1):
+        try:
+            line = _line(raw)
+            if (first := seen.setdefault(line.identity, number)) != number:
+                raise ValueError(f"repeats line {first}: {' '.join(line.identity)}")
+        except ValueError as error:
+            raise RecordError(f"{path}:{number}: {error}") from None
+        lines.append(line)
+    records = RecordSet.of(lines)
+    _one_table(records, path)
+    return records
+
+
+def _text(line: Line) -> str:
+    kind = next(kind for kind, cls in _KINDS.items() if isinstance(line, cls))
+    try:
+        return canonical_json({"kind": kind, **asdict(line)})
+    except ValueError:
+        raise RecordError(f"{' '.join(line.identity)} holds NaN or an infinity; write None and a note") from None
+
+
+def _line(raw: str) -> Line:
+    try:
+        data = json.loads(raw, parse_constant=_reject)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON ({error.msg}); the line may be torn") from None
+    if not isinstance(data, dict) or data.get("kind") not in _KINDS:
+        raise ValueError(f"expected an object with kind {', '.join(_KINDS)}")
+    kind = data.pop("kind")
+    if data.get("schema") != SCHEMA:
+        raise ValueError(f"schema {data.get('schema')!r}; this version reads schema {SCHEMA}")
+    _check_fields(kind, data)
+    if kind == "per_image":
+        data["values"] = tuple(data["values"])
+    line = _KINDS[kind](**data)
+    if isinstance(line, Record):
+        _check_record(line)
+    return line
+
+
+def _check_fields(kind: str, data: Mapping[str, Any]) -> None:
+    known = {item.name: item for item in fields(_KINDS[kind])}
+    if unknown := sorted(set(data) - set(known)):
+        raise ValueError(f"unknown field {unknown[0]!r} of a {kind}")
+    required = {name for name, item in known.items() if item.default is MISSING}
+    if absent := sorted(required - set(data)):
+        raise ValueError(f"{kind} without field {absent[0]!r}")
+    for name, value in data.items():
+        if not _fits(value, _HINTS[kind][name]):
+            raise ValueError(f"field {name!r} of a {kind} is {value!r:.60}, expected {_spell(_HINTS[kind][name])}")
+
+
+def _check_record(record: Record) -> None:
+    low, high = record.ci_low, record.ci_high
+    if (low is None) != (high is None) or (low is not None and high is not None and low > high):
+        raise ValueError(f"interval [{low}, {high}] is not one")
+    if record.value is None and not record.note:
+        raise ValueError("a record without a value needs a note that says why")
+    if record.n < 0:
+        raise ValueError(f"n is {record.n}")
+
+
+def _one_table(records: RecordSet, path: Path) -> None:
+    runs = {run.run for run in records.runs}
+    for record in records.records:
+        if record.run not in runs:
+            where = " ".join(record.identity[1:])
+            raise RecordError(f"{path}: record {where} names run {record.run!r}, which is not in the file")
+    pairs = {(run.table, run.profile) for run in records.runs} | {(r.table, r.profile) for r in records.records}
+    if len(pairs) > 1:
+        raise RecordError(f"{path}: holds more than one table or profile: {sorted(pairs)}")
+
+
+def _fits(value: object, hint: Any) -> bool:
+    if isinstance(hint, types.UnionType):
+        return any(_fits(value, option) for option in get_args(hint))
+    origin = get_origin(hint)
+    if origin is tuple:
+        return isinstance(value, list) and all(_fits(item, get_args(hint)[0]) for item in value)
+    if origin is Mapping:
+        _, inner = get_args(hint)
+        return isinstance(value, dict) and (inner is Any or all(_fits(item, inner) for item in value.values()))
+    if hint in (int, float) and isinstance(value, bool):
+        return False
+    return isinstance(value, int | float) if hint is float else isinstance(value, hint)
+
+
+def _spell(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint).replace("collections.abc.", "")
+
+
+def _reject(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not a number")

@@ -1,0 +1,122 @@
+"""Records to pages and figures: the same records give the same bytes, and a check names what is stale."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from repro.harness.cells import DASH, markdown
+from repro.harness.experiment import Profile, Table
+from repro.harness.files import write_atomic
+from repro.harness.page import EDITED, Result, difference, page
+from repro.harness.plots import compute_data, draw_compute, recorded_digest
+from repro.harness.records import load
+from repro.harness.schema import RecordError
+
+FindTable = Callable[[str], Table]
+FindProfile = Callable[[str], Profile]
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """A file that is not what the records say."""
+
+    path: Path
+    reason: str
+
+
+def results(out: Path, find_table: FindTable, find_profile: FindProfile) -> list[Result]:
+    """Every records file below ``out``, read strictly, in name order.
+
+    Raises:
+        RecordError: a bad records file, or one whose name does not say its table and profile.
+        UnknownNameError: records of an unknown table or profile.
+    """
+    found = []
+    for path in sorted((out / "records").glob("*.jsonl")):
+        records = load(path)
+        if not records.runs:
+            raise RecordError(f"{path}: holds no run")
+        run = records.runs[0]
+        result = Result.of(find_table(run.table), find_profile(run.profile), records)
+        if result.stem != path.stem:
+            raise RecordError(f"{path}: holds {run.table} of profile {run.profile}, expected in {result.stem}.jsonl")
+        found.append(result)
+    return found
+
+
+def render(out: Path, found: Sequence[Result]) -> list[Path]:
+    """Write what is stale: figures first, since pages link to them. Returns the written files."""
+    written = []
+    for path, draw in _stale_figures(out, found):
+        write_atomic(path, draw())
+        written.append(path)
+    for path, text in _pages(out, found).items():
+        if _text(path) != text:
+            write_atomic(path, text)
+            written.append(path)
+    return written
+
+
+def check(out: Path, found: Sequence[Result]) -> list[Stale]:
+    """What ``render`` would write, and pages that no records stand behind."""
+    stale = [Stale(path, "not drawn from these records") for path, _ in _stale_figures(out, found)]
+    pages = _pages(out, found)
+    for path, text in pages.items():
+        if _text(path) != text:
+            stale.append(Stale(path, "differs from its records" if path.exists() else "missing"))
+    orphans = sorted(set(out.glob("*.md")) - set(pages))
+    return stale + [Stale(path, "no records stand behind it: delete it") for path in orphans]
+
+
+def index(found: Sequence[Result]) -> str:
+    """The index of a results folder: claims with verdicts first, then the tables."""
+    claims = [
+        [
+            f"**{j.verdict}**",
+            j.claim.text,
+            j.column.label,
+            difference(j),
+            f"[{r.table.key}]({r.stem}.md)",
+            r.profile.name,
+        ]
+        for r in found
+        for j in r.judgements
+    ]
+    tables = [[f"[{r.table.title}]({r.stem}.md)", r.profile.name, r.date or DASH, _verdicts(r)] for r in found]
+    blocks = ["# Results", "## Claims of the paper, tested"]
+    if claims:
+        heads = ["Verdict", "Claim", "Metric", "Difference [95 % interval]", "Table", "Profile"]
+        blocks.append(markdown(heads, claims, left=len(heads)))
+    else:
+        blocks.append("None yet.")
+    blocks.append("## Tables")
+    blocks.append(
+        markdown(["Table", "Profile", "Measured", "Claims reproduced"], tables, left=3) if tables else "None yet."
+    )
+    profiles = {result.profile.name: result.profile for result in found}
+    blocks.append("\n".join(f"- `{name}`: {profiles[name].caption}" for name in sorted(profiles)))
+    return "\n\n".join(block for block in [*blocks, EDITED] if block) + "\n"
+
+
+def _pages(out: Path, found: Sequence[Result]) -> dict[Path, str]:
+    pages = {out / f"{result.stem}.md": page(result, out) for result in found}
+    return {**pages, out / "README.md": index(found)} if found else {}
+
+
+def _stale_figures(out: Path, found: Sequence[Result]) -> list[tuple[Path, Callable[[], bytes]]]:
+    stale: list[tuple[Path, Callable[[], bytes]]] = []
+    for result in found:
+        data = compute_data(result.table, result.profile, result.records)
+        path = out / "figures" / f"{result.stem}_compute.png"
+        if data.panels and recorded_digest(path) != data.digest:
+            stale.append((path, lambda data=data: draw_compute(data)))  # type: ignore[misc]
+    return stale
+
+
+def _verdicts(result: Result) -> str:
+    held = sum(judgement.verdict == "reproduced" for judgement in result.judgements)
+    return f"{held} of {len(result.judgements)}"
+
+
+def _text(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.exists() else None

@@ -1,0 +1,142 @@
+"""The three kinds of lines of a records file: ``run``, ``record`` and ``per_image``."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+SCHEMA = 1
+
+
+class RecordError(ValueError):
+    """A records file that cannot be trusted; the message starts with ``file:line``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """Where numbers come from. ``commit`` and ``dirty`` are None outside a git checkout."""
+
+    run: str
+    table: str
+    profile: str
+    commit: str | None
+    dirty: bool | None
+    config: Mapping[str, Any]
+    config_hash: str
+    versions: Mapping[str, str]
+    device: str
+    dtype: str
+    data_hash: str
+    weights_hash: str
+    command: str
+    start: str
+    wall_seconds: float
+    peak_memory_bytes: int
+    schema: int = SCHEMA
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """What may occur once in a file."""
+        return ("run", self.run)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One number.
+
+    Args:
+        variant: model; the key of a ``Row.variant``.
+        prompts: prompt set; empty for what does not depend on prompts (compute).
+        seed: training seed.
+        value: the number; None if it could not be measured, and then ``note`` says why.
+        n: images or prompts behind it.
+        ci_low, ci_high: 95 % interval, both or neither.
+        run: identity of the ``Run``.
+    """
+
+    table: str
+    variant: str
+    prompts: str
+    profile: str
+    seed: int
+    metric: str
+    value: float | None
+    n: int
+    ci_low: float | None
+    ci_high: float | None
+    unit: str
+    run: str
+    note: str = ""
+    schema: int = SCHEMA
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """What may occur once in a file."""
+        return ("record", self.variant, self.prompts, self.metric, f"{self.seed:06d}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PerImage:
+    """Values of one metric in prompt order, the same order for every variant; None where it does not apply."""
+
+    variant: str
+    prompts: str
+    metric: str
+    seed: int
+    values: tuple[float | None, ...]
+    schema: int = SCHEMA
+
+    @classmethod
+    def of(cls, values: Iterable[float], *, variant: str, prompts: str, metric: str, seed: int) -> "PerImage":
+        """From an array: NaN becomes None, numbers are rounded to six digits to keep the file small."""
+        kept = tuple(None if math.isnan(value) else float(f"{value:.6g}") for value in map(float, values))
+        return cls(variant=variant, prompts=prompts, metric=metric, seed=seed, values=kept)
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """What may occur once in a file."""
+        return ("per_image", self.variant, self.prompts, self.metric, f"{self.seed:06d}")
+
+
+Line = Run | Record | PerImage
+
+
+@dataclass(frozen=True, slots=True)
+class RecordSet:
+    """All lines of one records file, in canonical order whatever the order they came in."""
+
+    runs: tuple[Run, ...] = ()
+    records: tuple[Record, ...] = ()
+    per_image: tuple[PerImage, ...] = ()
+    _index: dict[tuple[str, str, str], list[Record]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("runs", "records", "per_image"):
+            object.__setattr__(self, name, tuple(sorted(getattr(self, name), key=lambda line: line.identity)))
+        for record in self.records:
+            self._index.setdefault((record.variant, record.prompts, record.metric), []).append(record)
+
+    @classmethod
+    def of(cls, lines: Iterable[Line]) -> "RecordSet":
+        """From lines of any kind, in any order."""
+        lines = list(lines)
+        return cls(
+            tuple(line for line in lines if isinstance(line, Run)),
+            tuple(line for line in lines if isinstance(line, Record)),
+            tuple(line for line in lines if isinstance(line, PerImage)),
+        )
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """Every line, runs first."""
+        return (*self.runs, *self.records, *self.per_image)
+
+    def find(self, variant: str, prompts: str, metric: str) -> Sequence[Record]:
+        """Records of a cell, one per training seed; those without a prompt set stand in for every set."""
+        return self._index.get((variant, prompts, metric)) or self._index.get((variant, "", metric), [])
+
+    def values(self, variant: str, prompts: str, metric: str) -> Sequence[PerImage]:
+        """Per-image values of a cell, one entry per training seed."""
+        return [p for p in self.per_image if (p.variant, p.prompts, p.metric) == (variant, prompts, metric)]

@@ -1,0 +1,66 @@
+"""Content-keyed stages: work that is never done twice, and is resumed where it was torn."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from repro.harness.files import canonical_json, digest_json, write_atomic
+
+_MARKER = "finished.json"
+_INPUTS = "inputs.json"
+
+
+@dataclass(frozen=True, slots=True)
+class StageStore:
+    """Folders named by what goes into them: ``root/<stage>/<sha256 of the inputs>``.
+
+    A stage writes its files into ``folder(...)`` and calls ``finish(...)`` last. Until then ``done`` is False, and a
+    second attempt with the same inputs finds the same folder with what the first one left there.
+    ``inputs`` is plain data: everything that could change the result, the stage's version and the hashes of its data
+    and weights among it.
+    """
+
+    root: Path
+
+    def folder(self, name: str, inputs: Mapping[str, Any]) -> Path:
+        """The stage's folder, made if needed, with its inputs beside the results for a reader.
+
+        Raises:
+            TypeError: inputs hold something that is not plain data.
+            OutputError: the store cannot be written.
+        """
+        folder = self.root / name / digest_json(inputs)[:32]
+        if not (folder / _INPUTS).exists():
+            write_atomic(folder / _INPUTS, canonical_json(inputs) + "\n")
+        return folder
+
+    def done(self, name: str, inputs: Mapping[str, Any]) -> bool:
+        """Whether the stage was finished; a torn or foreign marker counts as not."""
+        return self._marker(name, inputs) is not None
+
+    def finish(self, name: str, inputs: Mapping[str, Any], result: Mapping[str, Any] | None = None) -> None:
+        """Mark the stage as finished, atomically, with a small result to be read back."""
+        marker = {"key": digest_json(inputs), "result": dict(result or {})}
+        write_atomic(self.folder(name, inputs) / _MARKER, canonical_json(marker) + "\n")
+
+    def result(self, name: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """What ``finish`` was given.
+
+        Raises:
+            LookupError: the stage is not finished.
+        """
+        marker = self._marker(name, inputs)
+        if marker is None:
+            raise LookupError(f"stage {name!r} is not finished in {self.root}")
+        result: dict[str, Any] = marker["result"]
+        return result
+
+    def _marker(self, name: str, inputs: Mapping[str, Any]) -> dict[str, Any] | None:
+        key = digest_json(inputs)
+        try:
+            marker = json.loads((self.root / name / key[:32] / _MARKER).read_text())
+        except (OSError, ValueError):
+            return None
+        return marker if isinstance(marker, dict) and marker.get("key") == key and "result" in marker else None

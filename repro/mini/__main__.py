@@ -1,0 +1,42 @@
+"""`python -m repro.mini`: builds the mini pipeline, distils the students of Table 2, writes weights and report."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from repro.harness.files import probe_writable
+from repro.harness.stages import StageStore
+from repro.mini.build import build_pipeline
+from repro.mini.report import draw_curves, write_report
+from repro.mini.ship import ship_students
+
+ROOT = Path(__file__).resolve().parents[2]
+WEIGHTS = ROOT / "repro" / "mini" / "weights"
+WORK = ROOT / "results" / "mini-build"
+STAGES = ROOT / "results" / "stages"
+
+
+def main() -> int:
+    """Run what is not finished. May be stopped at any time and started again."""
+    parser = argparse.ArgumentParser(prog="python -m repro.mini", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--work", type=Path, default=WORK, help="folder of states, logs and rendered scenes")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="torch device")
+    options = parser.parse_args()
+    for folder in (options.work, STAGES, WEIGHTS):
+        probe_writable(folder)
+    began, device = time.perf_counter(), torch.device(options.device)
+    psnr = build_pipeline(options.work, WEIGHTS, device)
+    logs = {folder.parent.name: folder for folder in sorted(options.work.glob("*/log.jsonl"))}
+    logs |= ship_students(StageStore(STAGES), ROOT, device)
+    facts = {"torch": torch.__version__, "threads": torch.get_num_threads(), "vae_psnr_db": round(psnr, 2)}
+    write_report(WEIGHTS / "training.json", logs, facts)
+    draw_curves(WEIGHTS / "training.json", WEIGHTS / "training.png")
+    print(f"{WEIGHTS} is complete ({time.perf_counter() - began:.0f} s)", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""The training report of the mini pipeline: how long every stage took and how its losses fell."""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+POINTS = 60  # of each curve
+_NO_LOSS = ("name", "iteration", "seconds")
+
+Rows = list[dict[str, Any]]
+
+
+def read_log(path: Path) -> Rows:
+    """Rows of a training log (JSON lines), in order."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def summarise(rows: Rows) -> dict[str, Any]:
+    """Iterations, training seconds and thinned loss curves of one log."""
+    names = [name for name, value in rows[-1].items() if name not in _NO_LOSS and isinstance(value, float)]
+    thin = rows[:: max(1, len(rows) // POINTS)]
+    return {
+        "iterations": rows[-1]["iteration"] + 1,
+        "seconds": total_seconds(rows),
+        "curves": {name: [[row["iteration"], row[name]] for row in thin if name in row] for name in names},
+    }
+
+
+def total_seconds(rows: Rows) -> float:
+    """Seconds over all sessions of a run: the clock of the log starts anew with each."""
+    ends = [row["seconds"] for row, later in pairwise(rows) if later["seconds"] < row["seconds"]]
+    return round(sum(ends) + rows[-1]["seconds"], 1)
+
+
+def write_report(path: Path, logs: dict[str, Path], facts: dict[str, Any]) -> None:
+    """Write the report beside the weights, as JSON and as two figures' worth of curves.
+
+    Args:
+        path: JSON file.
+        logs: stage -> its log.
+        facts: what else is worth knowing (versions, PSNR).
+    """
+    stages = {name: summarise(read_log(log)) for name, log in logs.items() if log.exists()}
+    path.write_text(json.dumps({**facts, "stages": stages}, indent=1) + "\n")
+
+
+def draw_curves(report: Path, figure: Path) -> None:
+    """Loss curves of every stage in a report, one panel each."""
+    import matplotlib.pyplot as plt
+
+    stages = json.loads(report.read_text())["stages"]
+    columns = 3
+    rows = -(-len(stages) // columns)
+    drawing, axes = plt.subplots(
+        rows, columns, figsize=(3.6 * columns, 2.4 * rows), layout="constrained", squeeze=False
+    )
+    for axis in axes.flat[len(stages) :]:
+        axis.set_visible(False)
+    for axis, (name, stage) in zip(axes.flat, stages.items(), strict=False):
+        for term, points in stage["curves"].items():
+            axis.plot(*zip(*points, strict=True), label=term, lw=1)
+        axis.set_title(f"{name}: {stage['iterations']} iterations, {stage['seconds'] / 60:.1f} min", fontsize=9)
+        axis.set_yscale("log")
+        axis.tick_params(labelsize=7)
+        axis.legend(fontsize=7, frameon=False)
+        axis.spines[["top", "right"]].set_visible(False)
+    drawing.savefig(figure, dpi=100, metadata={"Software": None})
+    plt.close(drawing)

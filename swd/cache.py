@@ -1,0 +1,167 @@
+"""Make a latent cache: ``python -m swd.cache --images DIR --pipeline PATH --presets sd35-6 --output CACHE``.
+
+``DIR`` holds images and ``metadata.jsonl`` with one ``{"file_name": ..., "text": ...}`` per line, the layout of an
+image folder of the datasets library. Images are cropped to a centred square. A cache that was interrupted is continued
+by the same command, and torn files are made again.
+"""
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import tyro
+
+from swd.training.errors import USER_ERRORS, CacheError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheCommand:
+    """Encode images at every scale of some schedules, and their captions, once for all training runs."""
+
+    images: Path
+    """Folder of images with metadata.jsonl."""
+    pipeline: str
+    """StableDiffusion3Pipeline whose VAE and text encoders are used: a folder, or a name on the Hub."""
+    output: Path
+    """Folder of the cache."""
+    presets: tuple[str, ...]
+    """Schedules that the cache is to serve."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    """Of the stored tensors and of the text encoders; the VAE runs in float32."""
+    batch_size: int = 16
+    """Images, and prompts, per pass."""
+    shard_size: int = 1024
+    """Images per file."""
+    max_sequence_length: int | None = None
+    """T5 tokens per prompt; the pipeline's own number when absent."""
+    device: str | None = None
+    """Where to encode; an accelerator when there is one."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line: parse, load the pipeline, encode; user errors end with one line."""
+    command = tyro.cli(CacheCommand, args=arguments, prog="python -m swd.cache")
+    try:
+        run(command)
+    except USER_ERRORS as error:
+        raise SystemExit(f"error: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit("interrupted: the same command makes the shards that are missing") from None
+
+
+def run(command: CacheCommand) -> None:
+    """Load the pipeline and build; the slow imports wait until here."""
+    import torch
+
+    from swd.training import build_cache, cache_ladder
+    from swd.training.fingerprint import TEXT_AND_VAE
+    from swd.training.loading import load_pipeline
+
+    if not command.presets:
+        raise CacheError("name at least one schedule with --presets")
+    scales, pairs = cache_ladder(preset_scales(name) for name in command.presets)
+    records, digest = read_metadata(command.images)
+    dtype, device = getattr(torch, command.dtype), command.device or torch.accelerator.current_accelerator() or "cpu"
+    pipeline = load_pipeline(command.pipeline, dtype={"vae": torch.float32, "default": dtype})
+    for part in TEXT_AND_VAE:  # the transformer stays where it is, on the CPU
+        if getattr(pipeline, part) is not None:
+            getattr(pipeline, part).to(device)
+    files = [command.images / name for name, _ in records]
+    cache = build_cache(
+        ImageFiles(files, side=max(scales) * pipeline.vae_scale_factor),
+        [text for _, text in records],
+        pipeline,
+        scales,
+        command.output,
+        pairs=pairs,
+        source=digest,
+        dtype=dtype,
+        batch_size=command.batch_size,
+        shard_size=command.shard_size,
+        max_sequence_length=command.max_sequence_length,
+    )
+    print(f"{command.output}: {len(cache)} images, {len(cache.prompts)} prompts, scales {scales}")
+
+
+def preset_scales(name: str) -> tuple[int, ...]:
+    """Scales of a schedule by its name."""
+    from swd.schedule import preset
+
+    return preset(name).scales
+
+
+def read_metadata(folder: Path) -> tuple[list[tuple[str, str]], str]:
+    """(file name, caption) of every image, and a hash of the list with file sizes.
+
+    Raises:
+        CacheError: no metadata, a line without ``file_name`` or ``text``, or a file that is not there.
+    """
+    path = folder / "metadata.jsonl"
+    if not path.is_file():
+        raise CacheError(f"{path} is missing: it names images and captions, one JSON object a line")
+    records, digest = [], hashlib.sha256()
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            record = json.loads(line)
+            name, text = str(record["file_name"]), str(record["text"])
+            size = (folder / name).stat().st_size
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise CacheError(f"{path}, line {number}: {error!r}") from None
+        records.append((name, text))
+        digest.update(f"{name}\0{size}\0".encode())
+    return records, digest.hexdigest()[:16]
+
+
+class ImageFiles(Sequence["Tensor"]):
+    """Image files as (3, side, side) tensors in [-1, 1], decoded when asked for; larger ones are area-downscaled."""
+
+    def __init__(self, files: Sequence[Path], side: int) -> None:
+        self._files, self._side = files, side
+
+    def __len__(self) -> int:
+        """Number of files."""
+        return len(self._files)
+
+    def __iter__(self) -> Iterator["Tensor"]:
+        """Images in order."""
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: int) -> "Tensor":  # type: ignore[override]
+        """One image.
+
+        Raises:
+            CacheError: unreadable, or smaller than the largest scale.
+        """
+        from PIL import Image
+        from torchvision.transforms.functional import pil_to_tensor
+
+        from swd.resize import downscale_area
+
+        path = self._files[index]
+        try:
+            with Image.open(path) as file:
+                image = _centre_square(file.convert("RGB"))
+        except OSError as error:
+            raise CacheError(f"{path} cannot be read as an image: {error}") from error
+        if image.width < self._side:
+            raise CacheError(f"{path} is {image.width} pixels wide, the largest scale needs {self._side}")
+        pixels = pil_to_tensor(image)[None] / 127.5 - 1
+        return downscale_area(pixels, (self._side, self._side))[0]
+
+
+def _centre_square(image: "Image") -> "Image":
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return image.crop((left, top, left + side, top + side))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,57 @@
+"""Token features of chosen blocks through forward hooks, without copying any model's forward.
+
+The pass stops as soon as the block after the last chosen one is about to run. Stopping there rather than inside the
+chosen block leaves that block complete, so gradient checkpointing of it still works.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+
+from torch import Tensor, nn
+
+
+class _EarlyExit(Exception):
+    """Ends a forward pass whose remaining blocks are not needed."""
+
+
+class FeatureTap:
+    """Records the output of chosen blocks during a forward pass and ends the pass early.
+
+    Args:
+        blocks: all blocks of the network in the order in which they run.
+        chosen: indices of the blocks to record; negative ones count from the end.
+        select: picks the features (B, N, D) from a block's output.
+
+    Raises:
+        ValueError: when ``chosen`` is empty or out of range.
+    """
+
+    def __init__(self, blocks: Sequence[nn.Module], chosen: Sequence[int], select: Callable[..., Tensor]) -> None:
+        count = len(blocks)
+        if not chosen or any(not -count <= index < count for index in chosen):
+            raise ValueError(f"blocks to tap must be a non-empty choice from 0..{count - 1}, got {list(chosen)}")
+        self._blocks = blocks
+        self._chosen = [index % count for index in chosen]
+        self._select = select
+
+    def __call__(self, run: Callable[[], object]) -> list[Tensor]:
+        """Call ``run`` (one forward pass) and return the features in the order of ``chosen``."""
+        found: dict[int, Tensor] = {}
+        last = max(self._chosen)
+        with ExitStack() as hooks, suppress(_EarlyExit):
+            for index in set(self._chosen):
+                hooks.enter_context(self._blocks[index].register_forward_hook(self._recorder(found, index)))
+            if last + 1 < len(self._blocks):
+                hooks.enter_context(self._blocks[last + 1].register_forward_pre_hook(_stop))
+            run()
+        return [found[index] for index in self._chosen]
+
+    def _recorder(self, found: dict[int, Tensor], index: int) -> Callable[..., None]:
+        def record(module: nn.Module, args: object, output: object) -> None:
+            found[index] = self._select(output)
+
+        return record
+
+
+def _stop(module: nn.Module, args: object) -> None:
+    raise _EarlyExit

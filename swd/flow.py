@@ -1,0 +1,125 @@
+"""Noise processes: what ``x_t`` is, and how a network's prediction becomes ``x0``.
+
+Flow matching (SD3.5, FLUX):      x_t = (1 - sigma) x0 + sigma noise,       velocity = noise - x0.
+Variance preserving (SDXL):       x_t = alpha x0 + sqrt(1 - alpha^2) noise, the network predicts the noise.
+
+Every function takes ``sigma`` as a float or as a tensor (B,), and broadcasts it over the images. A float32 tensor
+promotes half-precision latents to float32, which is wanted: the arithmetic around the network stays exact.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+NUM_TIMESTEPS = 1000
+
+
+def _per_image(value: Tensor | float, like: Tensor) -> Tensor | float:
+    """(B,) becomes (B, 1, ..., 1) on the device of ``like``."""
+    if not isinstance(value, Tensor):
+        return value
+    return value.to(like.device).reshape(-1, *[1] * (like.ndim - 1))
+
+
+def guide(cond_x0: Tensor, uncond_x0: Tensor, guidance_scale: float) -> Tensor:
+    """Classifier-free guidance. On ``x0`` it equals guidance on the velocity or the noise, which are affine in it."""
+    return uncond_x0 + guidance_scale * (cond_x0 - uncond_x0)
+
+
+class NoiseProcess(Protocol):
+    """What sampling and training need of a noise process."""
+
+    def add_noise(self, x0: Tensor, noise: Tensor, sigma: Tensor | float) -> Tensor:
+        """``x_t`` at noise level ``sigma``."""
+        ...
+
+    def x0_from_prediction(self, x_t: Tensor, prediction: Tensor, sigma: Tensor | float) -> Tensor:
+        """Clean latent from what the network predicts at ``x_t``."""
+        ...
+
+    def timestep(self, sigma: Tensor) -> Tensor:
+        """What the network is conditioned on."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FlowMatching:
+    """Rectified flow: straight lines from clean latents (sigma = 0) to noise (sigma = 1)."""
+
+    def add_noise(self, x0: Tensor, noise: Tensor, sigma: Tensor | float) -> Tensor:
+        """Mix: x_t = (1 - sigma) x0 + sigma noise.
+
+        Args:
+            x0: clean latents, (B, C, H, W).
+            noise: standard Gaussian of the same shape.
+            sigma: noise level in [0, 1], (B,) or a float.
+        """
+        sigma = _per_image(sigma, x0)
+        return (1 - sigma) * x0 + sigma * noise
+
+    def x0_from_velocity(self, x_t: Tensor, velocity: Tensor, sigma: Tensor | float) -> Tensor:
+        """x0 = x_t - sigma velocity."""
+        return x_t - _per_image(sigma, x_t) * velocity
+
+    def velocity_from_x0(self, x_t: Tensor, x0: Tensor, sigma: Tensor | float) -> Tensor:
+        """Velocity = (x_t - x0) / sigma; sigma must be positive."""
+        return (x_t - x0) / _per_image(sigma, x_t)
+
+    x0_from_prediction = x0_from_velocity
+
+    def timestep(self, sigma: Tensor) -> Tensor:
+        """Timestep of the network, 1000 sigma."""
+        return NUM_TIMESTEPS * sigma
+
+
+@lru_cache(maxsize=8)
+def _log_signal_power(beta_start: float, beta_end: float) -> Tensor:
+    """Log of the cumulative signal power at t = 0, 1, ..., 1000; entry 0 is the clean end."""
+    betas = torch.linspace(beta_start**0.5, beta_end**0.5, NUM_TIMESTEPS, dtype=torch.float64).square()
+    return torch.cat([betas.new_zeros(1), torch.log1p(-betas).cumsum(0)])
+
+
+@dataclass(frozen=True, slots=True)
+class VariancePreserving:
+    """Diffusion with unit variance and the "scaled linear" betas of SD and SDXL; the network predicts the noise.
+
+    Here ``sigma`` is time, t / 1000, so that one schedule type serves both processes: level t uses entry t - 1 of
+    the cumulative product of the 1000 discrete alphas, and sigma = 0 is clean.
+    """
+
+    beta_start: float = 0.00085
+    beta_end: float = 0.012
+
+    def coefficients(self, sigma: Tensor | float) -> tuple[Tensor, Tensor]:
+        """Signal and noise weights at ``sigma``; between discrete levels the log signal power is interpolated."""
+        time = torch.as_tensor(sigma)
+        table = _log_signal_power(self.beta_start, self.beta_end).to(time.device)
+        position = time.double() * NUM_TIMESTEPS
+        low = position.floor().long().clamp(0, NUM_TIMESTEPS - 1)
+        log_power = torch.lerp(table[low], table[low + 1], position - low)
+        weights = torch.exp(0.5 * log_power), torch.sqrt(-torch.expm1(log_power))
+        return weights[0].float(), weights[1].float()
+
+    def add_noise(self, x0: Tensor, noise: Tensor, sigma: Tensor | float) -> Tensor:
+        """x_t = alpha x0 + sqrt(1 - alpha^2) noise."""
+        signal, spread = (_per_image(weight, x0) for weight in self.coefficients(sigma))
+        return signal * x0 + spread * noise
+
+    def x0_from_noise(self, x_t: Tensor, noise: Tensor, sigma: Tensor | float) -> Tensor:
+        """x0 = (x_t - sqrt(1 - alpha^2) noise) / alpha."""
+        signal, spread = (_per_image(weight, x_t) for weight in self.coefficients(sigma))
+        return (x_t - spread * noise) / signal
+
+    def noise_from_x0(self, x_t: Tensor, x0: Tensor, sigma: Tensor | float) -> Tensor:
+        """Noise = (x_t - alpha x0) / sqrt(1 - alpha^2); sigma must be positive."""
+        signal, spread = (_per_image(weight, x_t) for weight in self.coefficients(sigma))
+        return (x_t - signal * x0) / spread
+
+    x0_from_prediction = x0_from_noise
+
+    def timestep(self, sigma: Tensor) -> Tensor:
+        """Index of the discrete level in 0..999."""
+        return (NUM_TIMESTEPS * sigma - 1).clamp(min=0)

@@ -1,0 +1,15 @@
+"""Losses of scale-wise distillation: functions of tensors, with no network, optimiser or logging inside."""
+
+from swd.losses.dmd import dmd_gradient, dmd_loss
+from swd.losses.gan import gan_discriminator_loss, gan_student_loss
+from swd.losses.patch import naive_patch, pdm_linear, pdm_rbf
+
+__all__ = [
+    "dmd_gradient",
+    "dmd_loss",
+    "gan_discriminator_loss",
+    "gan_student_loss",
+    "naive_patch",
+    "pdm_linear",
+    "pdm_rbf",
+]

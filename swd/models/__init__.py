@@ -1,0 +1,1 @@
+"""Backbones behind one interface, LoRA adapters and the GAN head. Import from the submodules: they need diffusers."""

@@ -1,0 +1,27 @@
+"""The GAN head: a small network that reads token-averaged features of the fake model."""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+NUM_LAYERS = 4
+
+
+class Discriminator(nn.Sequential):
+    """Four layers of LayerNorm, GELU, Linear whose widths fall linearly from ``inner_dim`` to 1.
+
+    Args:
+        inner_dim: D of the features it reads.
+    """
+
+    def __init__(self, inner_dim: int) -> None:
+        widths = torch.linspace(inner_dim, 1, NUM_LAYERS + 1).round().int().tolist()
+        layers: list[nn.Module] = []
+        for width, narrower in pairwise(widths):
+            layers += [nn.LayerNorm(width), nn.GELU(), nn.Linear(width, narrower)]
+        super().__init__(*layers)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits (B,) of token features (B, N, D): high for real."""
+        return super().forward(features.mean(1)).squeeze(-1)

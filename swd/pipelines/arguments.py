@@ -1,0 +1,61 @@
+"""What a caller may write, turned into one schedule and one seed per image."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from swd.flow import NUM_TIMESTEPS
+from swd.sampler import Seed
+from swd.schedule import ScaleSchedule, preset
+
+
+def resolve_schedule(
+    schedule: ScaleSchedule | str | None,
+    scales: Sequence[int] | None = None,
+    sigmas: Sequence[float] | Tensor | None = None,
+    timesteps: Sequence[float] | Tensor | None = None,
+) -> ScaleSchedule:
+    """One schedule from what a caller may give: a schedule, a preset's name, or scales and sigmas.
+
+    Raises:
+        ValueError: when neither or both are given, or they do not make a schedule.
+    """
+    if schedule is not None:
+        if scales is not None or sigmas is not None or timesteps is not None:
+            raise ValueError("give either a schedule or scales and sigmas, not both")
+        return preset(schedule) if isinstance(schedule, str) else schedule
+    if scales is None or sigmas is None:
+        raise ValueError(f"scales and sigmas go together, got scales={scales} and sigmas={sigmas}")
+    levels = [float(sigma) for sigma in sigmas]
+    if len(levels) == len(scales):
+        levels.append(0.0)
+    result = ScaleSchedule(tuple(int(scale) for scale in scales), tuple(levels))
+    expected = [NUM_TIMESTEPS * level for level in levels[:-1]]
+    given = expected if timesteps is None else [float(timestep) for timestep in timesteps]
+    if len(given) != len(expected) or any(abs(a - b) > 1e-2 for a, b in zip(given, expected, strict=True)):
+        raise ValueError(f"timesteps must be 1000 sigma, {expected}, got {given}")
+    return result
+
+
+def resolve_seeds(
+    seeds: int | Sequence[int] | None, generator: torch.Generator | Sequence[torch.Generator] | None, count: int
+) -> list[Seed]:
+    """One seed or rng per image; fresh entropy when neither is given.
+
+    Raises:
+        ValueError: when both are given, or there are not ``count`` of them.
+    """
+    if seeds is not None and generator is not None:
+        raise ValueError("give either seeds or generator, not both")
+    if isinstance(seeds, int):
+        return list(range(seeds, seeds + count))
+    if seeds is None and not isinstance(generator, Sequence):
+        rng = generator or torch.Generator()
+        if generator is None:
+            rng.seed()
+        return [rng] * count
+    chosen: list[Seed] = list(seeds if seeds is not None else generator or ())
+    if len(chosen) != count:
+        raise ValueError(f"{count} images need {count} seeds, got {len(chosen)}")
+    return chosen

@@ -1,0 +1,242 @@
+"""Scale-wise sampling for SD3 and SD3.5 students behind diffusers' own pipeline."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    FlowMatchEulerDiscreteScheduler,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
+)
+from diffusers.pipelines.stable_diffusion_3.pipeline_output import StableDiffusion3PipelineOutput
+from torch import Tensor
+from transformers import (
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    SiglipImageProcessor,
+    SiglipVisionModel,
+    T5EncoderModel,
+    T5TokenizerFast,
+)
+
+from swd.models.base import TextCondition
+from swd.models.sd3 import SD3Denoiser
+from swd.pipelines.arguments import resolve_schedule, resolve_seeds
+from swd.sampler import OnStep, sample, with_guidance
+from swd.schedule import ScaleSchedule, latent_size
+
+OUTPUT_TYPES = ("pil", "np", "pt", "latent")
+
+
+class ScalewiseStableDiffusion3Pipeline(StableDiffusion3Pipeline):
+    """StableDiffusion3Pipeline whose resolution grows while it samples.
+
+    Any StableDiffusion3Pipeline folder loads (``from_pretrained``), and so does an exported student adapter
+    (``load_lora_weights``). A plain StableDiffusion3Pipeline with FlowMatchLCMScheduler draws the same images.
+    A folder without T5 loads as it is; plain diffusers wants ``text_encoder_3=None, tokenizer_3=None`` for it.
+
+    A ``max_sequence_length`` in the folder's ``model_index.json`` is the default number of T5 tokens: 0 for a model that
+    was trained without any, where plain diffusers has to be told ``max_sequence_length=0`` in every call.
+    """
+
+    _optional_components: ClassVar[list[str]] = [
+        *StableDiffusion3Pipeline._optional_components,
+        "text_encoder_3",
+        "tokenizer_3",
+    ]
+
+    def __init__(
+        self,
+        transformer: SD3Transformer2DModel,
+        scheduler: FlowMatchEulerDiscreteScheduler,
+        vae: AutoencoderKL,
+        text_encoder: CLIPTextModelWithProjection,
+        tokenizer: CLIPTokenizer,
+        text_encoder_2: CLIPTextModelWithProjection,
+        tokenizer_2: CLIPTokenizer,
+        text_encoder_3: T5EncoderModel | None = None,
+        tokenizer_3: T5TokenizerFast | None = None,
+        image_encoder: SiglipVisionModel | None = None,
+        feature_extractor: SiglipImageProcessor | None = None,
+        max_sequence_length: int = 256,
+    ) -> None:
+        super().__init__(
+            transformer,
+            scheduler,
+            vae,
+            text_encoder,
+            tokenizer,
+            text_encoder_2,
+            tokenizer_2,
+            text_encoder_3,
+            tokenizer_3,
+            image_encoder,
+            feature_extractor,
+        )
+        self.register_to_config(max_sequence_length=max_sequence_length)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        prompt: str | Sequence[str] | None = None,
+        *,
+        schedule: ScaleSchedule | str | None = None,
+        scales: Sequence[int] | None = None,
+        sigmas: Sequence[float] | Tensor | None = None,
+        timesteps: Sequence[float] | Tensor | None = None,
+        guidance_scale: float = 1.0,
+        negative_prompt: str | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        num_images_per_prompt: int = 1,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        seeds: int | Sequence[int] | None = None,
+        prompt_embeds: Tensor | None = None,
+        pooled_prompt_embeds: Tensor | None = None,
+        max_sequence_length: int | None = None,
+        truncate: bool = False,
+        output_type: str = "pil",
+        return_dict: bool = True,
+        on_step: OnStep | None = None,
+    ) -> StableDiffusion3PipelineOutput | tuple[Any]:
+        """Draw images.
+
+        Args:
+            prompt: one or several; each distinct one is encoded once.
+            schedule: a `ScaleSchedule` or the name of a preset; else give ``scales`` and ``sigmas``.
+            scales: latent side of each step.
+            sigmas: noise level of each step, with or without the final 0.
+            timesteps: accepted because published snippets pass it; has to be 1000 sigma.
+            guidance_scale: students need none: 0 and 1 both mean none.
+            negative_prompt: for guidance above 1; empty by default.
+            height: pixels; only with ``width``. A scale is then the side of the square of the same area, so the image
+                (or, as in published snippets, the first scale) must have this size. Square by default.
+            width: pixels.
+            num_images_per_prompt: images of a prompt stand next to each other.
+            generator: torch generator, one for all images or one per image.
+            seeds: one integer per image, or the first of consecutive ones. Image ``i`` depends on seed ``i`` only.
+            prompt_embeds: (P, L, D) in place of ``prompt``, with ``pooled_prompt_embeds`` (P, D).
+            pooled_prompt_embeds: see ``prompt_embeds``.
+            max_sequence_length: T5 tokens (zeros when there is no T5, as in diffusers); the folder's own by default.
+            truncate: cut over-long prompts where the encoders do, rather than refuse them.
+            output_type: "pil", "np", "pt" (images in [0, 1]) or "latent".
+            return_dict: whether to wrap the images in an output object.
+            on_step: called after each evaluation with (step, x_t, x0).
+
+        Raises:
+            ValueError: for a schedule that shrinks or does not fit the patches, empty or over-long prompts, and
+                arguments that contradict each other.
+        """
+        if output_type not in OUTPUT_TYPES:
+            raise ValueError(f"output_type must be one of {', '.join(OUTPUT_TYPES)}, got {output_type!r}")
+        schedule = resolve_schedule(schedule, scales, sigmas, timesteps)
+        schedule.check_patch(self.patch_size)
+        aspect = self._aspect(schedule, height, width)
+        if num_images_per_prompt < 1:
+            raise ValueError(f"num_images_per_prompt must be at least 1, got {num_images_per_prompt}")
+        if prompt_embeds is None and pooled_prompt_embeds is None:
+            prompts = [prompt] if isinstance(prompt, str) else list(prompt or ())
+            cond = self.encode_condition(prompts, max_sequence_length=max_sequence_length, truncate=truncate)
+        elif prompt is None and prompt_embeds is not None and pooled_prompt_embeds is not None:
+            cond = TextCondition(prompt_embeds, pooled_prompt_embeds).to(self._execution_device)
+        else:
+            raise ValueError("give either prompt, or both prompt_embeds and pooled_prompt_embeds")
+        images = resolve_seeds(seeds, generator, len(cond) * num_images_per_prompt)
+        uncond = None
+        if guidance_scale > 1:
+            uncond = self.encode_uncond(negative_prompt or "", max_sequence_length=max_sequence_length)
+        self._guidance_scale = guidance_scale
+
+        denoiser = with_guidance(SD3Denoiser(self.transformer), uncond, guidance_scale)
+        cond = cond.repeat(num_images_per_prompt)
+        with self.progress_bar(total=schedule.num_steps) as bar:
+
+            def report(step: int, x_t: Tensor, x0: Tensor) -> None:
+                bar.update()
+                if on_step is not None:
+                    on_step(step, x_t, x0)
+
+            x0 = sample(denoiser, schedule, cond, images, on_step=report, aspect=aspect, device=self._execution_device)
+        result = x0 if output_type == "latent" else self.decode(x0, output_type=output_type)
+        self.maybe_free_model_hooks()
+        return StableDiffusion3PipelineOutput(images=result) if return_dict else (result,)
+
+    @torch.no_grad()
+    def decode(self, x0: Tensor, *, output_type: str = "pt") -> Any:
+        """Images of clean latents (B, C, H, W), as the pipeline returns them."""
+        latents = x0 / self.vae.config.scaling_factor + self.vae.config.shift_factor
+        images = self.vae.decode(latents.to(self.vae.dtype), return_dict=False)[0]
+        return self.image_processor.postprocess(images, output_type=output_type)
+
+    def encode_condition(
+        self,
+        prompts: Sequence[str],
+        *,
+        max_sequence_length: int | None = None,
+        truncate: bool = False,
+        batch_size: int = 64,
+    ) -> TextCondition:
+        """Condition with one row per prompt; each distinct prompt is encoded once.
+
+        Raises:
+            ValueError: for an empty prompt, and for one that no text encoder can hold unless ``truncate``.
+        """
+        distinct = list(dict.fromkeys(prompts))
+        if not distinct:
+            raise ValueError("at least one prompt is needed, got none")
+        for prompt in distinct:
+            self._check_prompt(prompt, max_sequence_length, truncate)
+        chunks = [distinct[start : start + batch_size] for start in range(0, len(distinct), batch_size)]
+        encoded = TextCondition.cat([self._encode(chunk, max_sequence_length) for chunk in chunks])
+        row = {prompt: index for index, prompt in enumerate(distinct)}
+        return encoded[[row[prompt] for prompt in prompts]]
+
+    def encode_uncond(self, negative_prompt: str = "", *, max_sequence_length: int | None = None) -> TextCondition:
+        """Condition of the empty (or a negative) prompt for guidance, one row."""
+        return self._encode([negative_prompt], max_sequence_length)
+
+    @torch.no_grad()
+    def _encode(self, prompts: list[str], max_sequence_length: int | None) -> TextCondition:
+        length = self.config.max_sequence_length if max_sequence_length is None else max_sequence_length
+        embeds, _, pooled, _ = self.encode_prompt(
+            prompts, None, None, do_classifier_free_guidance=False, max_sequence_length=length
+        )
+        return TextCondition(embeds, pooled)
+
+    def _check_prompt(self, prompt: str, max_sequence_length: int | None, truncate: bool) -> None:
+        if not prompt.strip():
+            raise ValueError(f"prompts must not be empty, got {prompt!r}")
+        if truncate:
+            return
+        limits = [(tokenizer, self.tokenizer_max_length) for tokenizer in (self.tokenizer, self.tokenizer_2)]
+        if self.text_encoder_3 is not None:
+            limits.append((self.tokenizer_3, max_sequence_length or self.config.max_sequence_length))
+        counts = [(len(tokenizer(prompt, verbose=False).input_ids), limit) for tokenizer, limit in limits]
+        if all(count > limit for count, limit in counts):  # CLIP's loss is no loss where T5 reads the rest
+            count, limit = counts[-1]
+            raise ValueError(
+                f"prompt has {count} tokens, the text encoders take {limit}; shorten it or pass truncate=True: "
+                f"{prompt[:80]!r}"
+            )
+
+    def _aspect(self, schedule: ScaleSchedule, height: int | None, width: int | None) -> float:
+        """Width / height, once the size asked for is one that the schedule reaches."""
+        if height is None and width is None:
+            return 1.0
+        if height is None or width is None:
+            raise ValueError(f"height and width go together, got height={height} and width={width}")
+        if height < 1 or width < 1:
+            raise ValueError(f"height and width must be positive, got {height} x {width}")
+        aspect = width / height
+        sizes = []
+        for scale in (schedule.scales[-1], schedule.scales[0]):
+            latent = latent_size(scale, aspect=aspect, multiple=self.patch_size)
+            sizes.append((self.vae_scale_factor * latent[0], self.vae_scale_factor * latent[1]))
+        if (height, width) not in sizes:
+            raise ValueError(
+                f"height x width = {height} x {width} does not belong to scales {schedule.scales}: at this aspect "
+                f"ratio they give {sizes[0][0]} x {sizes[0][1]}"
+            )
+        return aspect

@@ -1,0 +1,130 @@
+"""Distil a student: ``python -m swd.train --preset sd35-6 --pipeline PATH --data CACHE --output DIR``.
+
+Works by itself on one device and under ``accelerate launch`` on several. Every option of ``DistillConfig`` is an
+option here; ``--study FILE.toml`` fills the same dataclasses, and options on the command line win over the file:
+
+    pipeline = "stabilityai/stable-diffusion-3.5-medium"
+    data = "cache/medium"
+    output = "runs/scalewise-6"
+    [distill]
+    preset = "sd35-6"
+    weight_gan = 0.0
+
+The same command again goes on where an interrupted run stopped.
+"""
+
+import argparse
+import difflib
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from swd.training.config import DistillConfig
+from swd.training.errors import USER_ERRORS, StudyError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainCommand:
+    """Distil a few-step student from a diffusion pipeline (SwD)."""
+
+    pipeline: str
+    """StableDiffusion3Pipeline: a folder, or a name on the Hub. Its transformer is the teacher."""
+    data: Path
+    """Latent cache made by `python -m swd.cache`."""
+    output: Path
+    """Folder for states, log.jsonl and the final adapter."""
+    resume: bool = True
+    """Go on from the newest state in the output folder; otherwise start over there."""
+    in_memory: bool = False
+    """Read the whole cache into memory in place of mapping its files."""
+    study: Path | None = None
+    """TOML file with any of these options, those of the distillation under [distill]."""
+    distill: Annotated[DistillConfig, tyro.conf.arg(name="")]
+    """Options of the distillation itself."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line: parse, load the pipeline, train; user errors end with one line."""
+    try:
+        command = parse(sys.argv[1:] if arguments is None else arguments)
+        run(command)
+    except USER_ERRORS as error:
+        raise SystemExit(f"error: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit("interrupted: the same command goes on from the last saved state") from None
+
+
+def parse(arguments: Sequence[str]) -> TrainCommand:
+    """Command from arguments, on top of a study file when they name one.
+
+    Raises:
+        StudyError: the file cannot be read, or has an unknown key or a value of the wrong type.
+    """
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    finder.add_argument("--study", type=Path)
+    study = finder.parse_known_args(arguments)[0].study
+    given = [*(read_study(study) if study else []), *arguments]
+    return tyro.cli(TrainCommand, args=given, prog="python -m swd.train")
+
+
+def read_study(path: Path) -> list[str]:
+    """Options of a study file as arguments, to stand before those of the command line, which win.
+
+    Raises:
+        StudyError: unreadable file, or unknown key (with the nearest known ones).
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise StudyError(f"cannot read study file {path}: {error}") from error
+    distill = values.get("distill", {})
+    if not isinstance(distill, dict):
+        raise StudyError(f"{path}: distill must be a table, [distill]")
+    own = {key: value for key, value in values.items() if key != "distill"}
+    _check_keys(path, own, TrainCommand)
+    _check_keys(path, distill, DistillConfig)
+    return [argument for key, value in {**own, **distill}.items() for argument in _as_arguments(key, value)]
+
+
+def _check_keys(path: Path, values: Mapping[str, Any], options: type) -> None:
+    known = [field.name for field in fields(options) if field.name not in ("distill", "study")]
+    for key in values:
+        if key not in known:
+            near = ", ".join(difflib.get_close_matches(key, known, n=3, cutoff=0.4)) or "none"
+            raise StudyError(f"{path}: {options.__name__} has no option {key!r}; nearest: {near}")
+
+
+def _as_arguments(key: str, value: Any) -> list[str]:
+    name = key.replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{name}" if value else f"--no-{name}"]
+    return [f"--{name}", *(str(item) for item in (value if isinstance(value, list) else [value]))]
+
+
+def run(command: TrainCommand) -> None:
+    """Load what the command names and train; the slow imports wait until here."""
+    import torch
+
+    from swd.models.sd3 import SD3Denoiser
+    from swd.training import LatentCache, pipeline_fingerprint, train
+    from swd.training.loading import load_pipeline
+
+    config = command.distill
+    config.schedule()  # an unknown preset is found before gigabytes are read
+    dtype = torch.bfloat16 if config.mixed_precision != "no" else torch.float32
+    pipeline = load_pipeline(command.pipeline, dtype=dtype)
+    fingerprint = pipeline_fingerprint(pipeline)
+    data = LatentCache.open(command.data, pipeline=fingerprint, in_memory=command.in_memory)
+    denoiser = SD3Denoiser(pipeline.transformer)
+    del pipeline  # training needs neither VAE nor text encoders
+    result = train(config, denoiser, data, command.output, resume=command.resume)
+    print(f"student: {result.adapter}\nlosses: {result.log}\ntraining time: {result.seconds:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,232 @@
+"""Make a latent cache: pixels -> downscaled pixels -> VAE latents, prompts -> embeddings, shard by shard.
+
+Finished shards are never made again: a build that was killed continues, and a torn shard is rebuilt.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from swd.resize import downscale_area
+from swd.training.data import SCHEMA, CacheIndex, LatentCache, Shard, growing_pairs, lower_key, read_shard
+from swd.training.errors import CacheError
+from swd.training.files import probe_writable, write_json, write_tensors
+from swd.training.fingerprint import pipeline_fingerprint
+
+
+def build_cache(
+    images: Iterable[Tensor],
+    captions: Sequence[str],
+    pipeline: Any,
+    scales: Sequence[int],
+    folder: Path,
+    *,
+    pairs: Sequence[tuple[int, int]] | None = None,
+    source: str = "",
+    dtype: torch.dtype = torch.float32,
+    batch_size: int = 32,
+    shard_size: int = 1024,
+    max_sequence_length: int | None = None,
+    progress: bool = True,
+) -> LatentCache:
+    """Encode every image at every scale and every distinct prompt once, and open the result.
+
+    Args:
+        images: one square (3, H, W) per caption, float in [-1, 1] or uint8; at least the largest scale in size. A
+            sequence is read only where shards are missing, an iterator is read through.
+        captions: one per image.
+        pipeline: StableDiffusion3Pipeline, whose ``vae``, ``vae_scale_factor`` and ``encode_prompt`` are used.
+        scales: latent sides of the schedule; several schedules give all their sides, with ``pairs``.
+        folder: where the shards go.
+        pairs: neighbouring scales (low, high) whose lower latents are needed; those of ``scales`` when absent.
+        source: names the images (a seed, a data hash): part of the fingerprint, since pixels are not hashed.
+        dtype: of the stored tensors.
+        batch_size: images, and prompts, per pass.
+        shard_size: images per file.
+        max_sequence_length: T5 tokens, as in ``encode_prompt``; the pipeline's own number when absent, or 256.
+        progress: show progress bars.
+
+    Raises:
+        CacheError: the folder holds a cache of other data, or images do not fit the captions or scales.
+        OutputFolderError: the folder cannot be written.
+    """
+    folder, prompts = Path(folder), list(dict.fromkeys(["", *captions]))
+    if not captions:
+        raise CacheError("there are no captions: a cache needs at least one image")
+    if max_sequence_length is None:
+        max_sequence_length = getattr(pipeline.config, "max_sequence_length", 256)
+    sides = tuple(sorted(set(scales)))
+    index = CacheIndex(
+        schema=SCHEMA,
+        fingerprint="",
+        pipeline=pipeline_fingerprint(pipeline),
+        scales=sides,
+        pairs=growing_pairs(scales) if pairs is None else tuple(sorted({(low, high) for low, high in pairs})),
+        dtype=str(dtype).removeprefix("torch."),
+        count=len(captions),
+        shard_size=shard_size,
+        num_prompts=len(prompts),
+        prompt_shard_size=max(batch_size, shard_size),
+        source=f"{source}; {max_sequence_length} text tokens; captions {_text_hash(captions)}",
+    )
+    index = replace(index, fingerprint=_text_hash([json.dumps(index.as_json())]))
+    probe_writable(folder, needed_bytes=1 << 20)
+    _claim_folder(folder, index, prompts)
+    encoder = _Encoder(pipeline, index, batch_size, max_sequence_length)
+    _build_prompts(folder, prompts, encoder, progress)
+    _build_latents(folder, images, captions, prompts, encoder, progress)
+    return LatentCache.open(folder)
+
+
+def cache_ladder(schedules: Iterable[Sequence[int]]) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]:
+    """Scales and pairs that serve several schedules at once, for ``build_cache(scales=..., pairs=...)``."""
+    ladders = list(schedules)
+    sides = tuple(sorted({side for ladder in ladders for side in ladder}))
+    return sides, tuple(sorted({pair for ladder in ladders for pair in growing_pairs(ladder)}))
+
+
+class _Encoder:
+    """The pipeline's VAE and text encoders as plain functions of a batch."""
+
+    def __init__(self, pipeline: Any, index: CacheIndex, batch_size: int, max_sequence_length: int) -> None:
+        self.pipeline, self.index, self.batch_size = pipeline, index, batch_size
+        self._max_sequence_length = max_sequence_length
+        self._dtype = getattr(torch, index.dtype)
+
+    def chunks(self, start: int, stop: int) -> list[tuple[int, int]]:
+        """``start..stop`` in passes of the batch size."""
+        return [(first, min(first + self.batch_size, stop)) for first in range(start, stop, self.batch_size)]
+
+    @torch.no_grad()
+    def latents(self, images: Tensor) -> Shard:
+        """Latents at every side, and at the lower side of every pair, of images (B, 3, H, W)."""
+        pixels = {side: self._downscale(images, side) for side in self.index.scales}
+        shard = {f"side_{side}": self._encode(pixels[side]) for side in self.index.scales}
+        for low, side in self.index.pairs:
+            shard[lower_key(low, side)] = self._encode(self._downscale(pixels[side], low))
+        return shard
+
+    @torch.no_grad()
+    def prompts(self, prompts: list[str]) -> Shard:
+        """Embeddings of prompts, as the pipeline itself would make them."""
+        embeds, _, pooled, _ = self.pipeline.encode_prompt(
+            prompt=prompts,
+            prompt_2=None,
+            prompt_3=None,
+            device=self.pipeline.vae.device,
+            do_classifier_free_guidance=False,
+            max_sequence_length=self._max_sequence_length,
+        )
+        return {"prompt_embeds": embeds.to("cpu", self._dtype), "pooled": pooled.to("cpu", self._dtype)}
+
+    def _downscale(self, images: Tensor, side: int) -> Tensor:
+        pixels = side * self.pipeline.vae_scale_factor
+        return downscale_area(images, (pixels, pixels))
+
+    def _encode(self, images: Tensor) -> Tensor:
+        vae = self.pipeline.vae
+        z = vae.encode(images.to(vae.device, vae.dtype)).latent_dist.mode()
+        z = (z - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
+        return z.to("cpu", self._dtype)
+
+
+def _claim_folder(folder: Path, index: CacheIndex, prompts: list[str]) -> None:
+    """Write the index first: it is the plan that an interrupted build is continued by."""
+    if (folder / "index.json").exists():
+        found = CacheIndex.read(folder)
+        if found != index:
+            theirs, ours = found.as_json(), index.as_json()
+            changed = [f"{name}: {theirs[name]} -> {ours[name]}" for name in ours if theirs[name] != ours[name]]
+            raise CacheError(f"{folder} holds a cache of something else ({'; '.join(changed)}): use another folder")
+    write_json(folder / "prompts.json", prompts)
+    write_json(folder / "index.json", index.as_json())
+
+
+def _build_prompts(folder: Path, prompts: list[str], encoder: _Encoder, progress: bool) -> None:
+    index = encoder.index
+    for name, start, stop in _missing(folder, index, index.prompt_shards(), "prompts", progress):
+        shard = _joined([encoder.prompts(prompts[a:b]) for a, b in encoder.chunks(start, stop)])
+        write_tensors(folder / name, shard, {"fingerprint": index.fingerprint})
+
+
+def _build_latents(
+    folder: Path,
+    images: Iterable[Tensor],
+    captions: Sequence[str],
+    prompts: list[str],
+    encoder: _Encoder,
+    progress: bool,
+) -> None:
+    index, row_of = encoder.index, {prompt: row for row, prompt in enumerate(prompts)}
+    reader = _Reader(images, smallest=max(index.scales) * encoder.pipeline.vae_scale_factor)
+    for name, start, stop in _missing(folder, index, index.latent_shards(), "images", progress):
+        shard = _joined([encoder.latents(reader.read(a, b)) for a, b in encoder.chunks(start, stop)])
+        shard["prompt"] = torch.tensor([row_of[caption] for caption in captions[start:stop]])
+        write_tensors(folder / name, shard, {"fingerprint": index.fingerprint})
+
+
+class _Reader:
+    """Images ``start..stop`` of a sequence, or of an iterator that is read through in order."""
+
+    def __init__(self, images: Iterable[Tensor], smallest: int) -> None:
+        self._images: Any = images if hasattr(images, "__getitem__") else iter(images)
+        self._place, self._smallest = 0, smallest
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """Stack of images (B, 3, H, W) in [-1, 1]."""
+        if hasattr(self._images, "__getitem__"):
+            chosen = [self._images[i] for i in range(start, stop)]
+        else:
+            chosen = list(islice(self._images, start - self._place, stop - self._place))
+            self._place = stop
+        if len(chosen) < stop - start:
+            raise CacheError(f"there are captions for {stop} images, but only {start + len(chosen)} images")
+        return torch.stack([self._checked(image, start + i) for i, image in enumerate(chosen)])
+
+    def _checked(self, image: Tensor, number: int) -> Tensor:
+        image = image.float() / 127.5 - 1 if image.dtype == torch.uint8 else image.float()
+        square = image.ndim == 3 and image.shape[0] == 3 and image.shape[1] == image.shape[2]
+        if not square or image.shape[1] < self._smallest:
+            need = f"3 x {self._smallest} x {self._smallest} or a larger square"
+            raise CacheError(f"image {number} is {tuple(image.shape)}, but the largest scale needs {need}")
+        if not image.abs().max() <= 1.001:  # also catches NaN
+            raise CacheError(f"image {number} has values outside [-1, 1]: give floats in [-1, 1] or uint8")
+        return image
+
+
+def _missing(
+    folder: Path, index: CacheIndex, shards: list[tuple[str, int, int]], unit: str, progress: bool
+) -> Iterator[tuple[str, int, int]]:
+    """Shards that are not there or torn, with a bar over all."""
+    with tqdm(total=shards[-1][2], desc=f"caching {unit}", unit=" " + unit, disable=not progress) as bar:
+        for name, start, stop in shards:
+            if not _intact(folder / name, index.fingerprint):
+                yield name, start, stop
+            bar.update(stop - start)
+
+
+def _intact(path: Path, fingerprint: str) -> bool:
+    try:
+        read_shard(path, fingerprint)
+    except CacheError:
+        return False
+    return True
+
+
+def _joined(shards: list[Shard]) -> Shard:
+    return {key: torch.cat([shard[key] for shard in shards]) for key in shards[0]}
+
+
+def _text_hash(texts: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for text in texts:
+        digest.update(text.encode() + b"\0")
+    return digest.hexdigest()[:16]

@@ -1,0 +1,179 @@
+"""Options of a distillation run: one frozen dataclass is config, command line and study file at once."""
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from swd.schedule import ScaleSchedule
+
+# What may differ between the run that saved a state and the run that resumes from it: none of these moves a number.
+FREE_ON_RESUME = frozenset({"iterations", "checkpoint_every", "keep_last", "log_with", "progress"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DistillConfig:
+    """One distillation run. Defaults are the paper's for SD3.5 Medium (README of the paper, "Training step").
+
+    A loss with weight 0 is not computed, and nothing else changes: random numbers are drawn per purpose.
+    """
+
+    preset: str
+    """Schedule: sd35-6, sd35-4, sd35-full-2, mini-6, ... (swd.schedule.PRESETS)."""
+    scales: tuple[int, ...] | None = None
+    """Latent sides, one per step, in place of the preset's (needs boundaries too)."""
+    boundaries: tuple[int, ...] | None = None
+    """Boundary indices into the teacher's sigma grid, one more than scales, in place of the preset's."""
+    iterations: int = 3000
+    """Student updates."""
+    batch_size: int = 64
+    """Images per update over all processes together."""
+    lr: float = 4e-6
+    """Learning rate of the student adapter."""
+    lr_fake: float | None = None
+    """Learning rate of the fake adapter; the student's when absent."""
+    lr_discriminator: float | None = None
+    """Learning rate of the discriminator head; the fake adapter's when absent."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Decay rates of AdamW's moments."""
+    weight_decay: float = 1e-2
+    """AdamW's."""
+    clip_norm: float = 10.0
+    """Gradient norm limit, for student and for fake model with head."""
+    warmup: int = 0
+    """Iterations over which the learning rates rise linearly from 0."""
+    weight_pdm: float = 1.0
+    """Patch distribution matching, or the naive loss in its place."""
+    weight_dmd: float = 1.0
+    """Distribution matching by the scores of teacher and fake model."""
+    weight_gan: float = 5e-3
+    """Student's side of the GAN; at 0 there is no discriminator."""
+    weight_gan_discriminator: float = 1e-2
+    """Discriminator's side of the GAN, beside the fake model's MSE."""
+    fake_updates: int = 5
+    """Updates of the fake model before each student update."""
+    rank: int = 64
+    """LoRA rank of student and fake adapters."""
+    alpha: float = 64.0
+    """LoRA alpha of both; an update counts alpha / rank."""
+    guidance_scale: float = 7.0
+    """Classifier-free guidance of the teacher inside DMD: 7.0 for Medium, 4.5 for Large."""
+    pdm_kernel: Literal["linear", "rbf", "naive"] = "linear"
+    """Kernel of PDM: linear (pseudo-Huber of mean tokens), rbf (MMD), or naive, the token-by-token baseline."""
+    pdm_huber_c: float = 1e-3
+    """Width of the quadratic part of the linear kernel's pseudo-Huber."""
+    pdm_bandwidth: float = 100.0
+    """Length scale of the RBF kernel."""
+    pdm_pool_batch: bool = False
+    """Match patches of the whole (local) batch in place of image by image."""
+    pdm_features: Literal["teacher", "fake"] = "teacher"
+    """Whose features PDM and the naive loss compare: teacher (the paper) or fake (the released code)."""
+    feature_block: int = 11
+    """Transformer block whose output PDM and GAN read: 11 for Medium, 20 for Large."""
+    dmd_indices: tuple[int, int] = (12, 28)
+    """Noise levels of DMD and GAN: half-open range of indices into the sigma grid."""
+    pdm_indices: tuple[int, int] = (18, 28)
+    """Noise levels of PDM: half-open range of indices into the sigma grid."""
+    shift: float = 3.0
+    """Time shift of the teacher's sigma grid."""
+    grid_steps: int = 28
+    """Steps of the teacher's sigma grid."""
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    """Autocast of accelerate; adapters and their optimisers stay float32."""
+    ema_decay: float | None = None
+    """Average the student adapter; the average is then what is exported."""
+    seed: int = 0
+    """Of adapters, data order and every random number of the losses."""
+    checkpoint_every: int = 250
+    """Iterations between saved states."""
+    keep_last: int = 2
+    """Saved states to keep."""
+    log_with: Literal["trackio", "tensorboard", "wandb"] | None = None
+    """A tracker of accelerate, beside log.jsonl which is always written."""
+    progress: bool = True
+    """Show a progress bar with every named loss."""
+
+    def __post_init__(self) -> None:
+        _check_counts(self)
+        _check_rates(self)
+        if (self.scales is None) != (self.boundaries is None):
+            raise ValueError("scales and boundaries replace the preset's together: give both or neither")
+        for name in ("dmd_indices", "pdm_indices"):
+            low, high = getattr(self, name)
+            if not 0 <= low < high <= self.grid_steps:
+                raise ValueError(f"{name} must be a range inside 0..{self.grid_steps}, got {low}..{high}")
+        if not (self.weight_pdm or self.weight_dmd or self.weight_gan):
+            raise ValueError("all loss weights are 0: there is nothing to train the student with")
+        if self.uses_fake and not self.fake_updates:
+            raise ValueError("fake_updates is 0, but DMD, GAN and fake features need a fake model that is trained")
+
+    @property
+    def uses_gan(self) -> bool:
+        """Whether there is a discriminator at all: a head that teaches nobody is not trained."""
+        return self.weight_gan > 0
+
+    @property
+    def uses_fake(self) -> bool:
+        """Whether the fake model is trained: its updates are skipped when no student term reads it."""
+        reads_features = self.weight_pdm > 0 and self.pdm_features == "fake"
+        return self.weight_dmd > 0 or self.uses_gan or reads_features
+
+    def schedule(self) -> "ScaleSchedule":
+        """The student's steps.
+
+        Raises:
+            ValueError: unknown preset (with the nearest names), or a schedule that is not one.
+        """
+        from swd.schedule import ScaleSchedule, preset
+
+        if self.scales is not None and self.boundaries is not None:
+            return ScaleSchedule.from_boundaries(self.boundaries, self.scales, self.shift, num_steps=self.grid_steps)
+        return preset(self.preset)
+
+    def sigma_grid(self) -> tuple[float, ...]:
+        """The teacher's noise levels, ``grid_steps + 1`` of them: what the losses draw from."""
+        from swd.schedule import PRESETS, sigma_grid
+
+        shift_end = self.preset not in PRESETS or PRESETS[self.preset].shift_end
+        return sigma_grid(self.grid_steps, self.shift, shift_end=shift_end)
+
+    def as_json(self) -> dict[str, Any]:
+        """The options as plain JSON values, in declaration order."""
+        return json.loads(json.dumps(asdict(self)))
+
+    def digest(self) -> str:
+        """Hash of every option that moves a number."""
+        kept = {key: value for key, value in self.as_json().items() if key not in FREE_ON_RESUME}
+        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def differences(saved: dict[str, Any], config: DistillConfig) -> list[str]:
+    """Options in which a saved run differs from ``config``, as ``name: saved -> wanted``; harmless ones left out."""
+    wanted = config.as_json()
+    names = [field.name for field in fields(config) if field.name not in FREE_ON_RESUME]
+    return [f"{name}: {saved.get(name)} -> {wanted[name]}" for name in names if saved.get(name) != wanted[name]]
+
+
+def _check_counts(config: DistillConfig) -> None:
+    for name in ("iterations", "batch_size", "rank", "grid_steps", "checkpoint_every", "keep_last"):
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")
+    for name in ("fake_updates", "feature_block", "warmup"):
+        if getattr(config, name) < 0:
+            raise ValueError(f"{name} must not be negative, got {getattr(config, name)}")
+
+
+def _check_rates(config: DistillConfig) -> None:
+    for name in ("weight_pdm", "weight_dmd", "weight_gan", "weight_gan_discriminator", "weight_decay"):
+        if not 0 <= getattr(config, name) < math.inf:
+            raise ValueError(f"{name} must be finite and not negative, got {getattr(config, name)}")
+    for name in ("lr_fake", "lr_discriminator"):
+        if getattr(config, name) is not None and not 0 < getattr(config, name) < math.inf:
+            raise ValueError(f"{name} must be finite and positive, got {getattr(config, name)}")
+    for name in ("lr", "clip_norm", "alpha", "pdm_bandwidth", "shift"):
+        if not 0 < getattr(config, name) < math.inf:
+            raise ValueError(f"{name} must be finite and positive, got {getattr(config, name)}")
+    if config.ema_decay is not None and not 0 < config.ema_decay < 1:
+        raise ValueError(f"ema_decay must be between 0 and 1, got {config.ema_decay}")

@@ -1,0 +1,42 @@
+"""What can go wrong in a training run; every message says what to do next."""
+
+from pathlib import Path
+
+
+class CacheError(RuntimeError):
+    """A latent cache is missing, torn, or was made with other weights or scales."""
+
+
+class PipelineError(RuntimeError):
+    """A pipeline cannot be loaded."""
+
+
+class OutputFolderError(OSError):
+    """The output folder cannot be written or has no room; raised before any training."""
+
+
+class StateError(RuntimeError):
+    """A saved state does not fit the run that wants to resume from it."""
+
+
+class StudyError(ValueError):
+    """A study file cannot be read or names something that does not exist."""
+
+
+class NonFiniteLossError(FloatingPointError):
+    """A loss term or gradient norm became NaN or infinite, so training stopped before the optimiser moved.
+
+    Attributes:
+        term: name of the term, as in the log.
+        iteration: where it happened, counted from 0.
+        last_good: newest complete state folder, or None when none was written yet.
+    """
+
+    def __init__(self, term: str, iteration: int, last_good: Path | None) -> None:
+        self.term, self.iteration, self.last_good = term, iteration, last_good
+        kept = f"the last good state is {last_good}" if last_good else "no state had been saved yet"
+        super().__init__(f"{term} is not finite at iteration {iteration}: training stopped; {kept}")
+
+
+# What a command line reports as one line; anything else is a bug and keeps its traceback.
+USER_ERRORS = (CacheError, PipelineError, OutputFolderError, StateError, NonFiniteLossError, ValueError)

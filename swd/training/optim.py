@@ -1,0 +1,89 @@
+"""One optimiser and what surrounds its step: averaging over processes, loss scaling, clipping, learning rate."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from swd.training.config import DistillConfig
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterGroup:
+    """Parameters that share a learning rate."""
+
+    parameters: list[nn.Parameter]
+    lr: float
+
+
+class Descent:
+    """AdamW over ``groups``; ``step(loss)`` is the whole way from a loss to new weights."""
+
+    def __init__(self, groups: Sequence[ParameterGroup], config: DistillConfig, accelerator: Accelerator) -> None:
+        self._groups, self._accelerator = groups, accelerator
+        self._clip_norm, self._warmup = config.clip_norm, config.warmup
+        self._parameters = [parameter for group in groups for parameter in group.parameters]
+        optimizer = torch.optim.AdamW(
+            [{"params": group.parameters, "lr": group.lr} for group in groups],
+            betas=config.betas,
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+        self.optimizer: Any = accelerator.prepare_optimizer(optimizer)
+
+    def set_rates(self, iteration: int) -> None:
+        """Linear warm-up, a function of the iteration alone."""
+        factor = min(1.0, (iteration + 1) / (self._warmup + 1))
+        for values, group in zip(self.optimizer.param_groups, self._groups, strict=True):
+            values["lr"] = group.lr * factor
+
+    def step(self, loss: Tensor) -> float:
+        """Backward, average over processes, clip, update.
+
+        Returns:
+            Gradient norm before clipping. When it is not finite nothing moves: the caller stops the run (in fp16 it
+            can be a mere overflow, which the gradient scaler answers by skipping the update and lowering its scale).
+        """
+        self._accelerator.backward(loss)
+        self._average()
+        self._accelerator.unscale_gradients(self.optimizer)
+        norm = float(nn.utils.clip_grad_norm_(self._parameters, self._clip_norm))
+        if math.isfinite(norm) or self.scaled:
+            self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return norm
+
+    @property
+    def scaled(self) -> bool:
+        """Whether losses are scaled against fp16 underflow."""
+        return self._accelerator.scaler is not None
+
+    def _average(self) -> None:
+        """Mean gradient over processes by one reduce of everything.
+
+        Not DistributedDataParallel: one network is run as teacher, student and fake model within a step, by switching
+        adapters, and DDP's hooks expect one forward with one set of used parameters per backward.
+        """
+        if self._accelerator.num_processes == 1:
+            return
+        grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in self._parameters]
+        flat: Any = self._accelerator.reduce(torch.cat([grad.flatten() for grad in grads]), "mean")
+        for parameter, grad in zip(self._parameters, flat.split([g.numel() for g in grads]), strict=True):
+            parameter.grad = grad.view_as(parameter).clone()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Moments and step counts as flat tensors, ``<parameter number>/<name>``."""
+        state = self.optimizer.state_dict()["state"]
+        return {f"{number}/{name}": value for number, values in state.items() for name, value in values.items()}
+
+    def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
+        """Put back what ``state_dict`` gave; learning rates and the like come from the config."""
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            number, name = key.split("/")
+            state.setdefault(int(number), {})[name] = value
+        self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})

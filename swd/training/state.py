@@ -1,0 +1,167 @@
+"""Saved states of a run: ``state-000250/`` with ``tensors.safetensors`` and ``state.json``, never a pickle.
+
+A state folder appears whole or not at all (written under another name, flushed, renamed). It holds what cannot be
+derived: adapters, discriminator, EMA, optimiser moments, gradient scaler, iteration. Random numbers and the place in
+the data are functions of the iteration; the place is stored all the same, and checked.
+"""
+
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from swd.training.config import DistillConfig, differences
+from swd.training.errors import StateError
+from swd.training.files import replacing_folder, write_json, write_tensors
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunIdentity:
+    """What a state belongs to: resuming with anything else would give another run under the same name."""
+
+    config: dict[str, Any]
+    data: str
+    teacher: str
+
+    def check(self, config: DistillConfig, current: "RunIdentity", folder: Path) -> None:
+        """Compare with the run that wants to resume.
+
+        Raises:
+            StateError: options, data or teacher differ; the message names each.
+        """
+        changed = differences(self.config, config)
+        changed += [f"data: {self.data} -> {current.data}"] if self.data != current.data else []
+        changed += [f"teacher weights: {self.teacher} -> {current.teacher}"] if self.teacher != current.teacher else []
+        if changed:
+            raise StateError(f"{folder} belongs to another run ({'; '.join(changed)}): use another output folder")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainState:
+    """Everything that a run needs to go on.
+
+    Attributes:
+        iteration: student updates done.
+        position: batches read.
+        seconds: training time so far.
+        identity: the run it belongs to.
+        scaler: state of the fp16 gradient scaler, else empty.
+        tensors: ``student/...``, ``fake/...``, ``discriminator/...``, ``ema/...``, ``optimizer_.../...``.
+    """
+
+    iteration: int
+    position: int
+    seconds: float
+    identity: RunIdentity
+    scaler: dict[str, Any] = field(default_factory=dict)
+    tensors: dict[str, Tensor]
+
+    def part(self, name: str) -> dict[str, Tensor]:
+        """Tensors under ``name/``, without the prefix."""
+        prefix = f"{name}/"
+        return {key.removeprefix(prefix): value for key, value in self.tensors.items() if key.startswith(prefix)}
+
+
+class StateStore:
+    """The states of one run, newest last; only the newest ``keep_last`` are kept."""
+
+    def __init__(self, folder: Path, keep_last: int) -> None:
+        self.folder, self.keep_last = folder, keep_last
+
+    def save(self, state: TrainState) -> Path:
+        """Write one state, then drop the oldest ones."""
+        target = self.folder / f"state-{state.iteration:06d}"
+        facts = {
+            "schema": SCHEMA,
+            "torch": torch.__version__,
+            "iteration": state.iteration,
+            "position": state.position,
+            "seconds": state.seconds,
+            "identity": asdict(state.identity),
+            "scaler": state.scaler,
+        }
+        with replacing_folder(target) as temporary:
+            write_tensors(temporary / "tensors.safetensors", state.tensors)
+            write_json(temporary / "state.json", facts)
+        for old in self._folders()[: -self.keep_last]:
+            _remove(old)
+        return target
+
+    def latest(self) -> TrainState | None:
+        """The newest state that reads back whole; torn ones are passed over with a warning."""
+        for folder in reversed(self._folders()):
+            try:
+                return _read(folder)
+            except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+                warnings.warn(f"{folder} is torn ({error}); trying the state before it", RuntimeWarning, stacklevel=2)
+        return None
+
+    def latest_folder(self) -> Path | None:
+        """Newest state folder, if any."""
+        return (self._folders() or [None])[-1]
+
+    def clear(self) -> None:
+        """Remove every state."""
+        for folder in self._folders():
+            _remove(folder)
+
+    def _folders(self) -> list[Path]:
+        found = [path for path in self.folder.glob("state-*") if path.is_dir() and path.name[6:].isdigit()]
+        return sorted(found, key=lambda path: int(path.name[6:]))
+
+
+class LossLog:
+    """``log.jsonl``: one line of named losses per iteration; lines after a resumed state are cut off."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def rewind(self, iteration: int) -> None:
+        """Keep the lines of the iterations before ``iteration``; half a line left by a kill goes too."""
+        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True) if self.path.exists() else []
+        kept = [line for line in _whole(lines) if json.loads(line)["iteration"] < iteration]
+        temporary = self.path.with_name(f".{self.path.name}.partial")
+        temporary.write_text("".join(kept), encoding="utf-8")
+        os.replace(temporary, self.path)
+
+    def append(self, values: Mapping[str, Any]) -> None:
+        """Add one line."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(values) + "\n")
+
+
+def _whole(lines: Iterable[str]) -> Iterable[str]:
+    return (line for line in lines if line.endswith("}\n"))
+
+
+def _read(folder: Path) -> TrainState:
+    facts = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    if facts["schema"] != SCHEMA:
+        raise ValueError(f"schema {facts['schema']}, this version reads {SCHEMA}")
+    return TrainState(
+        iteration=facts["iteration"],
+        position=facts["position"],
+        seconds=facts["seconds"],
+        identity=RunIdentity(**facts["identity"]),
+        scaler=facts["scaler"],
+        tensors=load_file(folder / "tensors.safetensors"),
+    )
+
+
+def _remove(folder: Path) -> None:
+    """Rename first: a kill in between must not leave a half-deleted folder under a state's name."""
+    doomed = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(doomed, ignore_errors=True)
+    os.replace(folder, doomed)
+    shutil.rmtree(doomed)

@@ -1,0 +1,212 @@
+"""One student update and one fake-model update, as losses: no optimiser, no logging, no clock (SwD, "Training step").
+
+L = w_pdm L_PDM + w_dmd L_DMD + w_gan L_GAN for the student; MSE on x0 over the whole noise grid plus the
+discriminator loss for the fake model. Random numbers are drawn by purpose, so that switching a term off leaves
+every other number where it was.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from swd.flow import NoiseProcess, guide
+from swd.losses import (
+    dmd_gradient,
+    dmd_loss,
+    gan_discriminator_loss,
+    gan_student_loss,
+    naive_patch,
+    pdm_linear,
+    pdm_rbf,
+)
+from swd.models.adapters import AdapterBank
+from swd.models.base import TextCondition
+from swd.resize import upscale_bicubic
+from swd.schedule import ScaleSchedule
+from swd.training.config import DistillConfig
+from swd.training.data import Batch
+from swd.training.rng import StepRandom
+
+
+@dataclass(frozen=True, slots=True)
+class StudentStepResult:
+    """Losses of a student update.
+
+    Attributes:
+        total: weighted sum, carries the gradient of the student adapter alone.
+        terms: each active term before its weight, by its name in the log: ``pdm``, ``dmd``, ``gan``.
+        samples: the student's x0, (B, C, s, s), detached.
+    """
+
+    total: Tensor
+    terms: dict[str, Tensor]
+    samples: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class FakeStepResult:
+    """Losses of a fake-model update.
+
+    Attributes:
+        total: weighted sum, carries the gradient of the fake adapter and the discriminator head alone.
+        terms: ``fake`` (MSE on x0) and ``discriminator``, before their weights.
+        samples: the student's x0 that the fake model learns, (B, C, s, s).
+    """
+
+    total: Tensor
+    terms: dict[str, Tensor]
+    samples: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class DistillationStep:
+    """The two losses for fixed networks and options.
+
+    Call ``student`` and go backward inside ``bank.trainable("student")``, ``fake`` inside ``bank.trainable("fake")``:
+    autograd looks at ``requires_grad`` on the way forward and again on the way back.
+
+    Attributes:
+        config: weights, noise ranges, kernel.
+        schedule: the student's scales and sigmas.
+        bank: teacher, student and fake model on one base network.
+        discriminator: GAN head; None without a GAN.
+        empty: embedding of the empty prompt, (1, ...).
+    """
+
+    config: DistillConfig
+    schedule: ScaleSchedule
+    bank: AdapterBank
+    discriminator: nn.Module | None
+    empty: TextCondition
+
+    def student(self, batch: Batch, step: int, random: StepRandom) -> StudentStepResult:
+        """Losses of student step ``step`` on a batch at its scale."""
+        config = self.config
+        with _frozen(self.discriminator):
+            x0 = self._student_x0(batch, step, random)
+            terms = {}
+            if config.weight_pdm:
+                terms["pdm"] = self._pdm(x0, batch, random)
+            if config.weight_dmd or config.weight_gan:
+                renoised, sigma = self._renoise(x0, "dmd", config.dmd_indices, random)
+            if config.weight_dmd:
+                terms["dmd"] = self._dmd(x0, renoised.detach(), sigma, batch.cond)
+            if config.weight_gan:
+                terms["gan"] = gan_student_loss(self._logits(renoised, sigma, batch.cond))
+        weights = {"pdm": config.weight_pdm, "dmd": config.weight_dmd, "gan": config.weight_gan}
+        return StudentStepResult(_weighted(terms, weights), terms, x0.detach())
+
+    def fake(self, batch: Batch, step: int, random: StepRandom) -> FakeStepResult:
+        """Losses of the fake model on the student's samples of the same step: it tracks their distribution."""
+        config = self.config
+        with torch.no_grad():
+            x0 = self._student_x0(batch, step, random)
+        levels = (0, config.grid_steps)
+        renoised, sigma = self._renoise(x0, "fake", levels, random)
+        with self.bank.use("fake"):
+            terms = {"fake": F.mse_loss(self._denoiser(renoised, sigma, batch.cond), x0)}
+        if self._trains_discriminator:
+            real, _ = self._renoise(
+                batch.target, "fake", levels, random
+            )  # same noise: only the content tells them apart
+            terms["discriminator"] = self._discriminator_loss(renoised, real, sigma, batch.cond)
+        weights = {"fake": 1.0, "discriminator": config.weight_gan_discriminator}
+        return FakeStepResult(_weighted(terms, weights), terms, x0)
+
+    @property
+    def _denoiser(self) -> nn.Module:
+        return self.bank.denoiser
+
+    @property
+    def _process(self) -> NoiseProcess:
+        return self.bank.denoiser.process
+
+    @property
+    def _trains_discriminator(self) -> bool:
+        return self.discriminator is not None and self.config.weight_gan_discriminator > 0
+
+    def _student_x0(self, batch: Batch, step: int, random: StepRandom) -> Tensor:
+        """Student's estimate from the real latent of the scale before, upscaled and noised; step 0 sees pure noise."""
+        side = batch.target.shape[-1]
+        upscaled = upscale_bicubic(batch.lower, (side, side))
+        sigma = torch.full((len(upscaled),), self.schedule.sigmas[step], device=upscaled.device)
+        x_t = self._process.add_noise(upscaled, random.normal("student", upscaled), sigma)
+        with self.bank.use("student"):
+            return self._denoiser(x_t, sigma, batch.cond)
+
+    def _renoise(self, x0: Tensor, purpose: str, indices: tuple[int, int], random: StepRandom) -> tuple[Tensor, Tensor]:
+        """``x0`` at a random level of the teacher's grid per sample: x_t (B, C, H, W), sigma (B,)."""
+        grid = torch.tensor(self.config.sigma_grid())
+        sigma = grid[random.indices(f"{purpose} level", *indices)].to(x0.device)
+        return self._process.add_noise(x0, random.normal(f"{purpose} noise", x0), sigma), sigma
+
+    @torch.no_grad()
+    def _scores(self, x_t: Tensor, sigma: Tensor, cond: TextCondition) -> tuple[Tensor, Tensor]:
+        """Teacher's x0 with guidance (one doubled batch), and the fake model's without."""
+        with self.bank.use(None):
+            both = TextCondition.cat([cond, self.empty.expand_to(len(cond))])
+            with_text, without = self._denoiser(x_t.repeat(2, 1, 1, 1), sigma.repeat(2), both).chunk(2)
+        with self.bank.use("fake"):
+            return guide(with_text, without, self.config.guidance_scale), self._denoiser(x_t, sigma, cond)
+
+    def _dmd(self, x0: Tensor, x_t: Tensor, sigma: Tensor, cond: TextCondition) -> Tensor:
+        return dmd_loss(x0, dmd_gradient(x0, *self._scores(x_t, sigma, cond)))
+
+    def _pdm(self, x0: Tensor, batch: Batch, random: StepRandom) -> Tensor:
+        """PDM or naive loss between student and target, both under the same noise.
+
+        The target's pass is apart from the student's and records no graph: cheaper than one pass over both, whose
+        backward would run through the target too.
+        """
+        config = self.config
+        fake, sigma = self._renoise(x0, "pdm", config.pdm_indices, random)
+        real, _ = self._renoise(batch.target, "pdm", config.pdm_indices, random)
+        with self.bank.use(None if config.pdm_features == "teacher" else "fake"):
+            fake_features = self._features(fake, sigma, batch.cond)
+            with torch.no_grad():
+                real_features = self._features(real, sigma, batch.cond)
+        return _patch_loss(fake_features, real_features, config).mean()
+
+    def _logits(self, x_t: Tensor, sigma: Tensor, cond: TextCondition) -> Tensor:
+        """Discriminator on the fake model's features, (B,)."""
+        assert self.discriminator is not None
+        with self.bank.use("fake"):
+            features = self._features(x_t, sigma, cond)
+        return self.discriminator(features.float()).float()
+
+    def _discriminator_loss(self, fake: Tensor, real: Tensor, sigma: Tensor, cond: TextCondition) -> Tensor:
+        both = self._logits(torch.cat([fake, real]), sigma.repeat(2), TextCondition.cat([cond, cond]))
+        return gan_discriminator_loss(*both.chunk(2))
+
+    def _features(self, x_t: Tensor, sigma: Tensor, cond: TextCondition) -> Tensor:
+        return self._denoiser.features(x_t, sigma, cond, [self.config.feature_block])[0]
+
+
+def _patch_loss(fake: Tensor, real: Tensor, config: DistillConfig) -> Tensor:
+    pool = config.pdm_pool_batch
+    if config.pdm_kernel == "naive":
+        return naive_patch(fake, real)
+    if config.pdm_kernel == "rbf":
+        return pdm_rbf(fake, real, bandwidth=config.pdm_bandwidth, pool_batch=pool)
+    return pdm_linear(fake, real, huber_c=config.pdm_huber_c, pool_batch=pool)
+
+
+def _weighted(terms: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
+    return torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+
+
+@contextmanager
+def _frozen(module: nn.Module | None) -> Iterator[None]:
+    """No gradients for the parameters of ``module`` inside."""
+    parameters = list(module.parameters()) if module is not None else []
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)

@@ -1,0 +1,298 @@
+"""The loop: ``fake_updates`` fake steps and a student step per iteration, saved, logged and resumable."""
+
+import math
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from swd.models.adapters import AdapterBank, save_adapter
+from swd.models.discriminator import Discriminator
+from swd.models.sd3 import SD3Denoiser
+from swd.training.config import DistillConfig
+from swd.training.data import Batch, LatentCache, data_rows
+from swd.training.errors import NonFiniteLossError, StateError
+from swd.training.files import probe_writable, replacing_folder, write_json
+from swd.training.fingerprint import weights_fingerprint
+from swd.training.optim import Descent, ParameterGroup
+from swd.training.rng import StepRandom
+from swd.training.state import LossLog, RunIdentity, StateStore, TrainState
+from swd.training.step import DistillationStep
+
+BYTES_PER_PARAMETER = 16  # float32 weight, two AdamW moments, and the EMA
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """Where a finished run left things.
+
+    Attributes:
+        adapter: folder with the student in PEFT layout, which diffusers' ``load_lora_weights`` reads.
+        log: losses per iteration, JSON lines.
+        seconds: training time over all sessions of the run.
+    """
+
+    adapter: Path
+    log: Path
+    seconds: float
+
+
+def train(
+    config: DistillConfig,
+    denoiser: SD3Denoiser,
+    data: LatentCache,
+    output: Path,
+    *,
+    accelerator: Accelerator | None = None,
+    resume: bool = True,
+) -> TrainResult:
+    """Distil a student adapter.
+
+    Args:
+        config: everything that moves a number.
+        denoiser: the teacher. Its transformer is frozen and carries the adapters, switched off, afterwards.
+        data: latents and prompts at the scales of the schedule.
+        output: folder for states, log and ``final``, the adapter.
+        accelerator: device, precision and processes; one with the precision of ``config`` when absent.
+        resume: go on from the newest state in ``output``. Otherwise its states and log are removed.
+
+    Raises:
+        ValueError: the schedule is unknown or does not fit the network.
+        CacheError: the data lack a scale of the schedule.
+        OutputFolderError: ``output`` cannot be written or is too small; raised before training.
+        StateError: ``output`` holds another run.
+        NonFiniteLossError: a term became NaN or infinite.
+    """
+    output = Path(output)
+    if accelerator is None:
+        accelerator = Accelerator(
+            mixed_precision=config.mixed_precision, log_with=config.log_with, project_dir=str(output)
+        )
+    return Trainer(config, denoiser, data, output, accelerator).run(resume=resume)
+
+
+class Trainer:
+    """One run: networks, optimisers and files. ``train`` is the way in."""
+
+    def __init__(
+        self, config: DistillConfig, denoiser: SD3Denoiser, data: LatentCache, output: Path, accelerator: Accelerator
+    ) -> None:
+        self.config, self.data, self.output, self.accelerator = config, data, output, accelerator
+        self.schedule = config.schedule()
+        self._check_fit(denoiser)
+        teacher = weights_fingerprint({"transformer": denoiser.transformer})
+        self.identity = RunIdentity(config=config.as_json(), data=data.index.fingerprint, teacher=teacher)
+        denoiser = denoiser.to(accelerator.device).eval()
+        self.bank = AdapterBank(denoiser, rank=config.rank, alpha=config.alpha, seed=config.seed)
+        self.discriminator = self._new_discriminator() if config.uses_gan else None
+        empty = data.empty.to(accelerator.device)
+        self.steps = DistillationStep(config, self.schedule, self.bank, self.discriminator, empty)
+        self.student_descent, self.fake_descent = self._descents()
+        self.ema = {}
+        if config.ema_decay is not None:
+            self.ema = {name: value.clone() for name, value in self.bank.state_dict("student").items()}
+        self.store, self.log = StateStore(output, config.keep_last), LossLog(output / "log.jsonl")
+        self.iteration, self.seconds = 0, 0.0
+
+    def run(self, *, resume: bool) -> TrainResult:
+        """Train to the end, or from where the newest state left off."""
+        self._prepare_folder(resume)
+        if resume:
+            self._resume()
+        if self.accelerator.is_main_process:
+            self.log.rewind(self.iteration)
+        if self.config.log_with:
+            self.accelerator.init_trackers("swd", config=_flat(self.identity.config))
+        self._loop()
+        adapter = self._export()
+        if self.config.log_with:
+            self.accelerator.end_training()
+        return TrainResult(adapter, self.log.path, self.seconds)
+
+    def _loop(self) -> None:
+        config = self.config
+        hidden = not (config.progress and self.accelerator.is_local_main_process)
+        with tqdm(total=config.iterations, initial=self.iteration, desc=config.preset, disable=hidden) as bar:
+            for iteration in range(self.iteration, config.iterations):
+                start = time.perf_counter()
+                losses = self._iterate(iteration)
+                elapsed = time.perf_counter() - start
+                self.iteration, self.seconds = iteration + 1, self.seconds + elapsed
+                self._report(iteration, losses, elapsed)
+                bar.set_postfix({name: f"{value:.3g}" for name, value in losses.items()}, refresh=False)
+                bar.update()
+                if self.iteration % config.checkpoint_every == 0 or self.iteration == config.iterations:
+                    self._save()
+
+    def _iterate(self, iteration: int) -> dict[str, float]:
+        """Fake updates, then the student update, all of one schedule step: steps cycle over iterations."""
+        step = iteration % self.schedule.num_steps
+        self.student_descent.set_rates(iteration)
+        self.fake_descent.set_rates(iteration)
+        updates = range(self.config.fake_updates if self.config.uses_fake else 0)
+        fake = [self._update_fake(iteration, update, step) for update in updates]
+        means = {name: math.fsum(losses[name] for losses in fake) / len(fake) for name in (fake[0] if fake else ())}
+        return {**self._update_student(iteration, step), **means}
+
+    def _update_fake(self, iteration: int, update: int, step: int) -> dict[str, float]:
+        batch, random = self._draw(iteration, update, step, f"fake {update}")
+        with self.bank.trainable("fake"):
+            with self.accelerator.autocast():
+                result = self.steps.fake(batch, step, random)
+            losses = self._finite(result.terms, iteration)
+            losses["fake_grad_norm"] = self._descend(self.fake_descent, result.total, "fake_grad_norm", iteration)
+        return losses
+
+    def _update_student(self, iteration: int, step: int) -> dict[str, float]:
+        batch, random = self._draw(iteration, self.config.fake_updates, step, "student")
+        with self.bank.trainable("student"):
+            with self.accelerator.autocast():
+                result = self.steps.student(batch, step, random)
+            losses = self._finite({**result.terms, "total": result.total}, iteration)
+            losses["grad_norm"] = self._descend(self.student_descent, result.total, "grad_norm", iteration)
+        if self.config.ema_decay is not None:
+            weights = self.bank.state_dict("student")
+            for name, average in self.ema.items():
+                average.lerp_(weights[name], 1 - self.config.ema_decay)
+        return losses
+
+    def _draw(self, iteration: int, update: int, step: int, name: str) -> tuple[Batch, StepRandom]:
+        """This process's share of a batch; a sample's number does not depend on how many processes share it."""
+        config, share = self.config, self.config.batch_size // self.accelerator.num_processes
+        mine = range(share * self.accelerator.process_index, share * (self.accelerator.process_index + 1))
+        rows = data_rows(config.seed, self._position(iteration) + update, config.batch_size, len(self.data))
+        batch = self.data.batch([rows[place] for place in mine], self.schedule, step)
+        return batch.to(self.accelerator.device), StepRandom(config.seed, iteration, name, mine)
+
+    def _position(self, iteration: int) -> int:
+        """Batches read before ``iteration``; the fake model's count whether or not it is trained."""
+        return iteration * (self.config.fake_updates + 1)
+
+    def _finite(self, terms: Mapping[str, Tensor], iteration: int) -> dict[str, float]:
+        """Values of the terms, averaged over processes, so that all of them stop together."""
+        stacked = torch.stack([value.detach().float() for value in terms.values()])
+        mean: Any = self.accelerator.reduce(stacked, "mean")
+        values = dict(zip(terms, mean.tolist(), strict=True))
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise NonFiniteLossError(name, iteration, self.store.latest_folder())
+        return values
+
+    def _descend(self, descent: Descent, loss: Tensor, name: str, iteration: int) -> float:
+        norm = descent.step(loss)
+        if not math.isfinite(norm) and not descent.scaled:
+            raise NonFiniteLossError(name, iteration, self.store.latest_folder())
+        return norm
+
+    def _report(self, iteration: int, losses: Mapping[str, float], elapsed: float) -> None:
+        step = iteration % self.schedule.num_steps
+        if self.accelerator.is_main_process:
+            self.log.append({"iteration": iteration, "step": step, **losses, "seconds": round(elapsed, 4)})
+        if self.config.log_with:
+            self.accelerator.log(dict(losses), step=iteration)
+
+    def _save(self) -> None:
+        """Write a state; every process holds the same one, so the main process writes."""
+        if self.accelerator.is_main_process:
+            scaler = self.accelerator.scaler
+            state = TrainState(
+                iteration=self.iteration,
+                position=self._position(self.iteration),
+                seconds=self.seconds,
+                identity=self.identity,
+                scaler=scaler.state_dict() if scaler is not None else {},
+                tensors=self._tensors(),
+            )
+            self.store.save(state)
+        self.accelerator.wait_for_everyone()
+
+    def _tensors(self) -> dict[str, Tensor]:
+        parts: dict[str, Mapping[str, Tensor]] = {name: self.bank.state_dict(name) for name in self.bank.names}
+        parts["discriminator"] = self.discriminator.state_dict() if self.discriminator else {}
+        parts["ema"] = self.ema
+        parts["optimizer_student"] = self.student_descent.state_dict()
+        parts["optimizer_fake"] = self.fake_descent.state_dict()
+        return {f"{part}/{name}": value for part, values in parts.items() for name, value in values.items()}
+
+    def _resume(self) -> None:
+        state = self.store.latest()
+        if state is None:
+            return
+        state.identity.check(self.config, self.identity, self.output)
+        if state.iteration > self.config.iterations:
+            raise StateError(f"{self.output} is at iteration {state.iteration}, past {self.config.iterations} as asked")
+        if state.position != self._position(state.iteration):
+            raise StateError(f"{self.output} was written by a version that read the data in another order")
+        for name in self.bank.names:
+            self.bank.load_state_dict(name, state.part(name))
+        if self.discriminator:
+            self.discriminator.load_state_dict(state.part("discriminator"))
+        self.ema = {name: value.to(self.accelerator.device).clone() for name, value in state.part("ema").items()}
+        self.student_descent.load_state_dict(state.part("optimizer_student"))
+        self.fake_descent.load_state_dict(state.part("optimizer_fake"))
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state.scaler)
+        self.iteration, self.seconds = state.iteration, state.seconds
+
+    def _export(self) -> Path:
+        """Write the student, or its EMA, to ``final``."""
+        folder = self.output / "final"
+        if self.accelerator.is_main_process:
+            if self.ema:
+                self.bank.load_state_dict("student", self.ema)
+            schedule = {"scales": list(self.schedule.scales), "sigmas": list(self.schedule.sigmas)}
+            metadata = {**schedule, "preset": self.config.preset, "iterations": self.iteration}
+            with replacing_folder(folder) as temporary:
+                save_adapter(self.bank, "student", temporary, {**metadata, "config": self.identity.config})
+                write_json(temporary / "training.json", {**metadata, "config": self.identity.config})
+        self.accelerator.wait_for_everyone()
+        return folder
+
+    def _prepare_folder(self, resume: bool) -> None:
+        parameters = sum(p.numel() for group in self.bank.names for p in self.bank.parameters(group))
+        state_bytes = BYTES_PER_PARAMETER * parameters
+        if self.accelerator.is_main_process:
+            probe_writable(self.output, needed_bytes=state_bytes * (self.config.keep_last + 2))
+            if not resume:
+                self.store.clear()
+                shutil.rmtree(self.output / "final", ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+
+    def _check_fit(self, denoiser: SD3Denoiser) -> None:
+        """Find what cannot work before anything is made."""
+        config, processes = self.config, self.accelerator.num_processes
+        self.schedule.check_patch(denoiser.patch_size)
+        self.data.check(self.schedule)
+        if config.feature_block >= denoiser.num_blocks:
+            last = denoiser.num_blocks - 1
+            raise ValueError(f"feature_block {config.feature_block} is past the last block of the network, {last}")
+        if config.batch_size % processes:
+            raise ValueError(f"batch_size {config.batch_size} does not divide over {processes} processes")
+
+    def _new_discriminator(self) -> Discriminator:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.config.seed)
+            return Discriminator(self.bank.denoiser.inner_dim).to(self.accelerator.device)
+
+    def _descents(self) -> tuple[Descent, Descent]:
+        """Student's optimiser, and one for the fake adapter with the head: their losses share a backward pass."""
+        config = self.config
+        lr_fake = config.lr if config.lr_fake is None else config.lr_fake
+        lr_head = lr_fake if config.lr_discriminator is None else config.lr_discriminator
+        student = [ParameterGroup(self.bank.parameters("student"), config.lr)]
+        fake = [ParameterGroup(self.bank.parameters("fake"), lr_fake)]
+        if self.discriminator:
+            fake.append(ParameterGroup(list(self.discriminator.parameters()), lr_head))
+        return Descent(student, config, self.accelerator), Descent(fake, config, self.accelerator)
+
+
+def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Trackers take numbers and strings only."""
+    return {name: value if isinstance(value, int | float | str) else str(value) for name, value in config.items()}

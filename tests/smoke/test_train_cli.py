@@ -1,0 +1,197 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from diffusers import StableDiffusion3Pipeline
+from PIL import Image
+from safetensors.torch import load_file
+
+from swd import cache as cache_command
+from swd import train as train_command
+from swd.models.adapters import ADAPTER_FILE
+from swd.training.errors import StudyError
+
+ROOT = Path(__file__).parents[2]
+CAPTIONS = ("a red star", "a blue cross", "two circles")
+OPTIONS = {
+    "preset": "own",
+    "scales": [4, 6],
+    "boundaries": [0, 14, 28],
+    "iterations": 4,
+    "batch_size": 2,
+    "lr": 1e-2,
+    "fake_updates": 1,
+    "rank": 2,
+    "alpha": 2.0,
+    "feature_block": 0,
+    "checkpoint_every": 1,
+    "progress": False,
+}
+# Stops itself without any clean-up in the middle of the third iteration, between the fake update and the student's.
+KILLED = """
+import os, signal, sys, torch
+torch.set_num_threads(int(sys.argv.pop(1)))
+from swd import train
+from swd.training.trainer import Trainer
+update = Trainer._update_student
+def killed(self, iteration, step):
+    if iteration == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return update(self, iteration, step)
+Trainer._update_student = killed
+train.main(sys.argv[1:])
+"""
+
+
+@pytest.fixture(autouse=True)
+def _fresh_accelerate() -> Iterator[None]:
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    rng = torch.Generator().manual_seed(0)
+    lines = []
+    for number, caption in enumerate(CAPTIONS):
+        pixels = torch.randint(0, 256, (14, 20, 3), generator=rng, dtype=torch.uint8)
+        Image.fromarray(pixels.numpy()).save(folder / f"{number}.png")
+        lines.append(json.dumps({"file_name": f"{number}.png", "text": caption}))
+    (folder / "metadata.jsonl").write_text("\n".join(lines))
+    return folder
+
+
+@pytest.fixture
+def study(images: Path, tiny_pipeline_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A study file over a cache made through the command line; the output folder is left to the test."""
+    monkeypatch.setattr(cache_command, "preset_scales", lambda name: (4, 6))
+    data = tmp_path / "cache"
+    pipeline = ["--pipeline", str(tiny_pipeline_folder), "--max-sequence-length", "4", "--dtype", "float32"]
+    cache_command.main(
+        ["--images", str(images), "--output", str(data), "--presets", "own", "--device", "cpu", *pipeline]
+    )
+    path = tmp_path / "study.toml"
+    head = f"pipeline = {json.dumps(str(tiny_pipeline_folder))}\ndata = {json.dumps(str(data))}\n"
+    path.write_text(head + "[distill]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in OPTIONS.items()))
+    return path
+
+
+def test_run_killed_with_signal_9_resumes_bit_equal(
+    study: Path, tmp_path: Path, tiny_pipeline: StableDiffusion3Pipeline
+) -> None:
+    threads = str(torch.get_num_threads())
+    command = [sys.executable, "-c", KILLED, threads, "--study", str(study), "--output", str(tmp_path / "parts")]
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    killed = subprocess.run(command, env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)}, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert (tmp_path / "parts" / "state-000002").is_dir()
+    assert not (tmp_path / "parts" / "final").exists()
+    for name in ("parts", "whole"):
+        train_command.main(["--study", str(study), "--output", str(tmp_path / name)])
+    for file in ("state-000004/tensors.safetensors", f"final/{ADAPTER_FILE}"):
+        parts, whole = (load_file(tmp_path / name / file) for name in ("parts", "whole"))
+        assert parts.keys() == whole.keys()
+        assert all(torch.equal(parts[key], whole[key]) for key in whole)
+    tiny_pipeline.load_lora_weights(str(tmp_path / "whole" / "final"))
+
+
+def test_options_win_over_the_study_file(study: Path) -> None:
+    command = train_command.parse(["--study", str(study), "--output", "x", "--iterations", "9", "--scales", "4", "8"])
+    assert command.distill.iterations == 9
+    assert command.distill.scales == (4, 8)
+    assert command.distill.rank == 2
+    assert command.output == Path("x")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("outptu = 'a'", "no option 'outptu'; nearest: output"),
+        ("[distill]\nwieght_dmd = 1.0", "no option 'wieght_dmd'; nearest: weight_dmd"),
+        ("iterations = 3", "TrainCommand has no option 'iterations'"),
+        ("distill = 3", "distill must be a table"),
+        ("pipeline = ", "cannot read study file"),
+    ],
+)
+def test_bad_study_file_is_explained(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text(text)
+    with pytest.raises(StudyError, match=message):
+        train_command.parse(["--study", str(path)])
+    with pytest.raises(SystemExit, match=message):
+        train_command.main(["--study", str(path)])
+
+
+def test_study_values_of_the_wrong_type_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text("pipeline = 'p'\ndata = 'd'\noutput = 'o'\n[distill]\npreset = 'mini-6'\nrank = 'many'\n")
+    with pytest.raises(SystemExit):
+        train_command.parse(["--study", str(path)])
+    assert "rank" in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["--preset", "mini-7"], "no preset 'mini-7'; nearest: mini-6"),
+        (["--preset", "mini-6", "--lr", "-1"], "lr must be finite and positive"),
+        (["--preset", "mini-6", "--pipeline", "nowhere/at-all"], "cannot load the pipeline nowhere/at-all"),
+    ],
+)
+def test_bad_command_ends_with_one_line(tmp_path: Path, changes: list[str], message: str) -> None:
+    needed = ["--pipeline", str(tmp_path), "--data", str(tmp_path), "--output", str(tmp_path / "out")]
+    with pytest.raises(SystemExit, match=message):
+        train_command.main([*needed, *changes])
+    assert not (tmp_path / "out").exists()
+
+
+def test_truncated_pipeline_weights_are_named(tmp_path: Path, tiny_pipeline: StableDiffusion3Pipeline) -> None:
+    tiny_pipeline.save_pretrained(tmp_path / "pipeline")
+    weights = next((tmp_path / "pipeline" / "transformer").glob("*.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:1000])
+    command = ["--preset", "mini-6", "--pipeline", str(tmp_path / "pipeline"), "--data", "d", "--output", "o"]
+    with pytest.raises(SystemExit, match="cannot load the pipeline"):
+        train_command.main(command)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: (folder / "metadata.jsonl").unlink(), "metadata.jsonl is missing"),
+        (lambda folder: (folder / "metadata.jsonl").write_text('{"text": "a"}'), "line 1"),
+        (lambda folder: (folder / "1.png").unlink(), "line 2"),
+        (lambda folder: (folder / "1.png").write_bytes(b"no image"), "1.png cannot be read as an image"),
+        (lambda folder: Image.new("RGB", (9, 9)).save(folder / "1.png"), "1.png is 9 pixels wide"),
+    ],
+)
+def test_bad_image_folder_is_explained(
+    images: Path,
+    tiny_pipeline_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    spoil: object,
+    message: str,
+) -> None:
+    monkeypatch.setattr(cache_command, "preset_scales", lambda name: (4, 6))
+    spoil(images)
+    command = ["--images", str(images), "--pipeline", str(tiny_pipeline_folder), "--output", str(tmp_path / "cache")]
+    with pytest.raises(SystemExit, match=message):
+        cache_command.main([*command, "--presets", "own", "--device", "cpu", "--max-sequence-length", "4"])
+
+
+@pytest.mark.parametrize("module", ["swd.train", "swd.cache"])
+def test_help_answers_without_torch(module: str) -> None:
+    code = f"import sys, {module} as m; assert 'torch' not in sys.modules, 'slow'; m.main(['--help'])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--pipeline" in done.stdout

@@ -1,0 +1,148 @@
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# Each module belongs to the longest prefix; a module imports its own layer and lower ones.
+LAYERS = {
+    "swd.flow": 0,
+    "swd.schedule": 0,
+    "swd.resize": 0,
+    "swd.losses": 1,
+    "swd.features": 1,
+    "swd.sampler": 1,
+    "swd.spectra": 1,
+    "swd.kernels": 1,
+    "swd.models": 2,
+    "swd.pipelines": 2,
+    "swd.training": 3,
+    "swd.train": 4,
+    "swd.cache": 4,
+    "swd": 0,
+}
+# Third-party packages by the lowest layer that may meet them.
+FROM_LAYER = {"diffusers": 2, "peft": 2, "transformers": 2, "safetensors": 2, "accelerate": 3, "tqdm": 3, "tyro": 4}
+HARNESS_LIBRARIES = {"numpy", "pandas", "matplotlib", "repro"} | sys.stdlib_module_names
+TABLE_LIBRARIES = {"repro.harness", "swd.schedule"} | sys.stdlib_module_names
+
+
+def modules(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path, *, whole_file: bool = True) -> Iterator[tuple[int, str]]:
+    """Imported modules with their lines; only those that run when the module is imported, unless ``whole_file``."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree) if whole_file else _at_import(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            source = str(node.module)
+            for alias in node.names:
+                deeper = (ROOT / source.replace(".", "/") / alias.name).with_suffix("")
+                is_module = deeper.is_dir() or deeper.with_suffix(".py").is_file()
+                yield node.lineno, f"{source}.{alias.name}" if is_module else source
+
+
+def _at_import(node: ast.AST) -> Iterator[ast.AST]:
+    for child in ast.iter_child_nodes(node):
+        typing_only = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)
+        if not typing_only and not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield child
+            yield from _at_import(child)
+
+
+def within(module: str, prefix: str) -> bool:
+    return module == prefix or module.startswith(f"{prefix}.")
+
+
+def layer(module: str) -> int:
+    return LAYERS[max((prefix for prefix in LAYERS if within(module, prefix)), key=len)]
+
+
+def offences(path: Path, allowed: set[str]) -> list[str]:
+    return [
+        f"{path.name}:{line} imports {module}"
+        for line, module in imports(path)
+        if not any(within(module, name) for name in allowed)
+    ]
+
+
+def id_of(path: Path) -> str:
+    return name_of(path)
+
+
+@pytest.mark.parametrize("path", modules("swd"), ids=id_of)
+def test_swd_imports_downwards(path: Path) -> None:
+    own = layer(name_of(path))
+    if path == ROOT / "swd" / "__init__.py":  # lazy: nothing may be imported when the package is
+        assert not [module for _, module in imports(path, whole_file=False) if within(module, "swd")]
+        return
+    for line, module in imports(path):
+        top = module.partition(".")[0]
+        assert top not in {"repro", "benchmarks", "tests"}, f"{path}:{line} imports {module}"
+        if top == "swd":
+            assert layer(module) <= own, f"{path}:{line}: layer {own} imports {module} of layer {layer(module)}"
+        assert own >= FROM_LAYER.get(top, 0), f"{path}:{line}: {top} belongs to layer {FROM_LAYER.get(top)} and above"
+
+
+def test_every_swd_module_has_a_layer() -> None:
+    loose = [name_of(path) for path in modules("swd") if layer(name_of(path)) == 0]
+    assert set(loose) == {"swd", "swd.flow", "swd.schedule", "swd.resize"}
+
+
+@pytest.mark.parametrize("path", [path for path in modules("repro/harness") if path.stem != "runner"], ids=id_of)
+def test_harness_renders_without_torch(path: Path) -> None:
+    assert not offences(path, HARNESS_LIBRARIES)
+    inside = {module for _, module in imports(path) if within(module, "repro")}
+    assert all(within(module, "repro.harness") for module in inside), inside
+    assert "repro.harness.runner" not in inside
+
+
+TABLES = [
+    path for path in modules("repro") if path.parent.name == "repro" and path.stem.startswith(("table", "figure"))
+]
+
+
+@pytest.mark.parametrize("path", TABLES, ids=id_of)
+def test_tables_declare_and_never_meet(path: Path) -> None:
+    assert not offences(path, TABLE_LIBRARIES)
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    loops = [node.lineno for node in tree.body if isinstance(node, ast.For | ast.While | ast.With)]
+    assert not loops, f"{path}: a table declares, but has statements at lines {loops}"
+
+
+@pytest.mark.parametrize(
+    ("code", "absent"),
+    [
+        ("import repro.__main__, repro.harness.render, repro.profiles", "torch"),
+        ("from repro import TABLES, load_table; [load_table(name) for name in TABLES]", "torch"),
+        ("import swd", "torch"),
+        ("import swd; swd.ScaleSchedule, swd.sample", "diffusers"),
+        ("import swd.losses", "diffusers"),
+    ],
+)
+def test_light_imports_stay_light(code: str, absent: str) -> None:
+    check = f"{code}; import sys; sys.exit({absent!r} in sys.modules)"
+    subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=True, timeout=120)
+
+
+def test_the_rules_can_fail(tmp_path: Path) -> None:
+    path = tmp_path / "bad.py"
+    path.write_text("import json\ndef late():\n    import torch.nn\n    from repro.scenes import oracle\n")
+    assert offences(path, HARNESS_LIBRARIES - {"repro"}) == [
+        "bad.py:3 imports torch.nn",
+        "bad.py:4 imports repro.scenes.oracle",
+    ]
+    assert [module for _, module in imports(path, whole_file=False)] == ["json"]

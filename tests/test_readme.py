@@ -1,0 +1,83 @@
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import nox.registry
+import pytest
+
+from repro import TABLES
+from repro.__main__ import _parser
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+SNIPPETS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+SHELL = [line for block in re.findall(r"```console\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines()]
+COMMANDS = sorted({*SHELL, *re.findall(r"`((?:nox|python -m|pip) [^`]+)`", TEXT)})
+
+
+@pytest.fixture(scope="module")
+def sessions() -> set[str]:
+    runpy.run_path(str(ROOT / "noxfile.py"))
+    return set(nox.registry.get())
+
+
+@pytest.mark.parametrize("index", range(len(SNIPPETS)))
+def test_snippets_run(index: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "repro").symlink_to(ROOT / "repro")  # what a snippet writes lands outside the checkout
+    monkeypatch.chdir(tmp_path)
+    exec(compile(SNIPPETS[index], f"README snippet {index}", "exec"), {})
+
+
+def started(program: str) -> list[list[str]]:
+    return [words for words in map(shlex.split, COMMANDS) if " ".join(words).startswith(program)]
+
+
+def test_nox_sessions_exist(sessions: set[str]) -> None:
+    wanted = {name for words in started("nox -s") for name in words[2 : words.index("--") if "--" in words else None]}
+    assert {"table2", "tests", "mini"} <= wanted
+    assert wanted - {"table7"} <= sessions  # table7 is the example of a new table
+
+
+def repro_arguments() -> list[list[str]]:
+    direct = [words[3:] for words in started("python -m repro ")]
+    through_nox = [
+        [words[2], *words[words.index("--") + 1 :]]
+        for words in started("nox -s table2") + started("nox -s all")
+        if "--" in words
+    ]
+    return [["table2" if word == "all" else word for word in words] for words in direct + through_nox]
+
+
+@pytest.mark.parametrize("arguments", repro_arguments(), ids=" ".join)
+def test_repro_commands_parse(arguments: list[str]) -> None:
+    assert _parser().parse_args(arguments).command == arguments[0]
+
+
+@pytest.mark.parametrize("module", ["swd.train", "swd.cache"])
+def test_training_options_exist(module: str) -> None:
+    commands = [words for words in map(shlex.split, COMMANDS) if module in words]
+    options = {word for words in commands for word in words if word.startswith("--")} - {"--help"}
+    assert len(options) > 2
+    shown = subprocess.run(
+        [sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=120
+    ).stdout
+    missing = [option for option in options if not re.search(rf"{re.escape(option)}\b", shown)]
+    assert not missing
+
+
+def test_every_table_has_a_session_and_a_line(sessions: set[str]) -> None:
+    assert set(TABLES) <= sessions
+    readme = PAGES[0].read_text(encoding="utf-8")
+    for name in TABLES:
+        assert name.replace("table", "Table ").replace("figure", "Figure ") in readme
+
+
+@pytest.mark.parametrize("page", [*PAGES, *sorted((ROOT / "docs").rglob("*.md"))], ids=lambda page: page.name)
+def test_links_lead_to_files(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?://)([^)#]+)", page.read_text(encoding="utf-8"))
+    missing = [link for link in links if not (page.parent / link).exists()]
+    assert not missing

@@ -1,0 +1,158 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from harness_world import PROFILE, RUN, TABLE, lines
+from numpy.typing import NDArray
+
+from repro.harness.claims import Comparison, Verdict, compare, judge_all, verdict
+from repro.harness.experiment import Claim, at_least, not_worse
+from repro.harness.schema import Line, PerImage, RecordError, RecordSet
+
+
+def normal(seed: int, shape: tuple[int, int], mean: float = 0.0) -> NDArray[np.float64]:
+    return np.random.default_rng(seed).normal(mean, 1.0, shape)
+
+
+def standard_error(values: NDArray[np.float64]) -> float:
+    return float(values.std() / np.sqrt(values.size))
+
+
+def test_interval_of_a_normal_mean() -> None:
+    """Large n: the percentile interval is mean +- 1.96 s / sqrt(n), of the paired differences."""
+    a, b = normal(0, (1, 2000), 0.3), normal(1, (1, 2000))
+    found = compare(a, b)
+    half = 1.96 * standard_error(a - b)
+    assert found.difference == pytest.approx((a - b).mean())
+    assert found.low == pytest.approx(found.difference - half, abs=0.04 * half)
+    assert found.high == pytest.approx(found.difference + half, abs=0.04 * half)
+    assert found.margin == pytest.approx(1.96 * standard_error(b), rel=0.04)
+    assert found.n == 2000
+
+
+def test_pairing_removes_what_prompts_share() -> None:
+    prompts, noise = 10 * normal(0, (1, 500)), 0.1 * normal(1, (1, 500))
+    found = compare(prompts + noise, prompts)
+    assert found.high - found.low == pytest.approx(2 * 1.96 * standard_error(noise), rel=0.06)
+
+
+def test_seeds_add_their_own_variance() -> None:
+    """Many seeds that differ, prompts that do not: the interval is that of the mean over seeds."""
+    levels = normal(2, (40, 1))
+    found = compare(np.repeat(levels, 50, axis=1), np.zeros((1, 50)))
+    half = 1.96 * standard_error(levels)
+    assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.05)
+
+
+def test_seed_and_prompt_variance_add_up() -> None:
+    values = normal(3, (30, 1)) + normal(4, (1, 300))
+    found = compare(values, np.zeros((1, 300)))
+    variance = values.mean(axis=1).var() / 30 + values.mean(axis=0).var() / 300
+    assert (found.high - found.low) / 2 == pytest.approx(1.96 * np.sqrt(variance), rel=0.05)
+
+
+def test_coverage() -> None:
+    """The 95 % interval holds the true difference in about 95 % of 300 experiments (binomial, 4 sigma)."""
+    rng = np.random.default_rng(5)
+    hits = 0
+    for _ in range(300):
+        shared = rng.normal(size=(1, 100))
+        found = compare(shared + rng.normal(0.2, 1, (1, 100)), shared + rng.normal(0, 1, (1, 100)), resamples=1000)
+        hits += found.low <= 0.2 <= found.high
+    assert 0.91 <= hits / 300 <= 0.99
+
+
+def test_the_same_numbers_give_the_same_interval() -> None:
+    a, b = normal(0, (2, 300)), normal(1, (1, 300))
+    assert compare(a, b) == compare(a, b)
+    assert compare(a, b) != compare(a, b, seed=1)
+
+
+def test_large_sets_draw_as_small_ones_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = normal(0, (1, 300)), normal(1, (1, 300))
+    shared = compare(a, b)
+    monkeypatch.setattr("repro.harness.claims._SHARED", 100)
+    assert compare(a, b) == shared
+
+
+def test_absent_values_are_left_out_of_both() -> None:
+    a, b = normal(0, (1, 100)), normal(1, (1, 100))
+    holed = np.where(np.arange(100) % 2, a, np.nan)
+    assert compare(holed, b) == compare(a[:, 1::2], b[:, 1::2])
+    with pytest.raises(ValueError, match="no prompt"):
+        compare(np.full((1, 3), np.nan), np.zeros((1, 3)))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "strict", "tolerant"),
+    [
+        (0.0, 2.0, Verdict.REPRODUCED, Verdict.REPRODUCED),
+        (-0.9, 2.0, Verdict.INCONCLUSIVE, Verdict.REPRODUCED),
+        (-1.0, 2.0, Verdict.INCONCLUSIVE, Verdict.INCONCLUSIVE),
+        (-3.0, -0.1, Verdict.NOT_REPRODUCED, Verdict.INCONCLUSIVE),
+        (-3.0, 0.0, Verdict.INCONCLUSIVE, Verdict.INCONCLUSIVE),
+        (-3.0, -1.1, Verdict.NOT_REPRODUCED, Verdict.NOT_REPRODUCED),
+    ],
+)
+def test_verdicts(low: float, high: float, strict: Verdict, tolerant: Verdict) -> None:
+    compared = Comparison(difference=(low + high) / 2, low=low, high=high, margin=1.0, n=10)
+    assert verdict(at_least("m", "a", "b"), compared) is strict
+    assert verdict(not_worse("m", "a", "b"), compared) is tolerant
+
+
+def test_prompt_sets_are_pooled_and_foreign_metrics_left_out() -> None:
+    first, second = judge_all(TABLE, PROFILE, RecordSet.of(lines()))
+    assert first.verdict is Verdict.REPRODUCED
+    assert first.comparison is not None
+    assert first.comparison.n == 80
+    assert first.comparison.difference == pytest.approx(0.4)
+    assert second.comparison is not None
+    assert second.comparison.difference == pytest.approx(-0.1)
+
+
+def test_a_check_may_name_its_prompt_set() -> None:
+    claim = Claim("one", "one set", at_least("accuracy", "small", "big", prompts=("short",)))
+    (judged,) = judge_all(replace(TABLE, claims=(claim,)), PROFILE, RecordSet.of(lines()))
+    assert judged.comparison is not None
+    assert judged.comparison.n == 40
+
+
+def test_lower_is_better_turns_the_sign() -> None:
+    values = [
+        PerImage.of(np.full(20, level), variant=name, prompts=prompts, metric="distance", seed=0)
+        for name, level in (("small", 1.0), ("big", 3.0))
+        for prompts in ("short", "long")
+    ]
+    claim = Claim("lower", "small is nearer", at_least("distance", "small", "big"))
+    (judged,) = judge_all(replace(TABLE, claims=(claim,)), PROFILE, RecordSet.of([RUN, *values]))
+    assert judged.comparison is not None
+    assert judged.comparison.difference == pytest.approx(2.0)
+    assert judged.verdict is Verdict.REPRODUCED
+
+
+def test_without_values_a_claim_is_not_measured() -> None:
+    kept: list[Line] = [line for line in lines() if not (isinstance(line, PerImage) and line.variant == "big")]
+    first, _ = judge_all(TABLE, PROFILE, RecordSet.of(kept))
+    assert first.verdict is Verdict.NOT_MEASURED
+    assert first.reason == "no per-image values of accuracy for big"
+
+
+def test_values_of_different_prompts_are_refused() -> None:
+    def shortened(line: Line) -> Line:
+        cut = isinstance(line, PerImage) and (line.variant, line.prompts) == ("big", "long")
+        return replace(line, values=line.values[:-1]) if cut else line  # type: ignore[union-attr,call-arg]
+
+    with pytest.raises(RecordError, match="80 and 79 per-image values of accuracy cannot be paired"):
+        judge_all(TABLE, PROFILE, RecordSet.of(map(shortened, lines())))
+
+
+def test_seeds_of_unequal_length_are_refused() -> None:
+    extra = PerImage.of(np.ones(39), variant="small", prompts="short", metric="accuracy", seed=1)
+    with pytest.raises(RecordError, match="different numbers of images"):
+        judge_all(TABLE, PROFILE, RecordSet.of([*lines(), extra]))
+
+
+def test_seeds_must_agree_between_prompt_sets() -> None:
+    extra = PerImage.of(np.ones(40), variant="small", prompts="short", metric="accuracy", seed=1)
+    with pytest.raises(RecordError, match="different training seeds"):
+        judge_all(TABLE, PROFILE, RecordSet.of([*lines(), extra]))

@@ -1,0 +1,185 @@
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from harness_world import PROFILE, TABLE, draw_once, lines
+
+from repro import __main__ as cli
+from repro import load_table
+from repro.harness.experiment import ExperimentError, Profile, RunOptions, Table
+from repro.harness.records import RecordSet, save
+
+Ran = list[tuple[Table, Profile, RunOptions]]
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout elsewhere, whose only world is the toy one; profile ``loose`` may not be committed."""
+    profiles = {
+        "toy": replace(PROFILE, committed=True),
+        "loose": replace(PROFILE, name="loose", output="results/loose"),
+    }
+    monkeypatch.setattr("repro.harness.render.draw_compute", draw_once)
+    monkeypatch.setattr(cli, "_root", lambda: tmp_path)
+    monkeypatch.setattr(cli, "load_profile", profiles.__getitem__)
+    monkeypatch.setattr(cli, "load_table", lambda _: TABLE)
+    return tmp_path
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> Ran:
+    """Stands in for the runner: writes the toy records and keeps what it was asked for."""
+    calls: Ran = []
+
+    def run(table: Table, profile: Profile, options: RunOptions) -> Path:
+        calls.append((table, profile, options))
+        path = options.out / "records" / f"{profile.stem(table)}.jsonl"
+        renamed = [replace(line, profile=profile.name) if hasattr(line, "profile") else line for line in lines()]
+        save(path, RecordSet.of(renamed))
+        return path
+
+    monkeypatch.setitem(sys.modules, "repro.harness.runner", SimpleNamespace(run=run))  # type: ignore[arg-type]
+    return calls
+
+
+def raising(error: BaseException) -> Callable[..., Path]:
+    def run(*_: object) -> Path:
+        raise error
+
+    return run
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+
+
+def test_help_is_quick_and_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from repro.__main__ import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit as leaving: assert leaving.code == 0\n"
+        "heavy = {'torch', 'pandas', 'numpy', 'matplotlib', 'diffusers'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = python(code)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0, done.stderr
+    assert "render" in done.stdout
+    # Processor time, not wall time: a busy machine must not fail the test.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.0
+
+
+def test_rendering_does_not_import_torch() -> None:
+    done = python("import sys, repro.harness.render; sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)")
+    assert done.returncode == 0
+
+
+def test_measuring_prints_the_table(toy: Path, ran: Ran, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["table2", "--profile", "toy", "--seeds", "3", "4", "--retrain"]) == 0
+    ((table, profile, options),) = ran
+    assert (table.key, profile.name) == ("table2", "toy")
+    assert options == RunOptions(
+        out=toy / "paper_tables",
+        work=toy / "results" / "stages",
+        seeds=(3, 4),
+        retrain=True,
+        command="python -m repro table2 --profile toy --seeds 3 4 --retrain",
+    )
+    assert "# Toy table" in capsys.readouterr().out
+    assert (toy / "paper_tables" / "README.md").exists()
+
+
+def test_loose_results_go_elsewhere(toy: Path, ran: Ran, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["table2", "--profile", "loose"]) == 0
+    assert (toy / "results" / "loose" / "table2.md").exists()
+    assert not (toy / "paper_tables").exists()
+    assert cli.main(["table2", "--profile", "loose", "--out", str(toy / "paper_tables")]) == 2
+    assert "'loose' do not belong into paper_tables" in capsys.readouterr().err
+    assert len(ran) == 1
+
+
+def test_loose_records_are_not_rendered_into_paper_tables(toy: Path, ran: Ran) -> None:
+    cli.main(["table2", "--profile", "loose"])
+    (toy / "results" / "loose").rename(toy / "paper_tables")
+    assert cli.main(["render"]) == 2
+
+
+def test_check_names_stale_files(toy: Path, ran: Ran, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["table2", "--profile", "toy"])
+    assert cli.main(["render", "--check"]) == 0
+    (toy / "paper_tables" / "table2.md").write_text("edited")
+    assert cli.main(["render", "--check"]) == 1
+    assert "paper_tables/table2.md: differs from its records" in capsys.readouterr().err
+    assert cli.main(["render"]) == 0
+    assert cli.main(["render", "--check"]) == 0
+
+
+def test_rendering_twice_says_that_nothing_is_to_do(toy: Path, ran: Ran, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["table2", "--profile", "toy"])
+    capsys.readouterr()
+    assert cli.main(["render"]) == 0
+    assert "is up to date" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        (["tabel2"], "unknown table or command 'tabel2'; did you mean table2"),
+        (["rendr"], "did you mean render"),
+        (["table2", "--profile", "minni"], "unknown profile 'minni'; did you mean mini"),
+        (["table2", "--profile", "qqq"], "unknown profile 'qqq'; known: mini, smoke"),
+    ],
+)
+def test_unknown_names_get_the_nearest(typed: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(typed) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seeds", [["1", "1"], ["-1"]])
+def test_bad_seeds(toy: Path, ran: Ran, seeds: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["table2", "--profile", "toy", "--seeds", *seeds]) == 2
+    assert "--seeds must be different and not negative" in capsys.readouterr().err
+
+
+def test_an_unwritable_folder_fails_before_the_work(toy: Path, ran: Ran, capsys: pytest.CaptureFixture[str]) -> None:
+    (toy / "file").write_text("in the way")
+    assert cli.main(["table2", "--profile", "toy", "--out", str(toy / "file" / "out")]) == 1
+    assert "cannot write into" in capsys.readouterr().err
+    assert ran == []
+
+
+def test_rendering_nothing_says_what_to_do(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["render", "--out", str(toy / "nowhere")]) == 2
+    assert "measure a table first" in capsys.readouterr().err
+
+
+def test_torn_records_are_named(toy: Path, ran: Ran, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["table2", "--profile", "toy"])
+    path = toy / "paper_tables" / "records" / "table2.jsonl"
+    path.write_text(path.read_text()[:-9])
+    assert cli.main(["render"]) == 1
+    assert "table2.jsonl:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt(), 130), (ExperimentError("no weights in x"), 1)])
+def test_errors_of_the_runner(
+    toy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: BaseException, status: int
+) -> None:
+    monkeypatch.setitem(sys.modules, "repro.harness.runner", SimpleNamespace(run=raising(error)))  # type: ignore[arg-type]
+    assert cli.main(["table2", "--profile", "toy"]) == status
+    told = capsys.readouterr().err
+    assert "goes on from here" in told if status == 130 else "error: no weights in x" in told
+
+
+def test_list_names_tables_and_profiles(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(cli, "load_profile", lambda _: PROFILE)
+    assert cli.main(["list"]) == 0
+    told = capsys.readouterr().out
+    assert load_table("table2").title in told
+    assert "smoke" in told

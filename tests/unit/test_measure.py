@@ -1,0 +1,127 @@
+"""Stages between a declared table and its records: nothing is done twice, torn work is resumed, costs are counted."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_transformer
+
+from repro.harness.experiment import Row
+from repro.harness.stages import StageStore
+from repro.measure import compute
+from repro.measure.images import generator_of, load_pipeline, make_images
+from repro.measure.scores import score_images
+from repro.measure.students import distil_config
+from repro.metrics import SceneAccuracy
+from repro.profiles.mini import PROFILE
+from repro.scenes import render, sample_scene
+from repro.table2 import TABLE
+
+PROMPTS = [
+    {"caption": scene.caption, "kind": scene.kind, "seed": scene.seed} for scene in (sample_scene(i) for i in range(10))
+]
+INPUTS = {"model": "rendered scenes", "shard_size": 4}
+
+
+class Renderer:
+    """Stands in for a pipeline: draws the right answer, counts what it draws, and may die."""
+
+    def __init__(self, fail_at: int | None = None) -> None:
+        self.drawn: list[int] = []
+        self.fail_at = fail_at
+
+    def __call__(self, prompts: Sequence[Any]) -> torch.Tensor:
+        if self.fail_at is not None and len(self.drawn) >= self.fail_at:
+            raise KeyboardInterrupt
+        self.drawn += [prompt["seed"] for prompt in prompts]
+        pixels = np.stack([render(sample_scene(prompt["seed"])) for prompt in prompts])
+        return torch.from_numpy(pixels).permute(0, 3, 1, 2)
+
+
+def test_images_come_in_prompt_order_and_once(tmp_path: Path) -> None:
+    store, draw = StageStore(tmp_path), Renderer()
+    images = make_images(store, INPUTS, PROMPTS, lambda: draw, "test")
+    assert draw.drawn == [prompt["seed"] for prompt in PROMPTS]
+    batches = list(images.batches())
+    assert [len(batch) for batch, _ in batches] == [4, 4, 2]
+    assert [prompt["seed"] for _, prompts in batches for prompt in prompts] == draw.drawn
+    np.testing.assert_array_equal(batches[2][0][1].permute(1, 2, 0).numpy(), render(sample_scene(9)))
+    again = make_images(store, INPUTS, PROMPTS, lambda: pytest.fail("drawn twice"), "test")
+    assert [len(batch) for batch, _ in again.batches()] == [4, 4, 2]
+
+
+def test_an_interrupted_image_stage_goes_on(tmp_path: Path) -> None:
+    store = StageStore(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        make_images(store, INPUTS, PROMPTS, lambda: Renderer(fail_at=4), "test")
+    rest = Renderer()
+    make_images(store, INPUTS, PROMPTS, lambda: rest, "test")
+    assert rest.drawn == [4, 5, 6, 7, 8, 9]
+
+
+def test_a_torn_shard_is_drawn_again(tmp_path: Path) -> None:
+    store = StageStore(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        make_images(store, INPUTS, PROMPTS, lambda: Renderer(fail_at=8), "test")
+    shard = sorted(store.folder("images", INPUTS).glob("images-*.safetensors"))[1]
+    shard.write_bytes(shard.read_bytes()[:100])
+    rest = Renderer()
+    make_images(store, INPUTS, PROMPTS, lambda: rest, "test")
+    assert rest.drawn == [4, 5, 6, 7, 8, 9]
+
+
+def test_scores_are_kept(tmp_path: Path) -> None:
+    store = StageStore(tmp_path)
+    images = make_images(store, INPUTS, PROMPTS, Renderer, "test")
+    first = score_images(store, images, {"oracle": 1}, lambda: [SceneAccuracy()])
+    assert first.values["scene_accuracy"].value == 1.0
+    again = score_images(store, images, {"oracle": 1}, lambda: pytest.fail("measured twice"))
+    assert again.values == first.values
+    np.testing.assert_array_equal(again.per_image["scene_accuracy"], first.per_image["scene_accuracy"])
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ("teacher", 2 * 28 * 8 * 8),  # two passes a step with guidance, patch 2 on side 16
+        ("scalewise_6", 4**2 + 6**2 + 8**2 + 10**2 + 12**2 + 16**2),
+        ("scalewise_4", 8**2 + 10**2 + 12**2 + 16**2),
+        ("fullscale_2", 2 * 16**2),
+    ],
+)
+def test_tokens(row: str, expected: int) -> None:
+    assert compute.tokens(PROFILE, TABLE.row(row), make_transformer()) == expected
+
+
+def test_flops_match_a_count_by_hand() -> None:
+    transformer, text, side = make_transformer(), 5, 32
+    d, image, patch = transformer.inner_dim, (side // 2) ** 2, 4 * transformer.config.in_channels
+    blocks = 2 * 12 * d**2 * image + (12 + 3) * d**2 * text  # the last block only reads the text
+    modulation = 2 * 6 * d**2 + (6 + 2) * d**2 + 2 * d**2  # image, text, output norm; once per image
+    attention = 2 * 2 * (image + text) ** 2 * d
+    embed = 2 * patch * d * image + 32 * d * text + (256 + 16 + 2 * d) * d  # patches in and out, text, time, pooled
+    counted = compute.flops(PROFILE, Row("one", "One", steps=2, schedule="full-2"), transformer, text) / 2
+    assert counted == pytest.approx(2 * (blocks + modulation + attention + embed), rel=1e-3)
+
+
+def test_every_student_gets_the_same_iterations_and_data() -> None:
+    configs = [distil_config(PROFILE, row, 0) for row in TABLE.rows if not row.is_teacher]
+    assert len(configs) == 5
+    assert {(c.iterations, c.batch_size, c.fake_updates, c.rank, c.seed) for c in configs} == {
+        (configs[0].iterations, configs[0].batch_size, configs[0].fake_updates, configs[0].rank, 0)
+    }
+    assert [c.schedule().scales for c in configs][0] == (8, 12, 16, 20, 24, 32)
+
+
+@pytest.mark.parametrize("row", ["teacher", "scalewise_4"])
+def test_an_image_depends_on_its_own_seed_only(tiny_pipeline_folder: Path, row: str) -> None:
+    pipeline = load_pipeline(tiny_pipeline_folder, "float32", torch.device("cpu"))
+    generate = generator_of(PROFILE, TABLE.row(row), pipeline, None)
+    prompts = [{"caption": text, "seed": seed} for seed, text in enumerate(["a red star", "two blue circles"] * 3)]
+    together = generate(prompts).int()
+    alone = torch.cat([generate([prompt]) for prompt in prompts]).int()
+    assert (together - alone).abs().max() <= 1  # one grey level: float sums depend on the batch, the noise does not
+    assert (together[0] - together[2]).abs().max() > 1

@@ -1,0 +1,237 @@
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from harness_world import PROFILE, RUN, TABLE, draw_once, lines, record
+
+from repro.harness import render
+from repro.harness.cells import Estimate, Footnotes, estimate, number, paper, published, signed, with_interval
+from repro.harness.experiment import Claim, Column, Profile, PromptSet, Row, Table, UnknownNameError, at_least
+from repro.harness.page import Result, page
+from repro.harness.plots import compute_data, recorded_digest
+from repro.harness.records import RecordError, RecordSet, save
+from repro.harness.schema import Line, Run
+from repro.table2 import TABLE as TABLE2
+
+GOLDEN = Path(__file__).parent / "golden" / "toy_table.md"
+
+
+def find_table(name: str) -> Table:
+    if name != TABLE.key:
+        raise UnknownNameError("table", name, [TABLE.key])
+    return TABLE
+
+
+def find_profile(name: str) -> Profile:
+    return PROFILE
+
+
+def written(out: Path, made: list[Line]) -> list[Path]:
+    save(out / "records" / "table2.jsonl", RecordSet.of(made))
+    return render.render(out, render.results(out, find_table, find_profile))
+
+
+@pytest.fixture(autouse=True)
+def _quick_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(render, "draw_compute", draw_once)
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    written(tmp_path, lines())
+    return tmp_path
+
+
+def test_golden_page(out: Path) -> None:
+    """The page of a small table, read through by a person once and kept."""
+    assert (out / "table2.md").read_text(encoding="utf-8") == GOLDEN.read_text(encoding="utf-8")
+
+
+def test_the_order_of_the_records_does_not_matter(out: Path, tmp_path: Path) -> None:
+    shuffled = lines()
+    random.Random(1).shuffle(shuffled)
+    written(tmp_path / "again", shuffled)
+    for name in ("table2.md", "README.md", "figures/table2_compute.png"):
+        assert (tmp_path / "again" / name).read_bytes() == (out / name).read_bytes()
+
+
+def test_a_second_render_writes_nothing_and_a_check_agrees(out: Path) -> None:
+    found = render.results(out, find_table, find_profile)
+    assert render.render(out, found) == []
+    assert render.check(out, found) == []
+
+
+def test_a_check_names_what_is_stale_and_render_mends_it(out: Path) -> None:
+    (out / "table2.md").write_text("edited by hand")
+    (out / "README.md").unlink()
+    (out / "figures" / "table2_compute.png").write_bytes(b"torn")
+    found = render.results(out, find_table, find_profile)
+    stale = {file.path.name: file.reason for file in render.check(out, found)}
+    assert stale == {
+        "table2_compute.png": "not drawn from these records",
+        "table2.md": "differs from its records",
+        "README.md": "missing",
+    }
+    assert (out / "table2.md").read_text() == "edited by hand"
+    render.render(out, found)
+    assert render.check(out, found) == []
+
+
+def test_new_numbers_make_page_and_figure_stale(out: Path) -> None:
+    changed = [line for line in lines() if line != record("small", "short", "distance", 1.5, ci_low=1.25, ci_high=1.75)]
+    assert len(changed) == len(lines()) - 1
+    names = {path.name for path in written(out, [*changed, record("small", "short", "distance", 1.6)])}
+    assert names == {"table2.md", "table2_compute.png"}
+
+
+def test_pages_without_records_are_named(out: Path) -> None:
+    (out / "table9.md").write_text("left over")
+    (stale,) = render.check(out, render.results(out, find_table, find_profile))
+    assert stale.path.name == "table9.md"
+    assert "no records" in stale.reason
+
+
+def test_the_index_opens_with_the_claims(out: Path) -> None:
+    blocks = (out / "README.md").read_text(encoding="utf-8").split("\n\n")
+    assert blocks[1].startswith("## Claims")
+    assert "**reproduced**" in blocks[2]
+    assert "**inconclusive**" in blocks[2]
+    assert "| [Toy table](table2.md) | toy       | 2025-03-24 |              1 of 2 |" in blocks[4]
+
+
+def test_figures_are_linked_once_they_exist(out: Path) -> None:
+    result = Result.of(TABLE, PROFILE, RecordSet.of(lines()))
+    assert "table2_samples.png" not in page(result, out)
+    (out / "figures" / "table2_samples.png").write_bytes(b"")
+    assert "](figures/table2_samples.png)" in page(result, out)
+    assert "## Figures" not in page(result, out / "elsewhere")
+
+
+def test_the_paper_columns_say_that_they_are_another_model(out: Path) -> None:
+    text = (out / "table2.md").read_text(encoding="utf-8")
+    assert "Another model and other data: compare the order of the rows, not the values." in text
+    real = Result.of(TABLE, replace(PROFILE, comparable=True), RecordSet.of(lines()))
+    assert "Another model" not in page(real, out)
+
+
+def test_several_seeds_show_their_mean() -> None:
+    seeds = [
+        record("v", "p", "m", value, seed=seed, ci_low=value - 1, ci_high=value + 1)
+        for seed, value in enumerate((2.0, 4.0))
+    ]
+    shown = estimate(seeds)
+    assert shown is not None
+    assert shown.value == 3.0
+    assert shown.high is not None
+    assert shown.high - 3 == pytest.approx((1.96**2 * 2 / 2 + 1) ** 0.5, rel=1e-3)  # var 2 over 2 seeds, and 1 within
+
+
+def test_records_without_value_give_no_estimate() -> None:
+    assert estimate([]) is None
+    assert estimate([record("v", "p", "m", None, note="why")]) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "text", "plus"),
+    [
+        (57344, 0, "57,344", "+57,344"),
+        (0.23, 3, "0.230", "+0.230"),
+        (-1.25, 1, "\u22121.2", "\u22121.2"),
+        (-0.04, 1, "0.0", "+0.0"),
+    ],
+)
+def test_numbers(value: float, digits: int, text: str, plus: str) -> None:
+    assert number(value, digits) == text
+    assert signed(value, digits) == plus
+
+
+def test_percent_columns_scale_value_and_interval() -> None:
+    column = Column("a", "A", digits=1, percent=True)
+    assert with_interval(Estimate(0.5, 0.25, 0.75), column) == "50.0 [25.0, 75.0]"
+    assert with_interval(Estimate(0.5, None, None), column) == "50.0"
+
+
+def test_footnotes_share_letters() -> None:
+    notes = Footnotes()
+    assert [notes.dash(reason) for reason in ("x", "y", "x")] == ["\u2014 (a)", "\u2014 (b)", "\u2014 (a)"]
+    assert notes.text() == "- (a) x\n- (b) y"
+
+
+def test_every_student_of_table_2_finds_its_published_numbers() -> None:
+    assert TABLE2.reported is not None
+    for prompts, fid in (
+        ("COCO 2014", ["23.0", "23.3", "20.4", "21.2", "20.3"]),
+        ("MJHQ", ["13.6", "13.7", "13.4", "13.5", "13.1"]),
+    ):
+        notes = Footnotes()
+        shown = [
+            paper(TABLE2.reported, row, PromptSet("p", "p", reported=prompts), TABLE2.reported.columns[-1], notes)
+            for row in TABLE2.rows
+        ]
+        assert shown == ["\u2014 (a)", *fid]
+        assert notes.reasons == ["The paper's Table 2 has no teacher row."]
+
+
+def test_an_ambiguous_published_row_is_an_error() -> None:
+    assert TABLE2.reported is not None
+    loose = Row("r", "R", reported={"setup": "Full-scale"})
+    with pytest.raises(ValueError, match="3 rows match"):
+        paper(TABLE2.reported, loose, PromptSet("p", "p", reported="MJHQ"), TABLE2.reported.columns[0], Footnotes())
+
+
+def test_published_files_are_complete() -> None:
+    assert len(published("table2_scalewise_vs_fullscale.csv")) == 10
+    assert len(published("table4_models_v2.csv")) == 18
+
+
+def test_records_under_a_wrong_name_are_refused(out: Path) -> None:
+    (out / "records" / "table2.jsonl").rename(out / "records" / "table3.jsonl")
+    with pytest.raises(RecordError, match=r"table3\.jsonl: holds table2 of profile toy, expected in table2\.jsonl"):
+        render.results(out, find_table, find_profile)
+
+
+def test_records_of_an_unknown_table_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="unknown table 'table22'; did you mean table2"):
+        written(tmp_path, [replace(RUN, table="table22")])
+
+
+def test_records_without_a_run_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match="holds no run"):
+        written(tmp_path, [])
+
+
+def test_a_run_without_numbers_still_renders(tmp_path: Path) -> None:
+    written(tmp_path, [RUN])
+    text = (tmp_path / "table2.md").read_text(encoding="utf-8")
+    assert "not measured" in text
+    assert "Not measured yet." in text
+    assert not (tmp_path / "figures").exists()
+
+
+def test_provenance_is_told_as_it_was(tmp_path: Path) -> None:
+    def line(run: Run) -> str:
+        written(tmp_path, [run])
+        return (tmp_path / "table2.md").read_text(encoding="utf-8").splitlines()[-1]
+
+    assert "commit 0123456789, cpu" in line(RUN)
+    assert "commit 0123456789 with local changes, cpu" in line(replace(RUN, dirty=True))
+    assert "no commit, cpu" in line(replace(RUN, commit=None, dirty=None))
+
+
+def test_file_names_carry_the_suffix_of_the_profile() -> None:
+    assert replace(PROFILE, suffix="sd35-medium").stem(TABLE) == "table2.sd35-medium"
+
+
+def test_a_claim_about_an_unknown_row_is_refused_when_declared() -> None:
+    with pytest.raises(ValueError, match=r"claim 'c' names unknown rows \['nobody'\]"):
+        replace(TABLE, claims=(Claim("c", "c", at_least("accuracy", "small", "nobody")),))
+    with pytest.raises(ValueError, match="row keys repeat"):
+        replace(TABLE, rows=(*TABLE.rows, TABLE.rows[0]))
+    with pytest.raises(UnknownNameError, match="did you mean small"):
+        TABLE.row("smal")
+
+
+def test_the_figure_carries_the_digest_of_its_data(out: Path) -> None:
+    data = compute_data(TABLE, PROFILE, RecordSet.of(lines()))
+    assert recorded_digest(out / "figures" / "table2_compute.png") == data.digest

@@ -1,0 +1,133 @@
+import pytest
+import torch
+
+from swd.flow import FlowMatching
+from swd.models.base import TextCondition
+from swd.models.sd3 import SD3Denoiser
+from swd.sampler import draw_noise, sample, sample_teacher, seed_rngs
+from swd.schedule import ScaleSchedule, preset
+
+SCHEDULE = ScaleSchedule((4, 6, 8), (1.0, 0.8, 0.5, 0.0))
+
+
+class Shrink:
+    """x0 = x_t / 2: no network, so that what the sampler itself does can be seen."""
+
+    latent_channels, patch_size = 3, 2
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[tuple[int, ...], list[float]]] = []
+
+    def __call__(self, x_t: torch.Tensor, sigma: torch.Tensor, cond: object) -> torch.Tensor:
+        self.calls.append((tuple(x_t.shape), sigma.tolist()))
+        return x_t / 2
+
+
+def test_image_is_the_same_in_any_batch(tiny_denoiser: SD3Denoiser, tiny_condition: TextCondition) -> None:
+    """Equal up to the order in which a matrix product of another batch size adds up: 1e-5 of values near 1."""
+    seeds = list(range(7))
+    together = sample(tiny_denoiser, SCHEDULE, tiny_condition, seeds)
+    for index in (0, 3, 6):
+        alone = sample(tiny_denoiser, SCHEDULE, tiny_condition[index : index + 1], [seeds[index]])
+        torch.testing.assert_close(together[index : index + 1], alone, rtol=1e-5, atol=1e-5)
+
+
+def test_teacher_image_is_the_same_in_any_batch(tiny_denoiser: SD3Denoiser, tiny_condition: TextCondition) -> None:
+    uncond = TextCondition(torch.zeros(1, 5, 32), torch.zeros(1, 16))
+    options = {"side": 8, "num_steps": 3, "guidance_scale": 3.0}
+    together = sample_teacher(tiny_denoiser, tiny_condition, uncond, range(7), **options)
+    alone = sample_teacher(tiny_denoiser, tiny_condition[4:5], uncond, [4], **options)
+    torch.testing.assert_close(together[4:5], alone, rtol=1e-5, atol=1e-5)
+
+
+def test_noise_of_an_image_is_its_own_exactly() -> None:
+    both = draw_noise(seed_rngs([3, 11]), (4, 6, 6), "cpu")
+    assert torch.equal(both[1:], draw_noise(seed_rngs([11]), (4, 6, 6), "cpu"))
+    assert not torch.equal(both[0], both[1])
+
+
+def test_every_step_runs_at_its_scale_and_sigma(tiny_condition: TextCondition) -> None:
+    denoiser = Shrink()
+    x0 = sample(denoiser, SCHEDULE, tiny_condition[:2], [0, 1])
+    shapes, sigmas = zip(*denoiser.calls, strict=True)
+    assert shapes == ((2, 3, 4, 4), (2, 3, 6, 6), (2, 3, 8, 8))
+    assert [row[0] for row in sigmas] == pytest.approx([1.0, 0.8, 0.5])
+    assert x0.shape == (2, 3, 8, 8)
+
+
+def test_non_square_images_keep_the_area(tiny_condition: TextCondition) -> None:
+    denoiser = Shrink()
+    sample(denoiser, ScaleSchedule((8, 16), (1.0, 0.5, 0.0)), tiny_condition[:1], [0], aspect=4.0)
+    assert [shape for shape, _ in denoiser.calls] == [(1, 3, 4, 16), (1, 3, 8, 32)]
+
+
+def test_on_step_sees_every_evaluation(tiny_condition: TextCondition) -> None:
+    seen: list[int] = []
+
+    def on_step(step: int, x_t: torch.Tensor, x0: torch.Tensor) -> None:
+        assert torch.equal(x0, x_t / 2)
+        seen.append(step)
+
+    sample(Shrink(), SCHEDULE, tiny_condition[:1], [0], on_step=on_step)
+    assert seen == [0, 1, 2]
+
+
+def test_generators_are_taken_as_seeds(tiny_condition: TextCondition) -> None:
+    rngs = [torch.Generator().manual_seed(seed) for seed in (5, 6)]
+    by_rng = sample(Shrink(), SCHEDULE, tiny_condition[:2], rngs)
+    assert torch.equal(by_rng, sample(Shrink(), SCHEDULE, tiny_condition[:2], [5, 6]))
+
+
+def test_no_gradients_are_kept(tiny_denoiser: SD3Denoiser, tiny_condition: TextCondition) -> None:
+    assert not sample(tiny_denoiser, SCHEDULE, tiny_condition[:1], [0]).requires_grad
+
+
+def test_bad_calls_are_refused_before_the_network_runs(tiny_condition: TextCondition) -> None:
+    denoiser = Shrink()
+    with pytest.raises(ValueError, match=r"patch size 2, got \[5\]"):
+        sample(denoiser, ScaleSchedule((5,), (1.0, 0.0)), tiny_condition, [0])
+    with pytest.raises(ValueError, match="at least one seed"):
+        sample(denoiser, SCHEDULE, tiny_condition, [])
+    with pytest.raises(ValueError, match=r"patch size 2, got \[7\]"):
+        sample_teacher(denoiser, tiny_condition, None, [0], side=7)
+    with pytest.raises(ValueError, match=r"guidance_scale 4\.0 needs the condition of the empty prompt"):
+        sample_teacher(denoiser, tiny_condition, None, [0], side=8, guidance_scale=4.0)
+    assert denoiser.calls == []
+
+
+def test_a_constant_schedule_never_resizes(tiny_condition: TextCondition, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.nn.functional, "interpolate", lambda *a, **k: pytest.fail("resized"))
+    assert sample(Shrink(), preset("mini-full-2"), tiny_condition[:1], [0]).shape[-1] == 32
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_loop_never_waits_for_the_device(tiny_denoiser: SD3Denoiser, tiny_condition: TextCondition) -> None:
+    denoiser, cond = tiny_denoiser.cuda(), tiny_condition.to("cuda")
+    on_cpu = sample(tiny_denoiser.cpu(), SCHEDULE, tiny_condition, range(7))
+    denoiser.cuda()
+    sample(denoiser, SCHEDULE, cond, range(7))  # warm-up: libraries initialise with synchronisation
+    modes: list[None] = []
+
+    class Watched:
+        latent_channels, patch_size = denoiser.latent_channels, denoiser.patch_size
+
+        def __call__(self, x_t: torch.Tensor, sigma: torch.Tensor, cond: TextCondition) -> torch.Tensor:
+            torch.cuda.set_sync_debug_mode("error")
+            modes.append(None)
+            return denoiser(x_t, sigma, cond)
+
+    try:
+        on_gpu = sample(Watched(), SCHEDULE, cond, range(7))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert len(modes) == SCHEDULE.num_steps
+    torch.testing.assert_close(on_gpu.cpu(), on_cpu, rtol=1e-2, atol=1e-2)
+
+
+def test_renoising_uses_fresh_noise_of_the_next_scale(tiny_condition: TextCondition) -> None:
+    schedule = ScaleSchedule((4, 4), (1.0, 0.6, 0.0))
+    (rng,) = seed_rngs([9])
+    first, second = (torch.randn(3, 4, 4, generator=rng) for _ in range(2))
+    expected = FlowMatching().add_noise(first / 2, second, 0.6) / 2
+    torch.testing.assert_close(sample(Shrink(), schedule, tiny_condition[:1], [9])[0], expected)

@@ -1,0 +1,190 @@
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from training_world import assert_same, cache, tensors
+
+from swd.schedule import ScaleSchedule
+from swd.training import LatentCache, build_cache, cache_ladder, pipeline_fingerprint
+from swd.training.errors import CacheError, OutputFolderError
+
+CAPTIONS = ["a red star", "a blue cross", "a red star", "two circles", "a red star"]
+SCALES = (4, 6, 8)
+OPTIONS: dict[str, Any] = {"shard_size": 2, "batch_size": 2, "max_sequence_length": 4, "progress": False}
+
+
+@pytest.fixture
+def images() -> list[torch.Tensor]:
+    rng = torch.Generator().manual_seed(0)
+    return list(torch.rand(len(CAPTIONS), 3, 18, 18, generator=rng) * 2 - 1)
+
+
+def build(images: Any, pipeline: Any, folder: Path, captions: list[str] = CAPTIONS, **changes: Any) -> LatentCache:
+    return build_cache(images, captions, pipeline, changes.pop("scales", SCALES), folder, **OPTIONS | changes)
+
+
+def test_latents_are_vae_codes_of_pixels_downscaled_by_area(images: list, tiny_pipeline: Any, tmp_path: Path) -> None:
+    made = build(images, tiny_pipeline, tmp_path)
+    vae, rows = tiny_pipeline.vae, [4, 0, 3]
+
+    def encode(pixels: torch.Tensor) -> torch.Tensor:
+        return (vae.encode(pixels).latent_dist.mean - vae.config.shift_factor) * vae.config.scaling_factor
+
+    with torch.no_grad():
+        at_six = F.adaptive_avg_pool2d(torch.stack([images[row] for row in rows]), 12)
+        from_six = F.adaptive_avg_pool2d(at_six, 8)
+        torch.testing.assert_close(made.latents(6, rows), encode(at_six), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(made.lower(4, 6, rows), encode(from_six), atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(made.lower(4, 6, rows), made.latents(4, rows), atol=1e-4)
+
+
+def test_prompts_are_the_pipelines_own_embeddings_made_once(
+    images: list, tiny_pipeline: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode, seen = tiny_pipeline.encode_prompt, []
+
+    def counting(prompt: list[str], **options: Any) -> Any:
+        seen.extend(prompt)
+        return encode(prompt=prompt, **options)
+
+    monkeypatch.setattr(tiny_pipeline, "encode_prompt", counting)
+    made = build(images, tiny_pipeline, tmp_path)
+    assert seen == ["", "a red star", "a blue cross", "two circles"]
+    assert made.captions([4, 1, 3]) == ["a red star", "a blue cross", "two circles"]
+    expected = encode(
+        ["two circles", "a red star"], None, None, do_classifier_free_guidance=False, max_sequence_length=4
+    )
+    got = made.condition([3, 0])
+    torch.testing.assert_close(got.prompt_embeds, expected[0], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(got.pooled, expected[2], atol=1e-5, rtol=1e-5)
+    nothing = encode("", None, None, do_classifier_free_guidance=False, max_sequence_length=4)
+    torch.testing.assert_close(made.empty.prompt_embeds, nothing[0], atol=1e-5, rtol=1e-5)
+
+
+def test_same_cache_from_a_list_an_iterator_and_bytes(images: list, tiny_pipeline: Any, tmp_path: Path) -> None:
+    eight_bit = [((image + 1) * 127.5).round().to(torch.uint8) for image in images]
+    floats = [image / 127.5 - 1 for image in eight_bit]
+    build(floats, tiny_pipeline, tmp_path / "list")
+    build((image for image in floats), tiny_pipeline, tmp_path / "iterator")
+    build(eight_bit, tiny_pipeline, tmp_path / "bytes", batch_size=1)
+    assert_same(tensors(tmp_path / "list"), tensors(tmp_path / "iterator"))
+    for key, value in tensors(tmp_path / "bytes").items():
+        torch.testing.assert_close(value, tensors(tmp_path / "list")[key], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("victim", ["latents-00001.safetensors", "prompts-00001.safetensors"])
+@pytest.mark.parametrize("damage", ["torn", "gone"])
+def test_torn_shard_is_named_and_rebuilt_alone(
+    images: list, tiny_pipeline: Any, tmp_path: Path, victim: str, damage: str
+) -> None:
+    build(images, tiny_pipeline, tmp_path)
+    before, path = tensors(tmp_path), tmp_path / victim
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(CacheError, match=victim):
+        LatentCache.open(tmp_path)
+    build(_OnlyTheseAreRead(images, {2, 3}), tiny_pipeline, tmp_path)
+    assert_same(before, tensors(tmp_path))
+
+
+class _OnlyTheseAreRead:
+    def __init__(self, images: list, allowed: set[int]) -> None:
+        self.images, self.allowed = images, allowed
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        assert index in self.allowed, f"image {index} was read again"
+        return self.images[index]
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        raise AssertionError("read through")
+
+
+def test_interrupted_build_goes_on(images: list, tiny_pipeline: Any, tmp_path: Path) -> None:
+    def broken() -> Iterator[torch.Tensor]:
+        yield from images[:3]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build(broken(), tiny_pipeline, tmp_path / "a")
+    build(images, tiny_pipeline, tmp_path / "a")
+    build(images, tiny_pipeline, tmp_path / "b")
+    assert_same(tensors(tmp_path / "a"), tensors(tmp_path / "b"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"scales": (4, 8)}, "scales"),
+        ({"source": "other images"}, "source"),
+        ({"dtype": torch.bfloat16}, "dtype"),
+        ({"captions": [*CAPTIONS[:4], "a blue star"]}, "captions"),
+    ],
+)
+def test_folder_of_another_cache_is_refused(
+    images: list, tiny_pipeline: Any, tmp_path: Path, changes: dict, message: str
+) -> None:
+    build(images, tiny_pipeline, tmp_path)
+    with pytest.raises(CacheError, match=message):
+        build(images, tiny_pipeline, tmp_path, **changes)
+
+
+def test_other_weights_are_refused_other_precision_is_not(images: list, tiny_pipeline: Any, tmp_path: Path) -> None:
+    build(images, tiny_pipeline, tmp_path)
+    tiny_pipeline.to(torch.bfloat16)
+    LatentCache.open(tmp_path, pipeline=pipeline_fingerprint(tiny_pipeline))
+    with torch.no_grad():
+        tiny_pipeline.vae.encoder.conv_in.weight.add_(1)
+    with pytest.raises(CacheError, match="other VAE or text encoder weights"):
+        LatentCache.open(tmp_path, pipeline=pipeline_fingerprint(tiny_pipeline))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda images: images[:4], "captions for 5 images"),
+        (lambda images: [*images[:4], images[4][:, :10, :10]], "image 4 is"),
+        (lambda images: [*images[:4], images[4] * float("nan")], "image 4 has values outside"),
+        (lambda images: [*images[:4], images[4] * 255], "image 4 has values outside"),
+    ],
+)
+def test_bad_images_are_named(images: list, tiny_pipeline: Any, tmp_path: Path, spoil: Any, message: str) -> None:
+    with pytest.raises(CacheError, match=message):
+        build(iter(spoil(images)), tiny_pipeline, tmp_path)
+
+
+def test_unwritable_folder_is_found_before_the_work(images: list, tiny_pipeline: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputFolderError, match="cannot write"):
+        build(images, tiny_pipeline, tmp_path / "file" / "cache")
+
+
+def test_missing_and_foreign_folders(tmp_path: Path) -> None:
+    with pytest.raises(CacheError, match="no latent cache"):
+        LatentCache.open(tmp_path)
+    (tmp_path / "index.json").write_text(json.dumps({"schema": 1}))
+    with pytest.raises(CacheError, match="cannot be read"):
+        LatentCache.open(tmp_path)
+
+
+def test_schedule_that_the_cache_does_not_serve_is_refused() -> None:
+    with pytest.raises(CacheError, match=r"scales \[8\] and pairs \[\(6, 8\)\]"):
+        cache().check(ScaleSchedule((4, 6, 8), (1.0, 0.9, 0.5, 0.0)))
+    cache().check(ScaleSchedule((6, 6), (1.0, 0.5, 0.0)))
+
+
+def test_batch_pairs_each_scale_with_the_one_before() -> None:
+    made, schedule = cache(), ScaleSchedule((4, 6, 6), (1.0, 0.9, 0.5, 0.0))
+    first, growing, constant = (made.batch([1, 4], schedule, step) for step in range(3))
+    assert torch.equal(first.lower, first.target)
+    assert torch.equal(growing.lower, made.lower(4, 6, [1, 4]))
+    assert torch.equal(constant.lower, made.latents(6, [1, 4]))
+
+
+def test_one_cache_serves_several_schedules() -> None:
+    assert cache_ladder([(8, 12, 16), (16, 20), (20, 20)]) == ((8, 12, 16, 20), ((8, 12), (12, 16), (16, 20)))

@@ -1,0 +1,103 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from training_world import CONFIG
+
+from swd.training import files
+from swd.training.errors import OutputFolderError
+from swd.training.files import probe_writable, replacing_folder, write_json
+from swd.training.state import LossLog, RunIdentity, StateStore, TrainState
+
+
+def state(iteration: int) -> TrainState:
+    identity = RunIdentity(config=CONFIG.as_json(), data="d", teacher="t")
+    values = {"student/a": torch.full((3,), float(iteration)), "ema/a": torch.ones(2)}
+    return TrainState(iteration=iteration, position=2 * iteration, seconds=1.5, identity=identity, tensors=values)
+
+
+def test_state_reads_back_exactly(tmp_path: Path) -> None:
+    store = StateStore(tmp_path, keep_last=2)
+    store.save(state(4))
+    read = store.latest()
+    assert read is not None
+    assert (read.iteration, read.position, read.seconds, read.identity) == (4, 8, 1.5, state(4).identity)
+    assert torch.equal(read.part("student")["a"], torch.full((3,), 4.0))
+    assert read.part("ema").keys() == {"a"}
+
+
+def test_only_the_newest_states_are_kept(tmp_path: Path) -> None:
+    store = StateStore(tmp_path, keep_last=2)
+    for iteration in (1, 2, 999_999, 1_000_000):
+        store.save(state(iteration))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["state-1000000", "state-999999"]
+    assert store.latest().iteration == 1_000_000
+
+
+@pytest.mark.parametrize("damage", ["cut tensors", "cut json", "no json", "no tensors", "other schema"])
+def test_torn_state_gives_way_to_the_one_before(tmp_path: Path, damage: str) -> None:
+    store = StateStore(tmp_path, keep_last=2)
+    store.save(state(1))
+    newest = store.save(state(2))
+    facts, values = newest / "state.json", newest / "tensors.safetensors"
+    if damage == "cut tensors":
+        values.write_bytes(values.read_bytes()[:-1])
+    elif damage == "cut json":
+        facts.write_text(facts.read_text()[:40])
+    elif damage == "other schema":
+        facts.write_text(json.dumps({**json.loads(facts.read_text()), "schema": 99}))
+    else:
+        (facts if damage == "no json" else values).unlink()
+    with pytest.warns(RuntimeWarning, match="state-000002 is torn"):
+        assert store.latest().iteration == 1
+
+
+def test_full_disk_while_saving_keeps_the_state_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = StateStore(tmp_path, keep_last=1)
+    store.save(state(1))
+
+    def full(*args: object, **options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files, "save_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        store.save(state(2))
+    assert [path.name for path in tmp_path.iterdir()] == ["state-000001"]
+    assert store.latest().iteration == 1
+
+
+def test_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    def interrupted() -> None:
+        with replacing_folder(tmp_path / "made") as temporary:
+            write_json(temporary / "a.json", 1)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unwritable_or_small_disk_is_found_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputFolderError, match="cannot write to"):
+        probe_writable(tmp_path / "file" / "run", needed_bytes=0)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 3 << 20))
+    with pytest.raises(OutputFolderError, match="needs about 4 MiB, but only 3 MiB are free"):
+        probe_writable(tmp_path, needed_bytes=4 << 20)
+    probe_writable(tmp_path, needed_bytes=3 << 20)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_log_drops_what_the_resumed_state_has_not_seen(tmp_path: Path) -> None:
+    log = LossLog(tmp_path / "log.jsonl")
+    for iteration in range(4):
+        log.append({"iteration": iteration, "dmd": 0.5})
+    with log.path.open("a") as file:
+        file.write('{"iteration": 4, "dm')
+    log.rewind(2)
+    log.append({"iteration": 2, "dmd": 0.25})
+    lines = [json.loads(line) for line in log.path.read_text().splitlines()]
+    assert [line["iteration"] for line in lines] == [0, 1, 2]
+    assert lines[-1]["dmd"] == 0.25

@@ -1,0 +1,301 @@
+import json
+import math
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from training_world import assert_same, cache, config, tensors
+
+from swd.models.adapters import ADAPTER_FILE, read_adapter
+from swd.models.sd3 import SD3Denoiser
+from swd.training import NonFiniteLossError, TrainResult, train
+from swd.training.errors import CacheError, OutputFolderError, StateError
+from swd.training.trainer import Trainer
+
+
+@pytest.fixture
+def world(tiny_denoiser: SD3Denoiser, tmp_path: Path) -> Iterator["World"]:
+    """accelerate keeps its device and precision for the life of the process, so each test starts it anew."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield World(tiny_denoiser, tmp_path)
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+class World:
+    def __init__(self, denoiser: SD3Denoiser, folder: Path) -> None:
+        self.denoiser, self.folder = denoiser, folder
+
+    def train(self, name: str, *, resume: bool = True, **changes: Any) -> TrainResult:
+        return train(config(**changes), self.denoiser, cache(), self.folder / name, resume=resume)
+
+    def trainer(self, name: str = "run", **changes: Any) -> Trainer:
+        return Trainer(config(**changes), self.denoiser, cache(), self.folder / name, Accelerator())
+
+
+def losses(result: TrainResult) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in result.log.read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+
+
+def test_run_leaves_adapter_log_and_states(world: World) -> None:
+    result = world.train("run", iterations=3, keep_last=2)
+    assert sorted(path.name for path in result.adapter.parent.iterdir()) == [
+        "final",
+        "log.jsonl",
+        "state-000002",
+        "state-000003",
+    ]
+    lines = losses(result)
+    assert [line["step"] for line in lines] == [0, 1, 0]
+    names = {"pdm", "dmd", "gan", "total", "grad_norm", "fake", "discriminator", "fake_grad_norm"}
+    assert all(line.keys() == names | {"iteration", "step"} for line in lines)
+    state, metadata = read_adapter(result.adapter)
+    assert metadata["scales"] == [4, 6]
+    assert metadata["config"]["lr"] == 0.01
+    assert any(weight.abs().sum() > 0 for key, weight in state.items() if "lora_B" in key)
+
+
+@pytest.mark.parametrize("changes", [{}, {"ema_decay": 0.5, "warmup": 3}, {"mixed_precision": "bf16"}])
+def test_resumed_run_is_bit_equal(world: World, changes: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = world.train("whole", iterations=4, **changes)
+    update = Trainer._update_student
+
+    def interrupted(self: Trainer, iteration: int, step: int) -> dict[str, float]:
+        if iteration == 3:
+            raise KeyboardInterrupt
+        return update(self, iteration, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_update_student", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            world.train("parts", iterations=4, checkpoint_every=2, **changes)
+    parts = world.train("parts", iterations=4, checkpoint_every=2, **changes)
+    assert losses(whole) == losses(parts)
+    newest = [folder / "state-000004" for folder in (world.folder / "whole", world.folder / "parts")]
+    assert_same(*map(tensors, newest))
+    assert (whole.adapter / ADAPTER_FILE).stat().st_size == (parts.adapter / ADAPTER_FILE).stat().st_size
+    assert_same(tensors(whole.adapter), tensors(parts.adapter))
+
+
+def test_longer_run_goes_on_from_a_finished_one(world: World) -> None:
+    whole = world.train("whole", iterations=3)
+    world.train("parts", iterations=1)
+    assert_same(tensors(whole.adapter), tensors(world.train("parts", iterations=3).adapter))
+
+
+def test_finished_run_is_not_done_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = world.train("run")
+    before = tensors(first.adapter)
+    monkeypatch.setattr(Trainer, "_iterate", lambda *args: pytest.fail("trained again"))
+    again = world.train("run")
+    assert again.seconds == first.seconds
+    assert_same(before, tensors(again.adapter))
+
+
+def test_without_resume_it_starts_over(world: World) -> None:
+    world.train("run", seed=1)
+    result = world.train("run", resume=False)
+    assert [line["iteration"] for line in losses(result)] == [0, 1, 2]
+    assert_same(tensors(result.adapter), tensors(world.train("fresh").adapter))
+
+
+def test_update_moves_its_own_model_and_nothing_else(world: World) -> None:
+    made = world.trainer(lr_fake=1e-2)
+
+    def weights() -> dict[str, dict[str, torch.Tensor]]:
+        own = {name: made.bank.state_dict(name) for name in made.bank.names}
+        rest = {k: v for k, v in made.bank.denoiser.state_dict().items() if "lora_" not in k}
+        parts = {**own, "head": made.discriminator.state_dict(), "teacher": rest}
+        return {part: {key: value.clone() for key, value in values.items()} for part, values in parts.items()}
+
+    def changed(before: dict, after: dict) -> set[str]:
+        return {part for part in before if any(not torch.equal(before[part][k], after[part][k]) for k in before[part])}
+
+    start = weights()
+    made._update_fake(0, 0, 1)
+    after_fake = weights()
+    made._update_student(0, 1)
+    assert changed(start, after_fake) == {"fake", "head"}
+    assert changed(after_fake, weights()) == {"student"}
+
+
+def test_fake_updates_are_skipped_when_nothing_reads_the_fake_model(world: World) -> None:
+    result = world.train("run", weight_dmd=0.0, weight_gan=0.0)
+    assert all(line.keys() == {"iteration", "step", "pdm", "total", "grad_norm"} for line in losses(result))
+
+
+def test_first_losses_of_the_other_terms_do_not_depend_on_a_switched_off_one(world: World) -> None:
+    full, less = losses(world.train("full"))[0], losses(world.train("less", weight_pdm=0.0))[0]
+    assert {name: full[name] for name in ("dmd", "gan", "fake", "discriminator")} == {
+        name: less[name] for name in ("dmd", "gan", "fake", "discriminator")
+    }
+
+
+@pytest.mark.parametrize("term", ["pdm", "dmd", "gan", "fake", "discriminator"])
+def test_not_a_number_stops_at_once_and_names_term_iteration_and_state(
+    world: World, term: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finite, made = Trainer._finite, []
+
+    def spoiled(self: Trainer, terms: dict, iteration: int) -> dict[str, float]:
+        made.append(iteration)
+        if iteration == 2 and term in terms:
+            terms = {**terms, term: terms[term] * float("nan")}
+        return finite(self, terms, iteration)
+
+    monkeypatch.setattr(Trainer, "_finite", spoiled)
+    with pytest.raises(NonFiniteLossError, match=rf"{term} is not finite at iteration 2.*state-000002") as caught:
+        world.train("run", iterations=5)
+    assert (caught.value.term, caught.value.iteration) == (term, 2)
+    assert caught.value.last_good == world.folder / "run" / "state-000002"
+    assert caught.value.last_good.is_dir()
+    assert max(made) == 2
+    assert not (world.folder / "run" / "final").exists()
+
+
+def test_infinite_data_stop_the_first_iteration(world: World) -> None:
+    data = cache()
+    data._latents[0]["side_4"][:] = math.inf
+    for shard in data._latents[1:]:
+        shard["side_4"][:] = math.inf
+    with pytest.raises(NonFiniteLossError, match="at iteration 0: training stopped; no state had been saved"):
+        train(config(), world.denoiser, data, world.folder / "run")
+
+
+def test_infinite_gradient_stops_before_the_weights_move(world: World) -> None:
+    made = world.trainer()
+    before = {key: value.clone() for key, value in made.bank.state_dict("student").items()}
+    with made.bank.trainable("student"):
+        loss = sum((weight * math.inf).sum() for weight in made.bank.parameters("student"))
+        with pytest.raises(NonFiniteLossError, match="grad_norm is not finite at iteration 0"):
+            made._descend(made.student_descent, loss, "grad_norm", 0)
+    assert_same(before, made.bank.state_dict("student"))
+
+
+def test_gradient_clipping_reports_the_norm_before(world: World) -> None:
+    made = world.trainer(clip_norm=1e-3)
+    with made.bank.trainable("student"):
+        weights = made.bank.parameters("student")
+        norm = made.student_descent.step(sum(3 * weight.sum() for weight in weights))
+    assert norm == pytest.approx(3 * math.sqrt(sum(weight.numel() for weight in weights)), rel=1e-5)
+
+
+def test_warm_up_is_linear_and_ends(world: World) -> None:
+    descent = world.trainer(lr=0.1, warmup=3).student_descent
+    rates = []
+    for iteration in range(6):
+        descent.set_rates(iteration)
+        rates.append(descent.optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([0.025, 0.05, 0.075, 0.1, 0.1, 0.1])
+
+
+def test_exported_average_is_the_recursion_over_iterations(world: World) -> None:
+    made = world.trainer(ema_decay=0.75, checkpoint_every=9)
+    key = next(key for key in made.ema if "lora_B" in key)
+    expected, seen = made.ema[key].clone(), []
+    for iteration in range(3):
+        made._iterate(iteration)
+        seen.append(made.bank.state_dict("student")[key].clone())
+        expected = 0.75 * expected + 0.25 * seen[-1]
+    assert not any(torch.equal(left, right) for left, right in pairwise(seen))
+    made._prepare_folder(resume=True)
+    state, _ = read_adapter(made._export())
+    torch.testing.assert_close(state[key], expected)
+
+
+@pytest.mark.parametrize("changes", [{"lr": 0.5}, {"seed": 4}, {"weight_gan": 0.0}, {"rank": 3}])
+def test_folder_of_another_run_is_refused(world: World, changes: dict) -> None:
+    world.train("run", iterations=1)
+    with pytest.raises(StateError, match=f"another run .*{next(iter(changes))}"):
+        world.train("run", **changes)
+
+
+def test_state_of_another_teacher_or_data_is_refused(world: World) -> None:
+    world.train("run", iterations=1)
+    other = cache()
+    object.__setattr__(other.index, "fingerprint", "else")
+    with pytest.raises(StateError, match="data: print -> else"):
+        train(config(), world.denoiser, other, world.folder / "run")
+    with torch.no_grad():
+        world.denoiser.transformer.proj_out.bias.add_(1)
+    with pytest.raises(StateError, match="teacher weights"):
+        world.train("run")
+
+
+def test_fewer_iterations_than_done_are_refused(world: World) -> None:
+    world.train("run", iterations=2)
+    with pytest.raises(StateError, match="is at iteration 2, past 1"):
+        world.train("run", iterations=1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"feature_block": 3}, ValueError, "past the last block of the network, 2"),
+        ({"scales": (4, 5)}, ValueError, "multiples of the patch size"),
+        ({"scales": (6, 4)}, ValueError, "must not shrink"),
+        ({"boundaries": (0, 18, 14)}, ValueError, "must rise strictly"),
+        ({"scales": (4, 8)}, CacheError, "build a cache with all scales"),
+    ],
+)
+def test_what_cannot_work_is_said_before_training(world: World, changes: dict, error: type, message: str) -> None:
+    with pytest.raises(error, match=message):
+        world.train("run", **changes)
+    assert not (world.folder / "run").exists()
+
+
+def test_unwritable_output_is_said_before_training(world: World) -> None:
+    (world.folder / "file").touch()
+    with pytest.raises(OutputFolderError, match="cannot write to"):
+        world.train("file/run")
+
+
+def test_one_network_serves_one_run_after_another(world: World) -> None:
+    first, _ = world.train("first"), world.train("other", rank=4, alpha=4.0, seed=9)
+    assert_same(tensors(first.adapter), tensors(world.train("again").adapter))
+
+
+class _OneOfTwo:
+    """An accelerator that believes to be one of two processes; whatever it is asked to reduce is its own."""
+
+    def __init__(self, index: int) -> None:
+        self._real, self.num_processes, self.process_index = Accelerator(), 2, index
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def reduce(self, tensor: torch.Tensor, how: str) -> torch.Tensor:
+        return tensor
+
+
+def test_processes_share_the_batch_of_one(world: World) -> None:
+    whole, _ = world.trainer()._draw(5, 0, 1, "fake 0")
+    parts = [
+        Trainer(config(), world.denoiser, cache(), world.folder, _OneOfTwo(index))._draw(5, 0, 1, "fake 0")
+        for index in range(2)
+    ]
+    assert torch.equal(whole.target, torch.cat([batch.target for batch, _ in parts]))
+    assert [list(random.samples) for _, random in parts] == [[0], [1]]
+
+
+def test_gradients_of_processes_are_averaged_as_one_vector(world: World) -> None:
+    class Halved(_OneOfTwo):
+        def reduce(self, tensor: torch.Tensor, how: str) -> torch.Tensor:
+            assert how == "mean"
+            return tensor / 2
+
+    made = Trainer(config(), world.denoiser, cache(), world.folder, Halved(0))
+    with made.bank.trainable("student"):
+        weights = made.bank.parameters("student")
+        norm = made.student_descent.step(sum(2 * weight.sum() for weight in weights))
+    assert norm == pytest.approx(math.sqrt(sum(weight.numel() for weight in weights)), rel=1e-5)
+
+
+def test_batch_must_divide_over_processes(world: World) -> None:
+    with pytest.raises(ValueError, match="batch_size 3 does not divide over 2 processes"):
+        Trainer(config(batch_size=3), world.denoiser, cache(), world.folder, _OneOfTwo(0))
