@@ -16,7 +16,7 @@ from repro.harness import plots, records
 from repro.harness.experiment import ExperimentError, Profile, Row, RunOptions, Table
 from repro.harness.files import digest_folder, digest_json
 from repro.harness.provenance import OpenRun, start_run
-from repro.harness.schema import PerImage, Record, RecordSet, Run
+from repro.harness.schema import Line, PerImage, Record, RecordSet, Run
 from repro.harness.stages import StageStore
 from repro.measure import compute
 from repro.measure.images import VERSION as IMAGES_VERSION
@@ -173,7 +173,7 @@ class _Runner:
             data_hash=digest_json([config["world"], [dict(found.inputs) for found in images.values()]]),
             weights_hash=digest_json([config["pipeline"], config["adapters"], config["clip"]]),
         )
-        lines = [closed, *self._compute_records(closed)]
+        lines: list[Line] = [closed, *self._compute_records(closed)]
         for (key, prompt_set, seed), result in scores.items():
             lines += self._score_records(closed, self.table.row(key), prompt_set, seed, result)
         records.save(path, RecordSet.of(lines))

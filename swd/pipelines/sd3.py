@@ -37,8 +37,8 @@ class ScalewiseStableDiffusion3Pipeline(StableDiffusion3Pipeline):
     (``load_lora_weights``). A plain StableDiffusion3Pipeline with FlowMatchLCMScheduler draws the same images.
     A folder without T5 loads as it is; plain diffusers wants ``text_encoder_3=None, tokenizer_3=None`` for it.
 
-    A ``max_sequence_length`` in the folder's ``model_index.json`` is the default number of T5 tokens: 0 for a model that
-    was trained without any, where plain diffusers has to be told ``max_sequence_length=0`` in every call.
+    A ``max_sequence_length`` in the folder's ``model_index.json`` is the default number of T5 tokens: 0 for a model
+    that was trained without any, where plain diffusers has to be told ``max_sequence_length=0`` in every call.
     """
 
     _optional_components: ClassVar[list[str]] = [

@@ -113,7 +113,7 @@ def test_every_student_gets_the_same_iterations_and_data() -> None:
     assert {(c.iterations, c.batch_size, c.fake_updates, c.rank, c.seed) for c in configs} == {
         (configs[0].iterations, configs[0].batch_size, configs[0].fake_updates, configs[0].rank, 0)
     }
-    assert [c.schedule().scales for c in configs][0] == (8, 12, 16, 20, 24, 32)
+    assert configs[0].schedule().scales == (8, 12, 16, 20, 24, 32)
 
 
 @pytest.mark.parametrize("row", ["teacher", "scalewise_4"])

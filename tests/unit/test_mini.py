@@ -1,6 +1,7 @@
 """Training of the mini pipeline: resume, data ranges, loss of the mini-CLIP, report."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,7 @@ def test_a_loss_that_is_not_finite_stops_the_fit(tmp_path: Path) -> None:
 
 def test_seed_ranges_are_disjoint() -> None:
     ranges = sorted((TRAIN_SEEDS, CLIP_SEEDS, HELD_OUT_SEEDS), key=lambda seeds: seeds.start)
-    assert all(one.stop <= other.start for one, other in zip(ranges, ranges[1:], strict=False))
+    assert all(one.stop <= other.start for one, other in pairwise(ranges))
 
 
 def test_scenes_are_the_same_from_the_cache(tmp_path: Path) -> None:

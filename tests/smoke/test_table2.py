@@ -1,0 +1,64 @@
+"""`python -m repro table2 --profile smoke`, as a user runs it: killed, started again, and run a third time."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from repro.harness import records
+
+ROOT = Path(__file__).parents[2]
+ROWS = {"teacher", "scalewise_6", "scalewise_4", "fullscale_6", "fullscale_4", "fullscale_2"}
+
+
+def command(folder: Path) -> list[str]:
+    options = ["--profile", "smoke", "--out", str(folder / "out"), "--work", str(folder / "work"), "--device", "cpu"]
+    return [sys.executable, "-m", "repro", "table2", *options]
+
+
+def wait_for(pattern: str, folder: Path, process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 240
+    while not list(folder.glob(pattern)):
+        assert process.poll() is None, "ended before it could be killed"
+        assert time.monotonic() < deadline, f"no {pattern} after 240 s"
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_a_killed_run_continues_and_a_third_does_nothing(tmp_path: Path) -> None:
+    with subprocess.Popen(command(tmp_path), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
+        wait_for("work/images/*/images-*.safetensors", tmp_path, first)
+        os.kill(first.pid, signal.SIGKILL)
+    assert not (tmp_path / "out" / "records").exists() or not list((tmp_path / "out" / "records").iterdir())
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("work/images/*/images-*.safetensors")}
+
+    second = subprocess.run(command(tmp_path), cwd=ROOT, capture_output=True, text=True, timeout=400)
+    assert second.returncode == 0, second.stderr[-2000:]
+    assert "# Table 2" in second.stdout
+    assert "smoke" in second.stdout
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept, "finished shards were drawn again"
+    found = records.load(tmp_path / "out" / "records" / "table2.jsonl")
+    assert {record.variant for record in found.records} == ROWS
+    assert {record.profile for record in found.records} == {"smoke"}
+    for name in ("table2_samples.png", "table2_compute.png"):
+        assert (tmp_path / "out" / "figures" / name).stat().st_size > 1000
+
+    third = subprocess.run(command(tmp_path), cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert third.returncode == 0, third.stderr[-2000:]
+    assert "nothing to do" in third.stderr
+
+
+def test_smoke_numbers_may_not_enter_paper_tables() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "repro", "table2", "--profile", "smoke", "--out", str(ROOT / "paper_tables")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert "do not belong into paper_tables" in done.stderr
