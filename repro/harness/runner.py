@@ -20,10 +20,11 @@ from repro.harness.schema import Line, PerImage, Record, RecordSet, Run
 from repro.harness.stages import StageStore
 from repro.measure import compute
 from repro.measure.images import VERSION as IMAGES_VERSION
-from repro.measure.images import ImageSet, generator_of, load_pipeline, make_images, sampling_inputs
+from repro.measure.images import ImageSet, check_whole, generator_of, load_pipeline, make_images, sampling_inputs
 from repro.measure.scores import reference_features, score_images
 from repro.measure.students import distil, shipped_adapter
-from repro.metrics import EfficientNetLite0, EvaluationResult
+from repro.metrics import EfficientNetLite0, EvaluationResult, WeightsError
+from swd.training.errors import CacheError, NonFiniteLossError, OutputFolderError, PipelineError, StateError
 
 ROOT = Path(__file__).resolve().parents[2]
 GRID_COLUMNS = 6  # of each prompt set, in the sample grid
@@ -36,9 +37,12 @@ def run(table: Table, profile: Profile, options: RunOptions) -> Path:
         The records file. It is left alone where it already holds exactly these numbers.
 
     Raises:
-        ExperimentError: weights are missing, or the device is not there.
+        ExperimentError: weights are missing or truncated, or the device is not there. Finished stages stay.
     """
-    return _Runner(table, profile, options).run()
+    try:
+        return _Runner(table, profile, options).run()
+    except (CacheError, NonFiniteLossError, OutputFolderError, PipelineError, StateError, WeightsError) as error:
+        raise ExperimentError(str(error)) from error
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,8 @@ class _Runner:
     def _check(self) -> None:
         if not (self.pipeline_folder / "model_index.json").is_file():
             raise ExperimentError(f"no pipeline in {self.pipeline_folder}; build the mini pipeline with: nox -s mini")
+        for path in sorted(self.pipeline_folder.rglob("*.safetensors")):
+            check_whole(path)
         _ = self.device
 
     def _adapter(self, row: Row, seed: int) -> Path | None:

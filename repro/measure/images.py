@@ -18,6 +18,8 @@ from swd.models.sd3 import SD3Denoiser
 from swd.pipelines import ScalewiseStableDiffusion3Pipeline
 from swd.sampler import sample, sample_teacher
 from swd.schedule import preset
+from swd.training import loading
+from swd.training.errors import PipelineError
 
 STAGE, VERSION = "images", 1
 Prompt = Mapping[str, Any]
@@ -47,8 +49,12 @@ class ImageSet:
 
 
 def load_pipeline(folder: str | Path, dtype: str, device: torch.device) -> ScalewiseStableDiffusion3Pipeline:
-    """A pipeline folder or hub name as the scale-wise pipeline, silent and in evaluation mode."""
-    pipeline = ScalewiseStableDiffusion3Pipeline.from_pretrained(folder, dtype=getattr(torch, dtype))
+    """A pipeline folder or hub name as the scale-wise pipeline, without progress bars.
+
+    Raises:
+        PipelineError: a missing folder, or a missing, truncated or foreign weight file.
+    """
+    pipeline = loading.load_pipeline(str(folder), dtype=getattr(torch, dtype))
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
 
@@ -122,6 +128,19 @@ def make_images(
         partial.replace(_shard(folder, index))
     store.finish(STAGE, inputs)
     return result
+
+
+def check_whole(path: Path) -> None:
+    """Refuse a truncated weight file before anything long starts.
+
+    Raises:
+        PipelineError: the file is not a whole safetensors file.
+    """
+    try:
+        with safe_open(path, framework="pt"):
+            return
+    except SafetensorError as error:
+        raise PipelineError(f"{path} is truncated or not a safetensors file: {error}") from error
 
 
 def _split(prompts: Sequence[Prompt], size: int) -> list[Sequence[Prompt]]:

@@ -12,7 +12,7 @@ from repro.harness.files import digest_folder
 from repro.harness.stages import StageStore
 from repro.measure.images import load_pipeline
 from repro.mini.world import MiniWorld
-from swd.models.adapters import ADAPTER_FILE
+from swd.models.adapters import ADAPTER_FILE, read_adapter
 from swd.models.sd3 import SD3Denoiser
 from swd.schedule import preset
 from swd.training import DistillConfig, LatentCache, build_cache, cache_ladder, train
@@ -24,11 +24,15 @@ def shipped_adapter(root: Path, profile: Profile, row: Row) -> Path:
     """Folder of the adapter that comes with the repository.
 
     Raises:
-        ExperimentError: it is not there.
+        ExperimentError: it is not there, truncated, or not an adapter.
     """
     folder = root / profile.settings["adapters"] / row.variant
     if not (folder / ADAPTER_FILE).is_file():
         raise ExperimentError(f"no adapter for {row.variant} in {folder}; distil it with --retrain, or run nox -s mini")
+    try:
+        read_adapter(folder)
+    except ValueError as error:
+        raise ExperimentError(str(error)) from error
     return folder
 
 

@@ -1,6 +1,8 @@
 """Stages between a declared table and its records: nothing is done twice, torn work is resumed, costs are counted."""
 
+import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,8 @@ import pytest
 import torch
 from conftest import make_transformer
 
-from repro.harness.experiment import Row
+from repro.harness.experiment import ExperimentError, Row, RunOptions
+from repro.harness.runner import run
 from repro.harness.stages import StageStore
 from repro.measure import compute
 from repro.measure.images import generator_of, load_pipeline, make_images
@@ -125,3 +128,46 @@ def test_an_image_depends_on_its_own_seed_only(tiny_pipeline_folder: Path, row: 
     alone = torch.cat([generate([prompt]) for prompt in prompts]).int()
     assert (together - alone).abs().max() <= 1  # one grey level: float sums depend on the batch, the noise does not
     assert (together[0] - together[2]).abs().max() > 1
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> RunOptions:
+    return RunOptions(out=tmp_path / "out", work=tmp_path / "work", device="cpu")
+
+
+def settings(**changes: str) -> dict[str, Any]:
+    return {**PROFILE.settings, **changes}
+
+
+def test_a_missing_pipeline_is_named_with_what_to_do(tmp_path: Path, options: RunOptions) -> None:
+    with pytest.raises(ExperimentError, match=r"no pipeline in .*nowhere.*nox -s mini"):
+        run(TABLE, replace(PROFILE, pipeline=str(tmp_path / "nowhere")), options)
+
+
+def test_a_truncated_pipeline_is_named(tiny_pipeline_folder: Path, tmp_path: Path, options: RunOptions) -> None:
+    folder = tmp_path / "pipeline"
+    shutil.copytree(tiny_pipeline_folder, folder)
+    torn = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    torn.write_bytes(torn.read_bytes()[:-100])
+    with pytest.raises(ExperimentError, match=r"vae/diffusion_pytorch_model.safetensors is truncated"):
+        run(TABLE, replace(PROFILE, pipeline=str(folder)), options)
+
+
+def test_a_missing_adapter_is_named(tiny_pipeline_folder: Path, tmp_path: Path, options: RunOptions) -> None:
+    profile = replace(PROFILE, pipeline=str(tiny_pipeline_folder), settings=settings(adapters=str(tmp_path)))
+    with pytest.raises(ExperimentError, match=r"no adapter for scalewise_6 in .*--retrain"):
+        run(TABLE, profile, options)
+
+
+def test_a_truncated_adapter_is_named(tiny_pipeline_folder: Path, tmp_path: Path, options: RunOptions) -> None:
+    (tmp_path / "scalewise_6").mkdir()
+    (tmp_path / "scalewise_6" / "pytorch_lora_weights.safetensors").write_bytes(b"torn")
+    profile = replace(PROFILE, pipeline=str(tiny_pipeline_folder), settings=settings(adapters=str(tmp_path)))
+    with pytest.raises(ExperimentError, match=r"scalewise_6.*truncated"):
+        run(TABLE, profile, options)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_is_refused_where_there_is_none(tiny_pipeline_folder: Path, options: RunOptions) -> None:
+    with pytest.raises(ExperimentError, match="torch sees no CUDA device"):
+        run(TABLE, replace(PROFILE, pipeline=str(tiny_pipeline_folder)), replace(options, device="cuda"))
