@@ -92,6 +92,10 @@ def _run_options(arguments: argparse.Namespace, typed: Sequence[str], profile: P
     seeds = tuple(arguments.seeds or profile.seeds)
     if len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise UsageError(f"--seeds must be different and not negative, got {' '.join(map(str, seeds))}")
+    if not arguments.retrain and seeds != tuple(profile.seeds[:1]):
+        raise UsageError(
+            f"--seeds {' '.join(map(str, seeds))} needs --retrain: only seed {profile.seeds[0]} is shipped"
+        )
     return RunOptions(
         out=out,
         work=arguments.work or _root() / "results" / "stages",

@@ -187,7 +187,16 @@ def preset(name: str) -> ScaleSchedule:
     Raises:
         ValueError: when there is no such preset; names the nearest ones.
     """
+    return preset_spec(name).build()
+
+
+def preset_spec(name: str) -> ScheduleSpec:
+    """A preset as it is published, to be cut from another grid than the published one.
+
+    Raises:
+        ValueError: when there is no such preset; names the nearest ones.
+    """
     if name not in PRESETS:
         near = difflib.get_close_matches(name, PRESETS, n=3, cutoff=0.3)
         raise ValueError(f"no preset {name!r}; nearest: {', '.join(near) or 'none'}; all: {', '.join(PRESETS)}")
-    return PRESETS[name].build()
+    return PRESETS[name]

@@ -1,12 +1,14 @@
 """Tests the paper's claims on our records: paired bootstrap over prompts, and over training seeds where several.
 
 A claim compares a candidate row with a baseline row in one metric. The difference d of the two means is oriented so
-that positive favours the candidate, and has a 95 % percentile interval [low, high] from 10,000 resamples. Prompts are
-drawn with replacement, the same draw for both rows; each row then draws its own training seeds. With h the half-width
-of the baseline's own 95 % interval, the verdict is
+that positive favours the candidate, and has a 95 % percentile interval [low, high] from 10,000 resamples. Captions are
+drawn with replacement, each with all its images, the same draw for both rows; each row then draws its own training
+seeds. With h the half-width of the baseline's own 95 % interval, the verdict is
 
-    at least as good:  reproduced if low >= 0,  not reproduced if high < 0,  else inconclusive
-    not worse:         reproduced if low > -h,  not reproduced if high < -h, else inconclusive
+    at least as good:  reproduced if low >= 0,   not reproduced if high < 0,  else inconclusive
+    not worse:         reproduced if low >= -h,  not reproduced if high < -h, else inconclusive
+
+Two rows that agree on every single image decide nothing: inconclusive.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from repro.harness.experiment import Check, Claim, Column, Profile, Table
-from repro.harness.schema import RecordError, RecordSet
+from repro.harness.schema import CAPTIONS, RecordError, RecordSet
 
 Array = NDArray[np.float64]
 Counts = NDArray[np.uint16]
@@ -42,7 +44,8 @@ class Verdict(StrEnum):
 class Comparison:
     """Candidate minus baseline, oriented so that positive favours the candidate, in the unit of the records.
 
-    ``margin`` is the half-width of the baseline's own 95 % interval, ``n`` the number of paired prompts.
+    ``margin`` is the half-width of the baseline's own 95 % interval, ``n`` the number of paired images, ``captions``
+    that of different captions among them. ``differs`` is False where the two agree on every image.
     """
 
     difference: float
@@ -50,6 +53,8 @@ class Comparison:
     high: float
     margin: float
     n: int
+    captions: int
+    differs: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,26 +94,34 @@ def judge(claim: Claim, column: Column, table: Table, profile: Profile, records:
     if candidate.shape[1] != baseline.shape[1]:
         counts = f"{candidate.shape[1]} and {baseline.shape[1]}"
         raise RecordError(f"claim {claim.key}: {counts} per-image values of {check.metric} cannot be paired")
-    comparison = compare(candidate, baseline)
+    comparison = compare(candidate, baseline, groups=_captions(records, sets))
     return Judgement(claim=claim, column=column, verdict=verdict(check, comparison), comparison=comparison)
 
 
 def verdict(check: Check, comparison: Comparison) -> Verdict:
     """The rule at the head of this module."""
     low, high = comparison.low, comparison.high
-    if check.kind == "at_least":
-        holds, fails = low >= 0, high < 0
-    else:
-        holds, fails = low > -comparison.margin, high < -comparison.margin
+    if not comparison.differs:
+        return Verdict.INCONCLUSIVE
+    bound = 0.0 if check.kind == "at_least" else -comparison.margin
+    holds, fails = low >= bound, high < bound
     return Verdict.REPRODUCED if holds else Verdict.NOT_REPRODUCED if fails else Verdict.INCONCLUSIVE
 
 
-def compare(candidate: Array, baseline: Array, *, resamples: int = RESAMPLES, seed: int = _SEED) -> Comparison:
+def compare(
+    candidate: Array,
+    baseline: Array,
+    *,
+    groups: NDArray[np.int64] | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = _SEED,
+) -> Comparison:
     """Paired hierarchical bootstrap of the difference of two means.
 
     Args:
         candidate: values, (S, P): training seeds by prompts; higher is better. NaN: the metric does not apply.
         baseline: values, (T, P), of the same prompts in the same order.
+        groups: caption of each prompt, (P,): images of one caption are drawn together. Each its own where None.
         resamples: number of bootstrap resamples.
         seed: of the resampling.
 
@@ -119,11 +132,13 @@ def compare(candidate: Array, baseline: Array, *, resamples: int = RESAMPLES, se
     if not kept.any():
         raise ValueError("no prompt has a value on both sides")
     candidate, baseline = candidate[:, kept], baseline[:, kept]
+    member = _membership(np.arange(candidate.shape[1]) if groups is None else groups[kept])  # (P, G)
+    sizes = member.sum(axis=0)
     rng = np.random.default_rng([seed, 1])
     differences, baselines = [], []
-    for counts in _draws(candidate.shape[1], resamples, seed):
-        weights = counts / np.float64(candidate.shape[1])
-        a, b = _resampled(rng, weights, candidate), _resampled(rng, weights, baseline)
+    for counts in _draws(len(sizes), resamples, seed):
+        weights = counts / (counts @ sizes)[:, None]
+        a, b = _resampled(rng, weights, candidate @ member), _resampled(rng, weights, baseline @ member)
         differences.append(a - b)
         baselines.append(b)
     low, high = _interval(np.concatenate(differences))
@@ -134,7 +149,15 @@ def compare(candidate: Array, baseline: Array, *, resamples: int = RESAMPLES, se
         high=high,
         margin=(base_high - base_low) / 2,
         n=int(kept.sum()),
+        captions=len(sizes),
+        differs=candidate.shape != baseline.shape or bool((candidate != baseline).any()),
     )
+
+
+def _membership(groups: NDArray[np.int64]) -> Array:
+    """One column per group, 1 where a prompt belongs to it: (P, G)."""
+    _, index = np.unique(groups, return_inverse=True)
+    return np.eye(int(index.max()) + 1)[index]
 
 
 def _draws(prompts: int, resamples: int, seed: int) -> Iterable[Counts]:
@@ -179,6 +202,16 @@ def _pooled(records: RecordSet, variant: str, sets: Sequence[str], metric: str) 
     if len({len(block) for block in found}) > 1:
         raise RecordError(f"{variant}: prompt sets were measured with different training seeds ({metric})")
     return np.concatenate(found, axis=1)
+
+
+def _captions(records: RecordSet, sets: Sequence[str]) -> NDArray[np.int64] | None:
+    """Caption of every image of the pooled sets, numbered apart from set to set; None where they were not recorded."""
+    lines = [records.values(CAPTIONS, prompts, CAPTIONS) for prompts in sets]
+    if not all(lines):
+        return None
+    pairs = [(place, value) for place, found in enumerate(lines) for value in found[0].values]
+    _, numbers = np.unique(np.array(pairs, dtype=float), axis=0, return_inverse=True)
+    return numbers.reshape(-1)
 
 
 def _block(records: RecordSet, variant: str, prompts: str, metric: str) -> Array | None:

@@ -12,9 +12,10 @@ from repro.harness.schema import RecordSet, Run
 EDITED = "Written by `python -m repro render` from the records: edits by hand are overwritten."
 CLAIM_RULE = """\
 Difference: the first minus the second, positive where the first is better, with the 95 % interval of a paired
-bootstrap over prompts (and over training seeds where there are several). *At least as good* is reproduced if the whole
-interval is at or above zero and not reproduced if it is below; *not worse* takes minus the margin in place of zero, and
-the margin is the half-width of the second's own 95 % interval. All else is inconclusive."""
+bootstrap over captions, all images of a caption together (and over training seeds where there are several). *At least
+as good* is reproduced if the whole interval is at or above zero and not reproduced if it is below; *not worse* takes
+minus the margin in place of zero, and the margin is the half-width of the second's own 95 % interval. All else is
+inconclusive, and so are two rows that agree on every image. FID has no value per image, so no claim is tested on it."""
 
 FIGURES = {
     "compute": "Quality against compute. Further left costs less; arrows point to better; bars are 95 % intervals.",
@@ -146,20 +147,20 @@ def claims(result: Result) -> list[str]:
     """Every claim that the profile can test, with verdict, difference and interval."""
     if not result.judgements:
         return []
-    heads = ["Verdict", "Claim", "Metric", "Difference", "Margin", "Prompts"]
+    heads = ["Verdict", "Claim", "Metric", "Difference", "Margin", "Images", "Captions"]
     rows = [claim_cells(judgement) for judgement in result.judgements]
     return ["## Claims", markdown(heads, rows, left=3), CLAIM_RULE]
 
 
 def claim_cells(judgement: Judgement) -> list[str]:
-    """Verdict, claim, metric, difference, margin, prompts."""
+    """Verdict, claim, metric, difference, margin, images, captions."""
     compared, column = judgement.comparison, judgement.column
     cells = [f"**{judgement.verdict}**", judgement.claim.text, column.label]
     if compared is None:
-        return [*cells, judgement.reason, "", ""]
+        return [*cells, judgement.reason, "", "", ""]
     strict = judgement.claim.check.kind == "at_least"
     margin = "0" if strict else number(compared.margin * column.factor, column.digits)
-    return [*cells, difference(judgement), margin, str(compared.n)]
+    return [*cells, difference(judgement), margin, str(compared.n), str(compared.captions)]
 
 
 def difference(judgement: Judgement) -> str:
@@ -200,6 +201,8 @@ def provenance(run: Run) -> str:
     state = (
         "no commit" if run.commit is None else f"commit {run.commit[:10]}{' with local changes' if run.dirty else ''}"
     )
+    if others := [commit[:10] for commit in run.stage_commits if commit != run.commit]:
+        state += f" (with stages of {', '.join(others)})"
     used = ", ".join(f"{name} {version}" for name, version in run.versions.items() if name in ("torch", "diffusers"))
     minutes, memory = run.wall_seconds / 60, run.peak_memory_bytes / 2**30
     cost = f"{minutes:.1f} min, {memory:.1f} GiB at peak"

@@ -6,7 +6,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -83,14 +83,32 @@ class OpenRun:
         """Identity for the records: start time and config hash."""
         return f"{self.start.replace('-', '').replace(':', '')}-{digest_json(self.config)[:8]}"
 
-    def close(self, *, device: str, dtype: str, data_hash: str, weights_hash: str) -> Run:
-        """The finished run, with wall time since the start and peak memory of the process."""
+    def close(
+        self,
+        *,
+        device: str,
+        dtype: str,
+        data_hash: str,
+        weights_hash: str,
+        reused: Iterable[Mapping[str, Any]] = (),
+    ) -> Run:
+        """The finished run, with wall time since the start and peak memory of the process.
+
+        Args:
+            device: name of the device.
+            dtype: of the networks.
+            data_hash: of prompts, seeds and references.
+            weights_hash: of all networks, metrics included.
+            reused: stamps (``commit``, ``dirty``) of stages that earlier runs finished.
+        """
+        stamps = list(reused)
         return Run(
             run=self.id,
             table=self.table,
             profile=self.profile,
             commit=self.git.commit,
-            dirty=self.git.dirty,
+            dirty=self.git.dirty or any(stamp.get("dirty") for stamp in stamps),
+            stage_commits=tuple(sorted({str(stamp["commit"]) for stamp in stamps if stamp.get("commit")})),
             config=json.loads(canonical_json(self.config)),
             config_hash=digest_json(self.config),
             versions=versions(),

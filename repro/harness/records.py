@@ -95,8 +95,9 @@ def _line(raw: str) -> Line:
     if data.get("schema") != SCHEMA:
         raise ValueError(f"schema {data.get('schema')!r}; this version reads schema {SCHEMA}")
     _check_fields(kind, data)
-    if kind == "per_image":
-        data["values"] = tuple(data["values"])
+    for name in ("values", "stage_commits"):  # JSON has no tuples
+        if name in data:
+            data[name] = tuple(data[name])
     line = _KINDS[kind](**data)
     if isinstance(line, Record):
         _check_record(line)

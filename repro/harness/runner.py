@@ -3,7 +3,8 @@
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from errno import ENOSPC
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -11,22 +12,26 @@ from typing import Any
 
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 
 from repro.harness import plots, records
 from repro.harness.experiment import ExperimentError, Profile, Row, RunOptions, Table
-from repro.harness.files import digest_folder, digest_json
-from repro.harness.provenance import OpenRun, start_run
-from repro.harness.schema import Line, PerImage, Record, RecordSet, Run
+from repro.harness.files import digest_file, digest_folder, digest_json
+from repro.harness.provenance import OpenRun, git_state, start_run, versions
+from repro.harness.schema import CAPTIONS, Line, PerImage, Record, RecordSet, Run
 from repro.harness.stages import StageStore
 from repro.measure import compute
 from repro.measure.images import VERSION as IMAGES_VERSION
 from repro.measure.images import ImageSet, check_whole, generator_of, load_pipeline, make_images, sampling_inputs
+from repro.measure.scores import VERSION as SCORES_VERSION
 from repro.measure.scores import reference_features, score_images
-from repro.measure.students import distil, shipped_adapter
-from repro.metrics import EfficientNetLite0, EvaluationResult, WeightsError
+from repro.measure.students import check_adapter, distil, shipped_adapter
+from repro.measure.world import World
+from repro.metrics import EvaluationResult, WeightsError
 from swd.training.errors import CacheError, NonFiniteLossError, OutputFolderError, PipelineError, StateError
 
 ROOT = Path(__file__).resolve().parents[2]
+STAGE = "tables"
 GRID_COLUMNS = 6  # of each prompt set, in the sample grid
 
 
@@ -43,6 +48,11 @@ def run(table: Table, profile: Profile, options: RunOptions) -> Path:
         return _Runner(table, profile, options).run()
     except (CacheError, NonFiniteLossError, OutputFolderError, PipelineError, StateError, WeightsError) as error:
         raise ExperimentError(str(error)) from error
+    except (OSError, SafetensorError) as error:
+        if getattr(error, "errno", None) != ENOSPC and "No space left" not in str(error):
+            raise
+        message = f"the disk is full; finished stages stay in {options.work}: free some space and run this again"
+        raise ExperimentError(message) from error
 
 
 @dataclass(frozen=True)
@@ -53,28 +63,30 @@ class _Runner:
 
     def run(self) -> Path:
         path = self.options.out / "records" / f"{self.profile.stem(self.table)}.jsonl"
-        seeds = self.options.seeds if self.options.retrain else self.options.seeds[:1]
         self._check()
-        adapters = {(row.key, seed): self._adapter(row, seed) for seed in seeds for row in self.table.rows}
-        config = self._config(adapters)
-        if self._is_written(path, config):
+        opened = start_run(
+            table=self.table.key, profile=self.profile.name, config={}, command=self.options.command, folder=ROOT
+        )
+        adapters = {(row.key, seed): self._adapter(row, seed) for seed in self.options.seeds for row in self.table.rows}
+        opened = replace(opened, config=self._config(adapters))
+        if self._is_done(path, opened.config):
             print(f"nothing to do: {path} holds exactly this measurement", file=sys.stderr)
             return path
-        opened = start_run(
-            table=self.table.key, profile=self.profile.name, config=config, command=self.options.command, folder=ROOT
-        )
         images = {
             (row.key, prompts.key, seed): self._images(row, prompts.key, adapters[row.key, seed])
             for row in self.table.rows
             for prompts in self.profile.prompt_sets
-            for seed in seeds
+            for seed in self.options.seeds
         }
+        self._draw_grid(images)
         self._write(path, opened, images)
+        self.store.finish(STAGE, opened.config, {"records": digest_file(path), "grid": digest_file(self._grid_path())})
         return path
 
     @cached_property
     def store(self) -> StageStore:
-        return StageStore(self.options.work)
+        git = git_state(ROOT)
+        return StageStore(self.options.work, stamp={"commit": git.commit, "dirty": git.dirty})
 
     @cached_property
     def device(self) -> torch.device:
@@ -86,9 +98,10 @@ class _Runner:
         return torch.device(name)
 
     @cached_property
-    def world(self) -> Any:
+    def world(self) -> World:
         module, _, name = self.profile.settings["world"].partition(":")
-        return getattr(import_module(module), name)(self.profile, ROOT)
+        world: World = getattr(import_module(module), name)(self.profile, ROOT)
+        return world
 
     @cached_property
     def pipeline_folder(self) -> Path:
@@ -99,15 +112,25 @@ class _Runner:
         return digest_folder(self.pipeline_folder)
 
     @cached_property
-    def extractor(self) -> EfficientNetLite0:
-        return EfficientNetLite0().to(self.device)
+    def extractor(self) -> torch.nn.Module:
+        return self.world.extractor(self.device)
+
+    @cached_property
+    def metric_inputs(self) -> dict[str, Any]:
+        return self.world.metric_inputs()
 
     def _check(self) -> None:
+        """Whatever can be known to be missing or broken is, before any work."""
+        _ = self.device
         if not (self.pipeline_folder / "model_index.json").is_file():
             raise ExperimentError(f"no pipeline in {self.pipeline_folder}; build the mini pipeline with: nox -s mini")
         for path in sorted(self.pipeline_folder.rglob("*.safetensors")):
             check_whole(path)
-        _ = self.device
+        if not self.options.retrain:
+            for row in self.table.rows:
+                if not row.is_teacher:
+                    check_adapter(shipped_adapter(ROOT, self.profile, row), self.pipeline_folder)
+        _ = self.metric_inputs
 
     def _adapter(self, row: Row, seed: int) -> Path | None:
         if row.is_teacher:
@@ -123,17 +146,20 @@ class _Runner:
             "rows": {row.key: sampling_inputs(self.profile, row) for row in self.table.rows},
             "pipeline": self.pipeline_digest,
             "adapters": {f"{row} seed {seed}": _digest(adapter) for (row, seed), adapter in adapters.items()},
-            "clip": digest_folder(ROOT / self.profile.settings["clip"]),
+            "metrics": self.metric_inputs,
             "world": self.world.fingerprint(),
+            "stages": {"images": IMAGES_VERSION, "scores": SCORES_VERSION},
+            "versions": versions(),
             "retrain": self.options.retrain,
             "device": self.device.type,
         }
 
-    def _is_written(self, path: Path, config: Mapping[str, Any]) -> bool:
-        """Whether the records were measured with this very config, grid included."""
-        if not path.exists() or not self._grid_path().exists():
+    def _is_done(self, path: Path, config: Mapping[str, Any]) -> bool:
+        """Whether this very measurement was finished here and its files are as it left them."""
+        if not self.store.done(STAGE, config) or not path.exists() or not self._grid_path().exists():
             return False
-        return any(run.config_hash == digest_json(config) for run in records.load(path).runs)
+        left = {"records": digest_file(path), "grid": digest_file(self._grid_path())}
+        return self.store.result(STAGE, config) == left
 
     def _images(self, row: Row, prompt_set: str, adapter: Path | None) -> ImageSet:
         prompts = self.world.prompts(prompt_set)
@@ -147,6 +173,7 @@ class _Runner:
             "count": len(prompts),
             "dtype": settings["dtype"],
             "device": self.device.type,
+            "versions": versions(("torch", "diffusers", "peft")),
             "shard_size": settings["batch_size"],
         }
 
@@ -158,7 +185,7 @@ class _Runner:
 
     def _scores(self, prompt_set: str, images: ImageSet) -> EvaluationResult:
         inputs = {
-            "clip": digest_folder(ROOT / self.profile.settings["clip"]),
+            "metrics": self.metric_inputs,
             "reference": {**self.world.fingerprint(), "count": self.profile.settings["reference_images"]},
             "prompts": prompt_set,
         }
@@ -171,18 +198,26 @@ class _Runner:
 
     def _write(self, path: Path, opened: OpenRun, images: Mapping[tuple[str, str, int], ImageSet]) -> None:
         scores = {key: self._scores(key[1], found) for key, found in images.items()}
-        self._draw_grid(images)
         config = opened.config
         closed = opened.close(
             device=_device_name(self.device),
             dtype=self.profile.settings["dtype"],
             data_hash=digest_json([config["world"], [dict(found.inputs) for found in images.values()]]),
-            weights_hash=digest_json([config["pipeline"], config["adapters"], config["clip"]]),
+            weights_hash=digest_json([config["pipeline"], config["adapters"], config["metrics"]]),
+            reused=self.store.reused,
         )
-        lines: list[Line] = [closed, *self._compute_records(closed)]
+        lines: list[Line] = [closed, *self._compute_records(closed), *self._caption_lines()]
         for (key, prompt_set, seed), result in scores.items():
             lines += self._score_records(closed, self.table.row(key), prompt_set, seed, result)
         records.save(path, RecordSet.of(lines))
+
+    def _caption_lines(self) -> Iterator[PerImage]:
+        """Which images share a caption: claims draw captions, not images."""
+        for prompt_set in self.profile.prompt_sets:
+            captions = [prompt["caption"] for prompt in self.world.prompts(prompt_set.key)]
+            number = {caption: float(index) for index, caption in enumerate(dict.fromkeys(captions))}
+            values = [number[caption] for caption in captions]
+            yield PerImage.of(values, variant=CAPTIONS, prompts=prompt_set.key, metric=CAPTIONS, seed=0)
 
     def _compute_records(self, run: Run) -> Iterator[Record]:
         pipeline = load_pipeline(self.pipeline_folder, "float32", torch.device("cpu"))

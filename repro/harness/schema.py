@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 SCHEMA = 1
+CAPTIONS = "captions"  # variant and metric of the per-image line that numbers the caption of each image
 
 
 class RecordError(ValueError):
@@ -14,7 +15,11 @@ class RecordError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """Where numbers come from. ``commit`` and ``dirty`` are None outside a git checkout."""
+    """Where numbers come from. ``commit`` and ``dirty`` are None outside a git checkout.
+
+    Stages that an earlier run finished are reused: ``stage_commits`` lists the commits that did the work, ``dirty`` is
+    True if any of them was, and ``wall_seconds`` counts this run alone.
+    """
 
     run: str
     table: str
@@ -32,6 +37,7 @@ class Run:
     start: str
     wall_seconds: float
     peak_memory_bytes: int
+    stage_commits: tuple[str, ...] = ()
     schema: int = SCHEMA
 
     @property

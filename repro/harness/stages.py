@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,13 @@ class StageStore:
     A stage writes its files into ``folder(...)`` and calls ``finish(...)`` last. Until then ``done`` is False, and a
     second attempt with the same inputs finds the same folder with what the first one left there.
     ``inputs`` is plain data: everything that could change the result, the stage's version and the hashes of its data
-    and weights among it.
+    and weights among it. ``stamp`` is kept with every stage that this store finishes: the commit that did the work.
+    ``reused`` collects the stamps of the stages that were found finished.
     """
 
     root: Path
+    stamp: Mapping[str, Any] = field(default_factory=dict)
+    reused: list[Mapping[str, Any]] = field(default_factory=list)
 
     def folder(self, name: str, inputs: Mapping[str, Any]) -> Path:
         """The stage's folder, made if needed, with its inputs beside the results for a reader.
@@ -38,11 +41,14 @@ class StageStore:
 
     def done(self, name: str, inputs: Mapping[str, Any]) -> bool:
         """Whether the stage was finished; a torn or foreign marker counts as not."""
-        return self._marker(name, inputs) is not None
+        marker = self._marker(name, inputs)
+        if marker is not None:
+            self.reused.append(marker.get("stamp", {}))
+        return marker is not None
 
     def finish(self, name: str, inputs: Mapping[str, Any], result: Mapping[str, Any] | None = None) -> None:
         """Mark the stage as finished, atomically, with a small result to be read back."""
-        marker = {"key": digest_json(inputs), "result": dict(result or {})}
+        marker = {"key": digest_json(inputs), "result": dict(result or {}), "stamp": dict(self.stamp)}
         write_atomic(self.folder(name, inputs) / _MARKER, canonical_json(marker) + "\n")
 
     def result(self, name: str, inputs: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,17 +12,21 @@ from torch import Tensor, nn
 from repro.harness.files import write_atomic
 from repro.harness.stages import StageStore
 from repro.measure.images import ImageSet
+from repro.measure.world import World
 from repro.metrics import Estimate, EvaluationResult, Metric, evaluate, extract_features
-from repro.mini.world import MiniWorld
 
 STAGE, REFERENCE_STAGE, VERSION = "scores", "reference", 1
 
 
-def reference_features(
-    store: StageStore, world: MiniWorld, prompt_set: str, extractor: Callable[[], nn.Module]
-) -> Tensor:
+def reference_features(store: StageStore, world: World, prompt_set: str, extractor: Callable[[], nn.Module]) -> Tensor:
     """Features (M, D) of the reference images of a prompt set, computed once and kept."""
-    inputs = {**world.fingerprint(), "prompts": prompt_set, "count": world.profile.settings["reference_images"]}
+    inputs = {
+        "version": VERSION,
+        **world.fingerprint(),
+        "prompts": prompt_set,
+        "count": world.profile.settings["reference_images"],
+        "metrics": world.metric_inputs(),
+    }
     path = store.folder(REFERENCE_STAGE, inputs) / "features.safetensors"
     if not store.done(REFERENCE_STAGE, inputs):
         save_file({"features": extract_features(world.reference(prompt_set), extractor())}, path)

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import SD3Transformer2DModel
 
 from repro.harness.experiment import ExperimentError, Profile, Row
 from repro.harness.files import digest_folder
 from repro.harness.stages import StageStore
 from repro.measure.images import load_pipeline
-from repro.mini.world import MiniWorld
-from swd.models.adapters import ADAPTER_FILE, read_adapter
+from repro.measure.world import World
+from swd.models.adapters import ADAPTER_FILE, check_adapter_fits, read_adapter
 from swd.models.sd3 import SD3Denoiser
 from swd.schedule import preset
 from swd.training import DistillConfig, LatentCache, build_cache, cache_ladder, train
@@ -24,16 +25,27 @@ def shipped_adapter(root: Path, profile: Profile, row: Row) -> Path:
     """Folder of the adapter that comes with the repository.
 
     Raises:
-        ExperimentError: it is not there, truncated, or not an adapter.
+        ExperimentError: it is not there.
     """
     folder = root / profile.settings["adapters"] / row.variant
     if not (folder / ADAPTER_FILE).is_file():
         raise ExperimentError(f"no adapter for {row.variant} in {folder}; distil it with --retrain, or run nox -s mini")
-    try:
-        read_adapter(folder)
-    except ValueError as error:
-        raise ExperimentError(str(error)) from error
     return folder
+
+
+def check_adapter(folder: Path, pipeline: Path) -> None:
+    """Refuse an adapter that is broken or belongs to another transformer, without loading any weights of that.
+
+    Raises:
+        ExperimentError: it is truncated, no adapter, or of another shape; the message names the file.
+    """
+    with torch.device("meta"):
+        transformer = SD3Transformer2DModel.from_config(SD3Transformer2DModel.load_config(pipeline / "transformer"))
+    try:
+        state, metadata = read_adapter(folder)
+        check_adapter_fits(transformer, state, metadata["rank"])
+    except ValueError as error:
+        raise ExperimentError(f"{folder}: {error}") from error
 
 
 def distil_config(profile: Profile, row: Row, seed: int) -> DistillConfig:
@@ -46,7 +58,7 @@ def distil_config(profile: Profile, row: Row, seed: int) -> DistillConfig:
 
 
 def distil(
-    store: StageStore, world: MiniWorld, row: Row, *, seed: int, rows: tuple[Row, ...], device: torch.device
+    store: StageStore, world: World, row: Row, *, seed: int, rows: tuple[Row, ...], device: torch.device
 ) -> Path:
     """Train the adapter of a row, or find it finished.
 
@@ -80,13 +92,20 @@ def distil(
 
 
 def latent_cache(
-    store: StageStore, world: MiniWorld, rows: tuple[Row, ...], pipeline: Any, pipeline_digest: str
+    store: StageStore, world: World, rows: tuple[Row, ...], pipeline: Any, pipeline_digest: str
 ) -> LatentCache:
     """Latents at every scale that any student of the table needs, encoded once for all of them."""
     schedules = [preset(name).scales for row in rows if (name := world.profile.preset(row)) is not None]
     scales, pairs = cache_ladder(schedules)
     count = world.profile.settings["training_images"]
-    inputs = {**world.fingerprint(), "pipeline": pipeline_digest, "images": count, "scales": scales, "pairs": pairs}
+    inputs = {
+        "version": VERSION,
+        **world.fingerprint(),
+        "pipeline": pipeline_digest,
+        "images": count,
+        "scales": scales,
+        "pairs": pairs,
+    }
     folder = store.folder(CACHE_STAGE, inputs)
     if not store.done(CACHE_STAGE, inputs):
         images, captions, source = world.training_images()

@@ -10,11 +10,15 @@ import torch
 from torch import Tensor
 
 from repro.harness.experiment import Profile
-from repro.metrics import ClipScore, FrechetDistance, Metric, SceneAccuracy
+from repro.harness.files import digest_folder
+from repro.metrics import ClipScore, EfficientNetLite0, FrechetDistance, Metric, SceneAccuracy
+from repro.metrics.clip_score import load_clip
+from repro.metrics.fid import WEIGHTS_SHA256, packaged_weights, read_weights
 from repro.mini.data import HELD_OUT_SEEDS, IMAGE_SIZE, TRAIN_SEEDS, render_scenes
 from repro.scenes import Kind, Scene, render, sample_scene
 
 VERSION = 1  # raise it when a scene of the same seed looks different
+METRICS_VERSION = 1  # raise it when a metric gives another value for the same images
 _PROMPT_KINDS: dict[str, tuple[Kind, ...]] = {"short": ("single", "count"), "compositional": ("position",)}
 _OFFSETS = {"short": 0, "compositional": 100_000}  # into the held-out seeds
 _REFERENCE_OFFSET = 500_000
@@ -59,6 +63,21 @@ class MiniWorld:
         count = self.profile.settings["training_images"]
         scenes = render_scenes(TRAIN_SEEDS, count)
         return scenes.images, scenes.captions, f"scenes version {VERSION}, {count} from seed {TRAIN_SEEDS.start}"
+
+    def metric_inputs(self) -> dict[str, Any]:
+        """Versions of the metrics and hashes of their weights, which are read on the way.
+
+        Raises:
+            WeightsError: a weight file is missing or truncated.
+        """
+        clip = self.root / self.profile.settings["clip"]
+        load_clip(clip)
+        read_weights(packaged_weights())
+        return {"version": METRICS_VERSION, "clip": digest_folder(clip), "fid_e": WEIGHTS_SHA256}
+
+    def extractor(self, device: torch.device) -> torch.nn.Module:
+        """EfficientNet-Lite0, the feature network of FID-E."""
+        return EfficientNetLite0().to(device)
 
     def per_image_metrics(self, device: torch.device) -> list[Metric]:
         """Scene accuracy and mini-CLIP score."""

@@ -34,7 +34,8 @@ class ScalewiseStableDiffusion3Pipeline(StableDiffusion3Pipeline):
     """StableDiffusion3Pipeline whose resolution grows while it samples.
 
     Any StableDiffusion3Pipeline folder loads (``from_pretrained``), and so does an exported student adapter
-    (``load_lora_weights``). A plain StableDiffusion3Pipeline with FlowMatchLCMScheduler draws the same images.
+    (``load_lora_weights``). A plain StableDiffusion3Pipeline with FlowMatchLCMScheduler draws the same images, one at a
+    time after ``torch.manual_seed(seed)``: it renoises from the global rng whatever generator it is given.
     A folder without T5 loads as it is; plain diffusers wants ``text_encoder_3=None, tokenizer_3=None`` for it.
 
     A ``max_sequence_length`` in the folder's ``model_index.json`` is the default number of T5 tokens: 0 for a model

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -82,6 +82,10 @@ class DistillConfig:
     """Steps of the teacher's sigma grid."""
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
     """Autocast of accelerate; adapters and their optimisers stay float32."""
+    micro_batch_size: int | None = None
+    """Images per pass of one process; gradients of the passes add up to those of its whole share, the default."""
+    gradient_checkpointing: bool = False
+    """Recompute the blocks on the way back in place of keeping what they computed: less memory, more time."""
     ema_decay: float | None = None
     """Average the student adapter; the average is then what is exported."""
     seed: int = 0
@@ -124,20 +128,39 @@ class DistillConfig:
         """The student's steps.
 
         Raises:
-            ValueError: unknown preset (with the nearest names), or a schedule that is not one.
+            ValueError: unknown preset (with the nearest names), a schedule that is not one, or a preset that does
+                not fit ``shift`` and ``grid_steps``.
         """
-        from swd.schedule import ScaleSchedule, preset
+        from swd.schedule import GRID_STEPS, SHIFT, ScaleSchedule, preset_spec
 
-        if self.scales is not None and self.boundaries is not None:
-            return ScaleSchedule.from_boundaries(self.boundaries, self.scales, self.shift, num_steps=self.grid_steps)
-        return preset(self.preset)
+        scales, boundaries = self.scales, self.boundaries
+        if scales is None or boundaries is None:
+            spec = preset_spec(self.preset)
+            if spec.boundaries is None and (self.shift, self.grid_steps) != (SHIFT, GRID_STEPS):
+                raise ValueError(f"the sigmas of {self.preset} are fixed: shift and grid_steps cannot be changed")
+            if spec.boundaries is None:
+                return spec.build()
+            if spec.boundaries[-1] != self.grid_steps:
+                raise ValueError(
+                    f"{self.preset} is cut from {spec.boundaries[-1]} grid steps, grid_steps is "
+                    f"{self.grid_steps}: give scales and boundaries"
+                )
+            scales, boundaries = spec.scales, spec.boundaries
+        return ScaleSchedule.from_boundaries(
+            boundaries, scales, self.shift, num_steps=self.grid_steps, shift_end=self._shift_end
+        )
 
     def sigma_grid(self) -> tuple[float, ...]:
         """The teacher's noise levels, ``grid_steps + 1`` of them: what the losses draw from."""
-        from swd.schedule import PRESETS, sigma_grid
+        from swd.schedule import sigma_grid
 
-        shift_end = self.preset not in PRESETS or PRESETS[self.preset].shift_end
-        return sigma_grid(self.grid_steps, self.shift, shift_end=shift_end)
+        return sigma_grid(self.grid_steps, self.shift, shift_end=self._shift_end)
+
+    @property
+    def _shift_end(self) -> bool:
+        from swd.schedule import PRESETS
+
+        return self.preset not in PRESETS or PRESETS[self.preset].shift_end
 
     def as_json(self) -> dict[str, Any]:
         """The options as plain JSON values, in declaration order."""
@@ -152,14 +175,18 @@ class DistillConfig:
 def differences(saved: dict[str, Any], config: DistillConfig) -> list[str]:
     """Options in which a saved run differs from ``config``, as ``name: saved -> wanted``; harmless ones left out."""
     wanted = config.as_json()
+    defaults = {field.name: field.default for field in fields(config) if field.default is not MISSING}
+    before = {**json.loads(json.dumps(defaults)), **saved}  # a run from before an option existed had its default
     names = [field.name for field in fields(config) if field.name not in FREE_ON_RESUME]
-    return [f"{name}: {saved.get(name)} -> {wanted[name]}" for name in names if saved.get(name) != wanted[name]]
+    return [f"{name}: {before.get(name)} -> {wanted[name]}" for name in names if before.get(name) != wanted[name]]
 
 
 def _check_counts(config: DistillConfig) -> None:
     for name in ("iterations", "batch_size", "rank", "grid_steps", "checkpoint_every", "keep_last"):
         if getattr(config, name) < 1:
             raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")
+    if config.micro_batch_size is not None and config.micro_batch_size < 1:
+        raise ValueError(f"micro_batch_size must be at least 1, got {config.micro_batch_size}")
     for name in ("fake_updates", "feature_block", "warmup"):
         if getattr(config, name) < 0:
             raise ValueError(f"{name} must not be negative, got {getattr(config, name)}")

@@ -92,7 +92,8 @@ class DistillationStep:
             if config.weight_pdm:
                 terms["pdm"] = self._pdm(x0, batch, random)
             if config.weight_dmd or config.weight_gan:
-                renoised, sigma = self._renoise(x0, "dmd", config.dmd_indices, random)
+                noise, sigma = self._draw(x0, "dmd", config.dmd_indices, random)
+                renoised = self._process.add_noise(x0, noise, sigma)
             if config.weight_dmd:
                 terms["dmd"] = self._dmd(x0, renoised.detach(), sigma, batch.cond)
             if config.weight_gan:
@@ -106,13 +107,12 @@ class DistillationStep:
         with torch.no_grad():
             x0 = self._student_x0(batch, step, random)
         levels = (0, config.grid_steps)
-        renoised, sigma = self._renoise(x0, "fake", levels, random)
+        noise, sigma = self._draw(x0, "fake", levels, random)
+        renoised = self._process.add_noise(x0, noise, sigma)
         with self.bank.use("fake"):
             terms = {"fake": F.mse_loss(self._denoiser(renoised, sigma, batch.cond), x0)}
         if self._trains_discriminator:
-            real, _ = self._renoise(
-                batch.target, "fake", levels, random
-            )  # same noise: only the content tells them apart
+            real = self._process.add_noise(batch.target, noise, sigma)  # same noise: only the content tells them apart
             terms["discriminator"] = self._discriminator_loss(renoised, real, sigma, batch.cond)
         weights = {"fake": 1.0, "discriminator": config.weight_gan_discriminator}
         return FakeStepResult(_weighted(terms, weights), terms, x0)
@@ -138,11 +138,11 @@ class DistillationStep:
         with self.bank.use("student"):
             return self._denoiser(x_t, sigma, batch.cond)
 
-    def _renoise(self, x0: Tensor, purpose: str, indices: tuple[int, int], random: StepRandom) -> tuple[Tensor, Tensor]:
-        """``x0`` at a random level of the teacher's grid per sample: x_t (B, C, H, W), sigma (B,)."""
+    def _draw(self, like: Tensor, purpose: str, indices: tuple[int, int], random: StepRandom) -> tuple[Tensor, Tensor]:
+        """Noise (B, C, H, W) shaped as ``like``, and a random level of the teacher's grid per sample, sigma (B,)."""
         grid = torch.tensor(self.config.sigma_grid())
-        sigma = grid[random.indices(f"{purpose} level", *indices)].to(x0.device)
-        return self._process.add_noise(x0, random.normal(f"{purpose} noise", x0), sigma), sigma
+        sigma = grid[random.indices(f"{purpose} level", *indices)].to(like.device)
+        return random.normal(f"{purpose} noise", like), sigma
 
     @torch.no_grad()
     def _scores(self, x_t: Tensor, sigma: Tensor, cond: TextCondition) -> tuple[Tensor, Tensor]:
@@ -163,8 +163,8 @@ class DistillationStep:
         backward would run through the target too.
         """
         config = self.config
-        fake, sigma = self._renoise(x0, "pdm", config.pdm_indices, random)
-        real, _ = self._renoise(batch.target, "pdm", config.pdm_indices, random)
+        noise, sigma = self._draw(x0, "pdm", config.pdm_indices, random)
+        fake, real = (self._process.add_noise(latent, noise, sigma) for latent in (x0, batch.target))
         with self.bank.use(None if config.pdm_features == "teacher" else "fake"):
             fake_features = self._features(fake, sigma, batch.cond)
             with torch.no_grad():

@@ -88,14 +88,14 @@ def test_absent_values_are_left_out_of_both() -> None:
     [
         (0.0, 2.0, Verdict.REPRODUCED, Verdict.REPRODUCED),
         (-0.9, 2.0, Verdict.INCONCLUSIVE, Verdict.REPRODUCED),
-        (-1.0, 2.0, Verdict.INCONCLUSIVE, Verdict.INCONCLUSIVE),
+        (-1.0, 2.0, Verdict.INCONCLUSIVE, Verdict.REPRODUCED),
         (-3.0, -0.1, Verdict.NOT_REPRODUCED, Verdict.INCONCLUSIVE),
         (-3.0, 0.0, Verdict.INCONCLUSIVE, Verdict.INCONCLUSIVE),
         (-3.0, -1.1, Verdict.NOT_REPRODUCED, Verdict.NOT_REPRODUCED),
     ],
 )
 def test_verdicts(low: float, high: float, strict: Verdict, tolerant: Verdict) -> None:
-    compared = Comparison(difference=(low + high) / 2, low=low, high=high, margin=1.0, n=10)
+    compared = Comparison(difference=(low + high) / 2, low=low, high=high, margin=1.0, n=10, captions=10)
     assert verdict(at_least("m", "a", "b"), compared) is strict
     assert verdict(not_worse("m", "a", "b"), compared) is tolerant
 
@@ -156,3 +156,28 @@ def test_seeds_must_agree_between_prompt_sets() -> None:
     extra = PerImage.of(np.ones(40), variant="small", prompts="short", metric="accuracy", seed=1)
     with pytest.raises(RecordError, match="different training seeds"):
         judge_all(TABLE, PROFILE, RecordSet.of([*lines(), extra]))
+
+
+def test_images_of_one_caption_are_drawn_together() -> None:
+    rng = np.random.default_rng(0)
+    per_caption = rng.normal(size=(1, 60))
+    repeated = np.repeat(per_caption, 5, axis=1)  # five equal images a caption carry the information of one
+    zero, groups = np.zeros_like(repeated), np.repeat(np.arange(60), 5)
+    clustered, single = compare(repeated, zero, groups=groups), compare(per_caption, np.zeros_like(per_caption))
+    assert (clustered.low, clustered.high) == pytest.approx((single.low, single.high))
+    assert (clustered.n, clustered.captions) == (300, 60)
+    naive = compare(repeated, zero)
+    assert naive.high - naive.low < 0.6 * (clustered.high - clustered.low)
+
+
+def test_captions_of_different_sizes_weigh_by_their_images() -> None:
+    values, groups = np.array([[1.0, 1.0, 1.0, 0.0]]), np.array([0, 0, 0, 1])
+    found = compare(values, np.zeros_like(values), groups=groups)
+    assert found.difference == pytest.approx(0.75)
+    assert (found.low, found.high) == (0.0, 1.0)
+
+
+def test_rows_that_agree_on_every_image_decide_nothing() -> None:
+    same = np.ones((1, 20))
+    assert not compare(same, same).differs
+    assert compare(same, same - np.eye(1, 20)).differs

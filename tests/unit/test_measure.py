@@ -5,23 +5,28 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
 from conftest import make_transformer
+from safetensors import SafetensorError
 
+from repro.harness import runner
 from repro.harness.experiment import ExperimentError, Row, RunOptions
 from repro.harness.runner import run
 from repro.harness.stages import StageStore
 from repro.measure import compute
 from repro.measure.images import generator_of, load_pipeline, make_images
 from repro.measure.scores import score_images
-from repro.measure.students import distil_config
+from repro.measure.students import check_adapter, distil_config
 from repro.metrics import SceneAccuracy
 from repro.profiles.mini import PROFILE
 from repro.scenes import render, sample_scene
 from repro.table2 import TABLE
+from swd.models.adapters import AdapterBank, save_adapter
+from swd.models.sd3 import SD3Denoiser
 
 PROMPTS = [
     {"caption": scene.caption, "kind": scene.kind, "seed": scene.seed} for scene in (sample_scene(i) for i in range(10))
@@ -157,6 +162,22 @@ def test_a_missing_adapter_is_named(tiny_pipeline_folder: Path, tmp_path: Path, 
     profile = replace(PROFILE, pipeline=str(tiny_pipeline_folder), settings=settings(adapters=str(tmp_path)))
     with pytest.raises(ExperimentError, match=r"no adapter for scalewise_6 in .*--retrain"):
         run(TABLE, profile, options)
+
+
+def test_a_full_disk_ends_the_run_with_what_to_do(tiny_pipeline_folder: Path, options: RunOptions) -> None:
+    full = SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+    with (
+        patch.object(runner._Runner, "run", side_effect=full),
+        pytest.raises(ExperimentError, match="the disk is full; finished stages stay"),
+    ):
+        run(TABLE, replace(PROFILE, pipeline=str(tiny_pipeline_folder)), options)
+
+
+def test_an_adapter_of_another_shape_is_named(tiny_pipeline_folder: Path, tmp_path: Path) -> None:
+    other = AdapterBank(SD3Denoiser(make_transformer(num_heads=3)), rank=2, alpha=2.0, seed=0)
+    save_adapter(other, "student", tmp_path)
+    with pytest.raises(ExperimentError, match=r"has shape .* expected"):
+        check_adapter(tmp_path, tiny_pipeline_folder)
 
 
 def test_a_truncated_adapter_is_named(tiny_pipeline_folder: Path, tmp_path: Path, options: RunOptions) -> None:

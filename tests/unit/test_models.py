@@ -44,7 +44,7 @@ def test_condition_rows(tiny_condition: TextCondition) -> None:
 def test_discriminator_is_the_published_head() -> None:
     head = Discriminator(1536)
     widths = [(layer.in_features, layer.out_features) for layer in head if isinstance(layer, torch.nn.Linear)]
-    assert widths == [(1536, 1152), (1152, 768), (768, 385), (385, 1)]
+    assert widths == [(1536, 1152), (1152, 768), (768, 384), (384, 1)]
     names = [type(layer).__name__ for layer in head]
     assert names == ["LayerNorm", "GELU", "Linear"] * 4
 
