@@ -19,7 +19,7 @@ from repro.mini.data import IMAGE_SIZE, Scenes
 from repro.mini.fit import FitConfig, fit
 from repro.mini.text import TEXT_LENGTH, tokenize
 
-CLIP_FIT = FitConfig(iterations=1500, batch_size=128, lr=2e-3, ema_decay=0.99, weight_decay=0.05, seed=20)
+CLIP_FIT = FitConfig(iterations=900, batch_size=128, lr=2e-3, ema_decay=0.99, weight_decay=0.05, seed=20)
 EMBED_DIM = 64
 VISION = CLIPVisionCfg(layers=4, width=96, head_width=32, mlp_ratio=4.0, patch_size=8, image_size=IMAGE_SIZE)
 PIXEL_MEAN, PIXEL_STD = (0.5,) * 3, (0.5,) * 3

@@ -7,8 +7,9 @@ the same steps as one that was not.
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
+LOG_EVERY = 21  # no multiple of 2 or 5: in stages that cycle through sides every side is logged
 Step = Callable[[int, torch.Generator], Mapping[str, Tensor]]
 
 
@@ -50,6 +52,7 @@ def fit(name: str, model: nn.Module, step: Step, config: FitConfig, folder: Path
 
     Raises:
         FloatingPointError: the loss is not finite; the last saved state stays.
+        ValueError: the folder holds the state of a run with another config.
     """
     folder.mkdir(parents=True, exist_ok=True)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -57,7 +60,7 @@ def fit(name: str, model: nn.Module, step: Step, config: FitConfig, folder: Path
     scheduler = LambdaLR(optimiser, lambda iteration: _lr_factor(iteration, config))
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=False)
     parts = {"model": model, "average": average, "optimiser": optimiser, "scheduler": scheduler}
-    start = _load_state(folder / "state.pt", parts)
+    start = _load_state(folder / "state.pt", parts, config)
     began = time.perf_counter()
     with (folder / "log.jsonl").open("a") as log, tqdm(total=config.iterations, initial=start, desc=name) as bar:
         for iteration in range(start, config.iterations):
@@ -72,14 +75,14 @@ def fit(name: str, model: nn.Module, step: Step, config: FitConfig, folder: Path
             scheduler.step()
             average.update_parameters(model)
             bar.update()
-            if iteration % 20 == 0:
+            if iteration % LOG_EVERY == 0:
                 values = {key: round(value.item(), 6) for key, value in terms.items()}
                 bar.set_postfix(values)
                 row = {"name": name, "iteration": iteration, "seconds": round(time.perf_counter() - began, 2), **values}
                 log.write(json.dumps(row) + "\n")
             if (iteration + 1) % config.save_every == 0 or iteration + 1 == config.iterations:
                 log.flush()
-                _save_state(folder / "state.pt", parts, iteration + 1)
+                _save_state(folder / "state.pt", parts, config, iteration + 1)
     return average.module.eval()
 
 
@@ -96,16 +99,18 @@ def _lr_factor(iteration: int, config: FitConfig) -> float:
     return floor + (1 - floor) * 0.5 * (1 + float(torch.cos(torch.tensor(torch.pi * min(progress, 1.0)))))
 
 
-def _save_state(path: Path, parts: Mapping[str, object], iteration: int) -> None:
+def _save_state(path: Path, parts: Mapping[str, Any], config: FitConfig, iteration: int) -> None:
     state = {key: part.state_dict() for key, part in parts.items()}
-    torch.save({**state, "iteration": iteration}, path.with_suffix(".tmp"))
+    torch.save({**state, "config": asdict(config), "iteration": iteration}, path.with_suffix(".tmp"))
     path.with_suffix(".tmp").replace(path)
 
 
-def _load_state(path: Path, parts: Mapping[str, object]) -> int:
+def _load_state(path: Path, parts: Mapping[str, Any], config: FitConfig) -> int:
     if not path.exists():
         return 0
     state = torch.load(path, weights_only=True)
+    if state["config"] != asdict(config):
+        raise ValueError(f"{path} is of a run with another config: remove its folder to train again")
     for key, part in parts.items():
         part.load_state_dict(state[key])
     return state["iteration"]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 POINTS = 60  # of each curve
-_NO_LOSS = ("name", "iteration", "seconds")
+_NO_LOSS = ("name", "iteration", "seconds", "step")
 
 Rows = list[dict[str, Any]]
 
@@ -17,24 +17,35 @@ def read_log(path: Path) -> Rows:
 
 
 def summarise(rows: Rows) -> dict[str, Any]:
-    """Iterations, training seconds and thinned loss curves of one log."""
-    names = [name for name, value in rows[-1].items() if name not in _NO_LOSS and isinstance(value, float)]
-    thin = rows[:: max(1, len(rows) // POINTS)]
+    """Iterations, training seconds and loss curves of one log; a point of a curve is the mean of neighbouring rows."""
+    names = [name for name in rows[-1] if name not in _NO_LOSS]
+    width = max(1, len(rows) // POINTS)
+    groups = [rows[start : start + width] for start in range(0, len(rows), width)]
     return {
         "iterations": rows[-1]["iteration"] + 1,
         "seconds": total_seconds(rows),
-        "curves": {name: [[row["iteration"], row[name]] for row in thin if name in row] for name in names},
+        "curves": {name: [[group[0]["iteration"], _mean(group, name)] for group in groups] for name in names},
     }
 
 
+def _mean(rows: Rows, name: str) -> float:
+    return round(sum(row[name] for row in rows) / len(rows), 6)
+
+
 def total_seconds(rows: Rows) -> float:
-    """Seconds over all sessions of a run: the clock of the log starts anew with each."""
+    """Seconds over all sessions of a run.
+
+    The students' logs (those with a ``step``) give the seconds of each iteration; the others a clock, which starts anew
+    with each session.
+    """
+    if "step" in rows[-1]:
+        return round(sum(row["seconds"] for row in rows), 1)
     ends = [row["seconds"] for row, later in pairwise(rows) if later["seconds"] < row["seconds"]]
     return round(sum(ends) + rows[-1]["seconds"], 1)
 
 
 def write_report(path: Path, logs: dict[str, Path], facts: dict[str, Any]) -> None:
-    """Write the report beside the weights, as JSON and as two figures' worth of curves.
+    """Write the report beside the weights, as JSON.
 
     Args:
         path: JSON file.

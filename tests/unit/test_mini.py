@@ -1,6 +1,7 @@
 """Training of the mini pipeline: resume, data ranges, loss of the mini-CLIP, report."""
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -47,6 +48,12 @@ def test_a_finished_fit_is_not_repeated(tmp_path: Path) -> None:
     done = fit("fit", network := fresh(), regression(network), CONFIG, tmp_path)
     again = fit("fit", fresh(), lambda *_: pytest.fail("trained again"), CONFIG, tmp_path)
     assert torch.equal(again.weight, done.weight)
+
+
+def test_a_state_of_another_run_is_refused(tmp_path: Path) -> None:
+    fit("fit", network := fresh(), regression(network), CONFIG, tmp_path)
+    with pytest.raises(ValueError, match="another config"):
+        fit("fit", network := fresh(), regression(network), replace(CONFIG, lr=0.2), tmp_path)
 
 
 def test_a_loss_that_is_not_finite_stops_the_fit(tmp_path: Path) -> None:
