@@ -18,8 +18,10 @@ def pipeline_fingerprint(pipeline: Any) -> str:
 def weights_fingerprint(modules: dict[str, Any]) -> str:
     """Hash of the weights of named networks; entries that are no network count as absent, LoRA layers too.
 
-    Each tensor enters with its name, shape and up to 4096 evenly spaced values rounded to bfloat16, so that the
-    same weights loaded in another precision, or on another device, count as the same.
+    Each tensor enters with its name, its shape and the signs of up to 4096 evenly spaced values. No rounding moves a
+    sign (underflow gives a signed zero), so the same weights in any precision, by way of any other, count as the same.
+    Values rounded to one precision would not: float32 -> float16 -> bfloat16 and float32 -> bfloat16 differ. Training
+    turns signs in every network; what rescales weights and turns none is not seen.
     """
     digest = hashlib.sha256()
     for part, module in modules.items():
@@ -37,4 +39,4 @@ def _hash_weights(digest: Any, module: nn.Module) -> None:
         flat = weight.detach().flatten()
         values = flat[:: -(-flat.numel() // HASHED_VALUES) or 1]
         digest.update(f"{name}{tuple(weight.shape)}".encode())
-        digest.update(values.float().bfloat16().cpu().view(torch.int16).numpy().tobytes())
+        digest.update(torch.signbit(values.float()).cpu().numpy().tobytes())

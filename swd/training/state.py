@@ -24,6 +24,7 @@ from swd.training.errors import StateError
 from swd.training.files import replacing_folder, write_json, write_tensors
 
 SCHEMA = 1
+TORN = (OSError, ValueError, KeyError, TypeError, SafetensorError)  # what reading a damaged state raises
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +81,11 @@ class StateStore:
         self.folder, self.keep_last = folder, keep_last
 
     def save(self, state: TrainState) -> Path:
-        """Write one state, then drop the oldest ones."""
+        """Write one state, then drop the oldest ones.
+
+        States numbered above it could not be read, or the run would have gone on from them: they are set aside as
+        ``state-000250.torn``, where they neither pass for newer than this one nor push it out.
+        """
         target = self.folder / f"state-{state.iteration:06d}"
         facts = {
             "schema": SCHEMA,
@@ -94,22 +99,29 @@ class StateStore:
         with replacing_folder(target) as temporary:
             write_tensors(temporary / "tensors.safetensors", state.tensors)
             write_json(temporary / "state.json", facts)
+        for folder in self._folders():
+            if _number(folder) > state.iteration:
+                _set_aside(folder)
         for old in self._folders()[: -self.keep_last]:
             _remove(old)
         return target
 
     def latest(self) -> TrainState | None:
-        """The newest state that reads back whole; torn ones are passed over with a warning."""
+        """The newest state that reads back whole; torn ones are passed over with a warning.
+
+        Raises:
+            StateError: a state is of another version, so that passing it over would throw the run away.
+        """
         for folder in reversed(self._folders()):
             try:
                 return _read(folder)
-            except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            except TORN as error:
                 warnings.warn(f"{folder} is torn ({error}); trying the state before it", RuntimeWarning, stacklevel=2)
         return None
 
     def latest_folder(self) -> Path | None:
-        """Newest state folder, if any."""
-        return (self._folders() or [None])[-1]
+        """Folder of the newest state that reads back whole, if any."""
+        return next((folder for folder in reversed(self._folders()) if _is_whole(folder)), None)
 
     def clear(self) -> None:
         """Remove every state."""
@@ -118,7 +130,7 @@ class StateStore:
 
     def _folders(self) -> list[Path]:
         found = [path for path in self.folder.glob("state-*") if path.is_dir() and path.name[6:].isdigit()]
-        return sorted(found, key=lambda path: int(path.name[6:]))
+        return sorted(found, key=_number)
 
 
 class LossLog:
@@ -145,10 +157,25 @@ def _whole(lines: Iterable[str]) -> Iterable[str]:
     return (line for line in lines if line.endswith("}\n"))
 
 
+def _number(folder: Path) -> int:
+    return int(folder.name.removeprefix("state-"))
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        _read(folder)
+    except (*TORN, StateError):
+        return False
+    return True
+
+
 def _read(folder: Path) -> TrainState:
     facts = json.loads((folder / "state.json").read_text(encoding="utf-8"))
     if facts["schema"] != SCHEMA:
-        raise ValueError(f"schema {facts['schema']}, this version reads {SCHEMA}")
+        raise StateError(
+            f"{folder} is a state of schema {facts['schema']}, this version reads {SCHEMA}: go on with the version "
+            "that wrote it, or use another output folder"
+        )
     return TrainState(
         iteration=facts["iteration"],
         position=facts["position"],
@@ -157,6 +184,12 @@ def _read(folder: Path) -> TrainState:
         scaler=facts["scaler"],
         tensors=load_file(folder / "tensors.safetensors"),
     )
+
+
+def _set_aside(folder: Path) -> None:
+    aside = folder.with_name(f"{folder.name}.torn")
+    shutil.rmtree(aside, ignore_errors=True)
+    os.replace(folder, aside)
 
 
 def _remove(folder: Path) -> None:

@@ -7,7 +7,7 @@ import torch
 from training_world import CONFIG
 
 from swd.training import files
-from swd.training.errors import OutputFolderError
+from swd.training.errors import OutputFolderError, StateError
 from swd.training.files import probe_writable, replacing_folder, write_json
 from swd.training.state import LossLog, RunIdentity, StateStore, TrainState
 
@@ -36,22 +36,49 @@ def test_only_the_newest_states_are_kept(tmp_path: Path) -> None:
     assert store.latest().iteration == 1_000_000
 
 
-@pytest.mark.parametrize("damage", ["cut tensors", "cut json", "no json", "no tensors", "other schema"])
+@pytest.mark.parametrize("damage", ["cut tensors", "cut json", "no json", "no tensors"])
 def test_torn_state_gives_way_to_the_one_before(tmp_path: Path, damage: str) -> None:
     store = StateStore(tmp_path, keep_last=2)
     store.save(state(1))
-    newest = store.save(state(2))
-    facts, values = newest / "state.json", newest / "tensors.safetensors"
+    spoil(store.save(state(2)), damage)
+    with pytest.warns(RuntimeWarning, match="state-000002 is torn"):
+        assert store.latest().iteration == 1
+    assert store.latest_folder() == tmp_path / "state-000001"
+
+
+def spoil(folder: Path, damage: str) -> None:
+    facts, values = folder / "state.json", folder / "tensors.safetensors"
     if damage == "cut tensors":
         values.write_bytes(values.read_bytes()[:-1])
     elif damage == "cut json":
         facts.write_text(facts.read_text()[:40])
-    elif damage == "other schema":
-        facts.write_text(json.dumps({**json.loads(facts.read_text()), "schema": 99}))
     else:
         (facts if damage == "no json" else values).unlink()
-    with pytest.warns(RuntimeWarning, match="state-000002 is torn"):
-        assert store.latest().iteration == 1
+
+
+def test_unreadable_newer_states_do_not_push_out_the_states_of_a_restarted_run(tmp_path: Path) -> None:
+    store = StateStore(tmp_path, keep_last=2)
+    for iteration in (250, 500):
+        spoil(store.save(state(iteration)), "cut tensors")
+    with pytest.warns(RuntimeWarning, match="is torn"):
+        assert store.latest() is None
+    assert store.latest_folder() is None
+    for iteration in (1, 2):
+        assert store.save(state(iteration)).is_dir()
+        assert store.latest().iteration == iteration
+        assert store.latest_folder() == tmp_path / f"state-{iteration:06d}"
+    kept = ["state-000001", "state-000002", "state-000250.torn", "state-000500.torn"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == kept
+
+
+def test_state_of_another_version_is_refused_not_passed_over(tmp_path: Path) -> None:
+    store = StateStore(tmp_path, keep_last=2)
+    store.save(state(1))
+    facts = store.save(state(2)) / "state.json"
+    facts.write_text(json.dumps({**json.loads(facts.read_text()), "schema": 99}))
+    with pytest.raises(StateError, match="state-000002 is a state of schema 99, this version reads 1"):
+        store.latest()
+    assert store.latest_folder() == tmp_path / "state-000001"
 
 
 def test_full_disk_while_saving_keeps_the_state_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
