@@ -10,12 +10,13 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from swd.training.errors import USER_ERRORS, CacheError
+from swd.training.errors import USER_ERRORS, CacheError, ConfigError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -32,8 +33,10 @@ class CacheCommand:
     """StableDiffusion3Pipeline whose VAE and text encoders are used: a folder, or a name on the Hub."""
     output: Path
     """Folder of the cache."""
-    presets: tuple[str, ...]
+    presets: tuple[str, ...] = ()
     """Schedules that the cache is to serve."""
+    scales: tuple[int, ...] = ()
+    """Latent sides, one per step, of a schedule of your own that the cache is to serve beside them."""
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     """Of the stored tensors and of the text encoders; the VAE runs in float32."""
     batch_size: int = 16
@@ -65,9 +68,7 @@ def run(command: CacheCommand) -> None:
     from swd.training.fingerprint import TEXT_AND_VAE
     from swd.training.loading import load_pipeline
 
-    if not command.presets:
-        raise CacheError("name at least one schedule with --presets")
-    scales, pairs = cache_ladder(preset_scales(name) for name in command.presets)
+    scales, pairs = cache_ladder(ladders(command))
     records, digest = read_metadata(command.images)
     dtype, device = getattr(torch, command.dtype), command.device or torch.accelerator.current_accelerator() or "cpu"
     pipeline = load_pipeline(command.pipeline, dtype={"vae": torch.float32, "default": dtype})
@@ -91,11 +92,23 @@ def run(command: CacheCommand) -> None:
     print(f"{command.output}: {len(cache)} images, {len(cache.prompts)} prompts, scales {scales}")
 
 
-def preset_scales(name: str) -> tuple[int, ...]:
-    """Scales of a schedule by its name."""
+def ladders(command: CacheCommand) -> list[tuple[int, ...]]:
+    """Scales of every schedule that the cache is to serve.
+
+    Raises:
+        ConfigError: there is none, a preset is unknown, or the own scales are not those of a schedule.
+    """
     from swd.schedule import preset
 
-    return preset(name).scales
+    own = command.scales
+    if not command.presets and not own:
+        raise ConfigError("name at least one schedule with --presets, or give the sides of your own with --scales")
+    if any(side < 1 for side in own) or any(low > high for low, high in pairwise(own)):
+        raise ConfigError(f"scales must be positive and must not shrink, got {own}")
+    try:
+        return [preset(name).scales for name in command.presets] + ([own] if own else [])
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def read_metadata(folder: Path) -> tuple[list[tuple[str, str]], str]:

@@ -46,7 +46,7 @@ CondT_contra = TypeVar("CondT_contra", bound=Condition, contravariant=True)
 
 
 class X0Predictor(Protocol[CondT_contra]):
-    """What the sampler needs of a denoiser."""
+    """What the sampler needs of a denoiser: its prediction has become ``x0``, once, at the model's boundary."""
 
     @property
     def latent_channels(self) -> int:
@@ -59,7 +59,7 @@ class X0Predictor(Protocol[CondT_contra]):
         ...
 
     def __call__(self, x_t: Tensor, sigma: Tensor, cond: CondT_contra) -> Tensor:
-        """Clean estimate."""
+        """Clean estimate (B, C, H, W) from ``x_t`` (B, C, H, W) at noise levels ``sigma`` (B,)."""
         ...
 
 

@@ -116,7 +116,7 @@ def run(command: TrainCommand) -> None:
 
     config = command.distill
     config.schedule()  # an unknown preset is found before gigabytes are read
-    dtype = torch.bfloat16 if config.mixed_precision != "no" else torch.float32
+    dtype = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[config.mixed_precision]
     pipeline = load_pipeline(command.pipeline, dtype=dtype)
     fingerprint = pipeline_fingerprint(pipeline)
     data = LatentCache.open(command.data, pipeline=fingerprint, in_memory=command.in_memory)

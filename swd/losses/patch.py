@@ -88,4 +88,5 @@ def naive_patch(fake: Tensor, real: Tensor) -> Tensor:
     """
     if fake.shape != real.shape or fake.ndim != 3:
         raise ValueError(f"naive_patch needs two (B, N, D) of one shape, got {tuple(fake.shape)}, {tuple(real.shape)}")
-    return (fake.float() - real.float()).square().mean((1, 2))
+    fake, real = _token_sets(fake, real, pool_batch=False)
+    return (fake - real).square().mean((1, 2))

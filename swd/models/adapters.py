@@ -58,6 +58,7 @@ class AdapterBank:
         self.names = tuple(names)
         self.rank, self.alpha = rank, alpha
         transformer = denoiser.transformer.requires_grad_(False)
+        transformer.disable_gradient_checkpointing()  # that of an earlier bank would recompute under its adapters
         config = LoraConfig(r=rank, lora_alpha=alpha, init_lora_weights="gaussian", target_modules=list(LORA_TARGETS))
         with torch.random.fork_rng(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several adapters are the point

@@ -7,6 +7,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from swd.flow import NoiseProcess
+from swd.sampler import X0Predictor
+
 
 @dataclass(frozen=True, slots=True)
 class TextCondition:
@@ -64,24 +67,18 @@ class TextCondition:
         return TextCondition(torch.cat(embeds), torch.cat(pooled))
 
 
-class Denoiser(Protocol):
-    """A network whose prediction has become ``x0``, once, here.
+class Denoiser(X0Predictor[TextCondition], Protocol):
+    """What training needs beyond what the sampler needs: the noise process, and features on the way to ``x0``.
 
     Attributes:
-        latent_channels: C of the latents.
-        patch_size: latent sides must be its multiples.
+        process: what ``x_t`` is.
         num_blocks: transformer blocks that can be tapped.
         inner_dim: D of the token features.
     """
 
-    latent_channels: int
-    patch_size: int
+    process: NoiseProcess
     num_blocks: int
     inner_dim: int
-
-    def __call__(self, x_t: Tensor, sigma: Tensor, cond: TextCondition) -> Tensor:
-        """Clean estimate (B, C, H, W) from ``x_t`` (B, C, H, W) at noise levels ``sigma`` (B,)."""
-        ...
 
     def features(self, x_t: Tensor, sigma: Tensor, cond: TextCondition, blocks: Sequence[int]) -> list[Tensor]:
         """Token features (B, N, D) after each chosen block; blocks after the last chosen one do not run."""

@@ -17,9 +17,11 @@ from tqdm.auto import tqdm
 
 from swd.resize import downscale_area
 from swd.training.data import SCHEMA, CacheIndex, LatentCache, Shard, growing_pairs, lower_key, read_shard
-from swd.training.errors import CacheError
+from swd.training.errors import CacheError, OutputFolderError
 from swd.training.files import probe_writable, write_json, write_tensors
 from swd.training.fingerprint import pipeline_fingerprint
+
+SLACK_BYTES = 1 << 20  # index, prompts as text, headers
 
 
 def build_cache(
@@ -56,7 +58,8 @@ def build_cache(
 
     Raises:
         CacheError: the folder holds a cache of other data, or images do not fit the captions or scales.
-        OutputFolderError: the folder cannot be written.
+        OutputFolderError: the folder cannot be written or has no room for what is missing, raised before the work;
+            or the disk became full on the way, and finished shards are kept.
     """
     folder, prompts = Path(folder), list(dict.fromkeys(["", *captions]))
     if not captions:
@@ -78,9 +81,12 @@ def build_cache(
         source=f"{source}; {max_sequence_length} text tokens; captions {_text_hash(captions)}",
     )
     index = replace(index, fingerprint=_text_hash([json.dumps(index.as_json())]))
-    probe_writable(folder, needed_bytes=1 << 20)
-    _claim_folder(folder, index, prompts)
     encoder = _Encoder(pipeline, index, batch_size, max_sequence_length)
+    probe_writable(folder, needed_bytes=SLACK_BYTES)
+    _check_folder(folder, index)
+    probe_writable(folder, needed_bytes=SLACK_BYTES + _missing_bytes(folder, encoder))
+    write_json(folder / "prompts.json", prompts)
+    write_json(folder / "index.json", index.as_json())  # before the shards: the plan to continue by
     _build_prompts(folder, prompts, encoder, progress)
     _build_latents(folder, images, captions, prompts, encoder, progress)
     return LatentCache.open(folder)
@@ -117,15 +123,27 @@ class _Encoder:
     @torch.no_grad()
     def prompts(self, prompts: list[str]) -> Shard:
         """Embeddings of prompts, as the pipeline itself would make them."""
-        embeds, _, pooled, _ = self.pipeline.encode_prompt(
-            prompt=prompts,
-            prompt_2=None,
-            prompt_3=None,
-            device=self.pipeline.vae.device,
-            do_classifier_free_guidance=False,
-            max_sequence_length=self._max_sequence_length,
-        )
+        try:
+            embeds, _, pooled, _ = self.pipeline.encode_prompt(
+                prompt=prompts,
+                prompt_2=None,
+                prompt_3=None,
+                device=self.pipeline.vae.device,
+                do_classifier_free_guidance=False,
+                max_sequence_length=self._max_sequence_length,
+            )
+        except ValueError as error:
+            raise CacheError(f"the pipeline cannot encode the prompts: {error}") from error
         return {"prompt_embeds": embeds.to("cpu", self._dtype), "pooled": pooled.to("cpu", self._dtype)}
+
+    def image_bytes(self) -> int:
+        """Size of one image in its shard: latents at every side and pair, and the number of its prompt."""
+        pixels = sum(side**2 for side in self.index.scales) + sum(low**2 for low, _ in self.index.pairs)
+        return self.pipeline.vae.config.latent_channels * pixels * self._dtype.itemsize + torch.int64.itemsize
+
+    def prompt_bytes(self) -> int:
+        """Size of one prompt in its shard, the same for all: found by encoding the empty one."""
+        return sum(value.nbytes for value in self.prompts([""]).values())
 
     def _downscale(self, images: Tensor, side: int) -> Tensor:
         pixels = side * self.pipeline.vae_scale_factor
@@ -138,23 +156,30 @@ class _Encoder:
         return z.to("cpu", self._dtype)
 
 
-def _claim_folder(folder: Path, index: CacheIndex, prompts: list[str]) -> None:
-    """Write the index first: it is the plan that an interrupted build is continued by."""
+def _check_folder(folder: Path, index: CacheIndex) -> None:
     if (folder / "index.json").exists():
         found = CacheIndex.read(folder)
         if found != index:
             theirs, ours = found.as_json(), index.as_json()
             changed = [f"{name}: {theirs[name]} -> {ours[name]}" for name in ours if theirs[name] != ours[name]]
             raise CacheError(f"{folder} holds a cache of something else ({'; '.join(changed)}): use another folder")
-    write_json(folder / "prompts.json", prompts)
-    write_json(folder / "index.json", index.as_json())
+
+
+def _missing_bytes(folder: Path, encoder: "_Encoder") -> int:
+    """What the shards that are still to be made will take on disk."""
+    index = encoder.index
+    images, prompts = (
+        sum(stop - start for name, start, stop in shards if not _intact(folder / name, index.fingerprint))
+        for shards in (index.latent_shards(), index.prompt_shards())
+    )
+    return images * encoder.image_bytes() + (prompts * encoder.prompt_bytes() if prompts else 0)
 
 
 def _build_prompts(folder: Path, prompts: list[str], encoder: _Encoder, progress: bool) -> None:
     index = encoder.index
     for name, start, stop in _missing(folder, index, index.prompt_shards(), "prompts", progress):
         shard = _joined([encoder.prompts(prompts[a:b]) for a, b in encoder.chunks(start, stop)])
-        write_tensors(folder / name, shard, {"fingerprint": index.fingerprint})
+        _write_shard(folder, name, shard, index)
 
 
 def _build_latents(
@@ -170,7 +195,18 @@ def _build_latents(
     for name, start, stop in _missing(folder, index, index.latent_shards(), "images", progress):
         shard = _joined([encoder.latents(reader.read(a, b)) for a, b in encoder.chunks(start, stop)])
         shard["prompt"] = torch.tensor([row_of[caption] for caption in captions[start:stop]])
+        _write_shard(folder, name, shard, index)
+
+
+def _write_shard(folder: Path, name: str, shard: Shard, index: CacheIndex) -> None:
+    try:
         write_tensors(folder / name, shard, {"fingerprint": index.fingerprint})
+    except OutputFolderError as error:
+        names = [name for name, _, _ in (*index.prompt_shards(), *index.latent_shards())]
+        whole = sum(_intact(folder / name, index.fingerprint) for name in names)
+        raise OutputFolderError(
+            f"{error}; {whole} of {len(names)} shards are finished and kept: the same build goes on from there"
+        ) from error
 
 
 class _Reader:

@@ -1,16 +1,28 @@
 """Options of a distillation run: one frozen dataclass is config, command line and study file at once."""
 
-import hashlib
 import json
 import math
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
+from swd.training.errors import ConfigError
+
 if TYPE_CHECKING:
     from swd.schedule import ScaleSchedule
 
-# What may differ between the run that saved a state and the run that resumes from it: none of these moves a number.
-FREE_ON_RESUME = frozenset({"iterations", "checkpoint_every", "keep_last", "log_with", "progress"})
+# What may differ between the run that saved a state and the run that resumes from it: none of these moves a number
+# (micro-batches move the order of sums, as the number of processes does).
+FREE_ON_RESUME = frozenset(
+    {
+        "iterations",
+        "checkpoint_every",
+        "keep_last",
+        "log_with",
+        "progress",
+        "micro_batch_size",
+        "gradient_checkpointing",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,16 +114,8 @@ class DistillConfig:
     def __post_init__(self) -> None:
         _check_counts(self)
         _check_rates(self)
-        if (self.scales is None) != (self.boundaries is None):
-            raise ValueError("scales and boundaries replace the preset's together: give both or neither")
-        for name in ("dmd_indices", "pdm_indices"):
-            low, high = getattr(self, name)
-            if not 0 <= low < high <= self.grid_steps:
-                raise ValueError(f"{name} must be a range inside 0..{self.grid_steps}, got {low}..{high}")
-        if not (self.weight_pdm or self.weight_dmd or self.weight_gan):
-            raise ValueError("all loss weights are 0: there is nothing to train the student with")
-        if self.uses_fake and not self.fake_updates:
-            raise ValueError("fake_updates is 0, but DMD, GAN and fake features need a fake model that is trained")
+        _check_ranges(self)
+        _check_together(self)
 
     @property
     def uses_gan(self) -> bool:
@@ -128,9 +132,15 @@ class DistillConfig:
         """The student's steps.
 
         Raises:
-            ValueError: unknown preset (with the nearest names), a schedule that is not one, or a preset that does
+            ConfigError: unknown preset (with the nearest names), a schedule that is not one, or a preset that does
                 not fit ``shift`` and ``grid_steps``.
         """
+        try:
+            return self._schedule()
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+
+    def _schedule(self) -> "ScaleSchedule":
         from swd.schedule import GRID_STEPS, SHIFT, ScaleSchedule, preset_spec
 
         scales, boundaries = self.scales, self.boundaries
@@ -166,11 +176,6 @@ class DistillConfig:
         """The options as plain JSON values, in declaration order."""
         return json.loads(json.dumps(asdict(self)))
 
-    def digest(self) -> str:
-        """Hash of every option that moves a number."""
-        kept = {key: value for key, value in self.as_json().items() if key not in FREE_ON_RESUME}
-        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
-
 
 def differences(saved: dict[str, Any], config: DistillConfig) -> list[str]:
     """Options in which a saved run differs from ``config``, as ``name: saved -> wanted``; harmless ones left out."""
@@ -184,23 +189,50 @@ def differences(saved: dict[str, Any], config: DistillConfig) -> list[str]:
 def _check_counts(config: DistillConfig) -> None:
     for name in ("iterations", "batch_size", "rank", "grid_steps", "checkpoint_every", "keep_last"):
         if getattr(config, name) < 1:
-            raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")
+            raise ConfigError(f"{name} must be at least 1, got {getattr(config, name)}")
     if config.micro_batch_size is not None and config.micro_batch_size < 1:
-        raise ValueError(f"micro_batch_size must be at least 1, got {config.micro_batch_size}")
+        raise ConfigError(f"micro_batch_size must be at least 1, got {config.micro_batch_size}")
     for name in ("fake_updates", "feature_block", "warmup"):
         if getattr(config, name) < 0:
-            raise ValueError(f"{name} must not be negative, got {getattr(config, name)}")
+            raise ConfigError(f"{name} must not be negative, got {getattr(config, name)}")
 
 
 def _check_rates(config: DistillConfig) -> None:
     for name in ("weight_pdm", "weight_dmd", "weight_gan", "weight_gan_discriminator", "weight_decay"):
         if not 0 <= getattr(config, name) < math.inf:
-            raise ValueError(f"{name} must be finite and not negative, got {getattr(config, name)}")
+            raise ConfigError(f"{name} must be finite and not negative, got {getattr(config, name)}")
     for name in ("lr_fake", "lr_discriminator"):
         if getattr(config, name) is not None and not 0 < getattr(config, name) < math.inf:
-            raise ValueError(f"{name} must be finite and positive, got {getattr(config, name)}")
-    for name in ("lr", "clip_norm", "alpha", "pdm_bandwidth", "shift"):
+            raise ConfigError(f"{name} must be finite and positive, got {getattr(config, name)}")
+    for name in ("lr", "clip_norm", "alpha", "pdm_bandwidth", "pdm_huber_c", "shift"):
         if not 0 < getattr(config, name) < math.inf:
-            raise ValueError(f"{name} must be finite and positive, got {getattr(config, name)}")
+            raise ConfigError(f"{name} must be finite and positive, got {getattr(config, name)}")
+    if not math.isfinite(config.guidance_scale):
+        raise ConfigError(f"guidance_scale must be finite, got {config.guidance_scale}")
+
+
+def _check_ranges(config: DistillConfig) -> None:
+    if not all(0 <= beta < 1 for beta in config.betas):
+        raise ConfigError(f"betas must be at least 0 and below 1, got {config.betas}")
     if config.ema_decay is not None and not 0 < config.ema_decay < 1:
-        raise ValueError(f"ema_decay must be between 0 and 1, got {config.ema_decay}")
+        raise ConfigError(f"ema_decay must be between 0 and 1, got {config.ema_decay}")
+    for name in ("dmd_indices", "pdm_indices"):
+        low, high = getattr(config, name)
+        if not 0 <= low < high <= config.grid_steps:
+            raise ConfigError(f"{name} must be a range inside 0..{config.grid_steps}, got {low}..{high}")
+
+
+def _check_together(config: DistillConfig) -> None:
+    """Options that are each fine alone."""
+    if (config.scales is None) != (config.boundaries is None):
+        raise ConfigError("scales and boundaries replace the preset's together: give both or neither")
+    if not (config.weight_pdm or config.weight_dmd or config.weight_gan):
+        raise ConfigError("all loss weights are 0: there is nothing to train the student with")
+    if config.uses_fake and not config.fake_updates:
+        raise ConfigError("fake_updates is 0, but DMD, GAN and fake features need a fake model that is trained")
+    if config.uses_gan and not config.weight_gan_discriminator:
+        raise ConfigError("weight_gan_discriminator is 0, but weight_gan needs a discriminator that is trained")
+    if config.pdm_pool_batch and config.pdm_kernel == "naive":
+        raise ConfigError("pdm_pool_batch pools sets of tokens, but pdm_kernel naive compares place by place")
+    if config.pdm_pool_batch and config.micro_batch_size is not None:
+        raise ConfigError("pdm_pool_batch needs the whole batch in one pass: leave micro_batch_size out")

@@ -24,6 +24,7 @@ from swd.training.errors import CacheError
 from swd.training.rng import derived_rng
 
 SCHEMA = 1
+AGAIN = "run the same `build_cache` again, it makes only what is missing"
 Shard = dict[str, Tensor]
 
 
@@ -94,6 +95,14 @@ class Batch:
         """The same batch on another device."""
         return Batch(self.target.to(device), self.lower.to(device), self.cond.to(device))
 
+    def __len__(self) -> int:
+        """B, the number of images."""
+        return len(self.target)
+
+    def __getitem__(self, rows: slice) -> "Batch":
+        """Some of the images."""
+        return Batch(self.target[rows], self.lower[rows], self.cond[rows])
+
 
 class LatentCache:
     """Read side of a cache folder; shards are memory-mapped unless ``in_memory``.
@@ -126,7 +135,10 @@ class LatentCache:
                 f"{folder} was made with other VAE or text encoder weights (fingerprint {index.pipeline}, "
                 f"this pipeline has {pipeline}): build a cache for this pipeline in another folder"
             )
-        prompts = json.loads((folder / "prompts.json").read_text(encoding="utf-8"))
+        try:
+            prompts = json.loads((folder / "prompts.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise CacheError(f"{folder / 'prompts.json'} cannot be read ({error}): {AGAIN}") from error
         latents = [read_shard(folder / name, index.fingerprint) for name, _, _ in index.latent_shards()]
         embeddings = [read_shard(folder / name, index.fingerprint) for name, _, _ in index.prompt_shards()]
         if in_memory:
@@ -221,13 +233,12 @@ def read_shard(path: Path, fingerprint: str) -> Shard:
     Raises:
         CacheError: the shard is missing, torn, or belongs to another cache.
     """
-    again = "run the same `build_cache` again, it makes only what is missing"
     try:
         shard = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise CacheError(f"{path} is missing or torn ({error}): {again}") from error
+        raise CacheError(f"{path} is missing or torn ({error}): {AGAIN}") from error
     if shard_fingerprint(path) != fingerprint:
-        raise CacheError(f"{path} belongs to another cache: {again}")
+        raise CacheError(f"{path} belongs to another cache: {AGAIN}")
     return shard
 
 

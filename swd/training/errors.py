@@ -3,6 +3,10 @@
 from pathlib import Path
 
 
+class ConfigError(ValueError):
+    """Options that contradict each other, or do not fit the schedule, the network or the machine."""
+
+
 class CacheError(RuntimeError):
     """A latent cache is missing, torn, or was made with other weights or scales."""
 
@@ -12,14 +16,14 @@ class PipelineError(RuntimeError):
 
 
 class OutputFolderError(OSError):
-    """The output folder cannot be written or has no room; raised before any training."""
+    """The output folder cannot be written or has no room: found before the work where possible, else on the way."""
 
 
 class StateError(RuntimeError):
     """A saved state does not fit the run that wants to resume from it."""
 
 
-class StudyError(ValueError):
+class StudyError(ConfigError):
     """A study file cannot be read or names something that does not exist."""
 
 
@@ -34,9 +38,13 @@ class NonFiniteLossError(FloatingPointError):
 
     def __init__(self, term: str, iteration: int, last_good: Path | None) -> None:
         self.term, self.iteration, self.last_good = term, iteration, last_good
-        kept = f"the last good state is {last_good}" if last_good else "no state had been saved yet"
-        super().__init__(f"{term} is not finite at iteration {iteration}: training stopped; {kept}")
+        super().__init__(f"{term} is not finite at iteration {iteration}: training stopped; {what_is_kept(last_good)}")
+
+
+def what_is_kept(last_good: Path | None) -> str:
+    """The end of a message about a run that stopped."""
+    return f"the last good state is {last_good}" if last_good else "no state had been saved yet"
 
 
 # What a command line reports as one line; anything else is a bug and keeps its traceback.
-USER_ERRORS = (CacheError, PipelineError, OutputFolderError, StateError, NonFiniteLossError, ValueError)
+USER_ERRORS = (ConfigError, CacheError, PipelineError, OutputFolderError, StateError, NonFiniteLossError)

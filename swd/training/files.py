@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -38,6 +39,17 @@ def probe_writable(folder: Path, needed_bytes: int) -> None:
         )
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Whatever keeps the block from writing ``path``, a full disk above all, becomes an OutputFolderError."""
+    try:
+        yield
+    except OutputFolderError:
+        raise
+    except (OSError, SafetensorError) as error:  # safetensors wraps the system's errors
+        raise OutputFolderError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
+
+
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Save ``tensors`` as safetensors, atomically and flushed to disk."""
     with _replacing(path) as temporary:
@@ -51,28 +63,23 @@ def write_json(path: Path, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
 
-def write_text(path: Path, text: str) -> None:
-    """Save ``text``, atomically and flushed to disk."""
-    with _replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
 @contextmanager
 def replacing_folder(folder: Path) -> Iterator[Path]:
     """Give a temporary folder that becomes ``folder`` at the end; an exception or a kill leaves no ``folder``."""
     temporary = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
-        sync_folder(temporary)
-        if folder.exists():  # only ever a torn or outdated one
-            shutil.rmtree(folder)
-        os.replace(temporary, folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    sync_folder(folder.parent)
+    with writing(folder):
+        temporary.mkdir(parents=True)
+        try:
+            yield temporary
+            sync_folder(temporary)
+            if folder.exists():  # only ever a torn or outdated one
+                shutil.rmtree(folder)
+            os.replace(temporary, folder)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        sync_folder(folder.parent)
 
 
 def sync_folder(folder: Path) -> None:
@@ -88,10 +95,11 @@ def sync_folder(folder: Path) -> None:
 def _replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.partial")
     try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with writing(path):
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -9,6 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from swd.models.adapters import AdapterBank
 from swd.training.config import DistillConfig
 
 
@@ -20,8 +21,21 @@ class ParameterGroup:
     lr: float
 
 
+def descents(
+    config: DistillConfig, bank: AdapterBank, discriminator: nn.Module | None, accelerator: Accelerator
+) -> tuple["Descent", "Descent"]:
+    """Student's optimiser, and one for the fake adapter with the head: their losses share a backward pass."""
+    lr_fake = config.lr if config.lr_fake is None else config.lr_fake
+    lr_head = lr_fake if config.lr_discriminator is None else config.lr_discriminator
+    student = [ParameterGroup(bank.parameters("student"), config.lr)]
+    fake = [ParameterGroup(bank.parameters("fake"), lr_fake)]
+    if discriminator is not None:
+        fake.append(ParameterGroup(list(discriminator.parameters()), lr_head))
+    return Descent(student, config, accelerator), Descent(fake, config, accelerator)
+
+
 class Descent:
-    """AdamW over ``groups``; ``step(loss)`` is the whole way from a loss to new weights."""
+    """AdamW over ``groups``: ``backward`` adds up gradients, ``step`` is the way from those to new weights."""
 
     def __init__(self, groups: Sequence[ParameterGroup], config: DistillConfig, accelerator: Accelerator) -> None:
         self._groups, self._accelerator = groups, accelerator
@@ -41,14 +55,17 @@ class Descent:
         for values, group in zip(self.optimizer.param_groups, self._groups, strict=True):
             values["lr"] = group.lr * factor
 
-    def step(self, loss: Tensor) -> float:
-        """Backward, average over processes, clip, update.
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradient of ``loss`` to what there is since the last ``step``."""
+        self._accelerator.backward(loss)
+
+    def step(self) -> float:
+        """Average over processes, clip, update.
 
         Returns:
             Gradient norm before clipping. When it is not finite nothing moves: the caller stops the run (in fp16 it
             can be a mere overflow, which the gradient scaler answers by skipping the update and lowering its scale).
         """
-        self._accelerator.backward(loss)
         self._average()
         self._accelerator.unscale_gradients(self.optimizer)
         norm = float(nn.utils.clip_grad_norm_(self._parameters, self._clip_norm))

@@ -6,7 +6,7 @@ whether or not the run was interrupted. There is no generator state that could b
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -36,6 +36,10 @@ class StepRandom:
         """Uniform integers in ``low <= i < high``, (B,) on the CPU."""
         draws = [torch.randint(low, high, (), generator=self._rng(purpose, sample)) for sample in self.samples]
         return torch.stack(draws)
+
+    def __getitem__(self, rows: slice) -> "StepRandom":
+        """The random numbers of some of the samples."""
+        return replace(self, samples=self.samples[rows])
 
     def _rng(self, purpose: str, sample: int) -> torch.Generator:
         return derived_rng(self.seed, self.iteration, self.update, purpose, sample)

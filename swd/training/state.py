@@ -20,8 +20,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from swd.training.config import DistillConfig, differences
-from swd.training.errors import StateError
-from swd.training.files import replacing_folder, write_json, write_tensors
+from swd.training.errors import OutputFolderError, StateError, what_is_kept
+from swd.training.files import replacing_folder, write_json, write_tensors, writing
 
 SCHEMA = 1
 TORN = (OSError, ValueError, KeyError, TypeError, SafetensorError)  # what reading a damaged state raises
@@ -85,6 +85,9 @@ class StateStore:
 
         States numbered above it could not be read, or the run would have gone on from them: they are set aside as
         ``state-000250.torn``, where they neither pass for newer than this one nor push it out.
+
+        Raises:
+            OutputFolderError: it cannot be written; the message names the state that is left.
         """
         target = self.folder / f"state-{state.iteration:06d}"
         facts = {
@@ -96,9 +99,12 @@ class StateStore:
             "identity": asdict(state.identity),
             "scaler": state.scaler,
         }
-        with replacing_folder(target) as temporary:
-            write_tensors(temporary / "tensors.safetensors", state.tensors)
-            write_json(temporary / "state.json", facts)
+        try:
+            with replacing_folder(target) as temporary:
+                write_tensors(temporary / "tensors.safetensors", state.tensors)
+                write_json(temporary / "state.json", facts)
+        except OutputFolderError as error:
+            raise OutputFolderError(f"{error}; {what_is_kept(self.latest_folder())}") from error
         for folder in self._folders():
             if _number(folder) > state.iteration:
                 _set_aside(folder)
@@ -149,7 +155,7 @@ class LossLog:
 
     def append(self, values: Mapping[str, Any]) -> None:
         """Add one line."""
-        with self.path.open("a", encoding="utf-8") as file:
+        with writing(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
 
 

@@ -24,7 +24,7 @@ from swd.losses import (
     pdm_rbf,
 )
 from swd.models.adapters import AdapterBank
-from swd.models.base import TextCondition
+from swd.models.base import Denoiser, TextCondition
 from swd.resize import upscale_bicubic
 from swd.schedule import ScaleSchedule
 from swd.training.config import DistillConfig
@@ -111,23 +111,19 @@ class DistillationStep:
         renoised = self._process.add_noise(x0, noise, sigma)
         with self.bank.use("fake"):
             terms = {"fake": F.mse_loss(self._denoiser(renoised, sigma, batch.cond), x0)}
-        if self._trains_discriminator:
+        if self.discriminator is not None:
             real = self._process.add_noise(batch.target, noise, sigma)  # same noise: only the content tells them apart
             terms["discriminator"] = self._discriminator_loss(renoised, real, sigma, batch.cond)
         weights = {"fake": 1.0, "discriminator": config.weight_gan_discriminator}
         return FakeStepResult(_weighted(terms, weights), terms, x0)
 
     @property
-    def _denoiser(self) -> nn.Module:
+    def _denoiser(self) -> Denoiser:
         return self.bank.denoiser
 
     @property
     def _process(self) -> NoiseProcess:
-        return self.bank.denoiser.process
-
-    @property
-    def _trains_discriminator(self) -> bool:
-        return self.discriminator is not None and self.config.weight_gan_discriminator > 0
+        return self._denoiser.process
 
     def _student_x0(self, batch: Batch, step: int, random: StepRandom) -> Tensor:
         """Student's estimate from the real latent of the scale before, upscaled and noised; step 0 sees pure noise."""

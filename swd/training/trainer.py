@@ -3,7 +3,7 @@
 import math
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,16 +16,18 @@ from tqdm.auto import tqdm
 from swd.models.adapters import AdapterBank, save_adapter
 from swd.models.discriminator import Discriminator
 from swd.models.sd3 import SD3Denoiser
+from swd.training.checks import check_fit, check_schedule
 from swd.training.config import DistillConfig
 from swd.training.data import Batch, LatentCache, data_rows
-from swd.training.errors import NonFiniteLossError, StateError
+from swd.training.errors import ConfigError, NonFiniteLossError, StateError
 from swd.training.files import probe_writable, replacing_folder, write_json
 from swd.training.fingerprint import weights_fingerprint
-from swd.training.optim import Descent, ParameterGroup
+from swd.training.optim import Descent, descents
 from swd.training.rng import StepRandom
 from swd.training.state import LossLog, RunIdentity, StateStore, TrainState
-from swd.training.step import DistillationStep
+from swd.training.step import DistillationStep, FakeStepResult, StudentStepResult
 
+LossFunction = Callable[[Batch, int, StepRandom], StudentStepResult | FakeStepResult]
 BYTES_PER_PARAMETER = 16  # float32 weight, two AdamW moments, and the EMA
 
 
@@ -64,18 +66,14 @@ def train(
         resume: go on from the newest state in ``output``. Otherwise its states and log are removed.
 
     Raises:
-        ValueError: the schedule is unknown or does not fit the network.
+        ConfigError: the schedule is unknown or does not fit the network, or the machine lacks the precision.
         CacheError: the data lack a scale of the schedule.
         OutputFolderError: ``output`` cannot be written or is too small; raised before training.
         StateError: ``output`` holds another run.
         NonFiniteLossError: a term became NaN or infinite.
     """
     output = Path(output)
-    if accelerator is None:
-        accelerator = Accelerator(
-            mixed_precision=config.mixed_precision, log_with=config.log_with, project_dir=str(output)
-        )
-    return Trainer(config, denoiser, data, output, accelerator).run(resume=resume)
+    return Trainer(config, denoiser, data, output, accelerator or _accelerator(config, output)).run(resume=resume)
 
 
 class Trainer:
@@ -86,15 +84,18 @@ class Trainer:
     ) -> None:
         self.config, self.data, self.output, self.accelerator = config, data, output, accelerator
         self.schedule = config.schedule()
-        self._check_fit(denoiser)
+        check_schedule(self.schedule, denoiser, data)
+        check_fit(config, denoiser, accelerator.num_processes)
         teacher = weights_fingerprint({"transformer": denoiser.transformer})
         self.identity = RunIdentity(config=config.as_json(), data=data.index.fingerprint, teacher=teacher)
         denoiser = denoiser.to(accelerator.device).eval()
         self.bank = AdapterBank(denoiser, rank=config.rank, alpha=config.alpha, seed=config.seed)
+        if config.gradient_checkpointing:
+            self.bank.enable_gradient_checkpointing()
         self.discriminator = self._new_discriminator() if config.uses_gan else None
         empty = data.empty.to(accelerator.device)
         self.steps = DistillationStep(config, self.schedule, self.bank, self.discriminator, empty)
-        self.student_descent, self.fake_descent = self._descents()
+        self.student_descent, self.fake_descent = descents(config, self.bank, self.discriminator, accelerator)
         self.ema = {}
         if config.ema_decay is not None:
             self.ema = {name: value.clone() for name, value in self.bank.state_dict("student").items()}
@@ -142,26 +143,40 @@ class Trainer:
         return {**self._update_student(iteration, step), **means}
 
     def _update_fake(self, iteration: int, update: int, step: int) -> dict[str, float]:
-        batch, random = self._draw(iteration, update, step, f"fake {update}")
+        drawn = self._draw(iteration, update, step, f"fake {update}")
         with self.bank.trainable("fake"):
-            with self.accelerator.autocast():
-                result = self.steps.fake(batch, step, random)
-            losses = self._finite(result.terms, iteration)
-            losses["fake_grad_norm"] = self._descend(self.fake_descent, result.total, "fake_grad_norm", iteration)
+            losses = self._backward(self.fake_descent, self.steps.fake, step, drawn)
+            losses["fake_grad_norm"] = self._descend(self.fake_descent, "fake_grad_norm", iteration)
+        del losses["total"]  # the log's is the student's
         return losses
 
     def _update_student(self, iteration: int, step: int) -> dict[str, float]:
-        batch, random = self._draw(iteration, self.config.fake_updates, step, "student")
+        drawn = self._draw(iteration, self.config.fake_updates, step, "student")
         with self.bank.trainable("student"):
-            with self.accelerator.autocast():
-                result = self.steps.student(batch, step, random)
-            losses = self._finite({**result.terms, "total": result.total}, iteration)
-            losses["grad_norm"] = self._descend(self.student_descent, result.total, "grad_norm", iteration)
+            losses = self._backward(self.student_descent, self.steps.student, step, drawn)
+            losses["grad_norm"] = self._descend(self.student_descent, "grad_norm", iteration)
         if self.config.ema_decay is not None:
             weights = self.bank.state_dict("student")
             for name, average in self.ema.items():
                 average.lerp_(weights[name], 1 - self.config.ema_decay)
         return losses
+
+    def _backward(
+        self, descent: Descent, losses: LossFunction, step: int, drawn: tuple[Batch, StepRandom]
+    ) -> dict[str, float]:
+        """Gradients and terms of a batch, in pieces: every term is a mean over images, so shares of them add up."""
+        batch, random = drawn
+        size = self.config.micro_batch_size or len(batch)
+        terms: dict[str, Tensor] = {}
+        for start in range(0, len(batch), size):
+            rows = slice(start, start + size)
+            share = len(batch[rows]) / len(batch)
+            with self.accelerator.autocast():
+                result = losses(batch[rows], step, random[rows])
+            descent.backward(share * result.total)
+            for name, value in {**result.terms, "total": result.total}.items():
+                terms[name] = terms.get(name, 0.0) + share * value.detach()
+        return self._finite(terms, random.iteration)
 
     def _draw(self, iteration: int, update: int, step: int, name: str) -> tuple[Batch, StepRandom]:
         """This process's share of a batch; a sample's number does not depend on how many processes share it."""
@@ -185,8 +200,8 @@ class Trainer:
                 raise NonFiniteLossError(name, iteration, self.store.latest_folder())
         return values
 
-    def _descend(self, descent: Descent, loss: Tensor, name: str, iteration: int) -> float:
-        norm = descent.step(loss)
+    def _descend(self, descent: Descent, name: str, iteration: int) -> float:
+        norm = descent.step()
         if not math.isfinite(norm) and not descent.scaled:
             raise NonFiniteLossError(name, iteration, self.store.latest_folder())
         return norm
@@ -265,32 +280,17 @@ class Trainer:
                 shutil.rmtree(self.output / "final", ignore_errors=True)
         self.accelerator.wait_for_everyone()
 
-    def _check_fit(self, denoiser: SD3Denoiser) -> None:
-        """Find what cannot work before anything is made."""
-        config, processes = self.config, self.accelerator.num_processes
-        self.schedule.check_patch(denoiser.patch_size)
-        self.data.check(self.schedule)
-        if config.feature_block >= denoiser.num_blocks:
-            last = denoiser.num_blocks - 1
-            raise ValueError(f"feature_block {config.feature_block} is past the last block of the network, {last}")
-        if config.batch_size % processes:
-            raise ValueError(f"batch_size {config.batch_size} does not divide over {processes} processes")
-
     def _new_discriminator(self) -> Discriminator:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
             return Discriminator(self.bank.denoiser.inner_dim).to(self.accelerator.device)
 
-    def _descents(self) -> tuple[Descent, Descent]:
-        """Student's optimiser, and one for the fake adapter with the head: their losses share a backward pass."""
-        config = self.config
-        lr_fake = config.lr if config.lr_fake is None else config.lr_fake
-        lr_head = lr_fake if config.lr_discriminator is None else config.lr_discriminator
-        student = [ParameterGroup(self.bank.parameters("student"), config.lr)]
-        fake = [ParameterGroup(self.bank.parameters("fake"), lr_fake)]
-        if self.discriminator:
-            fake.append(ParameterGroup(list(self.discriminator.parameters()), lr_head))
-        return Descent(student, config, self.accelerator), Descent(fake, config, self.accelerator)
+
+def _accelerator(config: DistillConfig, output: Path) -> Accelerator:
+    try:
+        return Accelerator(mixed_precision=config.mixed_precision, log_with=config.log_with, project_dir=str(output))
+    except ValueError as error:  # fp16 without a GPU, a tracker that is not installed
+        raise ConfigError(str(error)) from error
 
 
 def _flat(config: Mapping[str, Any]) -> dict[str, Any]:

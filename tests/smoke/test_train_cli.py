@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 from swd import cache as cache_command
 from swd import train as train_command
 from swd.models.adapters import ADAPTER_FILE
-from swd.training.errors import StudyError
+from swd.training import loading
+from swd.training.errors import ConfigError, PipelineError, StudyError
 
 ROOT = Path(__file__).parents[2]
 CAPTIONS = ("a red star", "a blue cross", "two circles")
@@ -72,13 +73,12 @@ def images(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def study(images: Path, tiny_pipeline_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def study(images: Path, tiny_pipeline_folder: Path, tmp_path: Path) -> Path:
     """A study file over a cache made through the command line; the output folder is left to the test."""
-    monkeypatch.setattr(cache_command, "preset_scales", lambda name: (4, 6))
     data = tmp_path / "cache"
     pipeline = ["--pipeline", str(tiny_pipeline_folder), "--max-sequence-length", "4", "--dtype", "float32"]
     cache_command.main(
-        ["--images", str(images), "--output", str(data), "--presets", "own", "--device", "cpu", *pipeline]
+        ["--images", str(images), "--output", str(data), "--scales", "4", "6", "--device", "cpu", *pipeline]
     )
     path = tmp_path / "study.toml"
     head = f"pipeline = {json.dumps(str(tiny_pipeline_folder))}\ndata = {json.dumps(str(data))}\n"
@@ -178,15 +178,85 @@ def test_bad_image_folder_is_explained(
     images: Path,
     tiny_pipeline_folder: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     spoil: object,
     message: str,
 ) -> None:
-    monkeypatch.setattr(cache_command, "preset_scales", lambda name: (4, 6))
     spoil(images)
     command = ["--images", str(images), "--pipeline", str(tiny_pipeline_folder), "--output", str(tmp_path / "cache")]
     with pytest.raises(SystemExit, match=message):
-        cache_command.main([*command, "--presets", "own", "--device", "cpu", "--max-sequence-length", "4"])
+        cache_command.main([*command, "--scales", "4", "6", "--device", "cpu", "--max-sequence-length", "4"])
+
+
+def test_cache_serves_presets_and_own_scales_together() -> None:
+    def command(**schedules: tuple) -> cache_command.CacheCommand:
+        return cache_command.CacheCommand(images=Path("i"), pipeline="p", output=Path("o"), **schedules)
+
+    assert cache_command.ladders(command(presets=("mini-4",), scales=(4, 6))) == [(16, 20, 24, 32), (4, 6)]
+    for schedules, message in (
+        ({}, "at least one schedule"),
+        ({"presets": ("mini-5",)}, "no preset 'mini-5'; nearest: mini-"),
+        ({"scales": (6, 4)}, "must not shrink"),
+        ({"scales": (0, 4)}, "must be positive"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            cache_command.ladders(command(**schedules))
+
+
+def test_cache_without_a_schedule_ends_with_one_line(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="at least one schedule"):
+        cache_command.main(["--images", str(tmp_path), "--pipeline", "p", "--output", "o"])
+
+
+def test_mistakes_of_the_program_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(command: object) -> None:
+        raise ValueError("a shape that nobody asked for")
+
+    monkeypatch.setattr(train_command, "run", broken)
+    with pytest.raises(ValueError, match="a shape"):
+        train_command.main(["--preset", "mini-6", "--pipeline", "p", "--data", "d", "--output", "o"])
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("no", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)]
+)
+def test_base_weights_are_loaded_in_the_precision_of_the_run(
+    precision: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def loaded(name: str, **options: object) -> None:
+        assert options == {"dtype": dtype}
+        raise PipelineError("far enough")
+
+    monkeypatch.setattr(loading, "load_pipeline", loaded)
+    command = ["--preset", "mini-6", "--pipeline", "p", "--data", "d", "--output", "o"]
+    with pytest.raises(SystemExit, match="far enough"):
+        train_command.main([*command, "--mixed-precision", precision])
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_does(study: Path, tmp_path: Path) -> None:
+    """Up to the order of float sums. `accelerate launch` starts several processes on GPUs only, by this launcher."""
+    options = ["--study", str(study), "--batch-size", "4", "--lr", "1e-3", "--lr-fake", "1e-2", "--output"]
+    train_command.main([*options, str(tmp_path / "one")])
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {"PYTHONPATH": os.pathsep.join(paths), "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*launcher, "-m", "swd.train", *options, str(tmp_path / "two")],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, two = (load_file(tmp_path / name / "final" / ADAPTER_FILE) for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    for key, weight in one.items():
+        torch.testing.assert_close(two[key], weight, rtol=0, atol=1e-5)
+    logs = [(tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("one", "two")]
+    for ours, theirs in zip(*(map(json.loads, lines) for lines in logs), strict=True):
+        del ours["seconds"], theirs["seconds"]
+        assert theirs == pytest.approx(ours, rel=1e-3, abs=1e-6)
 
 
 @pytest.mark.parametrize("module", ["swd.train", "swd.cache"])

@@ -100,6 +100,18 @@ def test_losses_pull_the_student_and_leave_the_target() -> None:
         assert fake.grad.mean() > 0  # descending lowers the features that sit one too high
 
 
+@pytest.mark.parametrize("loss", [pdm_linear, naive_patch, lambda f, r: pdm_rbf(f, r, bandwidth=2.0)])
+def test_patch_losses_keep_double_precision_and_widen_half(loss: Callable[..., Tensor]) -> None:
+    fake, real = features(0).double(), features(1).double()
+    nudged = fake + 1e-12
+    assert loss(fake, real).dtype == torch.float64
+    assert not torch.equal(loss(nudged, real), loss(fake, real))
+    half = loss(fake.bfloat16(), real.bfloat16())
+    assert half.dtype == torch.float32
+    wide = loss(fake.bfloat16().double(), real.bfloat16().double())
+    torch.testing.assert_close(half, wide.float(), rtol=1e-4, atol=1e-6)
+
+
 def test_naive_patch_by_hand_minds_the_places() -> None:
     fake, real = torch.tensor([[[0.0], [1.0]]]), torch.tensor([[[1.0], [0.0]]])
     assert naive_patch(fake, real).item() == 1

@@ -1,5 +1,9 @@
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from swd.flow import FlowMatching
 from swd.models.base import TextCondition
@@ -98,6 +102,31 @@ def test_bad_calls_are_refused_before_the_network_runs(tiny_condition: TextCondi
 def test_a_constant_schedule_never_resizes(tiny_condition: TextCondition, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.nn.functional, "interpolate", lambda *a, **k: pytest.fail("resized"))
     assert sample(Shrink(), preset("mini-full-2"), tiny_condition[:1], [0]).shape[-1] == 32
+
+
+class NoHostSync(TorchDispatchMode):
+    """Fails where the host would wait for a value of the device: item(), float(), bool(), nonzero(), masks."""
+
+    WAITS = ("_local_scalar_dense", "item", "is_nonzero", "nonzero", "equal", "masked_select", "unique", "_unique2")
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assert func.overloadpacket.__name__ not in self.WAITS, f"{func} waits for the device"
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("wait", [float, bool, torch.Tensor.tolist, lambda x: x[x > 0]])
+def test_watch_for_synchronisation_can_fail(wait: Callable[[torch.Tensor], Any]) -> None:
+    with NoHostSync(), pytest.raises(AssertionError, match="waits for the device"):
+        wait(torch.ones(()).clone())
+
+
+def test_the_loop_reads_no_value_on_the_host(tiny_denoiser: SD3Denoiser, tiny_condition: TextCondition) -> None:
+    """The same on a GPU, by CUDA's own check, is below."""
+    expected = sample(tiny_denoiser, SCHEDULE, tiny_condition, range(7))
+    with NoHostSync():
+        watched = sample(tiny_denoiser, SCHEDULE, tiny_condition, range(7))
+        sample_teacher(tiny_denoiser, tiny_condition, tiny_condition, range(7), side=8, num_steps=2, guidance_scale=2.0)
+    assert torch.equal(watched, expected)
 
 
 @pytest.mark.gpu

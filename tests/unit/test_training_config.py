@@ -3,8 +3,10 @@ from dataclasses import replace
 import pytest
 from training_world import CONFIG, config
 
+from swd.schedule import PRESETS, preset
 from swd.training import DistillConfig
 from swd.training.config import differences
+from swd.training.errors import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -24,15 +26,25 @@ from swd.training.config import differences
         ({"boundaries": None}, "scales and boundaries"),
         ({"weight_pdm": 0.0, "weight_dmd": 0.0, "weight_gan": 0.0}, "nothing to train"),
         ({"weight_dmd": 1.0, "fake_updates": 0}, "need a fake model that is trained"),
+        ({"betas": (0.9, 1.0)}, "betas must be at least 0 and below 1"),
+        ({"betas": (-0.1, 0.9)}, "betas must be at least 0 and below 1"),
+        ({"betas": (float("nan"), 0.9)}, "betas must be at least 0 and below 1"),
+        ({"pdm_huber_c": 0.0}, "pdm_huber_c must be finite and positive"),
+        ({"guidance_scale": float("inf")}, "guidance_scale must be finite"),
+        ({"guidance_scale": float("nan")}, "guidance_scale must be finite"),
+        ({"weight_gan_discriminator": 0.0}, "weight_gan needs a discriminator that is trained"),
+        ({"pdm_pool_batch": True, "pdm_kernel": "naive"}, "pdm_kernel naive compares place by place"),
+        ({"pdm_pool_batch": True, "micro_batch_size": 1}, "needs the whole batch in one pass"),
+        ({"micro_batch_size": 0}, "micro_batch_size must be at least 1"),
     ],
 )
 def test_bad_options_are_named(changes: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ConfigError, match=message):
         replace(CONFIG, **changes)
 
 
 def test_unknown_preset_names_the_nearest() -> None:
-    with pytest.raises(ValueError, match="mini-6"):
+    with pytest.raises(ConfigError, match="mini-6"):
         DistillConfig(preset="mini6").schedule()
 
 
@@ -40,6 +52,37 @@ def test_own_scales_replace_the_preset() -> None:
     schedule = config(scales=(4, 4, 8), boundaries=(0, 7, 14, 28)).schedule()
     assert schedule.scales == (4, 4, 8)
     assert schedule.sigmas == pytest.approx((1.0, 0.8959, 0.7371, 0.0), abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["sd35-6", "mini-4", "flux-4"])
+@pytest.mark.parametrize("shift", [3.0, 6.0])
+def test_student_starts_at_levels_of_the_grid_that_the_losses_draw_from(name: str, shift: float) -> None:
+    options = DistillConfig(preset=name, shift=shift)
+    grid = options.sigma_grid()
+    expected = tuple(grid[boundary] for boundary in PRESETS[name].boundaries)
+    assert options.schedule().sigmas == expected
+    assert (options.schedule() == preset(name)) == (shift == 3.0)
+    own = DistillConfig(preset=name, shift=shift, scales=(8, 8), boundaries=(0, 18, 28))
+    assert own.schedule().sigmas == (grid[0], grid[18], grid[28])
+
+
+def test_own_boundaries_reach_into_a_finer_grid() -> None:
+    options = config(boundaries=(0, 20, 40), grid_steps=40, shift=5.0)
+    assert options.schedule().sigmas == tuple(options.sigma_grid()[index] for index in (0, 20, 40))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"preset": "sdxl-4", "shift": 6.0}, "sigmas of sdxl-4 are fixed"),
+        ({"preset": "sdxl-4", "grid_steps": 40}, "sigmas of sdxl-4 are fixed"),
+        ({"preset": "mini-6", "grid_steps": 40}, "cut from 28 grid steps, grid_steps is 40: give scales and bound"),
+    ],
+)
+def test_preset_that_does_not_fit_the_grid_is_refused(changes: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        DistillConfig(**changes).schedule()
+    assert DistillConfig(preset="sdxl-4").schedule() == preset("sdxl-4")
 
 
 def test_levels_of_the_losses_are_those_of_the_paper() -> None:
@@ -58,4 +101,12 @@ def test_fake_model_is_trained_only_when_a_term_reads_it() -> None:
 def test_differences_ignore_what_moves_no_number() -> None:
     saved = CONFIG.as_json()
     assert differences(saved, config(iterations=9, keep_last=7, progress=True, checkpoint_every=9)) == []
+    assert differences(saved, config(micro_batch_size=1, gradient_checkpointing=True)) == []
     assert differences(saved, config(lr=0.5, seed=3)) == ["lr: 0.01 -> 0.5", "seed: 0 -> 3"]
+
+
+def test_option_that_is_newer_than_the_saved_run_had_its_default() -> None:
+    saved = CONFIG.as_json()
+    del saved["weight_decay"]
+    assert differences(saved, CONFIG) == []
+    assert differences(saved, config(weight_decay=0.5)) == ["weight_decay: 0.01 -> 0.5"]

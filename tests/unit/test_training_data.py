@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -6,10 +7,12 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import make_pipeline
+from safetensors import SafetensorError
 from training_world import assert_same, cache, tensors
 
 from swd.schedule import ScaleSchedule
-from swd.training import LatentCache, build_cache, cache_ladder, pipeline_fingerprint
+from swd.training import LatentCache, build_cache, cache_build, cache_ladder, files, pipeline_fingerprint
 from swd.training.errors import CacheError, OutputFolderError
 
 CAPTIONS = ["a red star", "a blue cross", "a red star", "two circles", "a red star"]
@@ -53,7 +56,7 @@ def test_prompts_are_the_pipelines_own_embeddings_made_once(
 
     monkeypatch.setattr(tiny_pipeline, "encode_prompt", counting)
     made = build(images, tiny_pipeline, tmp_path)
-    assert seen == ["", "a red star", "a blue cross", "two circles"]
+    assert seen == ["", "", "a red star", "a blue cross", "two circles"]  # the first to see how large they get
     assert made.captions([4, 1, 3]) == ["a red star", "a blue cross", "two circles"]
     expected = encode(
         ["two circles", "a red star"], None, None, do_classifier_free_guidance=False, max_sequence_length=4
@@ -134,10 +137,33 @@ def test_folder_of_another_cache_is_refused(
         build(images, tiny_pipeline, tmp_path, **changes)
 
 
-def test_other_weights_are_refused_other_precision_is_not(images: list, tiny_pipeline: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("made_in", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("used_in", [torch.float32, torch.float16, torch.bfloat16])
+def test_same_weights_in_another_precision_are_the_same(made_in: torch.dtype, used_in: torch.dtype) -> None:
+    def fingerprint(*dtypes: torch.dtype) -> str:
+        pipeline = make_pipeline()
+        with torch.no_grad():
+            pipeline.vae.encoder.conv_in.weight.mul_(1e-8)  # float16 underflows
+            pipeline.vae.decoder.conv_out.weight.mul_(1e6)  # and overflows
+        for dtype in dtypes:
+            pipeline.vae.to(dtype), pipeline.text_encoder.to(dtype), pipeline.text_encoder_2.to(dtype)
+        return pipeline_fingerprint(pipeline)
+
+    assert fingerprint(made_in) == fingerprint(used_in) == fingerprint(made_in, used_in)
+
+
+@pytest.mark.parametrize("part", ["vae", "text_encoder", "text_encoder_2"])
+def test_slightly_trained_weights_are_not_the_same(tiny_pipeline: Any, part: str) -> None:
+    before, rng = pipeline_fingerprint(tiny_pipeline), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in getattr(tiny_pipeline, part).parameters():
+            weight.add_(1e-2 * weight.std(correction=0) * torch.randn(weight.shape, generator=rng))
+    assert pipeline_fingerprint(tiny_pipeline) != before
+
+
+def test_cache_of_other_weights_is_refused(images: list, tiny_pipeline: Any, tmp_path: Path) -> None:
     build(images, tiny_pipeline, tmp_path)
-    tiny_pipeline.to(torch.bfloat16)
-    LatentCache.open(tmp_path, pipeline=pipeline_fingerprint(tiny_pipeline))
+    LatentCache.open(tmp_path, pipeline=pipeline_fingerprint(tiny_pipeline.to(torch.float16)))
     with torch.no_grad():
         tiny_pipeline.vae.encoder.conv_in.weight.add_(1)
     with pytest.raises(CacheError, match="other VAE or text encoder weights"):
@@ -164,12 +190,69 @@ def test_unwritable_folder_is_found_before_the_work(images: list, tiny_pipeline:
         build(images, tiny_pipeline, tmp_path / "file" / "cache")
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_room_that_is_asked_for_is_the_room_that_is_taken(
+    images: list, tiny_pipeline: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
+) -> None:
+    asked: list[int] = []
+    probe = cache_build.probe_writable
+    monkeypatch.setattr(
+        cache_build, "probe_writable", lambda folder, needed_bytes: asked.append(needed_bytes) or probe(folder, 0)
+    )
+    build(images, tiny_pipeline, tmp_path, dtype=dtype)
+    values = tensors(tmp_path)
+    assert asked[-1] - asked[0] == sum(value.nbytes for value in values.values())
+    (tmp_path / "latents-00002.safetensors").unlink()
+    build(images, tiny_pipeline, tmp_path, dtype=dtype)
+    last = [value.nbytes for name, value in values.items() if name.startswith("latents-00002")]
+    assert asked[-1] - asked[0] == sum(last)
+
+
+def test_too_small_a_disk_is_found_before_the_work(
+    images: list, tiny_pipeline: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1 << 20))
+    monkeypatch.setattr(tiny_pipeline.vae, "encode", lambda *args: pytest.fail("encoded"))
+    with pytest.raises(OutputFolderError, match="needs about 2 MiB, but only 1 MiB are free"):
+        build(images, tiny_pipeline, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("No space left on device")])
+def test_disk_that_becomes_full_keeps_what_is_done(
+    images: list, tiny_pipeline: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    save, written = files.save_file, []
+
+    def full(tensors: Any, path: Path, **options: Any) -> None:
+        if len(written) == 3:
+            raise error
+        written.append(path)
+        save(tensors, path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "save_file", full)
+        with pytest.raises(
+            OutputFolderError, match=r"latents-00001.*No space left.*3 of 5 shards are finished and kept"
+        ):
+            build(images, tiny_pipeline, tmp_path)
+    build(_OnlyTheseAreRead(images, {2, 3, 4}), tiny_pipeline, tmp_path)
+
+
 def test_missing_and_foreign_folders(tmp_path: Path) -> None:
     with pytest.raises(CacheError, match="no latent cache"):
         LatentCache.open(tmp_path)
     (tmp_path / "index.json").write_text(json.dumps({"schema": 1}))
     with pytest.raises(CacheError, match="cannot be read"):
         LatentCache.open(tmp_path)
+
+
+def test_list_of_prompts_that_is_torn_is_named(images: list, tiny_pipeline: Any, tmp_path: Path) -> None:
+    build(images, tiny_pipeline, tmp_path)
+    (tmp_path / "prompts.json").write_text('["", "a re')
+    with pytest.raises(CacheError, match=r"prompts\.json cannot be read"):
+        LatentCache.open(tmp_path)
+    assert build(images, tiny_pipeline, tmp_path).prompts[1] == "a red star"
 
 
 def test_schedule_that_the_cache_does_not_serve_is_refused() -> None:

@@ -89,7 +89,7 @@ def test_full_disk_while_saving_keeps_the_state_before(tmp_path: Path, monkeypat
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(files, "save_file", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OutputFolderError, match=r"cannot write .*No space left.*the last good state is .*state-000001"):
         store.save(state(2))
     assert [path.name for path in tmp_path.iterdir()] == ["state-000001"]
     assert store.latest().iteration == 1

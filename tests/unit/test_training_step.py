@@ -60,7 +60,7 @@ def test_term_switched_off_changes_only_itself(tiny_denoiser: SD3Denoiser, term:
 def test_discriminator_switched_off_leaves_the_fake_loss(tiny_denoiser: SD3Denoiser) -> None:
     batch, random = draw(1)
     full = steps(tiny_denoiser).fake(batch, 1, random)
-    less = steps(tiny_denoiser, config(weight_gan_discriminator=0.0)).fake(batch, 1, random)
+    less = steps(tiny_denoiser, config(weight_gan=0.0)).fake(batch, 1, random)
     assert less.terms.keys() == {"fake"}
     assert torch.equal(less.terms["fake"], full.terms["fake"])
     assert torch.equal(less.total, full.terms["fake"])
@@ -142,23 +142,41 @@ def test_pdm_noises_sample_and_target_alike(tiny_denoiser: SD3Denoiser) -> None:
     made = steps(tiny_denoiser)
     batch, random = draw(1)
     result = made.student(batch, 1, random)
-    sigma = torch.tensor(made.config.sigma_grid())[random.indices("pdm level", 18, 28)]
-    mix, noise = sigma[:, None, None, None], random.normal("pdm noise", batch.target)
-    with torch.no_grad():
-        fake, real = (
-            tiny_denoiser.features((1 - mix) * x0 + mix * noise, sigma, batch.cond, [1])[0]
-            for x0 in (result.samples, batch.target)
-        )
+    fake, real = (_pdm_features(made, x0, batch.cond, random) for x0 in (result.samples, batch.target))
     torch.testing.assert_close(result.terms["pdm"], pdm_linear(fake, real).mean(), atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("kernel", ["linear", "rbf", "naive"])
+@torch.no_grad()
+def _pdm_features(made: DistillationStep, x0: Tensor, cond: TextCondition, random: StepRandom) -> Tensor:
+    """The teacher's features of ``x0`` under the noise of PDM."""
+    sigma = torch.tensor(made.config.sigma_grid())[random.indices("pdm level", 18, 28)]
+    mix = sigma[:, None, None, None]
+    x_t = (1 - mix) * x0 + mix * random.normal("pdm noise", x0)
+    return made.bank.denoiser.features(x_t, sigma, cond, [1])[0]
+
+
+@pytest.mark.parametrize("kernel", ["linear", "naive"])
 def test_patch_losses_vanish_on_the_target_itself(tiny_denoiser: SD3Denoiser, kernel: str) -> None:
     made = steps(tiny_denoiser, config(pdm_kernel=kernel))
     batch, random = draw(1)
+    assert made._pdm(batch.target, batch, random).item() == 0
+    assert made._pdm(batch.target + 1, batch, random).item() > 0
+
+
+@pytest.mark.parametrize("bandwidth", [0.5, 2.0])
+def test_rbf_on_the_target_itself_is_its_closed_form(tiny_denoiser: SD3Denoiser, bandwidth: float) -> None:
+    """Of n tokens with themselves the unbiased MMD is -2 (1 - m) / n, m the mean kernel between different tokens."""
+    made = steps(tiny_denoiser, config(pdm_kernel="rbf", pdm_bandwidth=bandwidth))
+    batch, random = draw(1)
+    tokens = _pdm_features(made, batch.target, batch.cond, random).double()
+    count = tokens.shape[1]
+    kernel = torch.exp(-torch.cdist(tokens, tokens).square() / (2 * bandwidth**2))
+    mean = (kernel.sum((1, 2)) - count) / (count * (count - 1))
+    expected = -2 * (1 - mean).mean() / count
+    assert expected < -0.05
     loss = made._pdm(batch.target, batch, random)
-    assert abs(loss.item()) < 1e-2 if kernel == "rbf" else loss.item() == 0
-    assert made._pdm(batch.target + 1, batch, random).item() > loss.item()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-4)
+    assert made._pdm(batch.target + 1, batch, random) > loss
 
 
 def test_fake_loss_covers_the_whole_noise_grid(tiny_denoiser: SD3Denoiser) -> None:

@@ -1,45 +1,23 @@
-import json
 import math
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from training_world import assert_same, cache, config, tensors
+from training_world import World, assert_same, cache, config, fresh_accelerate, losses, tensors
 
 from swd.models.adapters import ADAPTER_FILE, read_adapter
 from swd.models.sd3 import SD3Denoiser
-from swd.training import NonFiniteLossError, TrainResult, train
+from swd.training import NonFiniteLossError, train
 from swd.training.errors import CacheError, OutputFolderError, StateError
 from swd.training.trainer import Trainer
 
 
 @pytest.fixture
-def world(tiny_denoiser: SD3Denoiser, tmp_path: Path) -> Iterator["World"]:
-    """accelerate keeps its device and precision for the life of the process, so each test starts it anew."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    yield World(tiny_denoiser, tmp_path)
-    AcceleratorState._reset_state(reset_partial_state=True)
-
-
-class World:
-    def __init__(self, denoiser: SD3Denoiser, folder: Path) -> None:
-        self.denoiser, self.folder = denoiser, folder
-
-    def train(self, name: str, *, resume: bool = True, **changes: Any) -> TrainResult:
-        return train(config(**changes), self.denoiser, cache(), self.folder / name, resume=resume)
-
-    def trainer(self, name: str = "run", **changes: Any) -> Trainer:
-        return Trainer(config(**changes), self.denoiser, cache(), self.folder / name, Accelerator())
-
-
-def losses(result: TrainResult) -> list[dict[str, float]]:
-    lines = [json.loads(line) for line in result.log.read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+def world(tiny_denoiser: SD3Denoiser, tmp_path: Path) -> Iterator[World]:
+    with fresh_accelerate():
+        yield World(tiny_denoiser, tmp_path)
 
 
 def test_run_leaves_adapter_log_and_states(world: World) -> None:
@@ -167,33 +145,6 @@ def test_infinite_data_stop_the_first_iteration(world: World) -> None:
         train(config(), world.denoiser, data, world.folder / "run")
 
 
-def test_infinite_gradient_stops_before_the_weights_move(world: World) -> None:
-    made = world.trainer()
-    before = {key: value.clone() for key, value in made.bank.state_dict("student").items()}
-    with made.bank.trainable("student"):
-        loss = sum((weight * math.inf).sum() for weight in made.bank.parameters("student"))
-        with pytest.raises(NonFiniteLossError, match="grad_norm is not finite at iteration 0"):
-            made._descend(made.student_descent, loss, "grad_norm", 0)
-    assert_same(before, made.bank.state_dict("student"))
-
-
-def test_gradient_clipping_reports_the_norm_before(world: World) -> None:
-    made = world.trainer(clip_norm=1e-3)
-    with made.bank.trainable("student"):
-        weights = made.bank.parameters("student")
-        norm = made.student_descent.step(sum(3 * weight.sum() for weight in weights))
-    assert norm == pytest.approx(3 * math.sqrt(sum(weight.numel() for weight in weights)), rel=1e-5)
-
-
-def test_warm_up_is_linear_and_ends(world: World) -> None:
-    descent = world.trainer(lr=0.1, warmup=3).student_descent
-    rates = []
-    for iteration in range(6):
-        descent.set_rates(iteration)
-        rates.append(descent.optimizer.param_groups[0]["lr"])
-    assert rates == pytest.approx([0.025, 0.05, 0.075, 0.1, 0.1, 0.1])
-
-
 def test_exported_average_is_the_recursion_over_iterations(world: World) -> None:
     made = world.trainer(ema_decay=0.75, checkpoint_every=9)
     key = next(key for key in made.ema if "lora_B" in key)
@@ -258,44 +209,3 @@ def test_unwritable_output_is_said_before_training(world: World) -> None:
 def test_one_network_serves_one_run_after_another(world: World) -> None:
     first, _ = world.train("first"), world.train("other", rank=4, alpha=4.0, seed=9)
     assert_same(tensors(first.adapter), tensors(world.train("again").adapter))
-
-
-class _OneOfTwo:
-    """An accelerator that believes to be one of two processes; whatever it is asked to reduce is its own."""
-
-    def __init__(self, index: int) -> None:
-        self._real, self.num_processes, self.process_index = Accelerator(), 2, index
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._real, name)
-
-    def reduce(self, tensor: torch.Tensor, how: str) -> torch.Tensor:
-        return tensor
-
-
-def test_processes_share_the_batch_of_one(world: World) -> None:
-    whole, _ = world.trainer()._draw(5, 0, 1, "fake 0")
-    parts = [
-        Trainer(config(), world.denoiser, cache(), world.folder, _OneOfTwo(index))._draw(5, 0, 1, "fake 0")
-        for index in range(2)
-    ]
-    assert torch.equal(whole.target, torch.cat([batch.target for batch, _ in parts]))
-    assert [list(random.samples) for _, random in parts] == [[0], [1]]
-
-
-def test_gradients_of_processes_are_averaged_as_one_vector(world: World) -> None:
-    class Halved(_OneOfTwo):
-        def reduce(self, tensor: torch.Tensor, how: str) -> torch.Tensor:
-            assert how == "mean"
-            return tensor / 2
-
-    made = Trainer(config(), world.denoiser, cache(), world.folder, Halved(0))
-    with made.bank.trainable("student"):
-        weights = made.bank.parameters("student")
-        norm = made.student_descent.step(sum(2 * weight.sum() for weight in weights))
-    assert norm == pytest.approx(math.sqrt(sum(weight.numel() for weight in weights)), rel=1e-5)
-
-
-def test_batch_must_divide_over_processes(world: World) -> None:
-    with pytest.raises(ValueError, match="batch_size 3 does not divide over 2 processes"):
-        Trainer(config(batch_size=3), world.denoiser, cache(), world.folder, _OneOfTwo(0))

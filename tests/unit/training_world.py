@@ -1,20 +1,26 @@
 """A world small enough to distil in a test: random latents, two steps, one fake update."""
 
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from torch import Tensor
 
 from swd.models.adapters import AdapterBank
 from swd.models.discriminator import Discriminator
 from swd.models.sd3 import SD3Denoiser
-from swd.training import DistillConfig, LatentCache
+from swd.training import DistillConfig, LatentCache, TrainResult, train
 from swd.training.data import SCHEMA, Batch, CacheIndex, growing_pairs, lower_key
 from swd.training.rng import StepRandom
 from swd.training.step import DistillationStep
+from swd.training.trainer import Trainer
 
 SCALES = (4, 6)
 CONFIG = DistillConfig(
@@ -78,3 +84,27 @@ def assert_same(left: dict[str, Tensor], right: dict[str, Tensor]) -> None:
     assert left
     different = [key for key in left if not torch.equal(left[key], right[key])]
     assert not different, f"{len(different)} of {len(left)} tensors differ, first {different[0]}"
+
+
+@contextmanager
+def fresh_accelerate() -> Iterator[None]:
+    """accelerate keeps its device and precision for the life of the process, so each test starts it anew."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+class World:
+    def __init__(self, denoiser: SD3Denoiser, folder: Path) -> None:
+        self.denoiser, self.folder = denoiser, folder
+
+    def train(self, name: str, *, resume: bool = True, **changes: Any) -> TrainResult:
+        return train(config(**changes), self.denoiser, cache(), self.folder / name, resume=resume)
+
+    def trainer(self, name: str = "run", **changes: Any) -> Trainer:
+        return Trainer(config(**changes), self.denoiser, cache(), self.folder / name, Accelerator())
+
+
+def losses(result: TrainResult) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in result.log.read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]

@@ -1,0 +1,34 @@
+"""What can be known to fail before anything is trained."""
+
+from swd.models.sd3 import SD3Denoiser
+from swd.schedule import ScaleSchedule
+from swd.training.config import DistillConfig
+from swd.training.data import LatentCache
+from swd.training.errors import ConfigError
+
+
+def check_schedule(schedule: ScaleSchedule, denoiser: SD3Denoiser, data: LatentCache) -> None:
+    """Make sure that the network can work at every scale and that the cache holds every scale.
+
+    Raises:
+        ConfigError: a scale is not a multiple of the patch size.
+        CacheError: the data lack a scale.
+    """
+    try:
+        schedule.check_patch(denoiser.patch_size)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    data.check(schedule)
+
+
+def check_fit(config: DistillConfig, denoiser: SD3Denoiser, processes: int) -> None:
+    """Make sure that the options fit the network and the number of processes.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    if config.feature_block >= denoiser.num_blocks:
+        last = denoiser.num_blocks - 1
+        raise ConfigError(f"feature_block {config.feature_block} is past the last block of the network, {last}")
+    if config.batch_size % processes:
+        raise ConfigError(f"batch_size {config.batch_size} does not divide over {processes} processes")
