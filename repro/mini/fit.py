@@ -75,7 +75,7 @@ def fit(name: str, model: nn.Module, step: Step, config: FitConfig, folder: Path
             scheduler.step()
             average.update_parameters(model)
             bar.update()
-            if iteration % LOG_EVERY == 0:
+            if iteration % LOG_EVERY == 0 or iteration + 1 == config.iterations:
                 values = {key: round(value.item(), 6) for key, value in terms.items()}
                 bar.set_postfix(values)
                 row = {"name": name, "iteration": iteration, "seconds": round(time.perf_counter() - began, 2), **values}

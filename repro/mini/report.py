@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 POINTS = 60  # of each curve
-_NO_LOSS = ("name", "iteration", "seconds", "step")
+_NO_LOSS = ("name", "iteration", "seconds", "step", "total", "grad_norm", "fake_grad_norm")
 
 Rows = list[dict[str, Any]]
 
@@ -17,7 +17,7 @@ def read_log(path: Path) -> Rows:
 
 
 def summarise(rows: Rows) -> dict[str, Any]:
-    """Iterations, training seconds and loss curves of one log; a point of a curve is the mean of neighbouring rows."""
+    """Iterations, training seconds and loss curves of a log; a point of a curve is the mean of neighbouring rows."""
     names = [name for name in rows[-1] if name not in _NO_LOSS]
     width = max(1, len(rows) // POINTS)
     groups = [rows[start : start + width] for start in range(0, len(rows), width)]
@@ -74,7 +74,7 @@ def draw_curves(report: Path, figure: Path) -> None:
         axis.set_title(f"{name}: {stage['iterations']} iterations, {stage['seconds'] / 60:.1f} min", fontsize=9)
         axis.set_yscale("log")
         axis.tick_params(labelsize=7)
-        axis.legend(fontsize=7, frameon=False)
+        axis.legend(fontsize=6, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=5)
         axis.spines[["top", "right"]].set_visible(False)
     drawing.savefig(figure, dpi=100, metadata={"Software": None})
     plt.close(drawing)
