@@ -23,12 +23,17 @@ Step = Callable[[int, torch.Generator], Mapping[str, Tensor]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitConfig:
-    """AdamW with linear warm-up and cosine decay; gradients clipped by norm; exponential moving average."""
+    """AdamW with linear warm-up and cosine decay; gradients clipped by norm; exponential moving average.
+
+    ``muon_factor`` above 0 gives the matrices of transformer blocks to Muon, at that many times the learning rate of
+    all else, with its updates scaled to the root mean square of AdamW's.
+    """
 
     iterations: int
     batch_size: int
     lr: float
     lr_final: float = 0.0
+    muon_factor: float = 0.0
     warmup: int = 100
     weight_decay: float = 1e-2
     clip_norm: float = 1.0
@@ -55,11 +60,14 @@ def fit(name: str, model: nn.Module, step: Step, config: FitConfig, folder: Path
         ValueError: the folder holds the state of a run with another config.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    optimisers = _optimisers(model, config)
+    schedulers = {
+        f"scheduler of {name}": LambdaLR(optimiser, lambda iteration: _lr_factor(iteration, config))
+        for name, optimiser in optimisers.items()
+    }
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, lr=config.lr, betas=(0.9, 0.99), weight_decay=config.weight_decay)
-    scheduler = LambdaLR(optimiser, lambda iteration: _lr_factor(iteration, config))
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=False)
-    parts = {"model": model, "average": average, "optimiser": optimiser, "scheduler": scheduler}
+    parts = {"model": model, "average": average, **optimisers, **schedulers}
     start = _load_state(folder / "state.pt", parts, config)
     began = time.perf_counter()
     with (folder / "log.jsonl").open("a") as log, tqdm(total=config.iterations, initial=start, desc=name) as bar:
@@ -68,11 +76,11 @@ def fit(name: str, model: nn.Module, step: Step, config: FitConfig, folder: Path
             loss = terms["loss"]
             if not torch.isfinite(loss):
                 raise FloatingPointError(f"{name}: the loss is {loss.item()} at iteration {iteration}")
-            optimiser.zero_grad(set_to_none=True)
+            model.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(parameters, config.clip_norm)
-            optimiser.step()
-            scheduler.step()
+            for part in (*optimisers.values(), *schedulers.values()):
+                part.step()
             average.update_parameters(model)
             bar.update()
             if iteration % LOG_EVERY == 0 or iteration + 1 == config.iterations:
@@ -89,6 +97,20 @@ def fit(name: str, model: nn.Module, step: Step, config: FitConfig, folder: Path
 def iteration_rng(seed: int, iteration: int) -> torch.Generator:
     """A CPU generator for one iteration; distinct seeds give unrelated streams."""
     return torch.Generator().manual_seed((seed << 32) + iteration)
+
+
+def _optimisers(model: nn.Module, config: FitConfig) -> dict[str, torch.optim.Optimizer]:
+    matrices, others = [], []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            in_block = "blocks." in name or "layers." in name
+            (matrices if config.muon_factor and in_block and parameter.ndim == 2 else others).append(parameter)
+    adamw = torch.optim.AdamW(others, lr=config.lr, betas=(0.9, 0.99), weight_decay=config.weight_decay)
+    if not matrices:
+        return {"optimiser": adamw}
+    lr = config.muon_factor * config.lr
+    muon = torch.optim.Muon(matrices, lr=lr, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw")
+    return {"optimiser": adamw, "muon": muon}
 
 
 def _lr_factor(iteration: int, config: FitConfig) -> float:
