@@ -5,6 +5,7 @@ from repro.harness.experiment import Claim, Column, Reported, Row, Table, at_lea
 EQUAL_COST = (
     "Scale-wise at 4 steps is at least as good as full-scale at 2, which costs about the same (9 % fewer tokens)"
 )
+SOURCE = "v1, Table 2"
 EQUAL_STEPS = "Scale-wise at 6 steps is not worse than full-scale at 6 by more than its interval"
 
 
@@ -28,19 +29,28 @@ TABLE = Table(
     question="Can a few-step student start small and grow, and still match one that works at full scale throughout?",
     rows=(Row("teacher", "Teacher"), scalewise(6), scalewise(4), fullscale(6), fullscale(4), fullscale(2)),
     claims=(
-        Claim("equal_cost_accuracy", EQUAL_COST, at_least("scene_accuracy", "scalewise_4", "fullscale_2")),
-        Claim("equal_cost_clip", EQUAL_COST, at_least("mini_clip", "scalewise_4", "fullscale_2")),
-        Claim("equal_steps_accuracy", EQUAL_STEPS, not_worse("scene_accuracy", "scalewise_6", "fullscale_6")),
-        Claim("equal_steps_clip", EQUAL_STEPS, not_worse("mini_clip", "scalewise_6", "fullscale_6")),
+        Claim(
+            "equal_cost_accuracy", EQUAL_COST, at_least("scene_accuracy", "scalewise_4", "fullscale_2"), source=SOURCE
+        ),
+        Claim("equal_cost_clip", EQUAL_COST, at_least("mini_clip", "scalewise_4", "fullscale_2"), source=SOURCE),
+        Claim(
+            "equal_steps_accuracy",
+            EQUAL_STEPS,
+            not_worse("scene_accuracy", "scalewise_6", "fullscale_6"),
+            source=SOURCE,
+        ),
+        Claim("equal_steps_clip", EQUAL_STEPS, not_worse("mini_clip", "scalewise_6", "fullscale_6"), source=SOURCE),
         Claim(
             "fewer_steps_accuracy",
             "Scale-wise at 4 steps is not worse than scale-wise at 6",
             not_worse("scene_accuracy", "scalewise_4", "scalewise_6"),
+            source=SOURCE,
         ),
         Claim(
             "teacher_accuracy",
             "Scale-wise at 4 steps is not worse than its teacher",
             not_worse("scene_accuracy", "scalewise_4", "teacher"),
+            source="project page, March 2025: comparison with open models",
         ),
     ),
     reported=Reported(

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean, variance
 
 import pandas as pd
+from scipy.special import stdtrit
 
 from repro.harness.experiment import Column, Profile, PromptSet, Reported, Row
 from repro.harness.schema import Record, RecordSet
@@ -16,7 +17,6 @@ from repro.harness.schema import Record, RecordSet
 REPORTED = Path(__file__).resolve().parents[1] / "reported"
 MINUS, DASH, TIMES = "\u2212", "\u2014", "\u00d7"
 ARROWS = {"higher": " \u2191", "lower": " \u2193", None: ""}
-_Z95 = 1.959964
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,8 @@ class Footnotes:
 def estimate(records: Sequence[Record]) -> Estimate | None:
     """One number from the records of a cell; None if none of them has a value.
 
-    Several training seeds: the variance of the mean is that between seeds over their number, plus the mean of the
-    variances within them, since all seeds see the same prompts.
+    Several training seeds: their spread gives a half-width by Student's t, for the seeds are few, and the prompts,
+    which all seeds share, one by the mean variance within a seed. The two add in quadrature.
     """
     found = [record for record in records if record.value is not None]
     if not found:
@@ -62,8 +62,9 @@ def estimate(records: Sequence[Record]) -> Estimate | None:
     ]
     if len(found) == 1:
         return Estimate(values[0], found[0].ci_low, found[0].ci_high)
-    within = fmean((width / _Z95) ** 2 for width in widths) if widths else 0.0
-    half = _Z95 * math.sqrt(variance(values) / len(values) + within)
+    between = float(stdtrit(len(values) - 1, 0.975)) * math.sqrt(variance(values) / len(values))
+    within = math.sqrt(fmean(width**2 for width in widths)) if widths else 0.0
+    half = math.hypot(between, within)
     return Estimate(fmean(values), fmean(values) - half, fmean(values) + half)
 
 

@@ -137,11 +137,16 @@ def not_worse(metric: str, candidate: str, baseline: str, *, prompts: tuple[str,
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A statement of the paper as a check over records. It applies to profiles that measure its metric."""
+    """A statement of the paper as a check over records. It applies to profiles that measure its metric.
+
+    ``source`` says where the paper makes it.
+    """
 
     key: str
     text: str
     check: Check
+    _: KW_ONLY
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -147,15 +147,15 @@ def claims(result: Result) -> list[str]:
     """Every claim that the profile can test, with verdict, difference and interval."""
     if not result.judgements:
         return []
-    heads = ["Verdict", "Claim", "Metric", "Difference", "Margin", "Images", "Captions"]
+    heads = ["Verdict", "Claim", "Source", "Metric", "Difference", "Margin", "Images", "Captions"]
     rows = [claim_cells(judgement) for judgement in result.judgements]
-    return ["## Claims", markdown(heads, rows, left=3), CLAIM_RULE]
+    return ["## Claims", markdown(heads, rows, left=4), CLAIM_RULE]
 
 
 def claim_cells(judgement: Judgement) -> list[str]:
-    """Verdict, claim, metric, difference, margin, images, captions."""
+    """Verdict, claim, source, metric, difference, margin, images, captions."""
     compared, column = judgement.comparison, judgement.column
-    cells = [f"**{judgement.verdict}**", judgement.claim.text, column.label]
+    cells = [f"**{judgement.verdict}**", judgement.claim.text, judgement.claim.source, column.label]
     if compared is None:
         return [*cells, judgement.reason, "", "", ""]
     strict = judgement.claim.check.kind == "at_least"

@@ -61,10 +61,12 @@ def load_pipeline(folder: str | Path, dtype: str, device: torch.device) -> Scale
 
 def sampling_inputs(profile: Profile, row: Row) -> dict[str, Any]:
     """How a row samples, as plain data."""
+    precision = {"autocast": profile.settings["autocast"]}
     if (name := profile.preset(row)) is None:
-        return {"steps": profile.teacher_steps, "guidance": profile.teacher_guidance, "shift": profile.shift}
+        steps, guidance = profile.teacher_steps, profile.teacher_guidance
+        return {"steps": steps, "guidance": guidance, "shift": profile.shift, **precision}
     schedule = preset(name)
-    return {"scales": list(schedule.scales), "sigmas": list(schedule.sigmas)}
+    return {"scales": list(schedule.scales), "sigmas": list(schedule.sigmas), **precision}
 
 
 def generator_of(
@@ -78,24 +80,27 @@ def generator_of(
     uncond = pipeline.encode_uncond()
     name = profile.preset(row)
     schedule = preset(name) if name else None
+    autocast = profile.settings["autocast"]
 
     @torch.no_grad()
     def generate(prompts: Sequence[Prompt]) -> Tensor:
         cond = pipeline.encode_condition([prompt["caption"] for prompt in prompts])
         seeds = [prompt["seed"] for prompt in prompts]
-        if schedule is not None:
-            x0 = sample(denoiser, schedule, cond, seeds)
-        else:
-            x0 = sample_teacher(
-                denoiser,
-                cond,
-                uncond,
-                seeds,
-                side=pipeline.transformer.config.sample_size,
-                num_steps=profile.teacher_steps,
-                shift=profile.shift,
-                guidance_scale=profile.teacher_guidance,
-            )
+        dtype = getattr(torch, autocast) if autocast else None
+        with torch.autocast(pipeline.device.type, dtype, enabled=dtype is not None):
+            if schedule is not None:
+                x0 = sample(denoiser, schedule, cond, seeds)
+            else:
+                x0 = sample_teacher(
+                    denoiser,
+                    cond,
+                    uncond,
+                    seeds,
+                    side=pipeline.transformer.config.sample_size,
+                    num_steps=profile.teacher_steps,
+                    shift=profile.shift,
+                    guidance_scale=profile.teacher_guidance,
+                )
         pixels = pipeline.decode(x0, output_type="pt").float().clamp(0, 1)
         return (pixels * 255).round().to(torch.uint8).cpu()
 

@@ -36,6 +36,7 @@ PROFILE = Profile(
         "training_images": 8000,
         "batch_size": 50,
         "dtype": "float32",
+        "autocast": "bfloat16",  # of the denoiser, as in distillation; None for full precision
         # Same iterations, batch and data for every student; the learning rate is each kind's own.
         "distil": {
             "iterations": 250,

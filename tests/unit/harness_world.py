@@ -43,7 +43,7 @@ TABLE = Table(
         ),
     ),
     claims=(
-        Claim("better", "Small is at least as good as big", at_least("accuracy", "small", "big")),
+        Claim("better", "Small is at least as good as big", at_least("accuracy", "small", "big"), source="Table 9"),
         Claim("near", "Small is not worse than its teacher", not_worse("accuracy", "small", "teacher")),
         Claim("elsewhere", "Needs a metric of another profile", at_least("pickscore", "small", "big")),
     ),

@@ -124,7 +124,8 @@ def test_several_seeds_show_their_mean() -> None:
     assert shown is not None
     assert shown.value == 3.0
     assert shown.high is not None
-    assert shown.high - 3 == pytest.approx((1.96**2 * 2 / 2 + 1) ** 0.5, rel=1e-3)  # var 2 over 2 seeds, and 1 within
+    # Between two seeds the standard error is 1 and Student's t 12.706; within a seed the half-width is 1.
+    assert shown.high - 3 == pytest.approx((12.706**2 + 1) ** 0.5, rel=1e-3)
 
 
 def test_records_without_value_give_no_estimate() -> None:
