@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import CLIPTokenizer
 
-from repro.mini.data import IMAGE_SIZE, Scenes
+from repro.mini.data import IMAGE_SIZE, SAMPLE, Scenes
 from repro.mini.fit import FitConfig, fit
 from repro.mini.text import TEXT_LENGTH, tokenize
 
@@ -73,7 +73,7 @@ def train_clip(
         same = (labels[index][:, None] == labels[index]).to(device)
         return {"loss": contrastive_loss(seen.float(), said.float(), same, model.logit_scale.exp().clamp(max=100))}
 
-    return fit("mini-CLIP", model, step, config, folder)
+    return fit("mini-CLIP", model, step, config, folder, [scenes.images[:SAMPLE]])
 
 
 def save_clip(model: open_clip.CLIP, tokenizer: CLIPTokenizer, folder: Path) -> None:

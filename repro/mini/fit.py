@@ -4,9 +4,10 @@ Iteration ``i`` draws from a generator seeded with ``(seed, i)`` alone, so a run
 the same steps as one that was not.
 """
 
+import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ class FitConfig:
     save_every: int = 500
 
 
-def fit(name: str, model: nn.Module, step: Step, config: FitConfig, folder: Path) -> nn.Module:
+def fit(name: str, model: nn.Module, step: Step, config: FitConfig, folder: Path, data: Iterable[Tensor]) -> nn.Module:
     """Train ``model`` in place and return its moving average.
 
     Args:
@@ -51,15 +52,17 @@ def fit(name: str, model: nn.Module, step: Step, config: FitConfig, folder: Path
         step: gives named losses for an iteration and its generator; ``loss`` is the one that is minimised.
         config: length, optimiser and seed.
         folder: holds ``state.pt`` while training goes on and ``log.jsonl``; a state found there is resumed.
+        data: a sample of the training data, from which a state knows its own.
 
     Returns:
         The averaged model, in evaluation mode.
 
     Raises:
         FloatingPointError: the loss is not finite; the last saved state stays.
-        ValueError: the folder holds the state of a run with another config.
+        ValueError: the folder holds the state of a run with another config, another start or other data.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    origin = {"config": asdict(config), "start and data": _digest([*model.state_dict().values(), *data])}
     optimisers = _optimisers(model, config)
     schedulers = {
         f"scheduler of {name}": LambdaLR(optimiser, lambda iteration: _lr_factor(iteration, config))
@@ -68,7 +71,7 @@ def fit(name: str, model: nn.Module, step: Step, config: FitConfig, folder: Path
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=False)
     parts = {"model": model, "average": average, **optimisers, **schedulers}
-    start = _load_state(folder / "state.pt", parts, config)
+    start = _load_state(folder / "state.pt", parts, origin)
     began = time.perf_counter()
     with (folder / "log.jsonl").open("a") as log, tqdm(total=config.iterations, initial=start, desc=name) as bar:
         for iteration in range(start, config.iterations):
@@ -90,7 +93,7 @@ def fit(name: str, model: nn.Module, step: Step, config: FitConfig, folder: Path
                 log.write(json.dumps(row) + "\n")
             if (iteration + 1) % config.save_every == 0 or iteration + 1 == config.iterations:
                 log.flush()
-                _save_state(folder / "state.pt", parts, config, iteration + 1)
+                _save_state(folder / "state.pt", parts, origin, iteration + 1)
     return average.module.eval()
 
 
@@ -121,18 +124,26 @@ def _lr_factor(iteration: int, config: FitConfig) -> float:
     return floor + (1 - floor) * 0.5 * (1 + float(torch.cos(torch.tensor(torch.pi * min(progress, 1.0)))))
 
 
-def _save_state(path: Path, parts: Mapping[str, Any], config: FitConfig, iteration: int) -> None:
+def _digest(tensors: Iterable[Tensor]) -> str:
+    sha = hashlib.sha256()
+    for tensor in tensors:
+        sha.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return sha.hexdigest()
+
+
+def _save_state(path: Path, parts: Mapping[str, Any], origin: Mapping[str, Any], iteration: int) -> None:
     state = {key: part.state_dict() for key, part in parts.items()}
-    torch.save({**state, "config": asdict(config), "iteration": iteration}, path.with_suffix(".tmp"))
+    torch.save({**state, **origin, "iteration": iteration}, path.with_suffix(".tmp"))
     path.with_suffix(".tmp").replace(path)
 
 
-def _load_state(path: Path, parts: Mapping[str, Any], config: FitConfig) -> int:
+def _load_state(path: Path, parts: Mapping[str, Any], origin: Mapping[str, Any]) -> int:
     if not path.exists():
         return 0
     state = torch.load(path, weights_only=True)
-    if state["config"] != asdict(config):
-        raise ValueError(f"{path} is of a run with another config: remove its folder to train again")
+    for what, value in origin.items():
+        if state[what] != value:
+            raise ValueError(f"{path} is of a run with another {what}: remove its folder to train again")
     for key, part in parts.items():
         part.load_state_dict(state[key])
     return state["iteration"]

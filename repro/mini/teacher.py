@@ -6,13 +6,12 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, SD3Transformer2DModel
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 from transformers import CLIPTokenizer
 
-from repro.mini.data import Scenes
+from repro.mini.data import SAMPLE, Scenes, cached
 from repro.mini.fit import FitConfig, fit
 from repro.mini.text import encode_text, new_text_encoder, tokenize
 from swd.flow import FlowMatching
@@ -84,19 +83,21 @@ def new_teacher(tokenizer: CLIPTokenizer, seed: int) -> nn.ModuleDict:
 
 @torch.no_grad()
 def encode_scenes(vae: AutoencoderKL, scenes: Scenes, side: int, cache: Path, batch_size: int = 250) -> Tensor:
-    """Whitened latents (N, 4, side, side) in bf16 of images that were area-downscaled in pixels."""
-    if cache.exists():
-        return load_file(cache)["latents"]
-    pixels = side * VAE_FACTOR
-    parts = []
-    for start in tqdm(range(0, len(scenes), batch_size), desc=f"encode at side {side}"):
-        index = torch.arange(start, min(start + batch_size, len(scenes)))
-        images = downscale_area(scenes.batch(index).to(vae.device), (pixels, pixels))
+    """Whitened latents (N, 4, side, side) in bf16 of images that were area-downscaled in pixels.
+
+    A cache that another VAE or renderer made is made again: its first latents tell.
+    """
+
+    def encode(index: Tensor) -> Tensor:
+        images = downscale_area(scenes.batch(index).to(vae.device), (side * VAE_FACTOR, side * VAE_FACTOR))
         latents = (vae.encode(images).latent_dist.mean - vae.config.shift_factor) * vae.config.scaling_factor
-        parts.append(latents.to("cpu", torch.bfloat16))
-    save_file({"latents": torch.cat(parts)}, cache.with_suffix(".tmp"))
-    cache.with_suffix(".tmp").replace(cache)
-    return torch.cat(parts)
+        return latents.to("cpu", torch.bfloat16)
+
+    def make() -> Tensor:
+        parts = torch.arange(len(scenes)).split(batch_size)
+        return torch.cat([encode(index) for index in tqdm(parts, desc=f"encode at side {side}")])
+
+    return cached(cache, len(scenes), encode(torch.arange(min(SAMPLE, len(scenes)))), make)
 
 
 def train_stage(
@@ -143,7 +144,8 @@ def train_stage(
             )[0]
         return {"loss": F.mse_loss(velocity.float(), noise - x0)}
 
-    return fit(f"teacher, {stage.name}", teacher, step, stage.fit, folder)
+    sample = [latents[side][:SAMPLE] for side in sorted(latents)]
+    return fit(f"teacher, {stage.name}", teacher, step, stage.fit, folder, sample)
 
 
 def caption_ids(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:

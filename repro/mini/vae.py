@@ -7,7 +7,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from torch.nn import functional as F
 
-from repro.mini.data import Scenes
+from repro.mini.data import SAMPLE, Scenes
 from repro.mini.fit import FitConfig, fit
 from swd.resize import downscale_area
 
@@ -53,7 +53,7 @@ def train_vae(scenes: Scenes, folder: Path, device: torch.device, config: FitCon
         kl = posterior.kl().mean() / posterior.mean[0].numel()
         return {"loss": mse + KL_WEIGHT * kl, "mse": mse, "kl": kl}
 
-    trained = fit("vae", vae, step, config, folder)
+    trained = fit("vae", vae, step, config, folder, [scenes.images[:SAMPLE]])
     whiten(trained, scenes.batch(torch.arange(512)).to(device))
     return trained
 

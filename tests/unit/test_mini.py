@@ -1,6 +1,7 @@
 """Training of the mini pipeline: resume, data ranges, loss of the mini-CLIP, report."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -10,17 +11,31 @@ import torch
 from torch import nn
 
 from repro.mini.clip import contrastive_loss
-from repro.mini.data import CLIP_SEEDS, HELD_OUT_SEEDS, TRAIN_SEEDS, render_scenes
+from repro.mini.data import CLIP_SEEDS, HELD_OUT_SEEDS, TRAIN_SEEDS, cached, render_scenes
 from repro.mini.fit import FitConfig, fit
 from repro.mini.report import summarise, total_seconds
 from repro.mini.teacher import new_teacher
 from repro.mini.text import TEXT_LENGTH, encode_text, new_tokenizer, tokenize
 from repro.scenes import CAPTION_WORDS, sample_scene
 
-CONFIG = FitConfig(iterations=6, batch_size=4, lr=0.1, warmup=2, save_every=3)
+CONFIG = FitConfig(iterations=6, batch_size=4, lr=0.1, warmup=2, save_every=3, muon_factor=2.0)
+DATA = [torch.arange(3.0)]
 
 
-def regression(network: nn.Linear, stop_at: int | None = None):  # noqa: ANN201 - a training step, as `fit` takes it
+class Network(nn.Module):
+    """A matrix in a block, which Muon trains, and a head, which AdamW trains."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.blocks = nn.ModuleList([nn.Linear(3, 3)])
+        self.head = nn.Linear(3, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.blocks[0](x))
+
+
+def regression(network: Network, stop_at: int | None = None):  # noqa: ANN201 - a training step, as `fit` takes it
     def step(iteration: int, rng: torch.Generator) -> dict[str, torch.Tensor]:
         if iteration == stop_at:
             raise KeyboardInterrupt
@@ -30,35 +45,45 @@ def regression(network: nn.Linear, stop_at: int | None = None):  # noqa: ANN201 
     return step
 
 
-def fresh() -> nn.Linear:
-    torch.manual_seed(0)
-    return nn.Linear(3, 1)
+def fitted(
+    folder: Path, config: FitConfig = CONFIG, data: Sequence[torch.Tensor] = DATA, stop_at: int | None = None
+) -> dict[str, torch.Tensor]:
+    network = Network()
+    return fit("fit", network, regression(network, stop_at), config, folder, data).state_dict()
 
 
-def test_a_resumed_fit_equals_an_uninterrupted_one(tmp_path: Path) -> None:
-    whole = fit("whole", network := fresh(), regression(network), CONFIG, tmp_path / "whole")
+@pytest.mark.parametrize("muon_factor", [0.0, 2.0])
+def test_a_resumed_fit_equals_an_uninterrupted_one(tmp_path: Path, muon_factor: float) -> None:
+    config = replace(CONFIG, muon_factor=muon_factor)
+    whole = fitted(tmp_path / "whole", config)
     with pytest.raises(KeyboardInterrupt):
-        fit("half", network := fresh(), regression(network, stop_at=4), CONFIG, tmp_path / "half")
-    resumed = fit("half", network := fresh(), regression(network), CONFIG, tmp_path / "half")
-    assert torch.equal(resumed.weight, whole.weight)
-    assert torch.equal(resumed.bias, whole.bias)
+        fitted(tmp_path / "half", config, stop_at=4)
+    resumed = fitted(tmp_path / "half", config)
+    assert all(torch.equal(resumed[key], whole[key]) for key in whole)
+
+
+def test_muon_trains_the_matrices_of_blocks_only(tmp_path: Path) -> None:
+    adamw, muon = (fitted(tmp_path / str(f), replace(CONFIG, muon_factor=f, iterations=1)) for f in (0.0, 2.0))
+    assert {key for key in adamw if not torch.equal(adamw[key], muon[key])} == {"blocks.0.weight"}
 
 
 def test_a_finished_fit_is_not_repeated(tmp_path: Path) -> None:
-    done = fit("fit", network := fresh(), regression(network), CONFIG, tmp_path)
-    again = fit("fit", fresh(), lambda *_: pytest.fail("trained again"), CONFIG, tmp_path)
-    assert torch.equal(again.weight, done.weight)
+    done = fitted(tmp_path)
+    again = fit("fit", Network(), lambda *_: pytest.fail("trained again"), CONFIG, tmp_path, DATA).state_dict()
+    assert all(torch.equal(again[key], done[key]) for key in done)
 
 
 def test_a_state_of_another_run_is_refused(tmp_path: Path) -> None:
-    fit("fit", network := fresh(), regression(network), CONFIG, tmp_path)
+    fitted(tmp_path)
     with pytest.raises(ValueError, match="another config"):
-        fit("fit", network := fresh(), regression(network), replace(CONFIG, lr=0.2), tmp_path)
+        fitted(tmp_path, replace(CONFIG, lr=0.2))
+    with pytest.raises(ValueError, match="another start and data"):
+        fitted(tmp_path, data=[torch.zeros(3)])
 
 
 def test_a_loss_that_is_not_finite_stops_the_fit(tmp_path: Path) -> None:
     with pytest.raises(FloatingPointError, match="iteration 0"):
-        fit("bad", fresh(), lambda *_: {"loss": torch.tensor(float("nan"))}, CONFIG, tmp_path)
+        fit("bad", Network(), lambda *_: {"loss": torch.tensor(float("nan"))}, CONFIG, tmp_path, DATA)
 
 
 def test_seed_ranges_are_disjoint() -> None:
@@ -73,6 +98,14 @@ def test_scenes_are_the_same_from_the_cache(tmp_path: Path) -> None:
     assert first.captions == again.captions
     with pytest.raises(ValueError, match="2000000 scenes"):
         render_scenes(TRAIN_SEEDS, 2_000_000)
+
+
+def test_a_cache_of_other_rows_is_made_again(tmp_path: Path) -> None:
+    path, rows = tmp_path / "rows.safetensors", torch.arange(6.0).reshape(3, 2)
+    assert torch.equal(cached(path, 3, rows[:2], lambda: rows), rows)
+    assert torch.equal(cached(path, 3, rows[:2], lambda: pytest.fail("made again")), rows)
+    assert torch.equal(cached(path, 3, rows[:2] + 1, lambda: rows + 1), rows + 1)
+    assert torch.equal(cached(path, 2, rows[:2] + 1, lambda: rows[:2]), rows[:2])
 
 
 def test_every_caption_word_is_one_token() -> None:
