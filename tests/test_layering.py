@@ -27,7 +27,7 @@ LAYERS = {
 }
 # Third-party packages by the lowest layer that may meet them.
 FROM_LAYER = {"diffusers": 2, "peft": 2, "transformers": 2, "safetensors": 2, "accelerate": 3, "tqdm": 3, "tyro": 4}
-HARNESS_LIBRARIES = {"numpy", "pandas", "matplotlib", "repro"} | sys.stdlib_module_names
+HARNESS_LIBRARIES = {"numpy", "pandas", "scipy", "matplotlib", "repro"} | sys.stdlib_module_names
 TABLE_LIBRARIES = {"repro.harness", "swd.schedule"} | sys.stdlib_module_names
 
 
