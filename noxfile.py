@@ -74,7 +74,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Speed and memory of the building blocks; arguments go to pytest."""
+    """Speed of the building blocks; arguments go to pytest."""
     python(session, "pytest", "benchmarks", *session.posargs)
 
 

@@ -45,6 +45,8 @@ class CacheCommand:
     """Images per file."""
     max_sequence_length: int | None = None
     """T5 tokens per prompt; the pipeline's own number when absent."""
+    truncate: bool = False
+    """Cut over-long captions where the text encoders do, rather than refuse them."""
     device: str | None = None
     """Where to encode; an accelerator when there is one."""
 
@@ -88,6 +90,7 @@ def run(command: CacheCommand) -> None:
         batch_size=command.batch_size,
         shard_size=command.shard_size,
         max_sequence_length=command.max_sequence_length,
+        truncate=command.truncate,
     )
     print(f"{command.output}: {len(cache)} images, {len(cache.prompts)} prompts, scales {scales}")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 # before diffusers and transformers are imported: nothing is fetched, nothing is reported
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["ACCELERATE_USE_CPU"] = "true"  # bit-equal runs and references are those of the CPU
 
 import pytest
 import torch

@@ -7,9 +7,14 @@ from pathlib import Path
 
 import nox.registry
 import pytest
+import torch
+from diffusers import SD3Transformer2DModel
 
+import swd.train
 from repro import TABLES
 from repro.__main__ import _parser
+from swd.models.sd3 import SD3Denoiser
+from swd.training.checks import check_fit
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
@@ -67,6 +72,16 @@ def test_training_options_exist(module: str) -> None:
     ).stdout
     missing = [option for option in options if not re.search(rf"{re.escape(option)}\b", shown)]
     assert not missing
+
+
+def test_the_mini_training_command_fits_the_mini_pipeline() -> None:
+    (words,) = [w for w in map(shlex.split, SHELL) if "swd.train" in w and "repro/mini/weights/pipeline" in w]
+    command = swd.train.parse(words[words.index("swd.train") + 1 :])
+    config = SD3Transformer2DModel.load_config(ROOT / command.pipeline / "transformer")
+    with torch.device("meta"):
+        denoiser = SD3Denoiser(SD3Transformer2DModel.from_config(config))
+    check_fit(command.distill, denoiser, processes=1)
+    command.distill.schedule().check_size(denoiser.max_side)
 
 
 def test_every_table_has_a_session_and_a_line(sessions: set[str]) -> None:

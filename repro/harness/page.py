@@ -25,7 +25,7 @@ FIGURES = {
 COMMANDS = """\
 ```sh
 {session}
-python -m repro render  # only writes the pages again, from the records
+nox -s tables  # only writes the pages again, from the records
 ```"""
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -35,6 +35,11 @@ class GitState:
 
     commit: str | None
     dirty: bool | None
+
+
+def git_stamp(folder: Path) -> dict[str, Any]:
+    """The state of the checkout as plain data, for stages that outlive the run which did their work."""
+    return asdict(git_state(folder))
 
 
 def git_state(folder: Path) -> GitState:

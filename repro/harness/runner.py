@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from repro.harness import plots, records
 from repro.harness.experiment import ExperimentError, Profile, Row, RunOptions, Table
 from repro.harness.files import digest_file, digest_folder, digest_json
-from repro.harness.provenance import OpenRun, git_state, start_run, versions
+from repro.harness.provenance import OpenRun, git_stamp, start_run, versions
 from repro.harness.schema import CAPTIONS, Line, PerImage, Record, RecordSet, Run
 from repro.harness.stages import StageStore
 from repro.measure import compute
@@ -28,6 +28,7 @@ from repro.measure.scores import reference_features, score_images
 from repro.measure.students import check_adapter, distil, shipped_adapter
 from repro.measure.world import World
 from repro.metrics import EvaluationResult, WeightsError
+from swd.models.base import TextCondition
 from swd.training.errors import CacheError, NonFiniteLossError, OutputFolderError, PipelineError, StateError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,8 +86,7 @@ class _Runner:
 
     @cached_property
     def store(self) -> StageStore:
-        git = git_state(ROOT)
-        return StageStore(self.options.work, stamp={"commit": git.commit, "dirty": git.dirty})
+        return StageStore(self.options.work, stamp=git_stamp(ROOT))
 
     @cached_property
     def device(self) -> torch.device:
@@ -95,13 +95,21 @@ class _Runner:
             name = "cuda" if torch.cuda.is_available() else "cpu"
         if name.startswith("cuda") and not torch.cuda.is_available():
             raise ExperimentError(f"--device {name} was asked for, but torch sees no CUDA device")
-        return torch.device(name)
+        try:
+            return torch.device(name)
+        except RuntimeError as error:
+            raise ExperimentError(f"--device {name} is no torch device: {error}") from error
 
     @cached_property
     def world(self) -> World:
         module, _, name = self.profile.settings["world"].partition(":")
         world: World = getattr(import_module(module), name)(self.profile, ROOT)
         return world
+
+    @cached_property
+    def encoded(self) -> dict[str, TextCondition]:
+        """Captions as the text encoders, which all rows share, have encoded them."""
+        return {}
 
     @cached_property
     def pipeline_folder(self) -> Path:
@@ -173,13 +181,13 @@ class _Runner:
             "count": len(prompts),
             "dtype": settings["dtype"],
             "device": self.device.type,
-            "versions": versions(("torch", "diffusers", "peft")),
+            "versions": versions(("torch", "diffusers", "transformers", "peft")),
             "shard_size": settings["batch_size"],
         }
 
         def make() -> Any:
             pipeline = load_pipeline(self.pipeline_folder, settings["dtype"], self.device)
-            return generator_of(self.profile, row, pipeline, adapter)
+            return generator_of(self.profile, row, pipeline, adapter, self.encoded)
 
         return make_images(self.store, inputs, prompts, make, f"{row.key}, {prompt_set}: images")
 
@@ -188,6 +196,7 @@ class _Runner:
             "metrics": self.metric_inputs,
             "reference": {**self.world.fingerprint(), "count": self.profile.settings["reference_images"]},
             "prompts": prompt_set,
+            "versions": versions(("torch", "torchmetrics", "timm", "open_clip_torch")),
         }
 
         def metrics() -> list[Any]:

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from repro.harness.experiment import Profile, Row
 from repro.harness.stages import StageStore
 from swd.models.adapters import load_adapter
+from swd.models.base import TextCondition
 from swd.models.sd3 import SD3Denoiser
 from swd.pipelines import ScalewiseStableDiffusion3Pipeline
 from swd.sampler import sample, sample_teacher
@@ -70,9 +71,22 @@ def sampling_inputs(profile: Profile, row: Row) -> dict[str, Any]:
 
 
 def generator_of(
-    profile: Profile, row: Row, pipeline: ScalewiseStableDiffusion3Pipeline, adapter: Path | None
+    profile: Profile,
+    row: Row,
+    pipeline: ScalewiseStableDiffusion3Pipeline,
+    adapter: Path | None,
+    encoded: dict[str, TextCondition] | None = None,
 ) -> Generate:
-    """The function from prompts to uint8 images (B, 3, H, W) of a row; the student's adapter is merged for speed."""
+    """The function from prompts to uint8 images (B, 3, H, W) of a row.
+
+    Args:
+        profile: teacher's steps, guidance and precision.
+        row: what samples.
+        pipeline: the base; changed by an adapter.
+        adapter: the student, merged for speed; None for the teacher.
+        encoded: captions that the same text encoders have encoded; new ones are added.
+    """
+    encoded = {} if encoded is None else encoded
     if adapter is not None:
         load_adapter(pipeline.transformer, adapter)
         pipeline.transformer.fuse_lora()
@@ -84,7 +98,11 @@ def generator_of(
 
     @torch.no_grad()
     def generate(prompts: Sequence[Prompt]) -> Tensor:
-        cond = pipeline.encode_condition([prompt["caption"] for prompt in prompts])
+        captions = [prompt["caption"] for prompt in prompts]
+        if new := [caption for caption in dict.fromkeys(captions) if caption not in encoded]:
+            rows = pipeline.encode_condition(new)
+            encoded.update({caption: rows[index : index + 1] for index, caption in enumerate(new)})
+        cond = TextCondition.cat([encoded[caption] for caption in captions])
         seeds = [prompt["seed"] for prompt in prompts]
         dtype = getattr(torch, autocast) if autocast else None
         with torch.autocast(pipeline.device.type, dtype, enabled=dtype is not None):
@@ -122,10 +140,10 @@ def make_images(
     shard_size = inputs["shard_size"]
     folder = store.folder(STAGE, inputs)
     result = ImageSet(folder, inputs, prompts, shard_size)
-    if store.done(STAGE, inputs):
-        return result
     shards = list(enumerate(_split(prompts, shard_size)))
     missing = [(index, part) for index, part in shards if not _complete(_shard(folder, index), len(part))]
+    if store.done(STAGE, inputs) and not missing:
+        return result
     generate = make() if missing else None
     for index, part in tqdm(missing, desc=label, initial=len(shards) - len(missing), total=len(shards), leave=False):
         partial = folder / f".{index:05d}.partial"

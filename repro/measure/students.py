@@ -1,11 +1,11 @@
 """Student stage: distil the adapters of a table, or take the ones that ship."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from diffusers import SD3Transformer2DModel
 
 from repro.harness.experiment import ExperimentError, Profile, Row
@@ -81,14 +81,17 @@ def distil(
         "config": config.as_json(),
         "pipeline": digest_folder(pipeline_folder),
         "data": {**world.fingerprint(), "images": profile.settings["training_images"]},
+        "device": device.type,
     }
     folder = store.folder(STAGE, inputs)
-    if not store.done(STAGE, inputs):
+    adapter = folder / "final"
+    if not store.done(STAGE, inputs) or not (adapter / ADAPTER_FILE).is_file():
         pipeline = load_pipeline(pipeline_folder, "float32", device)
         cache = latent_cache(store, world, rows, pipeline, inputs["pipeline"])
-        train(replace(config, log_with=None), SD3Denoiser(pipeline.transformer), cache, folder)
+        accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=config.mixed_precision)
+        train(config, SD3Denoiser(pipeline.transformer), cache, folder, accelerator=accelerator)
         store.finish(STAGE, inputs)
-    return folder / "final"
+    return adapter
 
 
 def latent_cache(

@@ -7,11 +7,15 @@ from pathlib import Path
 
 import torch
 
-from repro.harness.files import probe_writable
+from repro.harness.experiment import ExperimentError
+from repro.harness.files import OutputError, probe_writable
+from repro.harness.provenance import git_stamp
 from repro.harness.stages import StageStore
+from repro.metrics import WeightsError
 from repro.mini.build import build_pipeline
 from repro.mini.report import draw_curves, write_report
 from repro.mini.ship import ship_students
+from swd.training.errors import USER_ERRORS
 
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = ROOT / "repro" / "mini" / "weights"
@@ -20,7 +24,18 @@ STAGES = ROOT / "results" / "stages"
 
 
 def main() -> int:
-    """Run what is not finished. May be stopped at any time and started again."""
+    """Run what is not finished; returns the exit status. May be stopped at any time and started again."""
+    try:
+        return _build()
+    except (ExperimentError, FloatingPointError, OutputError, WeightsError, *USER_ERRORS) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from the last saved state", file=sys.stderr)
+        return 130
+
+
+def _build() -> int:
     parser = argparse.ArgumentParser(prog="python -m repro.mini", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--work", type=Path, default=WORK, help="folder of states, logs and rendered scenes")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="torch device")
@@ -30,7 +45,7 @@ def main() -> int:
     began, device = time.perf_counter(), torch.device(options.device)
     psnr = build_pipeline(options.work, WEIGHTS, device)
     logs = {folder.parent.name: folder for folder in sorted(options.work.glob("*/log.jsonl"))}
-    logs |= ship_students(StageStore(STAGES), ROOT, device)
+    logs |= ship_students(StageStore(STAGES, stamp=git_stamp(ROOT)), ROOT, device)
     facts = {"torch": torch.__version__, "threads": torch.get_num_threads(), "vae_psnr_db": round(psnr, 2)}
     write_report(WEIGHTS / "training.json", logs, facts)
     draw_curves(WEIGHTS / "training.json", WEIGHTS / "training.png")

@@ -27,13 +27,15 @@ class FitConfig:
     """AdamW with linear warm-up and cosine decay; gradients clipped by norm; exponential moving average.
 
     ``muon_factor`` above 0 gives the matrices of transformer blocks to Muon, at that many times the learning rate of
-    all else, with its updates scaled to the root mean square of AdamW's.
+    all else, with its updates scaled to the root mean square of AdamW's. ``decay_iterations`` above ``iterations``
+    leaves the cosine unfinished, for a later stage to end.
     """
 
     iterations: int
     batch_size: int
     lr: float
     lr_final: float = 0.0
+    decay_iterations: int = 0  # of the cosine; 0: iterations
     muon_factor: float = 0.0
     warmup: int = 100
     weight_decay: float = 1e-2
@@ -73,6 +75,7 @@ def fit(name: str, model: nn.Module, step: Step, config: FitConfig, folder: Path
     parts = {"model": model, "average": average, **optimisers, **schedulers}
     start = _load_state(folder / "state.pt", parts, origin)
     began = time.perf_counter()
+    _rewind(folder / "log.jsonl", start)
     with (folder / "log.jsonl").open("a") as log, tqdm(total=config.iterations, initial=start, desc=name) as bar:
         for iteration in range(start, config.iterations):
             terms = step(iteration, iteration_rng(config.seed, iteration))
@@ -116,10 +119,18 @@ def _optimisers(model: nn.Module, config: FitConfig) -> dict[str, torch.optim.Op
     return {"optimiser": adamw, "muon": muon}
 
 
+def _rewind(log: Path, start: int) -> None:
+    """Drop rows past the state that training goes on from: they are about to be logged again."""
+    if log.exists():
+        rows = [line for line in log.read_text().splitlines() if json.loads(line)["iteration"] < start]
+        log.write_text("".join(row + "\n" for row in rows))
+
+
 def _lr_factor(iteration: int, config: FitConfig) -> float:
     if iteration < config.warmup:
         return (iteration + 1) / config.warmup
-    progress = (iteration - config.warmup) / max(1, config.iterations - config.warmup)
+    length = config.decay_iterations or config.iterations
+    progress = (iteration - config.warmup) / max(1, length - config.warmup)
     floor = config.lr_final / config.lr
     return floor + (1 - floor) * 0.5 * (1 + float(torch.cos(torch.tensor(torch.pi * min(progress, 1.0)))))
 
@@ -140,7 +151,7 @@ def _save_state(path: Path, parts: Mapping[str, Any], origin: Mapping[str, Any],
 def _load_state(path: Path, parts: Mapping[str, Any], origin: Mapping[str, Any]) -> int:
     if not path.exists():
         return 0
-    state = torch.load(path, weights_only=True)
+    state = torch.load(path, map_location="cpu", weights_only=True)
     for what, value in origin.items():
         if state[what] != value:
             raise ValueError(f"{path} is of a run with another {what}: remove its folder to train again")

@@ -73,7 +73,7 @@ def draw_curves(report: Path, figure: Path) -> None:
             axis.plot(*zip(*points, strict=True), label=term, lw=1)
         axis.set_title(f"{name}: {stage['iterations']} iterations, {stage['seconds'] / 60:.1f} min", fontsize=9)
         axis.set_yscale("log")
-        axis.tick_params(labelsize=7)
+        axis.tick_params(which="both", labelsize=7)
         axis.legend(fontsize=6, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=5)
         axis.spines[["top", "right"]].set_visible(False)
     drawing.savefig(figure, dpi=100, metadata={"Software": None})

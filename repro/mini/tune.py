@@ -1,6 +1,6 @@
 """`python -m repro.mini.tune`: short distillations at several learning rates, judged on captions of the training range.
 
-It is how the rates in `repro/profiles/mini.py` were chosen, one for each kind of student. What the tables are measured
+It is there to choose the rates in `repro/profiles/mini.py`, one for each kind of student. What the tables are measured
 on is never looked at.
 """
 
@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from repro.harness.experiment import Profile, Row
+from repro.harness.provenance import git_stamp
 from repro.harness.stages import StageStore
 from repro.measure.images import generator_of, load_pipeline
 from repro.measure.students import distil
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--iterations", type=int, default=125, help="of each distillation")
     parser.add_argument("--images", type=int, default=300, help="images of each student")
     options = parser.parse_args(arguments)
-    store, device = StageStore(ROOT / "results" / "stages"), torch.device("cpu")
+    store, device = StageStore(ROOT / "results" / "stages", stamp=git_stamp(ROOT)), torch.device("cpu")
     print(f"{'row':<12} {'rate':>8} {'scene accuracy':>24} {'mini-CLIP':>22}")
     for row in map(TABLE.row, options.rows):
         for lr in options.lr:

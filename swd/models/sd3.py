@@ -32,6 +32,7 @@ class SD3Denoiser(nn.Module):
         self.process = process or FlowMatching()
         self.latent_channels: int = transformer.config.in_channels
         self.patch_size: int = transformer.config.patch_size
+        self.max_side: int = transformer.config.pos_embed_max_size * self.patch_size
         self.num_blocks: int = transformer.config.num_layers
         self.inner_dim: int = transformer.inner_dim
 

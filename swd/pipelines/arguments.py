@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from diffusers import StableDiffusion3Pipeline
 from torch import Tensor
 
 from swd.flow import NUM_TIMESTEPS
@@ -59,3 +60,31 @@ def resolve_seeds(
     if len(chosen) != count:
         raise ValueError(f"{count} images need {count} seeds, got {len(chosen)}")
     return chosen
+
+
+def check_prompt(pipeline: StableDiffusion3Pipeline, prompt: str, t5_length: int, *, truncate: bool = False) -> None:
+    """Refuse a prompt that says nothing, or more than the text encoders read.
+
+    Args:
+        pipeline: its tokenizers count.
+        prompt: what to draw.
+        t5_length: tokens that T5 takes, where there is one.
+        truncate: let the encoders cut an over-long prompt.
+
+    Raises:
+        ValueError: the prompt is empty, or too long for every text encoder.
+    """
+    if not prompt.strip():
+        raise ValueError(f"prompts must not be empty, got {prompt!r}")
+    if truncate:
+        return
+    limits = [(tokenizer, pipeline.tokenizer_max_length) for tokenizer in (pipeline.tokenizer, pipeline.tokenizer_2)]
+    if pipeline.text_encoder_3 is not None:
+        limits.append((pipeline.tokenizer_3, t5_length))
+    counts = [(len(tokenizer(prompt, verbose=False).input_ids), limit) for tokenizer, limit in limits]
+    if all(count > limit for count, limit in counts):  # CLIP's loss is no loss where T5 reads the rest
+        count, limit = counts[-1]
+        raise ValueError(
+            f"prompt has {count} tokens, the text encoders take {limit}; shorten it, or ask for it to be truncated: "
+            f"{prompt[:80]!r}"
+        )

@@ -23,7 +23,7 @@ from transformers import (
 
 from swd.models.base import TextCondition
 from swd.models.sd3 import SD3Denoiser
-from swd.pipelines.arguments import resolve_schedule, resolve_seeds
+from swd.pipelines.arguments import check_prompt, resolve_schedule, resolve_seeds
 from swd.sampler import OnStep, sample, with_guidance
 from swd.schedule import ScaleSchedule, latent_size
 
@@ -127,7 +127,7 @@ class ScalewiseStableDiffusion3Pipeline(StableDiffusion3Pipeline):
             on_step: called after each evaluation with (step, x_t, x0).
 
         Raises:
-            ValueError: for a schedule that shrinks or does not fit the patches, empty or over-long prompts, and
+            ValueError: for a schedule that shrinks or does not fit the network, empty or over-long prompts, and
                 arguments that contradict each other.
         """
         if output_type not in OUTPUT_TYPES:
@@ -135,6 +135,8 @@ class ScalewiseStableDiffusion3Pipeline(StableDiffusion3Pipeline):
         schedule = resolve_schedule(schedule, scales, sigmas, timesteps)
         schedule.check_patch(self.patch_size)
         aspect = self._aspect(schedule, height, width)
+        student = SD3Denoiser(self.transformer)
+        schedule.check_size(student.max_side, aspect=aspect, multiple=self.patch_size)
         if num_images_per_prompt < 1:
             raise ValueError(f"num_images_per_prompt must be at least 1, got {num_images_per_prompt}")
         if prompt_embeds is None and pooled_prompt_embeds is None:
@@ -150,7 +152,7 @@ class ScalewiseStableDiffusion3Pipeline(StableDiffusion3Pipeline):
             uncond = self.encode_uncond(negative_prompt or "", max_sequence_length=max_sequence_length)
         self._guidance_scale = guidance_scale
 
-        denoiser = with_guidance(SD3Denoiser(self.transformer), uncond, guidance_scale)
+        denoiser = with_guidance(student, uncond, guidance_scale)
         cond = cond.repeat(num_images_per_prompt)
         with self.progress_bar(total=schedule.num_steps) as bar:
 
@@ -188,7 +190,7 @@ class ScalewiseStableDiffusion3Pipeline(StableDiffusion3Pipeline):
         if not distinct:
             raise ValueError("at least one prompt is needed, got none")
         for prompt in distinct:
-            self._check_prompt(prompt, max_sequence_length, truncate)
+            check_prompt(self, prompt, max_sequence_length or self.config.max_sequence_length, truncate=truncate)
         chunks = [distinct[start : start + batch_size] for start in range(0, len(distinct), batch_size)]
         encoded = TextCondition.cat([self._encode(chunk, max_sequence_length) for chunk in chunks])
         row = {prompt: index for index, prompt in enumerate(distinct)}
@@ -205,22 +207,6 @@ class ScalewiseStableDiffusion3Pipeline(StableDiffusion3Pipeline):
             prompts, None, None, do_classifier_free_guidance=False, max_sequence_length=length
         )
         return TextCondition(embeds, pooled)
-
-    def _check_prompt(self, prompt: str, max_sequence_length: int | None, truncate: bool) -> None:
-        if not prompt.strip():
-            raise ValueError(f"prompts must not be empty, got {prompt!r}")
-        if truncate:
-            return
-        limits = [(tokenizer, self.tokenizer_max_length) for tokenizer in (self.tokenizer, self.tokenizer_2)]
-        if self.text_encoder_3 is not None:
-            limits.append((self.tokenizer_3, max_sequence_length or self.config.max_sequence_length))
-        counts = [(len(tokenizer(prompt, verbose=False).input_ids), limit) for tokenizer, limit in limits]
-        if all(count > limit for count, limit in counts):  # CLIP's loss is no loss where T5 reads the rest
-            count, limit = counts[-1]
-            raise ValueError(
-                f"prompt has {count} tokens, the text encoders take {limit}; shorten it or pass truncate=True: "
-                f"{prompt[:80]!r}"
-            )
 
     def _aspect(self, schedule: ScaleSchedule, height: int | None, width: int | None) -> float:
         """Width / height, once the size asked for is one that the schedule reaches."""

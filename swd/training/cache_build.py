@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from swd.pipelines.arguments import check_prompt
 from swd.resize import downscale_area
 from swd.training.data import SCHEMA, CacheIndex, LatentCache, Shard, growing_pairs, lower_key, read_shard
 from swd.training.errors import CacheError, OutputFolderError
@@ -37,6 +38,7 @@ def build_cache(
     batch_size: int = 32,
     shard_size: int = 1024,
     max_sequence_length: int | None = None,
+    truncate: bool = False,
     progress: bool = True,
 ) -> LatentCache:
     """Encode every image at every scale and every distinct prompt once, and open the result.
@@ -54,10 +56,12 @@ def build_cache(
         batch_size: images, and prompts, per pass.
         shard_size: images per file.
         max_sequence_length: T5 tokens, as in ``encode_prompt``; the pipeline's own number when absent, or 256.
+        truncate: cut over-long captions where the encoders do, rather than refuse them.
         progress: show progress bars.
 
     Raises:
-        CacheError: the folder holds a cache of other data, or images do not fit the captions or scales.
+        CacheError: the folder holds a cache of other data, a caption is empty or over-long, or images do not fit the
+            captions or scales.
         OutputFolderError: the folder cannot be written or has no room for what is missing, raised before the work;
             or the disk became full on the way, and finished shards are kept.
     """
@@ -66,6 +70,7 @@ def build_cache(
         raise CacheError("there are no captions: a cache needs at least one image")
     if max_sequence_length is None:
         max_sequence_length = getattr(pipeline.config, "max_sequence_length", 256)
+    _check_captions(pipeline, captions, max_sequence_length, truncate)
     sides = tuple(sorted(set(scales)))
     index = CacheIndex(
         schema=SCHEMA,
@@ -97,6 +102,15 @@ def cache_ladder(schedules: Iterable[Sequence[int]]) -> tuple[tuple[int, ...], t
     ladders = list(schedules)
     sides = tuple(sorted({side for ladder in ladders for side in ladder}))
     return sides, tuple(sorted({pair for ladder in ladders for pair in growing_pairs(ladder)}))
+
+
+def _check_captions(pipeline: Any, captions: Sequence[str], t5_length: int, truncate: bool) -> None:
+    place = {caption: number for number, caption in reversed(list(enumerate(captions)))}
+    for caption, number in sorted(place.items(), key=lambda item: item[1]):
+        try:
+            check_prompt(pipeline, caption, t5_length, truncate=truncate)
+        except ValueError as error:
+            raise CacheError(f"caption {number}: {error}") from error
 
 
 class _Encoder:

@@ -11,11 +11,12 @@ def check_schedule(schedule: ScaleSchedule, denoiser: SD3Denoiser, data: LatentC
     """Make sure that the network can work at every scale and that the cache holds every scale.
 
     Raises:
-        ConfigError: a scale is not a multiple of the patch size.
+        ConfigError: a scale is not a multiple of the patch size, or beyond the network's positions.
         CacheError: the data lack a scale.
     """
     try:
         schedule.check_patch(denoiser.patch_size)
+        schedule.check_size(denoiser.max_side)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     data.check(schedule)

@@ -288,9 +288,17 @@ class Trainer:
 
 def _accelerator(config: DistillConfig, output: Path) -> Accelerator:
     try:
-        return Accelerator(mixed_precision=config.mixed_precision, log_with=config.log_with, project_dir=str(output))
-    except ValueError as error:  # fp16 without a GPU, a tracker that is not installed
+        made = Accelerator(mixed_precision=config.mixed_precision, log_with=config.log_with, project_dir=str(output))
+    except ValueError as error:  # a precision that the GPU lacks
         raise ConfigError(str(error)) from error
+    # accelerate would train in float16 without a scaler, and only warn of a tracker that it cannot import
+    if config.mixed_precision == "fp16" and made.device.type == "cpu":
+        raise ConfigError(
+            "mixed_precision fp16 needs an accelerator, and training runs on the CPU here: use bf16 or no"
+        )
+    if config.log_with and not made.log_with:
+        raise ConfigError(f"log_with {config.log_with} needs the package {config.log_with}, which is not installed")
+    return made
 
 
 def _flat(config: Mapping[str, Any]) -> dict[str, Any]:

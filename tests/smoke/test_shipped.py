@@ -7,9 +7,12 @@ import pytest
 import torch
 from diffusers import FlowMatchLCMScheduler, StableDiffusion3Pipeline
 
-from repro.harness import records
+from repro import load_table
+from repro.harness import records, render
+from repro.harness.files import digest_folder
 from repro.mini.data import HELD_OUT_SEEDS, render_scenes
 from repro.mini.vae import psnr
+from repro.profiles import load_profile
 from repro.profiles.mini import PROFILE
 from repro.table2 import TABLE
 from swd.pipelines import ScalewiseStableDiffusion3Pipeline
@@ -17,6 +20,7 @@ from swd.schedule import preset
 
 ROOT = Path(__file__).parents[2]
 WEIGHTS = ROOT / "repro" / "mini" / "weights"
+RESULTS = ROOT / "paper_tables"
 STUDENTS = [row for row in TABLE.rows if not row.is_teacher]
 
 
@@ -61,9 +65,26 @@ def test_plain_diffusers_draws_the_same_image(row: str) -> None:
     np.testing.assert_allclose(image, theirs.images[0], atol=2e-4)
 
 
+def test_committed_pages_follow_from_their_records() -> None:
+    assert not render.check(RESULTS, render.results(RESULTS, load_table, load_profile))
+
+
+def test_committed_numbers_are_those_of_the_shipped_weights() -> None:
+    (run,) = records.load(RESULTS / "records" / "table2.jsonl").runs
+    assert run.dirty is False
+    assert run.config["pipeline"] == digest_folder(WEIGHTS / "pipeline")
+    shipped = {f"{row.key} seed 0": digest_folder(WEIGHTS / "adapters" / row.key) for row in STUDENTS}
+    assert run.config["adapters"] == {"teacher seed 0": None, **shipped}
+
+
+def test_the_committed_table_kept_to_its_memory() -> None:
+    (run,) = records.load(RESULTS / "records" / "table2.jsonl").runs
+    assert run.peak_memory_bytes <= 4 * 2**30
+
+
 def accuracy(variant: str) -> float:
     """Mean scene accuracy over the prompt sets, from the committed records."""
-    found = records.load(ROOT / "paper_tables" / "records" / "table2.jsonl")
+    found = records.load(RESULTS / "records" / "table2.jsonl")
     values = [found.find(variant, prompts.key, "scene_accuracy")[0].value for prompts in PROFILE.prompt_sets]
     return float(np.mean(values))
 

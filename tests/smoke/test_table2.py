@@ -52,6 +52,24 @@ def test_a_killed_run_continues_and_a_third_does_nothing(tmp_path: Path) -> None
     assert "nothing to do" in third.stderr
 
 
+@pytest.mark.slow
+def test_retraining_distils_every_student_once(tmp_path: Path) -> None:
+    typed = [*command(tmp_path), "--retrain"]
+    first = subprocess.run(typed, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert first.returncode == 0, first.stderr[-2000:]
+    trained = {path: path.read_bytes() for path in tmp_path.glob("work/students/*/final/*.safetensors")}
+    assert len(trained) == len(set(trained.values())) == len(ROWS) - 1
+    (run,) = records.load(tmp_path / "out" / "records" / "table2.jsonl").runs
+    assert run.config["retrain"] is True
+
+    path = next(iter(trained))  # a student that went missing is distilled again, and is the same
+    path.unlink()
+    second = subprocess.run(typed, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert second.returncode == 0, second.stderr[-2000:]
+    assert path.read_bytes() == trained[path]
+    assert "nothing to do" in second.stderr
+
+
 def test_smoke_numbers_may_not_enter_paper_tables() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "repro", "table2", "--profile", "smoke", "--out", str(ROOT / "paper_tables")],

@@ -270,6 +270,25 @@ def test_two_processes_train_what_one_does(study: Path, tmp_path: Path) -> None:
         assert theirs == pytest.approx(ours, rel=1e-3, abs=1e-6)
 
 
+@pytest.mark.slow
+def test_accelerate_launch_trains_what_the_module_does(study: Path, tmp_path: Path) -> None:
+    train_command.main(["--study", str(study), "--output", str(tmp_path / "plain")])
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1", "-m", "swd.train"]
+    done = subprocess.run(
+        [*launcher, "--study", str(study), "--output", str(tmp_path / "launched")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    plain, launched = (load_file(tmp_path / name / "final" / ADAPTER_FILE) for name in ("plain", "launched"))
+    assert plain.keys() == launched.keys()
+    for key, weight in plain.items():
+        torch.testing.assert_close(launched[key], weight, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("module", ["swd.train", "swd.cache"])
 def test_help_answers_without_torch(module: str) -> None:
     code = f"import sys, {module} as m; assert 'torch' not in sys.modules, 'slow'; m.main(['--help'])"

@@ -6,6 +6,7 @@ import torch
 from diffusers import StableDiffusion3Pipeline
 
 from swd.pipelines import ScalewiseStableDiffusion3Pipeline
+from swd.pipelines.arguments import check_prompt
 from swd.schedule import ScaleSchedule
 
 SCALES, SIGMAS = [4, 6, 8], [1.0, 0.8, 0.5, 0.0]
@@ -113,7 +114,7 @@ def test_fits_where_only_t5_reads_all(pipeline: ScalewiseStableDiffusion3Pipelin
     long = "a red star " * 5
     tall = copy.copy(pipeline.tokenizer)
     pipeline.text_encoder_3, pipeline.tokenizer_3 = torch.nn.Identity(), tall
-    pipeline._check_prompt(long, 256, truncate=False)
+    check_prompt(pipeline, long, 256)
 
 
 LONG = "a red star left of two blue circles " * 3
@@ -129,6 +130,7 @@ LONG = "a red star left of two blue circles " * 3
         ({"prompt": LONG}, r"prompt has \d\d tokens, the text encoders take 12"),
         ({"scales": [8, 6, 8]}, "must not shrink"),
         ({"scales": [4, 6, 7]}, r"patch size 2, got \[7\]"),
+        ({"scales": [4, 6, 34]}, "largest latent side 32, got .* a last latent of 34 x 34"),
         ({"scales": [4, 8]}, "2 scales need 3 sigmas, got 4"),
         ({"sigmas": [1.0, 0.5, 0.6, 0.0]}, "fall strictly"),
         ({"sigmas": None}, "go together"),

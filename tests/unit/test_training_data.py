@@ -121,6 +121,24 @@ def test_interrupted_build_goes_on(images: list, tiny_pipeline: Any, tmp_path: P
 
 
 @pytest.mark.parametrize(
+    ("caption", "message"),
+    [(" ", "caption 4: prompts must not be empty"), ("a red star " * 5, r"caption 4: prompt has \d\d tokens")],
+)
+def test_empty_and_over_long_captions_are_refused(
+    images: list, tiny_pipeline: Any, tmp_path: Path, caption: str, message: str
+) -> None:
+    with pytest.raises(CacheError, match=message):
+        build(images, tiny_pipeline, tmp_path / "cache", captions=[*CAPTIONS[:4], caption])
+    assert not (tmp_path / "cache").exists()
+
+
+def test_over_long_captions_are_cut_when_asked(images: list, tiny_pipeline: Any, tmp_path: Path) -> None:
+    long = "a red star " * 5
+    made = build(images, tiny_pipeline, tmp_path, captions=[*CAPTIONS[:4], long], truncate=True)
+    assert made.captions([4]) == [long]
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"scales": (4, 8)}, "scales"),

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.tracking import GeneralTracker
 from training_world import World, assert_same, cache, config, fresh_accelerate, losses, tensors
 
 from swd.models.adapters import ADAPTER_FILE, read_adapter
@@ -192,12 +194,44 @@ def test_fewer_iterations_than_done_are_refused(world: World) -> None:
         ({"scales": (6, 4)}, ValueError, "must not shrink"),
         ({"boundaries": (0, 18, 14)}, ValueError, "must rise strictly"),
         ({"scales": (4, 8)}, CacheError, "build a cache with all scales"),
+        ({"scales": (4, 34)}, ValueError, "largest latent side 32"),
+        ({"mixed_precision": "fp16"}, ValueError, "fp16 needs an accelerator"),
+        ({"log_with": "wandb"}, ValueError, "needs the package wandb, which is not installed"),
     ],
 )
 def test_what_cannot_work_is_said_before_training(world: World, changes: dict, error: type, message: str) -> None:
     with pytest.raises(error, match=message):
         world.train("run", **changes)
     assert not (world.folder / "run").exists()
+
+
+class Tracker(GeneralTracker):
+    """An accelerate tracker that keeps what it is given."""
+
+    name = "kept"
+    requires_logging_directory = False
+
+    def __init__(self) -> None:
+        self.config, self.rows = {}, []
+        super().__init__()
+
+    @property
+    def tracker(self) -> None:
+        return None
+
+    def store_init_configuration(self, values: dict) -> None:
+        self.config = values
+
+    def log(self, values: dict, step: int | None = None, **_: object) -> None:
+        self.rows.append({"iteration": step, **values})
+
+
+def test_trackers_get_the_options_and_every_named_loss(world: World) -> None:
+    tracker = Tracker()
+    options = config(log_with="trackio")  # any tracker's name: the accelerator below brings its own
+    result = train(options, world.denoiser, cache(), world.folder / "run", accelerator=Accelerator(log_with=[tracker]))
+    assert tracker.config["lr"] == options.lr
+    assert tracker.rows == [{key: line[key] for key in line if key != "step"} for line in losses(result)]
 
 
 def test_unwritable_output_is_said_before_training(world: World) -> None:
