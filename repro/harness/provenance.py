@@ -96,6 +96,7 @@ class OpenRun:
         data_hash: str,
         weights_hash: str,
         reused: Iterable[Mapping[str, Any]] = (),
+        figures: Mapping[str, str] | None = None,
     ) -> Run:
         """The finished run, with wall time since the start and peak memory of the process.
 
@@ -105,6 +106,7 @@ class OpenRun:
             data_hash: of prompts, seeds and references.
             weights_hash: of all networks, metrics included.
             reused: stamps (``commit``, ``dirty``) of stages that earlier runs finished.
+            figures: digests of figures that only the run itself can draw, by kind.
         """
         stamps = list(reused)
         return Run(
@@ -125,6 +127,7 @@ class OpenRun:
             start=self.start,
             wall_seconds=round(time.monotonic() - self.clock, 1),
             peak_memory_bytes=peak_memory_bytes(),
+            figures=dict(figures or {}),
         )
 
 

@@ -108,7 +108,7 @@ def _check_fields(kind: str, data: Mapping[str, Any]) -> None:
     known = {item.name: item for item in fields(_KINDS[kind])}
     if unknown := sorted(set(data) - set(known)):
         raise ValueError(f"unknown field {unknown[0]!r} of a {kind}")
-    required = {name for name, item in known.items() if item.default is MISSING}
+    required = {name for name, item in known.items() if item.default is MISSING and item.default_factory is MISSING}
     if absent := sorted(required - set(data)):
         raise ValueError(f"{kind} without field {absent[0]!r}")
     for name, value in data.items():

@@ -64,6 +64,12 @@ def check(out: Path, found: Sequence[Result]) -> list[Stale]:
     for path, text in pages.items():
         if _text(path) != text:
             stale.append(Stale(path, "differs from its records" if path.exists() else "missing"))
+    for result in found:
+        for run in result.records.runs:
+            for kind, digest in run.figures.items():
+                path = out / "figures" / f"{result.stem}_{kind}.png"
+                if recorded_digest(path) != digest:
+                    stale.append(Stale(path, "not what the run of these records drew: run the table again"))
     orphans = sorted(set(out.glob("*.md")) - set(pages))
     return stale + [Stale(path, "no records stand behind it: delete it") for path in orphans]
 

@@ -215,6 +215,7 @@ class _Runner:
             data_hash=digest_json([config["world"], [dict(found.inputs) for found in images.values()]]),
             weights_hash=digest_json([config["pipeline"], config["adapters"], config["metrics"]]),
             reused=self.store.reused,
+            figures={"samples": plots.recorded_digest(self._grid_path()) or ""},
         )
         lines: list[Line] = [closed, *self._compute_records(closed), *self._caption_lines()]
         for (key, prompt_set, seed), result in scores.items():

@@ -18,7 +18,8 @@ class Run:
     """Where numbers come from. ``commit`` and ``dirty`` are None outside a git checkout.
 
     Stages that an earlier run finished are reused: ``stage_commits`` lists the commits that did the work, ``dirty`` is
-    True if any of them was, and ``wall_seconds`` counts this run alone.
+    True if any of them was, and ``wall_seconds`` counts this run alone. ``figures`` gives the digests of those that
+    cannot be drawn again from the records.
     """
 
     run: str
@@ -38,6 +39,7 @@ class Run:
     wall_seconds: float
     peak_memory_bytes: int
     stage_commits: tuple[str, ...] = ()
+    figures: Mapping[str, str] = field(default_factory=dict)
     schema: int = SCHEMA
 
     @property

@@ -27,15 +27,13 @@ class FitConfig:
     """AdamW with linear warm-up and cosine decay; gradients clipped by norm; exponential moving average.
 
     ``muon_factor`` above 0 gives the matrices of transformer blocks to Muon, at that many times the learning rate of
-    all else, with its updates scaled to the root mean square of AdamW's. ``decay_iterations`` above ``iterations``
-    leaves the cosine unfinished, for a later stage to end.
+    all else, with its updates scaled to the root mean square of AdamW's.
     """
 
     iterations: int
     batch_size: int
     lr: float
     lr_final: float = 0.0
-    decay_iterations: int = 0  # of the cosine; 0: iterations
     muon_factor: float = 0.0
     warmup: int = 100
     weight_decay: float = 1e-2
@@ -129,8 +127,7 @@ def _rewind(log: Path, start: int) -> None:
 def _lr_factor(iteration: int, config: FitConfig) -> float:
     if iteration < config.warmup:
         return (iteration + 1) / config.warmup
-    length = config.decay_iterations or config.iterations
-    progress = (iteration - config.warmup) / max(1, length - config.warmup)
+    progress = (iteration - config.warmup) / max(1, config.iterations - config.warmup)
     floor = config.lr_final / config.lr
     return floor + (1 - floor) * 0.5 * (1 + float(torch.cos(torch.tensor(torch.pi * min(progress, 1.0)))))
 

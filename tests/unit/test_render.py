@@ -100,6 +100,14 @@ def test_the_index_opens_with_the_claims(out: Path) -> None:
     assert "| [Toy table](table2.md) | toy       | 2025-03-24 |              1 of 2 |" in blocks[4]
 
 
+def test_a_figure_that_another_run_drew_is_stale(tmp_path: Path) -> None:
+    drawn = {"samples": "digest of the grid"}
+    written(tmp_path, [replace(line, figures=drawn) if isinstance(line, Run) else line for line in lines()])
+    (stale,) = render.check(tmp_path, render.results(tmp_path, find_table, find_profile))
+    assert stale.path.name == "table2_samples.png"
+    assert "run the table again" in stale.reason
+
+
 def test_figures_are_linked_once_they_exist(out: Path) -> None:
     result = Result.of(TABLE, PROFILE, RecordSet.of(lines()))
     assert "table2_samples.png" not in page(result, out)

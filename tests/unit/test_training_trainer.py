@@ -1,4 +1,5 @@
 import math
+import operator
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -7,11 +8,13 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import GeneralTracker
+from safetensors.torch import load_file
 from training_world import World, assert_same, cache, config, fresh_accelerate, losses, tensors
 
 from swd.models.adapters import ADAPTER_FILE, read_adapter
 from swd.models.sd3 import SD3Denoiser
 from swd.training import NonFiniteLossError, train
+from swd.training import step as training_step
 from swd.training.errors import CacheError, OutputFolderError, StateError
 from swd.training.trainer import Trainer
 
@@ -116,25 +119,35 @@ def test_first_losses_of_the_other_terms_do_not_depend_on_a_switched_off_one(wor
     }
 
 
-@pytest.mark.parametrize("term", ["pdm", "dmd", "gan", "fake", "discriminator"])
+LOSSES = {  # term -> model that it trains, function that gives it
+    "pdm": ("student", "_patch_loss"),
+    "dmd": ("student", "dmd_loss"),
+    "gan": ("student", "gan_student_loss"),
+    "fake": ("fake", "F.mse_loss"),
+    "discriminator": ("fake", "gan_discriminator_loss"),
+}
+
+
+@pytest.mark.parametrize("term", LOSSES)
 def test_not_a_number_stops_at_once_and_names_term_iteration_and_state(
     world: World, term: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finite, made = Trainer._finite, []
+    model, name = LOSSES[term]
+    made = world.trainer(iterations=5)
+    loss, iterate = operator.attrgetter(name)(training_step), made._iterate
 
-    def spoiled(self: Trainer, terms: dict, iteration: int) -> dict[str, float]:
-        made.append(iteration)
-        if iteration == 2 and term in terms:
-            terms = {**terms, term: terms[term] * float("nan")}
-        return finite(self, terms, iteration)
+    def spoil(iteration: int) -> dict[str, float]:
+        if iteration == 2:
+            monkeypatch.setattr(f"swd.training.step.{name}", lambda *given, **named: loss(*given, **named) * math.nan)
+        return iterate(iteration)
 
-    monkeypatch.setattr(Trainer, "_finite", spoiled)
+    monkeypatch.setattr(made, "_iterate", spoil)
     with pytest.raises(NonFiniteLossError, match=rf"{term} is not finite at iteration 2.*state-000002") as caught:
-        world.train("run", iterations=5)
+        made.run(resume=False)
     assert (caught.value.term, caught.value.iteration) == (term, 2)
     assert caught.value.last_good == world.folder / "run" / "state-000002"
-    assert caught.value.last_good.is_dir()
-    assert max(made) == 2
+    saved = load_file(caught.value.last_good / "tensors.safetensors")
+    assert all(torch.equal(saved[f"{model}/{key}"], value) for key, value in made.bank.state_dict(model).items())
     assert not (world.folder / "run" / "final").exists()
 
 
