@@ -208,10 +208,9 @@ class _Runner:
     def _write(self, path: Path, opened: OpenRun, images: Mapping[tuple[str, str, int], ImageSet]) -> None:
         scores = {key: self._scores(key[1], found) for key, found in images.items()}
         config, settings = opened.config, self.profile.settings
-        autocast = f", denoiser in {settings['autocast']} autocast" if settings["autocast"] else ""
         closed = opened.close(
             device=_device_name(self.device),
-            dtype=settings["dtype"] + autocast,
+            dtype=settings["dtype"],
             data_hash=digest_json([config["world"], [dict(found.inputs) for found in images.values()]]),
             weights_hash=digest_json([config["pipeline"], config["adapters"], config["metrics"]]),
             reused=self.store.reused,

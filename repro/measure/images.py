@@ -62,12 +62,11 @@ def load_pipeline(folder: str | Path, dtype: str, device: torch.device) -> Scale
 
 def sampling_inputs(profile: Profile, row: Row) -> dict[str, Any]:
     """How a row samples, as plain data."""
-    precision = {"autocast": profile.settings["autocast"]}
     if (name := profile.preset(row)) is None:
         steps, guidance = profile.teacher_steps, profile.teacher_guidance
-        return {"steps": steps, "guidance": guidance, "shift": profile.shift, **precision}
+        return {"steps": steps, "guidance": guidance, "shift": profile.shift}
     schedule = preset(name)
-    return {"scales": list(schedule.scales), "sigmas": list(schedule.sigmas), **precision}
+    return {"scales": list(schedule.scales), "sigmas": list(schedule.sigmas)}
 
 
 def generator_of(
@@ -80,7 +79,7 @@ def generator_of(
     """The function from prompts to uint8 images (B, 3, H, W) of a row.
 
     Args:
-        profile: teacher's steps, guidance and precision.
+        profile: teacher's steps and guidance.
         row: what samples.
         pipeline: the base; changed by an adapter.
         adapter: the student, merged for speed; None for the teacher.
@@ -94,7 +93,6 @@ def generator_of(
     uncond = pipeline.encode_uncond()
     name = profile.preset(row)
     schedule = preset(name) if name else None
-    autocast = profile.settings["autocast"]
 
     @torch.no_grad()
     def generate(prompts: Sequence[Prompt]) -> Tensor:
@@ -104,21 +102,19 @@ def generator_of(
             encoded.update({caption: rows[index : index + 1] for index, caption in enumerate(new)})
         cond = TextCondition.cat([encoded[caption] for caption in captions])
         seeds = [prompt["seed"] for prompt in prompts]
-        dtype = getattr(torch, autocast) if autocast else None
-        with torch.autocast(pipeline.device.type, dtype, enabled=dtype is not None):
-            if schedule is not None:
-                x0 = sample(denoiser, schedule, cond, seeds)
-            else:
-                x0 = sample_teacher(
-                    denoiser,
-                    cond,
-                    uncond,
-                    seeds,
-                    side=pipeline.transformer.config.sample_size,
-                    num_steps=profile.teacher_steps,
-                    shift=profile.shift,
-                    guidance_scale=profile.teacher_guidance,
-                )
+        if schedule is not None:
+            x0 = sample(denoiser, schedule, cond, seeds)
+        else:
+            x0 = sample_teacher(
+                denoiser,
+                cond,
+                uncond,
+                seeds,
+                side=pipeline.transformer.config.sample_size,
+                num_steps=profile.teacher_steps,
+                shift=profile.shift,
+                guidance_scale=profile.teacher_guidance,
+            )
         pixels = pipeline.decode(x0, output_type="pt").float().clamp(0, 1)
         return (pixels * 255).round().to(torch.uint8).cpu()
 

@@ -13,6 +13,7 @@ from repro.harness.provenance import git_stamp
 from repro.harness.stages import StageStore
 from repro.metrics import WeightsError
 from repro.mini.build import build_pipeline
+from repro.mini.fit import StateError
 from repro.mini.report import draw_curves, write_report
 from repro.mini.ship import ship_students
 from swd.training.errors import USER_ERRORS
@@ -27,7 +28,7 @@ def main() -> int:
     """Run what is not finished; returns the exit status. May be stopped at any time and started again."""
     try:
         return _build()
-    except (ExperimentError, FloatingPointError, OutputError, WeightsError, *USER_ERRORS) as error:
+    except (ExperimentError, FloatingPointError, OutputError, StateError, WeightsError, *USER_ERRORS) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

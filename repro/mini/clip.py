@@ -17,6 +17,7 @@ from transformers import CLIPTokenizer
 
 from repro.mini.data import IMAGE_SIZE, SAMPLE, Scenes
 from repro.mini.fit import FitConfig, fit
+from repro.mini.precision import mixed_precision
 from repro.mini.text import TEXT_LENGTH, tokenize
 
 CLIP_FIT = FitConfig(iterations=900, batch_size=128, lr=2e-3, ema_decay=0.99, weight_decay=0.05, seed=20)
@@ -67,7 +68,7 @@ def train_clip(
         index = torch.randint(len(scenes), (config.batch_size,), generator=rng)
         pixels = scenes.batch(index)
         pixels = (pixels + 0.05 * torch.randn(pixels.shape, generator=rng)).to(device)
-        with torch.autocast(device.type, torch.bfloat16):
+        with mixed_precision(device):
             seen = model.encode_image(pixels, normalize=True)
             said = model.encode_text(ids[index].to(device), normalize=True)
         same = (labels[index][:, None] == labels[index]).to(device)

@@ -22,19 +22,18 @@ LOG_EVERY = 21  # no multiple of 2 or 5: in stages that cycle through sides ever
 Step = Callable[[int, torch.Generator], Mapping[str, Tensor]]
 
 
+class StateError(ValueError):
+    """A folder holds the state of another run."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitConfig:
-    """AdamW with linear warm-up and cosine decay; gradients clipped by norm; exponential moving average.
-
-    ``muon_factor`` above 0 gives the matrices of transformer blocks to Muon, at that many times the learning rate of
-    all else, with its updates scaled to the root mean square of AdamW's.
-    """
+    """AdamW with linear warm-up and cosine decay; gradients clipped by norm; exponential moving average."""
 
     iterations: int
     batch_size: int
     lr: float
     lr_final: float = 0.0
-    muon_factor: float = 0.0
     warmup: int = 100
     weight_decay: float = 1e-2
     clip_norm: float = 1.0
@@ -59,18 +58,15 @@ def fit(name: str, model: nn.Module, step: Step, config: FitConfig, folder: Path
 
     Raises:
         FloatingPointError: the loss is not finite; the last saved state stays.
-        ValueError: the folder holds the state of a run with another config, another start or other data.
+        StateError: the folder holds the state of a run with another config, another start or other data.
     """
     folder.mkdir(parents=True, exist_ok=True)
     origin = {"config": asdict(config), "start and data": _digest([*model.state_dict().values(), *data])}
-    optimisers = _optimisers(model, config)
-    schedulers = {
-        f"scheduler of {name}": LambdaLR(optimiser, lambda iteration: _lr_factor(iteration, config))
-        for name, optimiser in optimisers.items()
-    }
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(parameters, lr=config.lr, betas=(0.9, 0.99), weight_decay=config.weight_decay)
+    scheduler = LambdaLR(optimiser, lambda iteration: _lr_factor(iteration, config))
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=False)
-    parts = {"model": model, "average": average, **optimisers, **schedulers}
+    parts = {"model": model, "average": average, "optimiser": optimiser, "scheduler": scheduler}
     start = _load_state(folder / "state.pt", parts, origin)
     began = time.perf_counter()
     _rewind(folder / "log.jsonl", start)
@@ -83,8 +79,8 @@ def fit(name: str, model: nn.Module, step: Step, config: FitConfig, folder: Path
             model.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(parameters, config.clip_norm)
-            for part in (*optimisers.values(), *schedulers.values()):
-                part.step()
+            optimiser.step()
+            scheduler.step()
             average.update_parameters(model)
             bar.update()
             if iteration % LOG_EVERY == 0 or iteration + 1 == config.iterations:
@@ -101,20 +97,6 @@ def fit(name: str, model: nn.Module, step: Step, config: FitConfig, folder: Path
 def iteration_rng(seed: int, iteration: int) -> torch.Generator:
     """A CPU generator for one iteration; distinct seeds give unrelated streams."""
     return torch.Generator().manual_seed((seed << 32) + iteration)
-
-
-def _optimisers(model: nn.Module, config: FitConfig) -> dict[str, torch.optim.Optimizer]:
-    matrices, others = [], []
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            in_block = "blocks." in name or "layers." in name
-            (matrices if config.muon_factor and in_block and parameter.ndim == 2 else others).append(parameter)
-    adamw = torch.optim.AdamW(others, lr=config.lr, betas=(0.9, 0.99), weight_decay=config.weight_decay)
-    if not matrices:
-        return {"optimiser": adamw}
-    lr = config.muon_factor * config.lr
-    muon = torch.optim.Muon(matrices, lr=lr, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw")
-    return {"optimiser": adamw, "muon": muon}
 
 
 def _rewind(log: Path, start: int) -> None:
@@ -151,7 +133,7 @@ def _load_state(path: Path, parts: Mapping[str, Any], origin: Mapping[str, Any])
     state = torch.load(path, map_location="cpu", weights_only=True)
     for what, value in origin.items():
         if state[what] != value:
-            raise ValueError(f"{path} is of a run with another {what}: remove its folder to train again")
+            raise StateError(f"{path} is of a run with another {what}: remove its folder to train again")
     for key, part in parts.items():
         part.load_state_dict(state[key])
     return state["iteration"]

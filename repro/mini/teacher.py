@@ -16,6 +16,7 @@ from transformers import CLIPTokenizer
 
 from repro.mini.data import SAMPLE, Scenes, cached
 from repro.mini.fit import FitConfig, fit
+from repro.mini.precision import mixed_precision
 from repro.mini.text import encode_text, new_text_encoder, tokenize
 from swd.flow import FlowMatching
 from swd.resize import downscale_area
@@ -30,7 +31,7 @@ PROMPT_DROP = 0.1
 class Stage:
     """One stage of teacher training: latent sides in turn, one per iteration.
 
-    The last stage leaves the text towers alone, so that they serve the single-side teacher before it too.
+    Stages after the single-side teacher leave the text towers alone, so that they serve that teacher too.
     """
 
     name: str
@@ -39,13 +40,20 @@ class Stage:
     train_text: bool = True
 
 
+ALL_SIDES = (32, 24, 32, 16, 32, 20, 32, 8, 32, 12)  # of every schedule; the full side in every other iteration
 STAGES = (
     Stage(name="low", sides=(16,), fit=FitConfig(iterations=4000, batch_size=64, lr=2e-3, lr_final=5e-4, seed=10)),
     Stage(name="high", sides=(32,), fit=FitConfig(iterations=1500, batch_size=32, lr=8e-4, lr_final=2e-4, seed=11)),
     Stage(
         name="mixed",
-        sides=(32, 24, 32, 16, 32, 20, 32, 8, 32, 12),
+        sides=ALL_SIDES,
         fit=FitConfig(iterations=2500, batch_size=32, lr=6e-4, lr_final=2e-5, seed=12),
+        train_text=False,
+    ),
+    Stage(
+        name="long",
+        sides=ALL_SIDES,
+        fit=FitConfig(iterations=6500, batch_size=32, lr=6e-4, lr_final=1e-5, seed=13),
         train_text=False,
     ),
 )
@@ -133,7 +141,7 @@ def train_stage(
         x0 = data[index].float().to(device)
         noise = torch.randn(x0.shape, generator=rng).to(device)
         drop = torch.rand(len(index), generator=rng) < PROMPT_DROP
-        with torch.autocast(device.type, torch.bfloat16), attention():
+        with mixed_precision(device), attention():
             cond = encode_text(teacher["towers"], ids[torch.where(drop, len(ids) - 1, index)].to(device))
             velocity = forward(
                 hidden_states=process.add_noise(x0, noise, sigma),

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from repro.mini.data import SAMPLE, Scenes
 from repro.mini.fit import FitConfig, fit
+from repro.mini.precision import mixed_precision
 from swd.resize import downscale_area
 
 VAE_FIT = FitConfig(iterations=1000, batch_size=32, lr=2e-3, warmup=50, ema_decay=0.995, seed=1)
@@ -45,7 +46,7 @@ def train_vae(scenes: Scenes, folder: Path, device: torch.device, config: FitCon
         pixels = scenes.batch(torch.randint(len(scenes), (config.batch_size,), generator=rng)).to(device)
         side = SIDES[iteration % len(SIDES)]
         pixels = downscale_area(pixels, (side, side))
-        with torch.autocast(device.type, torch.bfloat16):
+        with mixed_precision(device):
             posterior = vae.encode(pixels).latent_dist
             noise = torch.randn(posterior.mean.shape, generator=rng).to(device)
             decoded = vae.decode(posterior.mean + posterior.std * noise).sample

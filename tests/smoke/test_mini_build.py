@@ -15,7 +15,7 @@ from repro.mini.clip import CLIP_FIT, train_clip
 from repro.mini.vae import VAE_FIT, train_vae
 from swd.pipelines import ScalewiseStableDiffusion3Pipeline
 
-SIDES = {"low": (8,), "high": (16,), "mixed": (16, 8)}
+SIDES = {"low": (8,), "high": (16,), "mixed": (16, 8), "long": (8, 16)}
 TINY = {"iterations": 2, "batch_size": 2, "warmup": 1, "save_every": 1}
 
 
