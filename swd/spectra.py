@@ -1,0 +1,266 @@
+"""Which frequencies noise masks, and so which scale a noise level needs (Figure 1).
+
+The power of a frequency is ``|DFT(x)|^2 / (H W)``: white noise of variance v has power v everywhere, and the mean of
+the power over all frequencies is the mean of ``x^2`` (Parseval). Averages over rings of equal frequency give the radial
+spectrum. Frequencies are in cycles per sample, up to 1/2 along an axis and sqrt(1/2) in the corners; a latent of side s
+holds those up to s / 2 cycles per image.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from swd.flow import FlowMatching, NoiseProcess
+from swd.schedule import ScaleSchedule
+
+NYQUIST = 0.5
+_BISECTIONS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Spectrum:
+    """Power by radial frequency. Ring k holds the frequencies nearest to k cycles per shorter side.
+
+    Attributes:
+        power: (..., F), mean power of each ring.
+        frequency: (F,), cycles per sample, 0 first.
+        population: (F,), share of all frequencies that lie in each ring; sums to 1, and
+            ``(power * population).sum(-1)`` is the mean of the squared samples.
+        size: (H, W) of what was measured.
+    """
+
+    power: Tensor
+    frequency: Tensor
+    population: Tensor
+    size: tuple[int, int]
+
+    @property
+    def sides(self) -> Tensor:
+        """(F,), the shorter side of the smallest latent that holds each frequency."""
+        return 2 * self.frequency * min(self.size)
+
+    @property
+    def inscribed(self) -> Tensor:
+        """(F,), true up to 1/2 cycle per sample. Rings beyond lie in the corners: they are not whole circles."""
+        return self.frequency <= NYQUIST
+
+    def mean(self) -> "Spectrum":
+        """Average over images and channels: power (F,)."""
+        return replace(self, power=self.power.reshape(-1, self.power.shape[-1]).mean(0))
+
+    def channels(self) -> "Spectrum":
+        """Average over images, of power (B, C, F): power (C, F)."""
+        return replace(self, power=self.power.mean(0))
+
+
+@dataclass(frozen=True, slots=True)
+class PowerLaw:
+    """Power = amplitude * frequency^-exponent, with the 95 % interval of the exponent."""
+
+    exponent: float
+    low: float
+    high: float
+    amplitude: float
+
+
+def radial_spectrum(x: Tensor) -> Spectrum:
+    """Radially averaged power spectral density of every image and channel.
+
+    Args:
+        x: latents or images, (B, C, H, W).
+
+    Returns:
+        Spectrum with power (B, C, F) in float32.
+
+    Raises:
+        ValueError: when ``x`` is not (B, C, H, W), or a side is below 2.
+    """
+    if x.ndim != 4 or min(x.shape[-2:]) < 2:
+        raise ValueError(f"expected (B, C, H, W) with sides of at least 2, got {tuple(x.shape)}")
+    height, width = x.shape[-2:]
+    ring, weight = _rings(height, width)
+    ring, weight = ring.to(x.device), weight.to(x.device)
+    rings = int(ring.max()) + 1
+    population = torch.zeros(rings, device=x.device).index_add_(0, ring, weight)
+    power = torch.view_as_real(torch.fft.rfft2(x.float(), norm="ortho")).square().sum(-1).flatten(2)  # (B, C, H W')
+    total = power.new_zeros(*power.shape[:2], rings).index_add_(2, ring, power * weight)
+    frequency = torch.arange(rings, device=x.device) / min(height, width)
+    return Spectrum(total / population, frequency, population / (height * width), (height, width))
+
+
+def _rings(height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Ring of each of the frequencies that rfft2 gives, (H W',), and how many of the full transform it stands for."""
+    columns = width // 2 + 1
+    radius = torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)[None])
+    stands_for = torch.full((columns,), 2.0)
+    stands_for[0] = 1  # its own mirror image
+    if width % 2 == 0:
+        stands_for[-1] = 1
+    ring = (radius * min(height, width)).round().long()
+    return ring.flatten(), stands_for.expand(height, columns).flatten()
+
+
+def noisy_spectrum(clean: Spectrum, sigma: float, process: NoiseProcess | None = None) -> Spectrum:
+    """What the spectrum of x_t is on average: signal^2 clean + noise^2, the noise being white with variance 1.
+
+    Args:
+        clean: of the clean latents.
+        sigma: noise level in [0, 1].
+        process: flow matching where it is None.
+
+    Raises:
+        ValueError: sigma outside [0, 1].
+    """
+    signal, noise = _weights(sigma, process)
+    return replace(clean, power=signal**2 * clean.power + noise**2)
+
+
+def safe_side(clean: Spectrum, sigma: float, *, margin: float = 1.0, process: NoiseProcess | None = None) -> float:
+    """Shorter side of the smallest latent that loses nothing at this noise level.
+
+    All frequencies that it cannot hold have ``margin`` times more noise than signal. Corner rings are left out: no
+    latent of a smaller side holds them whole.
+
+    Args:
+        clean: power (F,), as from `Spectrum.mean`.
+        sigma: noise level in [0, 1].
+        margin: least ratio of noise power to signal power that masks.
+        process: flow matching where it is None.
+
+    Returns:
+        A side in samples, not rounded; 0 where all is masked, ``min(size)`` where nothing is.
+
+    Raises:
+        ValueError: sigma outside [0, 1], a margin that is not positive, or power of another shape.
+    """
+    _check(clean, margin)
+    signal, noise = _weights(sigma, process)
+    visible = clean.inscribed & (margin * signal**2 * clean.power > noise**2)
+    return float(clean.sides[visible].max()) if bool(visible.any()) else 0.0
+
+
+def safe_sigma(clean: Spectrum, side: float, *, margin: float = 1.0, process: NoiseProcess | None = None) -> float:
+    """Noise level from which a latent of this side loses nothing; the inverse of `safe_side`.
+
+    Args:
+        clean: power (F,), as from `Spectrum.mean`.
+        side: shorter side of the smaller latent, in samples of the full one.
+        margin: least ratio of noise power to signal power that masks.
+        process: flow matching where it is None.
+
+    Returns:
+        Sigma in [0, 1]; 0 for the full side.
+
+    Raises:
+        ValueError: a side that is not positive or larger than the full one, or as in `safe_side`.
+    """
+    _check(clean, margin)
+    if not 0 < side <= min(clean.size):
+        raise ValueError(f"a side lies in (0, {min(clean.size)}], got {side}")
+    lost = clean.power[clean.inscribed & (clean.sides > side)]
+    if not len(lost):
+        return 0.0
+    loudest = float(lost.max())
+
+    def masked(sigma: float) -> bool:
+        signal, noise = _weights(sigma, process)
+        return margin * signal**2 * loudest <= noise**2
+
+    return _first(masked)
+
+
+def _first(holds: Callable[[float], bool]) -> float:
+    """Smallest value in [0, 1] from which a condition holds that once true stays true; it holds at 1."""
+    low, high = 0.0, 1.0
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return high
+
+
+def schedule_from_spectrum(
+    clean: Spectrum,
+    *,
+    sigmas: Sequence[float] | None = None,
+    scales: Sequence[int] | None = None,
+    margin: float = 1.0,
+    multiple: int = 2,
+    process: NoiseProcess | None = None,
+) -> ScaleSchedule:
+    """The cheapest schedule in which no step leaves behind a frequency that the next one can see.
+
+    Step i hands its x0 over at scale i, to be renoised to the next sigma: what scale i cannot hold must be masked
+    there.
+
+    Args:
+        clean: power (F,) at the final scale, of square latents.
+        sigmas: levels of the steps with the final 0; scales are proposed.
+        scales: latent sides of the steps, rising strictly to the final one; sigmas are proposed, from 1 on.
+        margin: least ratio of noise power to signal power that masks.
+        multiple: scales are rounded up to multiples of this, the patch size.
+        process: flow matching where it is None.
+
+    Raises:
+        ValueError: neither or both of sigmas and scales; a final side that ``multiple`` does not divide; scales that do
+            not rise to the final side, or sigmas that `ScaleSchedule` refuses.
+    """
+    if (sigmas is None) == (scales is None):
+        raise ValueError("give either sigmas or scales: the other one is proposed")
+    full = min(clean.size)
+    if full % multiple:
+        raise ValueError(f"the final side {full} is no multiple of the patch size {multiple}")
+    if sigmas is not None:
+        sides = [safe_side(clean, sigma, margin=margin, process=process) for sigma in sigmas[1:-1]]
+        proposed = [min(full, max(multiple, multiple * math.ceil(side / multiple))) for side in sides]
+        return ScaleSchedule((*proposed, full), tuple(sigmas))
+    scales = tuple(scales or ())
+    if not scales or scales[-1] != full or any(small >= large for small, large in pairwise(scales)):
+        raise ValueError(f"scales must rise strictly to the final side {full}, got {scales}")
+    levels = [safe_sigma(clean, scale, margin=margin, process=process) for scale in scales[:-1]]
+    schedule = ScaleSchedule(scales, (1.0, *levels, 0.0))
+    schedule.check_patch(multiple)
+    return schedule
+
+
+def fit_power_law(clean: Spectrum) -> PowerLaw:
+    """Weighted least squares of log power on log frequency, over whole rings without the mean (frequency 0).
+
+    A ring weighs as much as it has frequencies: the variance of its log power falls in proportion.
+
+    Args:
+        clean: power (F,), as from `Spectrum.mean`.
+
+    Raises:
+        ValueError: fewer than four rings, or power that is not positive.
+    """
+    _check(clean, margin=1.0)
+    rings = clean.inscribed & (clean.frequency > 0)
+    power, frequency, population = (
+        values[rings].double().cpu().numpy() for values in (clean.power, clean.frequency, clean.population)
+    )
+    if len(power) < 4 or not (power > 0).all():
+        raise ValueError(f"a power law needs at least four rings of positive power, got {power}")
+    (slope, intercept), covariance = np.polyfit(np.log(frequency), np.log(power), 1, w=np.sqrt(population), cov=True)
+    spread = 1.96 * math.sqrt(covariance[0, 0])
+    return PowerLaw(-slope, -slope - spread, -slope + spread, math.exp(intercept))
+
+
+def _weights(sigma: float, process: NoiseProcess | None) -> tuple[float, float]:
+    """Signal and noise weights of x_t."""
+    if not 0 <= sigma <= 1:
+        raise ValueError(f"sigma lies in [0, 1], got {sigma}")
+    one, zero = torch.ones(1, 1, 1, 1, dtype=torch.float64), torch.zeros(1, 1, 1, 1, dtype=torch.float64)
+    process = process or FlowMatching()
+    return float(process.add_noise(one, zero, sigma)), float(process.add_noise(zero, one, sigma))
+
+
+def _check(clean: Spectrum, margin: float) -> None:
+    if clean.power.ndim != 1:
+        raise ValueError(f"expected the mean spectrum, power (F,), got {tuple(clean.power.shape)}: call mean()")
+    if not margin > 0:
+        raise ValueError(f"a margin is positive, got {margin}")
