@@ -80,7 +80,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def mini(session: nox.Session) -> None:
-    """Train the mini pipeline from nothing and write repro/mini/weights: about two hours on two cores, resumable."""
+    """Train the mini pipeline from nothing and write repro/mini/weights: about three hours on two cores, resumable."""
     python(session, "repro.mini", *session.posargs)
 
 

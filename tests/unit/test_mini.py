@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from repro.mini import precision
 from repro.mini.clip import contrastive_loss
 from repro.mini.data import CLIP_SEEDS, HELD_OUT_SEEDS, TRAIN_SEEDS, cached, render_scenes
 from repro.mini.fit import FitConfig, StateError, fit
@@ -57,6 +58,15 @@ def test_a_resumed_fit_equals_an_uninterrupted_one(tmp_path: Path) -> None:
         fitted(tmp_path / "half", stop_at=4)
     resumed = fitted(tmp_path / "half")
     assert all(torch.equal(resumed[key], whole[key]) for key in whole)
+
+
+@pytest.mark.parametrize(("has", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_training_is_in_bfloat16_only_where_the_device_has_it(
+    has: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "has_bfloat16", lambda device: has)
+    with precision.mixed_precision(torch.device("cpu")):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
 
 
 def test_a_finished_fit_is_not_repeated(tmp_path: Path) -> None:
