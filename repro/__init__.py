@@ -8,19 +8,22 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from repro.harness.experiment import Table
+    from repro.harness.figure import SpectraFigure
 
-TABLES = {"table2": "repro.table2"}  # name on the command line -> module that declares TABLE
+# Name on the command line -> module that declares TABLE or FIGURE.
+EXPERIMENTS = {"table2": "repro.table2", "figure1": "repro.figure1"}
 
 
-def load_table(name: str) -> "Table":
-    """The declaration of a table.
+def load_experiment(name: str) -> "Table | SpectraFigure":
+    """The declaration of a table or figure.
 
     Raises:
-        UnknownNameError: no such table; the message lists the nearest names.
+        UnknownNameError: no such experiment; the message lists the nearest names.
     """
     from repro.harness.experiment import UnknownNameError
 
-    if name not in TABLES:
-        raise UnknownNameError("table", name, TABLES)
-    table: Table = import_module(TABLES[name]).TABLE
-    return table
+    if name not in EXPERIMENTS:
+        raise UnknownNameError("experiment", name, EXPERIMENTS)
+    module = import_module(EXPERIMENTS[name])
+    found: Table | SpectraFigure = module.TABLE if hasattr(module, "TABLE") else module.FIGURE
+    return found

@@ -1,4 +1,4 @@
-"""Command line: measure a table in a profile, or write the pages again from the records.
+"""Command line: measure a table or figure in a profile, or write the pages again from the records.
 
 python -m repro table2 --profile mini
 python -m repro render --check
@@ -11,9 +11,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from repro import TABLES, load_table
-from repro.harness.experiment import ExperimentError, Profile, RunOptions, Table, UnknownNameError
+from repro import EXPERIMENTS, load_experiment
+from repro.harness.experiment import ExperimentError, Profile, Table, UnknownNameError
+from repro.harness.figure import SpectraFigure
 from repro.harness.files import OutputError, probe_writable
+from repro.harness.options import RunOptions
 from repro.harness.schema import RecordError
 from repro.profiles import PROFILES, load_profile
 
@@ -43,8 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _dispatch(arguments: list[str]) -> int:
     command = next((word for word in arguments if not word.startswith("-")), None)
-    if command is not None and command not in (*COMMANDS, *TABLES):
-        raise UnknownNameError("table or command", command, (*COMMANDS, *TABLES))
+    if command is not None and command not in (*COMMANDS, *EXPERIMENTS):
+        raise UnknownNameError("experiment or command", command, (*COMMANDS, *EXPERIMENTS))
     options = _parser().parse_args(arguments)
     if options.command == "list":
         return _list()
@@ -55,34 +57,37 @@ def _dispatch(arguments: list[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m repro", description="Measure and render the tables of the SwD paper."
+        prog="python -m repro", description="Measure and render the tables and figures of the SwD paper."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name in TABLES:
-        _table_arguments(commands.add_parser(name, help=f"measure and render {name}"))
+    for name in EXPERIMENTS:
+        _experiment_arguments(commands.add_parser(name, help=f"measure and render {name}"))
     render = commands.add_parser("render", help="write the pages again from the records")
     render.add_argument("--check", action="store_true", help="write nothing; exit 1 and name the files that are stale")
     render.add_argument("--out", type=Path, metavar="DIR", help=f"results folder (default: {COMMITTED})")
-    commands.add_parser("list", help="list tables and profiles")
+    commands.add_parser("list", help="list tables, figures and profiles")
     return parser
 
 
-def _table_arguments(parser: argparse.ArgumentParser) -> None:
+def _experiment_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", default="mini", help=f"world to measure in: {', '.join(PROFILES)} (default: mini)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="results folder (default: the profile's)")
     parser.add_argument("--work", type=Path, metavar="DIR", help="folder of unfinished work (default: results/stages)")
-    parser.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help="training seeds (default: the profile's)")
-    parser.add_argument("--retrain", action="store_true", help="distil the students again, not the shipped adapters")
-    parser.add_argument("--device", default="auto", help="torch device (default: auto)")
+    students = parser.add_argument_group("students", "spectra have none and are measured on the CPU")
+    students.add_argument(
+        "--seeds", type=int, nargs="+", metavar="SEED", help="training seeds (default: the profile's)"
+    )
+    students.add_argument("--retrain", action="store_true", help="distil the students again, not the shipped adapters")
+    students.add_argument("--device", default="auto", help="torch device (default: auto)")
 
 
 def _measure(arguments: argparse.Namespace, typed: Sequence[str]) -> int:
     profile = load_profile(arguments.profile)
-    table = load_table(arguments.command)
+    experiment = load_experiment(arguments.command)
     options = _run_options(arguments, typed, profile)
     for folder in (options.out, options.work):
         probe_writable(folder)
-    _measure_and_print(table, profile, options)
+    _measure_and_print(experiment, profile, options)
     return 0
 
 
@@ -111,20 +116,26 @@ def _refuse_uncommitted(profile: Profile, out: Path) -> None:
         raise UsageError(f"results of profile {profile.name!r} do not belong into {COMMITTED}; choose another --out")
 
 
-def _measure_and_print(table: Table, profile: Profile, options: RunOptions) -> None:
-    from repro.harness.runner import run  # torch: only where it is needed
+def _measure_and_print(experiment: Table | SpectraFigure, profile: Profile, options: RunOptions) -> None:
+    # torch: only where it is needed
+    if isinstance(experiment, SpectraFigure):
+        from repro.measure.spectra import run as run_figure
 
-    run(table, profile, options)
+        run_figure(experiment, profile, options)
+    else:
+        from repro.harness.runner import run
+
+        run(experiment, profile, options)
     _render(options.out)
-    print((options.out / f"{profile.stem(table)}.md").read_text(encoding="utf-8"))
+    print((options.out / f"{profile.stem(experiment.key)}.md").read_text(encoding="utf-8"))
 
 
 def _render(out: Path, *, check: bool = False) -> int:
     from repro.harness import render  # pandas: not for --help
 
     if not (out / "records").is_dir():
-        raise UsageError(f"no records in {out}; measure a table first, for example: python -m repro table2")
-    found = render.results(out, load_table, load_profile)
+        raise UsageError(f"no records in {out}; measure something first, for example: python -m repro table2")
+    found = render.results(out, load_experiment, load_profile)
     for result in found:
         _refuse_uncommitted(result.profile, out)
     if not check:
@@ -138,8 +149,8 @@ def _render(out: Path, *, check: bool = False) -> int:
 
 
 def _list() -> int:
-    for name in TABLES:
-        print(f"{name:<8} {load_table(name).title}")
+    for name in EXPERIMENTS:
+        print(f"{name:<8} {load_experiment(name).title}")
     for name in PROFILES:
         print(f"{name:<8} profile: {load_profile(name).title}")
     return 0

@@ -127,7 +127,7 @@ def test_tables_declare_and_never_meet(path: Path) -> None:
     ("code", "absent"),
     [
         ("import repro.__main__, repro.harness.render, repro.profiles", "torch"),
-        ("from repro import TABLES, load_table; [load_table(name) for name in TABLES]", "torch"),
+        ("from repro import EXPERIMENTS, load_experiment; [load_experiment(name) for name in EXPERIMENTS]", "torch"),
         ("import swd", "torch"),
         ("import swd; swd.ScaleSchedule, swd.sample", "diffusers"),
         ("import swd.losses", "diffusers"),

@@ -11,7 +11,7 @@ import torch
 from diffusers import SD3Transformer2DModel
 
 import swd.train
-from repro import TABLES
+from repro import EXPERIMENTS
 from repro.__main__ import _parser
 from swd.models.sd3 import SD3Denoiser
 from swd.training.checks import check_fit
@@ -85,9 +85,9 @@ def test_the_mini_training_command_fits_the_mini_pipeline() -> None:
 
 
 def test_every_table_has_a_session_and_a_line(sessions: set[str]) -> None:
-    assert set(TABLES) <= sessions
+    assert set(EXPERIMENTS) <= sessions
     readme = PAGES[0].read_text(encoding="utf-8")
-    for name in TABLES:
+    for name in EXPERIMENTS:
         assert name.replace("table", "Table ").replace("figure", "Figure ") in readme
 
 

@@ -7,7 +7,6 @@ metrics). Nothing here runs or reads anything.
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 Better = Literal["higher", "lower"]
@@ -268,27 +267,6 @@ class Profile:
         """Steps of a row: its own, or the teacher's."""
         return self.teacher_steps if row.steps is None else row.steps
 
-    def stem(self, table: Table) -> str:
-        """File name of a table's outputs, without the ending."""
-        return table.key + (f".{self.suffix}" if self.suffix else "")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
-    """What the command line adds to a table and a profile.
-
-    Args:
-        out: output folder: records, pages and figures.
-        work: folder of the stage store (images, adapters, metric values); survives and is reused.
-        seeds: training seeds of the students.
-        retrain: distil the students again in place of the shipped adapters.
-        device: torch device, or "auto".
-        command: what was typed, for the records.
-    """
-
-    out: Path
-    work: Path
-    seeds: tuple[int, ...] = (0,)
-    retrain: bool = False
-    device: str = "auto"
-    command: str = ""
+    def stem(self, key: str) -> str:
+        """File name of an experiment's outputs, without the ending."""
+        return key + (f".{self.suffix}" if self.suffix else "")

@@ -44,9 +44,14 @@ class Result:
         return cls(table, profile, records, tuple(judge_all(table, profile, records)))
 
     @property
+    def title(self) -> str:
+        """Of the page."""
+        return self.table.title
+
+    @property
     def stem(self) -> str:
         """File name of the page, without the ending."""
-        return self.profile.stem(self.table)
+        return self.profile.stem(self.table.key)
 
     @property
     def date(self) -> str:
@@ -66,7 +71,7 @@ def page(result: Result, folder: Path) -> str:
         *claims(result),
         *figures(result, folder),
         *result.table.notes,
-        *footer(result),
+        *footer(result.table.key, result.profile, result.records),
     ]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
@@ -181,18 +186,18 @@ def figures(result: Result, folder: Path) -> list[str]:
     return ["## Figures", *links] if links else []
 
 
-def footer(result: Result) -> list[str]:
-    """How to make this page again, and where its numbers come from."""
-    session = f"nox -s {result.table.key}"
-    if result.profile.name != "mini":
-        session += f" -- --profile {result.profile.name}"
-    source = f"Numbers: [records/{result.stem}.jsonl](records/{result.stem}.jsonl). {EDITED}"
+def footer(key: str, profile: Profile, records: RecordSet) -> list[str]:
+    """How to make the page of an experiment again, and where its numbers come from."""
+    session, stem = f"nox -s {key}", profile.stem(key)
+    if profile.name != "mini":
+        session += f" -- --profile {profile.name}"
+    source = f"Numbers: [records/{stem}.jsonl](records/{stem}.jsonl). {EDITED}"
     return [
         "## Make it again",
         COMMANDS.format(session=session),
         source,
         "---",
-        "\n".join(f"- {provenance(run)}" for run in result.records.runs),
+        "\n".join(f"- {provenance(run)}" for run in records.runs),
     ]
 
 

@@ -78,8 +78,8 @@ def compute_data(table: Table, profile: Profile, records: RecordSet) -> ComputeD
 
 def draw_compute(data: ComputeData) -> bytes:
     """The PNG of the quality-against-compute figure."""
-    with _own_style():
-        return _png(_compute_figure(data), data.digest)
+    with own_style():
+        return png(_compute_figure(data), data.digest)
 
 
 def sample_grid(path: Path, images: Sequence[Sequence[Path]], *, rows: Sequence[str], captions: Sequence[str]) -> bool:
@@ -104,7 +104,7 @@ def sample_grid(path: Path, images: Sequence[Sequence[Path]], *, rows: Sequence[
     digest = digest_json({"version": VERSION, "images": shown, "rows": list(rows), "captions": list(captions)})
     if recorded_digest(path) == digest:
         return False
-    with _own_style():
+    with own_style():
         write_atomic(path, _draw_grid(images, rows, captions, digest))
     return True
 
@@ -140,7 +140,7 @@ def _points(table: Table, profile: Profile, records: RecordSet, prompts: str, co
 
 def _compute_figure(data: ComputeData) -> "Figure":
     rows = len(data.panels) // data.columns
-    figure = _figure(3.1 * data.columns, 2.5 * rows + 0.4)
+    figure = new_figure(3.1 * data.columns, 2.5 * rows + 0.4)
     axes = figure.subplots(rows, data.columns, squeeze=False, sharex=True)
     labels = list(dict.fromkeys(point.label for panel in data.panels for point in panel.points))
     handles: dict[str, Artist] = {}
@@ -204,7 +204,7 @@ def _draw_grid(images: Sequence[Sequence[Path]], rows: Sequence[str], captions: 
     # Inches at 100 dpi: all edges fall on whole pixels, and a 64-pixel image is drawn at exactly twice its size.
     side, cell, left, top = 1.28, 1.32, 1.0, 0.55
     width, height = left + cell * len(captions), top + cell * len(rows)
-    figure = _figure(width, height, layout="none")
+    figure = new_figure(width, height, layout="none")
     for i, (label, files) in enumerate(zip(rows, images, strict=True)):
         bottom = height - top - cell * i - side
         middle = (bottom + side / 2) / height
@@ -218,10 +218,11 @@ def _draw_grid(images: Sequence[Sequence[Path]], rows: Sequence[str], captions: 
         text = "\n".join(textwrap.wrap(caption, 19)[:3])
         centre = (left + cell * j + side / 2) / width
         figure.text(centre, 1 - (top - 0.05) / height, text, ha="center", va="bottom", fontsize=7)
-    return _png(figure, digest)
+    return png(figure, digest)
 
 
-def _figure(width: float, height: float, layout: Any = "constrained") -> "Figure":
+def new_figure(width: float, height: float, layout: Any = "constrained") -> "Figure":
+    """An empty figure of that many inches, 100 dots each, that no window system knows of."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -231,7 +232,7 @@ def _figure(width: float, height: float, layout: Any = "constrained") -> "Figure
 
 
 @contextmanager
-def _own_style() -> Iterator[None]:
+def own_style() -> Iterator[None]:
     """Matplotlib's defaults, whatever the user's matplotlibrc says: it must not change the bytes."""
     import matplotlib
 
@@ -240,7 +241,8 @@ def _own_style() -> Iterator[None]:
         yield
 
 
-def _png(figure: "Figure", digest: str) -> bytes:
+def png(figure: "Figure", digest: str) -> bytes:
+    """The PNG of a figure, with the digest of what it shows."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None, _DIGEST: digest})
     return buffer.getvalue()

@@ -1,23 +1,37 @@
 """Every number of the project, in one schema: JSON lines with their provenance beside them.
 
-A records file holds three kinds of lines: ``run`` (where numbers come from), ``record`` (a number with its interval)
-and ``per_image`` (the values behind it, in prompt order). One file belongs to one table and one profile. Reading is
-strict: whatever is not exactly the schema is an error that names its line.
+A records file holds four kinds of lines: ``run`` (where numbers come from), ``record`` (a number with its interval),
+``per_image`` (the values behind it, in prompt order) and ``curve`` (a measured function). One file belongs to one
+experiment and one profile. Reading is strict: whatever is not exactly the schema is an error that names its line.
 """
 
 import json
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from repro.harness.files import canonical_json, write_atomic
-from repro.harness.schema import SCHEMA, Line, PerImage, Record, RecordError, RecordSet, Run
+from repro.harness.schema import SCHEMA, Curve, Line, PerImage, Record, RecordError, RecordSet, Run
 
-__all__ = ["SCHEMA", "Line", "PerImage", "Record", "RecordError", "RecordSet", "Run", "dumps", "load", "parse", "save"]
+__all__ = [
+    "SCHEMA",
+    "Curve",
+    "Line",
+    "PerImage",
+    "Record",
+    "RecordError",
+    "RecordSet",
+    "Run",
+    "dumps",
+    "load",
+    "parse",
+    "save",
+]
 
-_KINDS: dict[str, type[Run] | type[Record] | type[PerImage]] = {"run": Run, "record": Record, "per_image": PerImage}
+_KINDS: dict[str, type[Line]] = {"run": Run, "record": Record, "per_image": PerImage, "curve": Curve}
 _HINTS = {kind: get_type_hints(cls) for kind, cls in _KINDS.items()}
 
 
@@ -95,12 +109,14 @@ def _line(raw: str) -> Line:
     if data.get("schema") != SCHEMA:
         raise ValueError(f"schema {data.get('schema')!r}; this version reads schema {SCHEMA}")
     _check_fields(kind, data)
-    for name in ("values", "stage_commits"):  # JSON has no tuples
+    for name in ("values", "stage_commits", "x", "y", "error"):  # JSON has no tuples
         if name in data:
             data[name] = tuple(data[name])
     line = _KINDS[kind](**data)
     if isinstance(line, Record):
         _check_record(line)
+    if isinstance(line, Curve):
+        _check_curve(line)
     return line
 
 
@@ -124,6 +140,13 @@ def _check_record(record: Record) -> None:
         raise ValueError("a record without a value needs a note that says why")
     if record.n < 0:
         raise ValueError(f"n is {record.n}")
+
+
+def _check_curve(curve: Curve) -> None:
+    if not len(curve.x) == len(curve.y) == len(curve.error):
+        raise ValueError(f"curve of {len(curve.x)} places, {len(curve.y)} values and {len(curve.error)} errors")
+    if any(low >= high for low, high in pairwise(curve.x)):
+        raise ValueError("the places of a curve must rise")
 
 
 def _one_table(records: RecordSet, path: Path) -> None:

@@ -4,15 +4,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from repro.harness import spectra_page
 from repro.harness.cells import DASH, markdown
 from repro.harness.experiment import Profile, Table
+from repro.harness.figure import SpectraFigure
 from repro.harness.files import write_atomic
 from repro.harness.page import EDITED, Result, difference, page
 from repro.harness.plots import compute_data, draw_compute, recorded_digest
 from repro.harness.records import load
-from repro.harness.schema import RecordError
+from repro.harness.schema import RecordError, RecordSet
+from repro.harness.spectra_page import SpectraResult
 
-FindTable = Callable[[str], Table]
+AnyResult = Result | SpectraResult
+FindExperiment = Callable[[str], Table | SpectraFigure]
 FindProfile = Callable[[str], Profile]
 
 
@@ -24,12 +28,12 @@ class Stale:
     reason: str
 
 
-def results(out: Path, find_table: FindTable, find_profile: FindProfile) -> list[Result]:
+def results(out: Path, find_experiment: FindExperiment, find_profile: FindProfile) -> list[AnyResult]:
     """Every records file below ``out``, read strictly, in name order.
 
     Raises:
         RecordError: a bad records file, or one whose name does not say its table and profile.
-        UnknownNameError: records of an unknown table or profile.
+        UnknownNameError: records of an unknown experiment or profile.
     """
     found = []
     for path in sorted((out / "records").glob("*.jsonl")):
@@ -37,14 +41,14 @@ def results(out: Path, find_table: FindTable, find_profile: FindProfile) -> list
         if not records.runs:
             raise RecordError(f"{path}: holds no run")
         run = records.runs[0]
-        result = Result.of(find_table(run.table), find_profile(run.profile), records)
+        result = _result(find_experiment(run.table), find_profile(run.profile), records)
         if result.stem != path.stem:
             raise RecordError(f"{path}: holds {run.table} of profile {run.profile}, expected in {result.stem}.jsonl")
         found.append(result)
     return found
 
 
-def render(out: Path, found: Sequence[Result]) -> list[Path]:
+def render(out: Path, found: Sequence[AnyResult]) -> list[Path]:
     """Write what is stale: figures first, since pages link to them. Returns the written files."""
     written = []
     for path, draw in _stale_figures(out, found):
@@ -57,7 +61,7 @@ def render(out: Path, found: Sequence[Result]) -> list[Path]:
     return written
 
 
-def check(out: Path, found: Sequence[Result]) -> list[Stale]:
+def check(out: Path, found: Sequence[AnyResult]) -> list[Stale]:
     """What ``render`` would write, and pages that no records stand behind."""
     stale = [Stale(path, "not drawn from these records") for path, _ in _stale_figures(out, found)]
     pages = _pages(out, found)
@@ -74,7 +78,7 @@ def check(out: Path, found: Sequence[Result]) -> list[Stale]:
     return stale + [Stale(path, "no records stand behind it: delete it") for path in orphans]
 
 
-def index(found: Sequence[Result]) -> str:
+def index(found: Sequence[AnyResult]) -> str:
     """The index of a results folder: claims with verdicts first, then the tables."""
     claims = [
         [
@@ -82,36 +86,51 @@ def index(found: Sequence[Result]) -> str:
             j.claim.text,
             j.column.label,
             difference(j),
-            f"[{r.table.key}]({r.stem}.md)",
+            f"[{r.stem}]({r.stem}.md)",
             r.profile.name,
         ]
         for r in found
         for j in r.judgements
     ]
-    tables = [[f"[{r.table.title}]({r.stem}.md)", r.profile.name, r.date or DASH, _verdicts(r)] for r in found]
+    tables = [[f"[{r.title}]({r.stem}.md)", r.profile.name, r.date or DASH, _verdicts(r)] for r in found]
     blocks = ["# Results", "## Claims of the paper, tested"]
     if claims:
         heads = ["Verdict", "Claim", "Metric", "Difference [95 % interval]", "Table", "Profile"]
         blocks.append(markdown(heads, claims, left=len(heads)))
     else:
         blocks.append("None yet.")
-    blocks.append("## Tables")
+    blocks.append("## Tables and figures")
     blocks.append(
-        markdown(["Table", "Profile", "Measured", "Claims reproduced"], tables, left=3) if tables else "None yet."
+        markdown(["Page", "Profile", "Measured", "Claims reproduced"], tables, left=3) if tables else "None yet."
     )
     profiles = {result.profile.name: result.profile for result in found}
     blocks.append("\n".join(f"- `{name}`: {profiles[name].caption}" for name in sorted(profiles)))
     return "\n\n".join(block for block in [*blocks, EDITED] if block) + "\n"
 
 
-def _pages(out: Path, found: Sequence[Result]) -> dict[Path, str]:
-    pages = {out / f"{result.stem}.md": page(result, out) for result in found}
+def _result(experiment: Table | SpectraFigure, profile: Profile, records: RecordSet) -> AnyResult:
+    if isinstance(experiment, SpectraFigure):
+        return SpectraResult(experiment, profile, records)
+    return Result.of(experiment, profile, records)
+
+
+def _page(result: AnyResult, out: Path) -> str:
+    return spectra_page.page(result, out) if isinstance(result, SpectraResult) else page(result, out)
+
+
+def _pages(out: Path, found: Sequence[AnyResult]) -> dict[Path, str]:
+    pages = {out / f"{result.stem}.md": _page(result, out) for result in found}
     return {**pages, out / "README.md": index(found)} if found else {}
 
 
-def _stale_figures(out: Path, found: Sequence[Result]) -> list[tuple[Path, Callable[[], bytes]]]:
+def _stale_figures(out: Path, found: Sequence[AnyResult]) -> list[tuple[Path, Callable[[], bytes]]]:
     stale: list[tuple[Path, Callable[[], bytes]]] = []
     for result in found:
+        if isinstance(result, SpectraResult):
+            path = out / "figures" / f"{result.stem}_{spectra_page.KIND}.png"
+            if recorded_digest(path) != result.digest:
+                stale.append((path, lambda result=result: spectra_page.draw(result)))  # type: ignore[misc]
+            continue
         data = compute_data(result.table, result.profile, result.records)
         path = out / "figures" / f"{result.stem}_compute.png"
         if data.panels and recorded_digest(path) != data.digest:
@@ -119,7 +138,9 @@ def _stale_figures(out: Path, found: Sequence[Result]) -> list[tuple[Path, Calla
     return stale
 
 
-def _verdicts(result: Result) -> str:
+def _verdicts(result: AnyResult) -> str:
+    if not result.judgements:
+        return DASH
     held = sum(judgement.verdict == "reproduced" for judgement in result.judgements)
     return f"{held} of {len(result.judgements)}"
 

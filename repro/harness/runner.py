@@ -15,8 +15,9 @@ from PIL import Image
 from safetensors import SafetensorError
 
 from repro.harness import plots, records
-from repro.harness.experiment import ExperimentError, Profile, Row, RunOptions, Table
+from repro.harness.experiment import ExperimentError, Profile, Row, Table
 from repro.harness.files import digest_file, digest_folder, digest_json
+from repro.harness.options import RunOptions
 from repro.harness.provenance import OpenRun, git_stamp, start_run, versions
 from repro.harness.schema import CAPTIONS, Line, PerImage, Record, RecordSet, Run
 from repro.harness.stages import StageStore
@@ -63,7 +64,7 @@ class _Runner:
     options: RunOptions
 
     def run(self) -> Path:
-        path = self.options.out / "records" / f"{self.profile.stem(self.table)}.jsonl"
+        path = self.options.out / "records" / f"{self.profile.stem(self.table.key)}.jsonl"
         self._check()
         opened = start_run(
             table=self.table.key, profile=self.profile.name, config={}, command=self.options.command, folder=ROOT
@@ -277,7 +278,7 @@ class _Runner:
         )
 
     def _grid_path(self) -> Path:
-        return self.options.out / "figures" / f"{self.profile.stem(self.table)}_samples.png"
+        return self.options.out / "figures" / f"{self.profile.stem(self.table.key)}_samples.png"
 
     def _draw_grid(self, images: Mapping[tuple[str, str, int], ImageSet]) -> None:
         """The first prompts of every set, the same prompts and seeds in every row."""

@@ -1,4 +1,4 @@
-"""The three kinds of lines of a records file: ``run``, ``record`` and ``per_image``."""
+"""The four kinds of lines of a records file: ``run``, ``record``, ``per_image`` and ``curve``."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -106,7 +106,34 @@ class PerImage:
         return ("per_image", self.variant, self.prompts, self.metric, f"{self.seed:06d}")
 
 
-Line = Run | Record | PerImage
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """A measured function of ``x``.
+
+    Args:
+        variant: what was measured, such as the panel of a figure.
+        metric: which curve of it.
+        x: where, rising.
+        y: mean over images.
+        error: standard error of ``y``; zero for what is computed and not measured.
+        n: images behind it.
+    """
+
+    variant: str
+    metric: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    error: tuple[float, ...]
+    n: int
+    schema: int = SCHEMA
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """What may occur once in a file."""
+        return ("curve", self.variant, self.metric)
+
+
+Line = Run | Record | PerImage | Curve
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +143,13 @@ class RecordSet:
     runs: tuple[Run, ...] = ()
     records: tuple[Record, ...] = ()
     per_image: tuple[PerImage, ...] = ()
+    curves: tuple[Curve, ...] = ()
     _index: dict[tuple[str, str, str], list[Record]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
     def __post_init__(self) -> None:
-        for name in ("runs", "records", "per_image"):
+        for name in ("runs", "records", "per_image", "curves"):
             object.__setattr__(self, name, tuple(sorted(getattr(self, name), key=lambda line: line.identity)))
         for record in self.records:
             self._index.setdefault((record.variant, record.prompts, record.metric), []).append(record)
@@ -134,12 +162,13 @@ class RecordSet:
             tuple(line for line in lines if isinstance(line, Run)),
             tuple(line for line in lines if isinstance(line, Record)),
             tuple(line for line in lines if isinstance(line, PerImage)),
+            tuple(line for line in lines if isinstance(line, Curve)),
         )
 
     @property
     def lines(self) -> tuple[Line, ...]:
         """Every line, runs first."""
-        return (*self.runs, *self.records, *self.per_image)
+        return (*self.runs, *self.records, *self.per_image, *self.curves)
 
     def find(self, variant: str, prompts: str, metric: str) -> Sequence[Record]:
         """Records of a cell, one per training seed; those without a prompt set stand in for every set."""

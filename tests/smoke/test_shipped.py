@@ -7,7 +7,7 @@ import pytest
 import torch
 from diffusers import FlowMatchLCMScheduler, StableDiffusion3Pipeline
 
-from repro import load_table
+from repro import load_experiment
 from repro.harness import records, render
 from repro.harness.files import digest_folder
 from repro.mini.data import HELD_OUT_SEEDS, render_scenes
@@ -66,7 +66,7 @@ def test_plain_diffusers_draws_the_same_image(row: str) -> None:
 
 
 def test_committed_pages_follow_from_their_records() -> None:
-    assert not render.check(RESULTS, render.results(RESULTS, load_table, load_profile))
+    assert not render.check(RESULTS, render.results(RESULTS, load_experiment, load_profile))
 
 
 def test_committed_numbers_are_those_of_the_shipped_weights() -> None:

@@ -10,8 +10,9 @@ import pytest
 from harness_world import PROFILE, TABLE, draw_once, lines
 
 from repro import __main__ as cli
-from repro import load_table
-from repro.harness.experiment import ExperimentError, Profile, RunOptions, Table
+from repro import load_experiment
+from repro.harness.experiment import ExperimentError, Profile, Table
+from repro.harness.options import RunOptions
 from repro.harness.records import RecordSet, save
 
 Ran = list[tuple[Table, Profile, RunOptions]]
@@ -27,7 +28,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("repro.harness.render.draw_compute", draw_once)
     monkeypatch.setattr(cli, "_root", lambda: tmp_path)
     monkeypatch.setattr(cli, "load_profile", profiles.__getitem__)
-    monkeypatch.setattr(cli, "load_table", lambda _: TABLE)
+    monkeypatch.setattr(cli, "load_experiment", lambda _: TABLE)
     return tmp_path
 
 
@@ -38,7 +39,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> Ran:
 
     def run(table: Table, profile: Profile, options: RunOptions) -> Path:
         calls.append((table, profile, options))
-        path = options.out / "records" / f"{profile.stem(table)}.jsonl"
+        path = options.out / "records" / f"{profile.stem(table.key)}.jsonl"
         renamed = [replace(line, profile=profile.name) if hasattr(line, "profile") else line for line in lines()]
         save(path, RecordSet.of(renamed))
         return path
@@ -130,7 +131,7 @@ def test_rendering_twice_says_that_nothing_is_to_do(toy: Path, ran: Ran, capsys:
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
-        (["tabel2"], "unknown table or command 'tabel2'; did you mean table2"),
+        (["tabel2"], "unknown experiment or command 'tabel2'; did you mean table2"),
         (["rendr"], "did you mean render"),
         (["table2", "--profile", "minni"], "unknown profile 'minni'; did you mean mini"),
         (["table2", "--profile", "qqq"], "unknown profile 'qqq'; known: mini, smoke"),
@@ -156,7 +157,7 @@ def test_an_unwritable_folder_fails_before_the_work(toy: Path, ran: Ran, capsys:
 
 def test_rendering_nothing_says_what_to_do(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["render", "--out", str(toy / "nowhere")]) == 2
-    assert "measure a table first" in capsys.readouterr().err
+    assert "measure something first" in capsys.readouterr().err
 
 
 def test_torn_records_are_named(toy: Path, ran: Ran, capsys: pytest.CaptureFixture[str]) -> None:
@@ -181,5 +182,5 @@ def test_list_names_tables_and_profiles(monkeypatch: pytest.MonkeyPatch, capsys:
     monkeypatch.setattr(cli, "load_profile", lambda _: PROFILE)
     assert cli.main(["list"]) == 0
     told = capsys.readouterr().out
-    assert load_table("table2").title in told
+    assert load_experiment("table2").title in told
     assert "smoke" in told

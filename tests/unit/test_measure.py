@@ -14,7 +14,8 @@ from conftest import make_transformer
 from safetensors import SafetensorError
 
 from repro.harness import runner
-from repro.harness.experiment import ExperimentError, Row, RunOptions
+from repro.harness.experiment import ExperimentError, Row
+from repro.harness.options import RunOptions
 from repro.harness.runner import run
 from repro.harness.stages import StageStore
 from repro.measure import compute

@@ -229,7 +229,7 @@ def test_provenance_is_told_as_it_was(tmp_path: Path) -> None:
 
 
 def test_file_names_carry_the_suffix_of_the_profile() -> None:
-    assert replace(PROFILE, suffix="sd35-medium").stem(TABLE) == "table2.sd35-medium"
+    assert replace(PROFILE, suffix="sd35-medium").stem(TABLE.key) == "table2.sd35-medium"
 
 
 def test_a_claim_about_an_unknown_row_is_refused_when_declared() -> None:

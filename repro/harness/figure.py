@@ -1,0 +1,70 @@
+"""What a figure of spectra is, as data: which latents or images, at which noise levels."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from repro.harness.experiment import Column, UnknownNameError
+
+EXPONENT = Column("exponent", "Exponent of the power law", digits=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One panel: the spectra of one kind of latent or image.
+
+    Args:
+        key: variant in the records.
+        label: title of the panel and of its row in the table.
+        source: which images.
+        space: latents of the profile's VAE, or the pixels themselves.
+    """
+
+    key: str
+    label: str
+    source: Literal["scenes", "photographs"]
+    space: Literal["latents", "pixels"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpectraFigure:
+    """Spectra of clean, noisy and pure-noise latents, and how small a latent each noise level allows.
+
+    Args:
+        key: name on the command line and of the files.
+        question: one sentence that the figure answers, printed under the title.
+        timesteps: noise levels, 1000 sigma.
+        images: most images of a panel.
+        fractions: lower resolutions marked in the panels, as fractions of the side.
+        reading: what the paper reads off its figure.
+        notes: paragraphs printed under the table.
+    """
+
+    key: str
+    title: str
+    question: str
+    panels: tuple[Panel, ...]
+    timesteps: tuple[int, ...]
+    images: int
+    fractions: tuple[float, ...]
+    reading: str
+    notes: tuple[str, ...] = ()
+
+    def safe_side(self, timestep: int) -> Column:
+        """The column of the smallest safe side at a noise level."""
+        return Column(f"safe_side_t{timestep}", f"Safe side at t = {timestep}", digits=0)
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Columns of the table: the exponent, then a side for each noise level."""
+        return (EXPONENT, *map(self.safe_side, self.timesteps))
+
+    def panel(self, key: str) -> Panel:
+        """The panel of that key.
+
+        Raises:
+            UnknownNameError: no such panel.
+        """
+        for panel in self.panels:
+            if panel.key == key:
+                return panel
+        raise UnknownNameError(f"panel of {self.key}", key, [panel.key for panel in self.panels])

@@ -1,0 +1,155 @@
+"""The page of a figure of spectra, and the figure: both from the records alone."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from repro.harness import plots
+from repro.harness.cells import DASH, estimate, header, markdown, with_interval
+from repro.harness.claims import Judgement
+from repro.harness.experiment import Profile
+from repro.harness.figure import Panel, SpectraFigure
+from repro.harness.files import digest_json
+from repro.harness.page import footer
+from repro.harness.schema import Curve, RecordSet
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+VERSION = 1  # of the drawing code: raise it when the figure should look different
+KIND = "spectra"
+LEGEND = (
+    "Radial spectra at each noise level. Points: measured x_t, with the line that follows from the clean spectrum. "
+    "Blue: what is left of the signal; dashed: the noise. Dotted verticals: the highest frequency of a latent of that "
+    "side. Green: a side whose limit lies here loses nothing, for noise masks all that it cannot hold. Red: it loses "
+    "signal."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SpectraResult:
+    """A figure, the profile it was measured in, and what was measured."""
+
+    figure: SpectraFigure
+    profile: Profile
+    records: RecordSet
+
+    @property
+    def title(self) -> str:
+        """Of the page."""
+        return self.figure.title
+
+    @property
+    def stem(self) -> str:
+        """File name of the page, without the ending."""
+        return self.profile.stem(self.figure.key)
+
+    @property
+    def date(self) -> str:
+        """Day of the newest run, or empty."""
+        return max((run.start[:10] for run in self.records.runs), default="")
+
+    @property
+    def judgements(self) -> tuple[Judgement, ...]:
+        """None: this figure explains, its table is the measurement."""
+        return ()
+
+    def curve(self, panel: Panel, metric: str) -> Curve | None:
+        """A curve of a panel, if it was measured."""
+        found = (c for c in self.records.curves if (c.variant, c.metric) == (panel.key, metric))
+        return next(found, None)
+
+    @property
+    def digest(self) -> str:
+        """Identity of the drawing."""
+        numbers = [record for record in self.records.records if record.metric.startswith("safe_side")]
+        shown = {"version": VERSION, "figure": self.figure, "curves": self.records.curves, "sides": numbers}
+        return digest_json(shown)
+
+
+def page(result: SpectraResult, folder: Path) -> str:
+    """The Markdown page. The figure is linked if it is in ``folder``; all else comes from the records."""
+    figure, name = result.figure, f"figures/{result.stem}_{KIND}.png"
+    blocks = [
+        f"# {figure.title}",
+        figure.question,
+        f"> **Profile `{result.profile.name}`.** Sides are those of the profile; the paper's are four times as long.",
+        _table(result),
+        f"*Paper: {figure.reading}*",
+        f"![{figure.title}]({name})\n\n*{LEGEND}*" if (folder / name).exists() else "",
+        *figure.notes,
+        *footer(figure.key, result.profile, result.records),
+    ]
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _table(result: SpectraResult) -> str:
+    heads = ["", "Side", "Images", *map(header, result.figure.columns)]
+    rows = []
+    for panel in result.figure.panels:
+        clean = result.curve(panel, "clean")
+        cells = [panel.label, str(_side(clean)) if clean else DASH, str(clean.n) if clean else DASH]
+        for column in result.figure.columns:
+            shown = estimate(result.records.find(panel.key, "", column.key))
+            cells.append(with_interval(shown, column) if shown else DASH)
+        rows.append(cells)
+    return markdown(heads, rows)
+
+
+def draw(result: SpectraResult) -> bytes:
+    """The PNG: a row for each panel, a column for each noise level."""
+    figure = result.figure
+    with plots.own_style():
+        drawing = plots.new_figure(2.6 * len(figure.timesteps), 2.4 * len(figure.panels) + 0.3)
+        axes = drawing.subplots(len(figure.panels), len(figure.timesteps), squeeze=False, sharex="row", sharey="row")
+        for row, panel in zip(axes, figure.panels, strict=True):
+            for axis, timestep in zip(row, figure.timesteps, strict=True):
+                _draw_panel(axis, result, panel, timestep)
+            row[0].set_ylabel(f"{panel.label}\npower", fontsize=8)
+        for axis in axes[-1]:
+            axis.set_xlabel("cycles per sample", fontsize=8)
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        drawing.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False, fontsize=8)
+        return plots.png(drawing, result.digest)
+
+
+def _draw_panel(axis: "Axes", result: SpectraResult, panel: Panel, timestep: int) -> None:
+    names = ("clean", f"signal_t{timestep}", f"expected_t{timestep}", f"noisy_t{timestep}")
+    clean, signal, expected, noisy = (result.curve(panel, name) for name in names)
+    if not (clean and signal and expected and noisy):
+        axis.text(0.5, 0.5, "not measured", transform=axis.transAxes, ha="center", fontsize=8, color="#888888")
+        return
+    shown = slice(1, None)  # frequency 0 has no place on a logarithmic axis
+    x = clean.x[shown]
+    axis.plot(x, clean.y[shown], color="#999999", lw=1, label="clean")
+    axis.plot(x, signal.y[shown], color="#0072B2", lw=1, label="signal in x_t")
+    axis.axhline(expected.y[0] - signal.y[0], color="#000000", lw=0.8, ls="--", label="noise in x_t")
+    axis.plot(x, expected.y[shown], color="#D55E00", lw=1, label="x_t, from the clean spectrum")
+    axis.errorbar(
+        x, noisy.y[shown], noisy.error[shown], color="#D55E00", ls="", marker="o", markersize=2.5, label="x_t, measured"
+    )
+    _mark_sides(axis, result, panel, timestep, clean)
+    axis.set_xscale("log", base=2)
+    axis.set_yscale("log")
+    axis.set_xlim(x[0], x[-1])
+    axis.set_title(f"t = {timestep}", fontsize=9)
+    axis.tick_params(labelsize=7)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _mark_sides(axis: "Axes", result: SpectraResult, panel: Panel, timestep: int, clean: Curve) -> None:
+    side, column = _side(clean), result.figure.safe_side(timestep)
+    safe = estimate(result.records.find(panel.key, "", column.key))
+    limit = safe.value / (2 * side) if safe else 0.0
+    axis.axvspan(clean.x[1], max(limit, clean.x[1]), color="#CC3311", alpha=0.08, lw=0)
+    axis.axvspan(max(limit, clean.x[1]), clean.x[-1], color="#009E73", alpha=0.12, lw=0)
+    for fraction in result.figure.fractions:
+        axis.axvline(fraction / 2, color="#444444", lw=0.7, ls=":")
+        place = (fraction / 2, 1.0)
+        text = f"{fraction * side:g}"
+        axis.annotate(text, place, (1, -7), xycoords=("data", "axes fraction"), textcoords="offset points", fontsize=6)
+
+
+def _side(clean: Curve) -> int:
+    """The side whose rings these are: whole rings end at its Nyquist frequency, one every 1 / side."""
+    return round(1 / (clean.x[1] - clean.x[0]))
