@@ -9,7 +9,9 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from repro import EXPERIMENTS, load_experiment
 from repro.harness.experiment import ExperimentError, Profile, Table, UnknownNameError
@@ -61,7 +63,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in EXPERIMENTS:
-        _experiment_arguments(commands.add_parser(name, help=f"measure and render {name}"))
+        experiment = commands.add_parser(name, help=f"measure and render {name}")
+        _experiment_arguments(experiment)
+        if name.startswith("figure"):
+            _vae_arguments(experiment)
     render = commands.add_parser("render", help="write the pages again from the records")
     render.add_argument("--check", action="store_true", help="write nothing; exit 1 and name the files that are stale")
     render.add_argument("--out", type=Path, metavar="DIR", help=f"results folder (default: {COMMITTED})")
@@ -73,22 +78,49 @@ def _experiment_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", default="mini", help=f"world to measure in: {', '.join(PROFILES)} (default: mini)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="results folder (default: the profile's)")
     parser.add_argument("--work", type=Path, metavar="DIR", help="folder of unfinished work (default: results/stages)")
-    students = parser.add_argument_group("students", "spectra have none and are measured on the CPU")
+    parser.add_argument("--device", default="auto", help="torch device (default: auto)")
+    students = parser.add_argument_group("students (figures have none)")
     students.add_argument(
         "--seeds", type=int, nargs="+", metavar="SEED", help="training seeds (default: the profile's)"
     )
     students.add_argument("--retrain", action="store_true", help="distil the students again, not the shipped adapters")
-    students.add_argument("--device", default="auto", help="torch device (default: auto)")
+
+
+def _vae_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--images", type=Path, metavar="DIR", help="measure the images of this folder too")
+    parser.add_argument("--pipeline", default="", metavar="PATH", help="folder or hub name (default: the profile's)")
+    parser.add_argument("--tiny-vae", action="store_true", help="the tiny autoencoder in place of the profile's VAE")
+    parser.add_argument("--random-weights", action="store_true", help="the architecture alone: does it run, how long")
 
 
 def _measure(arguments: argparse.Namespace, typed: Sequence[str]) -> int:
-    profile = load_profile(arguments.profile)
     experiment = load_experiment(arguments.command)
+    profile = _profile(experiment, arguments)
     options = _run_options(arguments, typed, profile)
     for folder in (options.out, options.work):
         probe_writable(folder)
     _measure_and_print(experiment, profile, options)
     return 0
+
+
+def _profile(experiment: Table | SpectraFigure, arguments: argparse.Namespace) -> Profile:
+    """The profile as the arguments change it.
+
+    Raises:
+        UsageError: it has no metrics for a table, or no tiny VAE.
+    """
+    if isinstance(experiment, Table):
+        profile = load_profile(arguments.profile)
+        if not profile.columns:
+            raise UsageError(f"profile {profile.name} has no metrics yet: it cannot measure {experiment.key}")
+        return profile
+    name = arguments.profile
+    if arguments.tiny_vae and (name := f"{name}-tiny-vae") not in PROFILES:
+        raise UsageError(f"profile {arguments.profile} has no tiny VAE")
+    profile = load_profile(name)
+    if arguments.random_weights:  # whatever comes out is no measurement of the profile
+        return replace(profile, committed=False, output="results/random-weights")
+    return profile
 
 
 def _run_options(arguments: argparse.Namespace, typed: Sequence[str], profile: Profile) -> RunOptions:
@@ -108,7 +140,14 @@ def _run_options(arguments: argparse.Namespace, typed: Sequence[str], profile: P
         retrain=arguments.retrain,
         device=arguments.device,
         command=f"python -m repro {shlex.join(typed)}",
+        **_vae_options(arguments),
     )
+
+
+def _vae_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    if not hasattr(arguments, "images"):
+        return {}
+    return {name: getattr(arguments, name) for name in ("images", "pipeline", "random_weights")}
 
 
 def _refuse_uncommitted(profile: Profile, out: Path) -> None:

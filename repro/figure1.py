@@ -10,6 +10,8 @@ FIGURE = SpectraFigure(
         Panel("scenes", "Latents of scenes", "scenes", "latents"),
         Panel("photographs", "Latents of photographs", "photographs", "latents"),
         Panel("pixels", "Pixels of photographs", "photographs", "pixels"),
+        Panel("images", "Latents of images", "folder", "latents"),
+        Panel("image_pixels", "Pixels of images", "folder", "pixels"),
     ),
     timesteps=(250, 500, 600, 800),
     images=500,

@@ -7,6 +7,8 @@ from repro.harness.experiment import Column, UnknownNameError
 
 EXPONENT = Column("exponent", "Exponent of the power law", digits=2)
 
+Source = Literal["scenes", "photographs", "folder"]
+
 
 @dataclass(frozen=True, slots=True)
 class Panel:
@@ -15,13 +17,13 @@ class Panel:
     Args:
         key: variant in the records.
         label: title of the panel and of its row in the table.
-        source: which images.
+        source: which images; ``folder`` are a user's.
         space: latents of the profile's VAE, or the pixels themselves.
     """
 
     key: str
     label: str
-    source: Literal["scenes", "photographs"]
+    source: Source
     space: Literal["latents", "pixels"]
 
 
@@ -33,6 +35,7 @@ class SpectraFigure:
         key: name on the command line and of the files.
         question: one sentence that the figure answers, printed under the title.
         timesteps: noise levels, 1000 sigma.
+        panels: all that can be shown; a run measures those whose images it has.
         images: most images of a panel.
         fractions: lower resolutions marked in the panels, as fractions of the side.
         reading: what the paper reads off its figure.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """What the command line adds to a table and a profile.
+    """What the command line adds to a table or figure and a profile.
 
     Args:
         out: output folder: records, pages and figures.
@@ -15,6 +15,9 @@ class RunOptions:
         retrain: distil the students again in place of the shipped adapters.
         device: torch device, or "auto".
         command: what was typed, for the records.
+        images: folder of images for a figure of spectra; None for what the profile has.
+        pipeline: folder or hub name in place of the profile's, for a figure of spectra; empty for the profile's.
+        random_weights: the true architecture without its weights: shows that it runs and how long, measures nothing.
     """
 
     out: Path
@@ -23,3 +26,6 @@ class RunOptions:
     retrain: bool = False
     device: str = "auto"
     command: str = ""
+    images: Path | None = None
+    pipeline: str = ""
+    random_weights: bool = False

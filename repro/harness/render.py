@@ -128,7 +128,7 @@ def _stale_figures(out: Path, found: Sequence[AnyResult]) -> list[tuple[Path, Ca
     for result in found:
         if isinstance(result, SpectraResult):
             path = out / "figures" / f"{result.stem}_{spectra_page.KIND}.png"
-            if recorded_digest(path) != result.digest:
+            if result.measured and recorded_digest(path) != result.digest:
                 stale.append((path, lambda result=result: spectra_page.draw(result)))  # type: ignore[misc]
             continue
         data = compute_data(result.table, result.profile, result.records)

@@ -22,6 +22,7 @@ from repro.harness.provenance import OpenRun, git_stamp, start_run, versions
 from repro.harness.schema import CAPTIONS, Line, PerImage, Record, RecordSet, Run
 from repro.harness.stages import StageStore
 from repro.measure import compute
+from repro.measure.device import torch_device
 from repro.measure.images import VERSION as IMAGES_VERSION
 from repro.measure.images import ImageSet, check_whole, generator_of, load_pipeline, make_images, sampling_inputs
 from repro.measure.scores import VERSION as SCORES_VERSION
@@ -91,15 +92,7 @@ class _Runner:
 
     @cached_property
     def device(self) -> torch.device:
-        name = self.options.device
-        if name == "auto":
-            name = "cuda" if torch.cuda.is_available() else "cpu"
-        if name.startswith("cuda") and not torch.cuda.is_available():
-            raise ExperimentError(f"--device {name} was asked for, but torch sees no CUDA device")
-        try:
-            return torch.device(name)
-        except RuntimeError as error:
-            raise ExperimentError(f"--device {name} is no torch device: {error}") from error
+        return torch_device(self.options.device)
 
     @cached_property
     def world(self) -> World:

@@ -60,6 +60,12 @@ class SpectraResult:
         return next(found, None)
 
     @property
+    def measured(self) -> list[tuple[Panel, Curve]]:
+        """Panels that this run had images for, each with its clean spectrum."""
+        found = ((panel, self.curve(panel, "clean")) for panel in self.figure.panels)
+        return [(panel, clean) for panel, clean in found if clean is not None]
+
+    @property
     def digest(self) -> str:
         """Identity of the drawing."""
         numbers = [record for record in self.records.records if record.metric.startswith("safe_side")]
@@ -73,7 +79,7 @@ def page(result: SpectraResult, folder: Path) -> str:
     blocks = [
         f"# {figure.title}",
         figure.question,
-        f"> **Profile `{result.profile.name}`.** Sides are those of the profile; the paper's are four times as long.",
+        _caption(result),
         _table(result),
         f"*Paper: {figure.reading}*",
         f"![{figure.title}]({name})\n\n*{LEGEND}*" if (folder / name).exists() else "",
@@ -83,12 +89,25 @@ def page(result: SpectraResult, folder: Path) -> str:
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
+def _caption(result: SpectraResult) -> str:
+    profile = result.profile
+    lines = [
+        f"> **Profile `{profile.name}`: {profile.title}.** Sides are in samples of what the row names; the paper's "
+        "latents have side 128."
+    ]
+    for run in result.records.runs:
+        if run.config.get("random_weights"):
+            lines.append("> **Random weights: this shows that it runs, and for how long. The numbers mean nothing.**")
+        if skipped := sum(run.config.get("skipped", {}).values()):
+            lines.append(f"> {skipped} files could not be read as images and were skipped.")
+    return "\n>\n".join(lines)
+
+
 def _table(result: SpectraResult) -> str:
     heads = ["", "Side", "Images", *map(header, result.figure.columns)]
     rows = []
-    for panel in result.figure.panels:
-        clean = result.curve(panel, "clean")
-        cells = [panel.label, str(_side(clean)) if clean else DASH, str(clean.n) if clean else DASH]
+    for panel, clean in result.measured:
+        cells = [panel.label, str(_side(clean)), str(clean.n)]
         for column in result.figure.columns:
             shown = estimate(result.records.find(panel.key, "", column.key))
             cells.append(with_interval(shown, column) if shown else DASH)
@@ -97,14 +116,14 @@ def _table(result: SpectraResult) -> str:
 
 
 def draw(result: SpectraResult) -> bytes:
-    """The PNG: a row for each panel, a column for each noise level."""
-    figure = result.figure
+    """The PNG: a row for each panel that was measured, a column for each noise level."""
+    timesteps, panels = result.figure.timesteps, result.measured
     with plots.own_style():
-        drawing = plots.new_figure(2.6 * len(figure.timesteps), 2.4 * len(figure.panels) + 0.3)
-        axes = drawing.subplots(len(figure.panels), len(figure.timesteps), squeeze=False, sharex="row", sharey="row")
-        for row, panel in zip(axes, figure.panels, strict=True):
-            for axis, timestep in zip(row, figure.timesteps, strict=True):
-                _draw_panel(axis, result, panel, timestep)
+        drawing = plots.new_figure(2.6 * len(timesteps), 2.4 * len(panels) + 0.3)
+        axes = drawing.subplots(len(panels), len(timesteps), squeeze=False, sharex="row", sharey="row")
+        for row, (panel, clean) in zip(axes, panels, strict=True):
+            for axis, timestep in zip(row, timesteps, strict=True):
+                _draw_panel(axis, result, panel, clean, timestep)
             row[0].set_ylabel(f"{panel.label}\npower", fontsize=8)
         for axis in axes[-1]:
             axis.set_xlabel("cycles per sample", fontsize=8)
@@ -113,10 +132,10 @@ def draw(result: SpectraResult) -> bytes:
         return plots.png(drawing, result.digest)
 
 
-def _draw_panel(axis: "Axes", result: SpectraResult, panel: Panel, timestep: int) -> None:
-    names = ("clean", f"signal_t{timestep}", f"expected_t{timestep}", f"noisy_t{timestep}")
-    clean, signal, expected, noisy = (result.curve(panel, name) for name in names)
-    if not (clean and signal and expected and noisy):
+def _draw_panel(axis: "Axes", result: SpectraResult, panel: Panel, clean: Curve, timestep: int) -> None:
+    names = (f"signal_t{timestep}", f"expected_t{timestep}", f"noisy_t{timestep}")
+    signal, expected, noisy = (result.curve(panel, name) for name in names)
+    if not (signal and expected and noisy):
         axis.text(0.5, 0.5, "not measured", transform=axis.transAxes, ha="center", fontsize=8, color="#888888")
         return
     shown = slice(1, None)  # frequency 0 has no place on a logarithmic axis

@@ -1,36 +1,41 @@
 """Measures a figure of spectra: images, latents, noise, averages over rings, and the safe side of each noise level."""
 
-import hashlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
 from torch import Tensor
+from tqdm import tqdm
 
 from repro.harness import records
-from repro.harness.experiment import Profile
+from repro.harness.experiment import ExperimentError, Profile
 from repro.harness.figure import EXPONENT, Panel, SpectraFigure
-from repro.harness.files import digest_file, digest_folder, digest_json
+from repro.harness.files import digest_file, digest_json
 from repro.harness.options import RunOptions
 from repro.harness.provenance import git_stamp, start_run, versions
-from repro.harness.schema import Curve, Line, Record, RecordSet
+from repro.harness.schema import Curve, Line, Record, RecordSet, Run
 from repro.harness.stages import StageStore
-from repro.measure.photographs import photograph_crops
-from repro.measure.world import World
-from swd.flow import NUM_TIMESTEPS, FlowMatching, NoiseProcess
+from repro.measure import sources
+from repro.measure.autoencoders import Autoencoder, load_vae, vae_digest, whitened_latents
+from repro.measure.device import torch_device
+from repro.measure.sources import ImageSource
+from swd.flow import NUM_TIMESTEPS, FlowMatching, NoiseProcess, VariancePreserving
 from swd.sampler import draw_noise, seed_rngs
 from swd.spectra import Spectrum, fit_power_law, noisy_spectrum, radial_spectrum, safe_side
 
 ROOT = Path(__file__).resolve().parents[2]
-STAGE, VERSION = "spectra", 1
-BATCH = 100
+STAGE, VERSION = "spectra", 2
+BATCH_PIXELS = 2**20  # encoded at once: one image of 1024 px, 256 of 64
+RANDOM_IMAGES = 4  # enough to see that an architecture runs
 RESAMPLES = 500
+PROCESSES: Mapping[str, NoiseProcess] = MappingProxyType(
+    {"flow": FlowMatching(), "variance-preserving": VariancePreserving()}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +53,18 @@ class PanelSpectra:
     process: NoiseProcess
 
     @classmethod
-    def of(cls, samples: Tensor, timesteps: tuple[int, ...], process: NoiseProcess) -> "PanelSpectra":
-        """Spectra of samples (N, C, H, W) and of what noise makes of them; the noise of image i follows from i."""
-        noise = draw_noise(seed_rngs(range(len(samples))), tuple(samples.shape[1:]), "cpu")
-        noisy = {t: _per_image(process.add_noise(samples, noise, t / NUM_TIMESTEPS)) for t in timesteps}
-        return cls(_per_image(samples), noisy, process)
+    def of(cls, batches: Iterable[Tensor], timesteps: tuple[int, ...], process: NoiseProcess) -> "PanelSpectra":
+        """Spectra of samples (B, C, H, W) and of what noise makes of them; the noise of image i follows from i."""
+        clean: list[Spectrum] = []
+        noisy: dict[int, list[Spectrum]] = {timestep: [] for timestep in timesteps}
+        seen = 0
+        for samples in batches:
+            noise = draw_noise(seed_rngs(range(seen, seen + len(samples))), tuple(samples.shape[1:]), samples.device)
+            seen += len(samples)
+            clean.append(_per_image(samples))
+            for timestep, found in noisy.items():
+                found.append(_per_image(process.add_noise(samples, noise, timestep / NUM_TIMESTEPS)))
+        return cls(_joined(clean), {timestep: _joined(found) for timestep, found in noisy.items()}, process)
 
     def curves(self, variant: str) -> Iterator[Curve]:
         """Clean and noisy spectra as measured, and the noisy ones as the clean one and the noise level give them."""
@@ -85,73 +97,91 @@ class PanelSpectra:
 
 
 def run(figure: SpectraFigure, profile: Profile, options: RunOptions) -> Path:
-    """Measure every panel and write the records.
+    """Measure every panel whose images are there and write the records.
 
     Returns:
         The records file. It is left alone where it already holds exactly these numbers.
+
+    Raises:
+        ExperimentError: no images or bad ones, a VAE that cannot be loaded, or a device that is not there.
     """
+    device = torch_device(options.device)
     path = options.out / "records" / f"{profile.stem(figure.key)}.jsonl"
-    vae_folder = ROOT / profile.pipeline / "vae"
-    images = {source: _images(source, figure, profile) for source in {panel.source for panel in figure.panels}}
-    config = _config(figure, profile, images, digest_folder(vae_folder))
+    found = _sources(figure, profile, options)
+    vae = load_vae(profile, ROOT, pipeline=options.pipeline, random=options.random_weights)
+    config = _config(figure, profile, found, vae, options)
     store = StageStore(options.work, stamp=git_stamp(ROOT))
     if store.done(STAGE, config) and path.exists() and store.result(STAGE, config) == {"records": digest_file(path)}:
         print(f"nothing to do: {path} holds exactly this measurement", file=sys.stderr)
         return path
     opened = start_run(table=figure.key, profile=profile.name, config=config, command=options.command, folder=ROOT)
-    vae = AutoencoderKL.from_pretrained(vae_folder).eval()
+    vae, process = vae.to(device), PROCESSES[profile.settings["process"]]
     panels = {
-        panel.key: PanelSpectra.of(_samples(panel, images[panel.source], vae), figure.timesteps, FlowMatching())
+        panel.key: PanelSpectra.of(_samples(panel, found[panel.source], vae, device), figure.timesteps, process)
         for panel in figure.panels
+        if panel.source in found
     }
     data_hash = digest_json(config["images"])
-    closed = opened.close(device="cpu", dtype="float32", data_hash=data_hash, weights_hash=config["vae"])
+    closed = opened.close(device=device.type, dtype="float32", data_hash=data_hash, weights_hash=config["vae"])
     lines: list[Line] = [closed]
     for key, panel in panels.items():
         lines += panel.curves(key)
         for metric, value, low, high in panel.numbers(figure):
-            lines.append(_record(closed.run, figure, profile, key, metric, (value, low, high), len(panel.clean.power)))
+            lines.append(_record(closed, key, metric, (value, low, high), len(panel.clean.power)))
     records.save(path, RecordSet.of(lines))
     store.finish(STAGE, config, {"records": digest_file(path)})
     return path
 
 
-def _config(figure: SpectraFigure, profile: Profile, images: dict[str, Tensor], vae: str) -> dict[str, Any]:
+def _sources(figure: SpectraFigure, profile: Profile, options: RunOptions) -> dict[str, ImageSource]:
+    """Images by source: what the profile has, and the user's folder."""
+    side = profile.settings["resolution"]
+    made = {"scenes": sources.scenes, "photographs": sources.photographs}
+    names = profile.settings.get("sources", ())
+    if options.random_weights and not names and options.images is None:
+        names, count = ("scenes",), RANDOM_IMAGES
+    else:
+        count = figure.images
+    found = {name: made[name](side, count) for name in names}
+    if options.images is not None:
+        found["folder"] = sources.folder(options.images, side, count)
+    if not found:
+        raise ExperimentError(f"profile {profile.name} has no images of its own: give a folder with --images DIR")
+    return found
+
+
+def _config(
+    figure: SpectraFigure, profile: Profile, found: dict[str, ImageSource], vae: Autoencoder, options: RunOptions
+) -> dict[str, Any]:
     """All that the numbers follow from."""
     return {
         "figure": asdict(figure),
         "profile": profile.name,
-        "vae": vae,
-        "images": {source: _digest(found) for source, found in sorted(images.items())},
+        "process": profile.settings["process"],
+        "vae": vae_digest(vae),
+        "random_weights": options.random_weights,
+        "images": {name: source.digest for name, source in sorted(found.items())},
+        "skipped": {name: source.skipped for name, source in sorted(found.items())},
         "versions": versions(("torch", "diffusers", "numpy", "scikit-image", "scikit-learn")),
         "version": VERSION,
     }
 
 
-def _images(source: str, figure: SpectraFigure, profile: Profile) -> Tensor:
-    """Images (N, 3, H, W) of uint8: scenes from every prompt set alike, or all crops of the photographs."""
-    module, _, name = profile.settings["world"].partition(":")
-    world: World = getattr(import_module(module), name)(profile, ROOT)
-    references = [torch.cat(list(world.reference(prompts.key))) for prompts in profile.prompt_sets]
-    if source == "photographs":
-        return photograph_crops(references[0].shape[-1])[: figure.images]
-    share = figure.images // len(references)
-    return torch.cat([found[:share] for found in references])
+def _samples(panel: Panel, source: ImageSource, vae: Autoencoder, device: torch.device) -> Iterator[Tensor]:
+    """Batches of whitened latents, or of pixels in [-1, 1]."""
+    size = max(1, BATCH_PIXELS // source.side**2)
+    for images in tqdm(source.batches(size), desc=panel.label, total=-(-source.count // size)):
+        yield images.to(device) if panel.space == "pixels" else whitened_latents(vae, images.to(device))
 
 
-@torch.no_grad()
-def _samples(panel: Panel, images: Tensor, vae: AutoencoderKL) -> Tensor:
-    """Whitened latents, or pixels in [-1, 1]."""
-    pixels = images.float() / 127.5 - 1
-    if panel.space == "pixels":
-        return pixels
-    means = torch.cat([vae.encode(batch).latent_dist.mean for batch in pixels.split(BATCH)])
-    return (means - vae.config.shift_factor) * vae.config.scaling_factor
+def _joined(parts: list[Spectrum]) -> Spectrum:
+    return replace(parts[0], power=torch.cat([part.power for part in parts]))
 
 
 def _per_image(samples: Tensor) -> Spectrum:
     spectrum = radial_spectrum(samples)
-    return replace(spectrum, power=spectrum.power.mean(1))
+    power = spectrum.power.mean(1).cpu()
+    return Spectrum(power, spectrum.frequency.cpu(), spectrum.population.cpu(), spectrum.size)
 
 
 def _curve(variant: str, metric: str, spectrum: Spectrum) -> Curve:
@@ -170,21 +200,13 @@ def _rounded(values: Tensor) -> tuple[float, ...]:
     return tuple(float(f"{value:.6g}") for value in values.tolist())
 
 
-def _record(
-    run: str,
-    figure: SpectraFigure,
-    profile: Profile,
-    variant: str,
-    metric: str,
-    estimate: tuple[float, float, float],
-    n: int,
-) -> Record:
+def _record(run: Run, variant: str, metric: str, estimate: tuple[float, float, float], n: int) -> Record:
     value, low, high = estimate
     return Record(
-        table=figure.key,
+        table=run.table,
         variant=variant,
         prompts="",
-        profile=profile.name,
+        profile=run.profile,
         seed=0,
         metric=metric,
         value=value,
@@ -192,9 +214,5 @@ def _record(
         ci_low=low,
         ci_high=high,
         unit="",
-        run=run,
+        run=run.run,
     )
-
-
-def _digest(images: Tensor) -> str:
-    return hashlib.sha256(images.numpy().tobytes()).hexdigest()

@@ -4,7 +4,14 @@ from importlib import import_module
 
 from repro.harness.experiment import Profile, UnknownNameError
 
-PROFILES = {"mini": "repro.profiles.mini", "smoke": "repro.profiles.smoke"}  # name -> module that declares PROFILE
+PROFILES = {  # name -> module that declares PROFILE
+    "mini": "repro.profiles.mini",
+    "smoke": "repro.profiles.smoke",
+    "sd35-medium": "repro.profiles.sd35_medium",
+    "sd35-medium-tiny-vae": "repro.profiles.sd35_medium_tiny_vae",
+    "sdxl": "repro.profiles.sdxl",
+    "sdxl-tiny-vae": "repro.profiles.sdxl_tiny_vae",
+}
 
 
 def load_profile(name: str) -> Profile:

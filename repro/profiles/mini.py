@@ -30,6 +30,9 @@ PROFILE = Profile(
     committed=True,
     settings={
         "world": "repro.mini.world:MiniWorld",
+        "resolution": 64,
+        "process": "flow",
+        "sources": ("scenes", "photographs"),
         "adapters": "repro/mini/weights/adapters",
         "clip": "repro/mini/weights/clip",
         "reference_images": 1000,

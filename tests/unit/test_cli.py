@@ -134,7 +134,7 @@ def test_rendering_twice_says_that_nothing_is_to_do(toy: Path, ran: Ran, capsys:
         (["tabel2"], "unknown experiment or command 'tabel2'; did you mean table2"),
         (["rendr"], "did you mean render"),
         (["table2", "--profile", "minni"], "unknown profile 'minni'; did you mean mini"),
-        (["table2", "--profile", "qqq"], "unknown profile 'qqq'; known: mini, smoke"),
+        (["table2", "--profile", "qqq"], "unknown profile 'qqq'; known: mini, sd35-medium"),
     ],
 )
 def test_unknown_names_get_the_nearest(typed: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -153,6 +153,32 @@ def test_an_unwritable_folder_fails_before_the_work(toy: Path, ran: Ran, capsys:
     assert cli.main(["table2", "--profile", "toy", "--out", str(toy / "file" / "out")]) == 1
     assert "cannot write into" in capsys.readouterr().err
     assert ran == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        (["table2", "--profile", "sd35-medium"], "profile sd35-medium has no metrics yet: it cannot measure table2"),
+        (["figure1", "--tiny-vae"], "profile mini has no tiny VAE"),
+        (["figure1", "--random-weights", "--out", "paper_tables"], "do not belong into paper_tables"),
+    ],
+)
+def test_what_a_profile_cannot_do_is_refused(
+    typed: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(cli._root())
+    assert cli.main(typed) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_figures_take_images_and_another_vae(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    calls = []
+    monkeypatch.setattr(cli, "_measure_and_print", lambda *arguments: calls.append(arguments))
+    command = ["figure1", "--profile", "sdxl", "--tiny-vae", "--images", "photos", "--pipeline", "mine"]
+    assert cli.main([*command, "--work", str(tmp_path), "--out", str(tmp_path)]) == 0
+    ((figure, profile, options),) = calls
+    assert (figure.key, profile.name) == ("figure1", "sdxl-tiny-vae")
+    assert (options.images, options.pipeline, options.random_weights) == (Path("photos"), "mine", False)
 
 
 def test_rendering_nothing_says_what_to_do(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,25 +1,35 @@
 """Figure 1: the photographs, what is measured, and its page and picture from the records."""
 
 import json
+import shutil
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, AutoencoderTiny
+from PIL import Image
 
 from repro.figure1 import FIGURE
 from repro.harness import render, spectra_page
-from repro.harness.experiment import Profile, UnknownNameError
+from repro.harness.experiment import ExperimentError, Profile, UnknownNameError
 from repro.harness.options import RunOptions
 from repro.harness.plots import recorded_digest
 from repro.harness.records import Curve, RecordError, RecordSet, load, parse, save
-from repro.measure import spectra
+from repro.measure import sources, spectra
+from repro.measure.autoencoders import load_vae, whitened_latents
 from repro.measure.photographs import FILES, photograph_crops
+from repro.profiles.sd35_medium import PROFILE as SD35
+from repro.profiles.sd35_medium_tiny_vae import PROFILE as SD35_TINY
+from repro.profiles.sdxl import PROFILE as SDXL
 from repro.profiles.smoke import PROFILE
-from swd.flow import FlowMatching
+from swd.flow import FlowMatching, VariancePreserving
 from swd.spectra import safe_side
+
+OWN = [panel for panel in FIGURE.panels if panel.source != "folder"]
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +60,7 @@ def test_the_photographs_tile_alike_every_time() -> None:
 
 def test_the_curves_obey_the_noise_process() -> None:
     samples = torch.randn(64, 2, 16, 16, generator=torch.Generator().manual_seed(0))
-    panel = spectra.PanelSpectra.of(samples, (500,), FlowMatching())
+    panel = spectra.PanelSpectra.of(samples.split(24), (500,), FlowMatching())
     curves = {curve.metric: curve for curve in panel.curves("panel")}
     assert set(curves) == {"clean", "noisy_t500", "signal_t500", "expected_t500"}
     expected = torch.tensor(curves["expected_t500"].y)
@@ -63,16 +73,15 @@ def test_the_curves_obey_the_noise_process() -> None:
 
 def test_records_hold_every_panel_and_level(out: Path) -> None:
     records = load(out / "records" / "figure1.jsonl")
-    assert {record.variant for record in records.records} == {panel.key for panel in FIGURE.panels}
+    assert {record.variant for record in records.records} == {panel.key for panel in OWN}
     assert {record.metric for record in records.records} == {column.key for column in FIGURE.columns}
     assert all(r.ci_low <= r.value <= r.ci_high for r in records.records if r.metric == "exponent")
-    assert len(records.curves) == len(FIGURE.panels) * (1 + 3 * len(FIGURE.timesteps))
+    assert len(records.curves) == len(OWN) * (1 + 3 * len(FIGURE.timesteps))
 
 
 def test_the_safe_side_is_that_of_the_latents(out: Path) -> None:
-    vae = AutoencoderKL.from_pretrained(spectra.ROOT / PROFILE.pipeline / "vae")
-    panel = FIGURE.panel("photographs")
-    latents = spectra._samples(panel, photograph_crops(64)[:8], vae)
+    vae = load_vae(PROFILE, spectra.ROOT)
+    latents = whitened_latents(vae, photograph_crops(64)[:8] / 127.5 - 1)
     records = load(out / "records" / "figure1.jsonl")
     for timestep in FIGURE.timesteps:
         (record,) = records.find("photographs", "", f"safe_side_t{timestep}")
@@ -82,7 +91,7 @@ def test_the_safe_side_is_that_of_the_latents(out: Path) -> None:
 
 def test_more_noise_never_asks_for_a_larger_side(out: Path) -> None:
     records = load(out / "records" / "figure1.jsonl")
-    for panel in FIGURE.panels:
+    for panel in OWN:
         sides = [records.find(panel.key, "", f"safe_side_t{t}")[0].value for t in FIGURE.timesteps]
         assert sides == sorted(sides, reverse=True)
 
@@ -108,13 +117,14 @@ def test_other_numbers_make_page_and_figure_stale(out: Path, tmp_path: Path) -> 
     assert "6 [6, 6]" in (tmp_path / "figure1.md").read_text(encoding="utf-8")
 
 
-def test_a_panel_that_was_not_measured_is_left_open(out: Path, tmp_path: Path) -> None:
+def test_a_panel_that_was_not_measured_is_not_shown(out: Path, tmp_path: Path) -> None:
     records = load(out / "records" / "figure1.jsonl")
     kept = [line for line in records.lines if getattr(line, "variant", "") != "pixels"]
     save(tmp_path / "records" / "figure1.jsonl", RecordSet.of(kept))
     render.render(tmp_path, found(tmp_path))
-    (row,) = (line for line in (tmp_path / "figure1.md").read_text().splitlines() if "Pixels of photographs" in line)
-    assert row.count("\u2014") == 2 + len(FIGURE.columns)
+    page = (tmp_path / "figure1.md").read_text(encoding="utf-8")
+    assert "| Pixels of photographs" not in page
+    assert "| Latents of photographs" in page
 
 
 def test_a_second_run_measures_nothing(
@@ -146,8 +156,110 @@ def test_an_unknown_panel_is_named() -> None:
         FIGURE.panel("scene")
 
 
-def test_drawing_needs_no_torch() -> None:
-    import subprocess
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three photographs, a torn one among them, and a text file."""
+    folder = tmp_path / "photos"
+    (folder / "more").mkdir(parents=True)
+    for name, crop in zip(("a.png", "b.jpg", "more/c.png"), photograph_crops(128), strict=False):
+        Image.fromarray(crop.permute(1, 2, 0).numpy()).save(folder / name)
+    (folder / "torn.png").write_bytes((folder / "a.png").read_bytes()[:900])
+    (folder / "notes.txt").write_text("no image")
+    return folder
 
+
+def test_a_folder_of_images_is_read_and_a_torn_one_counted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = sources.folder(folder, 64, 10)
+    assert (source.count, source.skipped) == (3, 1)
+    assert "1 of 4 images are skipped" in capsys.readouterr().err
+    (batch,) = source.batches(10)
+    assert batch.shape == (3, 3, 64, 64)
+    assert -1 <= batch.min() < batch.max() <= 1
+    shutil.copy(folder / "b.jpg", folder / "z.jpg")
+    assert sources.folder(folder, 64, 10).digest != source.digest
+
+
+def test_bad_folders_are_named_before_any_work(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "torn").mkdir()
+    shutil.copy(folder / "torn.png", tmp_path / "torn")
+    for path, message in [
+        (tmp_path / "nowhere", "nowhere is no folder"),
+        (tmp_path / "empty", "holds no images"),
+        (tmp_path / "torn", r"none of 1 images can be read; .*torn.png"),
+    ]:
+        with pytest.raises(ExperimentError, match=message):
+            sources.folder(path, 64, 10)
+    with pytest.raises(ExperimentError, match=r"a.png is 128 pixels wide"):
+        sources.folder(folder, 256, 10)
+
+
+REAL = replace(SD35, settings={**SD35.settings, "resolution": 64})
+TINY = {"block_out_channels": (16, 16), "down_block_types": ("DownEncoderBlock2D",) * 2, "layers_per_block": 1}
+TINY |= {"up_block_types": ("UpDecoderBlock2D",) * 2, "norm_num_groups": 8, "latent_channels": 16}
+
+
+def measured(profile: Profile, out: Path, **options: Any) -> str:
+    """The page of a run."""
+    figure = replace(FIGURE, images=4)
+    spectra.run(figure, profile, RunOptions(out=out, work=out / "work", device="cpu", **options))
+    results = render.results(out, lambda _: FIGURE, lambda _: profile)
+    render.render(out, results)
+    return (out / f"{profile.stem('figure1')}.md").read_text(encoding="utf-8")
+
+
+def test_a_users_folder_and_pipeline_in_the_layout_of_sd35(folder: Path, tmp_path: Path) -> None:
+    AutoencoderKL(**TINY, scaling_factor=1.5305, shift_factor=0.0609).save_pretrained(tmp_path / "pipeline" / "vae")
+    page = measured(REAL, tmp_path / "out", images=folder, pipeline=str(tmp_path / "pipeline"))
+    assert "| Latents of images |     32 |        3 |" in page
+    assert "| Pixels of images  |     64 |        3 |" in page
+    assert "1 files could not be read" in page
+    assert "Random weights" not in page
+
+
+def test_sdxl_has_no_shift_and_preserves_variance(folder: Path, tmp_path: Path) -> None:
+    AutoencoderKL(**{**TINY, "latent_channels": 4}, shift_factor=None).save_pretrained(tmp_path / "pipeline" / "vae")
+    profile = replace(SDXL, settings={**SDXL.settings, "resolution": 64})
+    measured(profile, tmp_path / "out", images=folder, pipeline=str(tmp_path / "pipeline"))
+    records = load(tmp_path / "out" / "records" / "figure1.sdxl.jsonl")
+    (expected,) = (c for c in records.curves if (c.variant, c.metric) == ("images", "expected_t500"))
+    (signal,) = (c for c in records.curves if (c.variant, c.metric) == ("images", "signal_t500"))
+    noise = float(VariancePreserving().coefficients(0.5)[1]) ** 2
+    assert expected.y[3] - signal.y[3] == pytest.approx(noise, rel=1e-3)
+
+
+def test_a_tiny_autoencoder_lies_in_its_own_folder(folder: Path, tmp_path: Path) -> None:
+    AutoencoderTiny(latent_channels=16).save_pretrained(tmp_path / "taesd3")
+    profile = replace(SD35_TINY, settings={**SD35_TINY.settings, "resolution": 64})
+    page = measured(profile, tmp_path / "out", images=folder, pipeline=str(tmp_path / "taesd3"))
+    assert "| Latents of images |      8 |        3 |" in page
+
+
+def test_random_weights_are_labelled(tmp_path: Path) -> None:
+    profile = replace(REAL, settings={**REAL.settings, "vae_config": TINY})
+    page = measured(profile, tmp_path / "out", random_weights=True)
+    assert "**Random weights: this shows that it runs" in page
+    assert "| Latents of scenes |     32 |        4 |" in page
+
+
+@pytest.mark.parametrize(
+    ("profile", "options", "message"),
+    [
+        (REAL, {}, "no images of its own: give a folder with --images DIR"),
+        (REAL, {"random_weights": True, "device": "cuda:9"}, "CUDA"),
+        (replace(REAL, settings={**PROFILE.settings}), {"random_weights": True}, "does not say the architecture"),
+        (replace(PROFILE, pipeline="nowhere/at-all"), {}, "cannot load the VAE of nowhere/at-all"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(
+    profile: Profile, options: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    if torch.cuda.is_available() and "CUDA" in message:
+        pytest.skip("CUDA is there")
+    with pytest.raises(ExperimentError, match=message):
+        spectra.run(FIGURE, profile, RunOptions(out=tmp_path, work=tmp_path, **options))
+
+
+def test_drawing_needs_no_torch() -> None:
     code = "import repro.harness.spectra_page, repro.figure1, sys; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -1,0 +1,64 @@
+"""The VAE of a profile, or its architecture with random weights."""
+
+import hashlib
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, AutoencoderTiny
+from torch import Tensor
+
+from repro.harness.experiment import ExperimentError, Profile
+
+Autoencoder = AutoencoderKL | AutoencoderTiny
+
+
+def load_vae(profile: Profile, root: Path, *, pipeline: str = "", random: bool = False) -> Autoencoder:
+    """The VAE of a profile in float32.
+
+    Args:
+        profile: names the pipeline; ``settings["tiny"]`` says that it is an AutoencoderTiny by itself.
+        root: what a relative pipeline folder is relative to.
+        pipeline: a folder or hub name in place of the profile's.
+        random: the architecture alone (``settings["vae_config"]``), weights drawn from seed 0.
+
+    Raises:
+        ExperimentError: the weights cannot be had, or the profile does not say its architecture.
+    """
+    tiny = profile.settings.get("tiny", False)
+    kind = AutoencoderTiny if tiny else AutoencoderKL
+    if random:
+        if (config := profile.settings.get("vae_config")) is None:
+            raise ExperimentError(f"profile {profile.name} does not say the architecture that --random-weights needs")
+        torch.manual_seed(0)
+        drawn: Autoencoder = kind.from_config(dict(config)).eval()
+        return drawn
+    name = pipeline or profile.pipeline
+    local = root / name
+    where = {} if tiny else {"subfolder": "vae"}
+    try:
+        vae: Autoencoder = kind.from_pretrained(local if local.is_dir() else name, torch_dtype=torch.float32, **where)
+    except (OSError, ValueError) as error:
+        raise ExperimentError(f"cannot load the VAE of {name}: {error}") from error
+    return vae.eval()
+
+
+def vae_digest(vae: Autoencoder) -> str:
+    """Identity of a VAE: its config and weights."""
+    sha = hashlib.sha256(vae.to_json_string().encode())
+    for name, tensor in sorted(vae.state_dict().items()):
+        sha.update(name.encode())
+        sha.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
+    return sha.hexdigest()
+
+
+@torch.no_grad()
+def whitened_latents(vae: Autoencoder, images: Tensor) -> Tensor:
+    """Latents as a denoiser sees them, shifted and scaled; the mode of the posterior.
+
+    Args:
+        vae: on the device of the images.
+        images: (B, 3, H, W) in [-1, 1].
+    """
+    encoded = vae.encode(images)
+    latents = encoded.latents if isinstance(vae, AutoencoderTiny) else encoded.latent_dist.mode()
+    return (latents - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor

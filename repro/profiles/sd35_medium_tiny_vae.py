@@ -1,0 +1,15 @@
+"""SD3.5 Medium with the tiny autoencoder TAESD3 in place of its VAE, which needs no licence."""
+
+from dataclasses import replace
+
+from repro.profiles import sd35_medium
+
+PROFILE = replace(
+    sd35_medium.PROFILE,
+    name="sd35-medium-tiny-vae",
+    title="SD3.5 Medium with a tiny VAE",
+    caption="TAESD3, the tiny autoencoder of Stable Diffusion 3.5, on images of 1024 px.",
+    pipeline="madebyollin/taesd3",
+    suffix="sd35-medium-tiny-vae",
+    settings={"resolution": 1024, "process": "flow", "tiny": True, "vae_config": {"latent_channels": 16}},
+)
