@@ -16,6 +16,7 @@ FIGURE = SpectraFigure(
     timesteps=(250, 500, 600, 800),
     images=500,
     fractions=(0.25, 0.5, 0.75),
+    schedules=("6", "4"),
     reading=(
         "Latents of SDXL and SD3.5 at side 128: at t = 800 noise masks what a latent of side 32, a quarter, cannot "
         "hold; one of side 16, an eighth, would lose signal."

@@ -5,6 +5,7 @@ from typing import Literal
 
 from repro.harness.experiment import Column, UnknownNameError
 
+PUBLISHED = "published"  # variant of the curves that hold the published schedules
 EXPONENT = Column("exponent", "Exponent of the power law", digits=2)
 
 Source = Literal["scenes", "photographs", "folder"]
@@ -38,6 +39,7 @@ class SpectraFigure:
         panels: all that can be shown; a run measures those whose images it has.
         images: most images of a panel.
         fractions: lower resolutions marked in the panels, as fractions of the side.
+        schedules: presets, without the profile's prefix, whose sigmas give a schedule by the spectrum.
         reading: what the paper reads off its figure.
         notes: paragraphs printed under the table.
     """
@@ -49,6 +51,7 @@ class SpectraFigure:
     timesteps: tuple[int, ...]
     images: int
     fractions: tuple[float, ...]
+    schedules: tuple[str, ...]
     reading: str
     notes: tuple[str, ...] = ()
 

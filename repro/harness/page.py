@@ -88,7 +88,7 @@ def reading(result: Result) -> str:
     if first.comparison is None:
         return f"{sentence}."
     gap = f"{first.column.label} {difference(first)}"
-    return f'{sentence}; the first, "{_lower(first.claim.text)}", is {first.verdict}: {gap}.'
+    return f'{sentence}; the first, "{lower(first.claim.text)}", is {first.verdict}: {gap}.'
 
 
 def caption(result: Result) -> str:
@@ -227,7 +227,8 @@ def _images(result: Result) -> str:
     return f"{counts[0]:,} images" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,} images"
 
 
-def _lower(text: str) -> str:
+def lower(text: str) -> str:
+    """With a small first letter."""
     return text[:1].lower() + text[1:]
 
 

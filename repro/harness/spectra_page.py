@@ -8,9 +8,9 @@ from repro.harness import plots
 from repro.harness.cells import DASH, estimate, header, markdown, with_interval
 from repro.harness.claims import Judgement
 from repro.harness.experiment import Profile
-from repro.harness.figure import Panel, SpectraFigure
+from repro.harness.figure import PUBLISHED, Panel, SpectraFigure
 from repro.harness.files import digest_json
-from repro.harness.page import footer
+from repro.harness.page import footer, lower
 from repro.harness.schema import Curve, RecordSet
 
 if TYPE_CHECKING:
@@ -23,6 +23,11 @@ LEGEND = (
     "Blue: what is left of the signal; dashed: the noise. Dotted verticals: the highest frequency of a latent of that "
     "side. Green: a side whose limit lies here loses nothing, for noise masks all that it cannot hold. Red: it loses "
     "signal."
+)
+SCHEDULES = (
+    "A step hands its x0 over at its scale, to be renoised to the next sigma. The spectrum proposes the smallest scale, "
+    "a multiple of the patch size, that loses nothing by the rule above; the last step works at the full side. How "
+    "students fare on proposed schedules has not been measured."
 )
 
 
@@ -83,6 +88,7 @@ def page(result: SpectraResult, folder: Path) -> str:
         _table(result),
         f"*Paper: {figure.reading}*",
         f"![{figure.title}]({name})\n\n*{LEGEND}*" if (folder / name).exists() else "",
+        *_schedules(result),
         *figure.notes,
         *footer(figure.key, result.profile, result.records),
     ]
@@ -113,6 +119,26 @@ def _table(result: SpectraResult) -> str:
             cells.append(with_interval(shown, column) if shown else DASH)
         rows.append(cells)
     return markdown(heads, rows)
+
+
+def _schedules(result: SpectraResult) -> list[str]:
+    """The published schedules beside those that each kind of latents proposes at the same sigmas."""
+    rows = []
+    for curve in result.records.curves:
+        if curve.variant != PUBLISHED or not curve.metric.startswith("sigmas_"):
+            continue
+        name = curve.metric.removeprefix("sigmas_")
+        rows.append([f"`{name}`, sigmas", *(f"{sigma:.4f}" for sigma in curve.y)])
+        kinds = [("published", PUBLISHED), *((panel.label, panel.key) for panel, _ in result.measured)]
+        for label, key in kinds:
+            for scales in result.records.curves:
+                if (scales.variant, scales.metric) == (key, f"scales_{name}"):
+                    rows.append([f"scales, {lower(label)}", *(f"{scale:.0f}" for scale in scales.y)])
+    if not rows:
+        return []
+    steps = max(map(len, rows)) - 1
+    heads = ["Schedule", *(f"Step {step}" for step in range(1, steps + 1))]
+    return ["## Schedules by the spectrum", SCHEDULES, markdown(heads, [r + [""] * (steps + 1 - len(r)) for r in rows])]
 
 
 def draw(result: SpectraResult) -> bytes:

@@ -1,7 +1,7 @@
 """Measures a figure of spectra: images, latents, noise, averages over rings, and the safe side of each noise level."""
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from repro.harness import records
 from repro.harness.experiment import ExperimentError, Profile
-from repro.harness.figure import EXPONENT, Panel, SpectraFigure
+from repro.harness.figure import EXPONENT, PUBLISHED, Panel, SpectraFigure
 from repro.harness.files import digest_file, digest_json
 from repro.harness.options import RunOptions
 from repro.harness.provenance import git_stamp, start_run, versions
@@ -26,10 +26,18 @@ from repro.measure.device import torch_device
 from repro.measure.sources import ImageSource
 from swd.flow import NUM_TIMESTEPS, FlowMatching, NoiseProcess, VariancePreserving
 from swd.sampler import draw_noise, seed_rngs
-from swd.spectra import Spectrum, fit_power_law, noisy_spectrum, radial_spectrum, safe_side
+from swd.schedule import PRESETS, preset
+from swd.spectra import (
+    Spectrum,
+    fit_power_law,
+    noisy_spectrum,
+    radial_spectrum,
+    safe_side,
+    schedule_from_spectrum,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
-STAGE, VERSION = "spectra", 2
+STAGE, VERSION = "spectra", 3
 BATCH_PIXELS = 2**20  # encoded at once: one image of 1024 px, 256 of 64
 RANDOM_IMAGES = 4  # enough to see that an architecture runs
 RESAMPLES = 500
@@ -96,6 +104,28 @@ class PanelSpectra:
             yield figure.safe_side(timestep).key, value, float(low), float(high)
 
 
+def _schedules(figure: SpectraFigure, profile: Profile, panels: Mapping[str, PanelSpectra]) -> Iterator[Curve]:
+    """Published schedules, and what the spectrum of each kind of latents proposes at the same sigmas."""
+    for name in (f"{profile.presets}-{schedule}" for schedule in figure.schedules):
+        if name not in PRESETS:
+            continue
+        published = preset(name)
+        yield _steps(PUBLISHED, f"sigmas_{name}", published.sigmas[:-1])
+        yield _steps(PUBLISHED, f"scales_{name}", published.scales)
+        for panel in figure.panels:
+            if panel.space == "latents" and panel.key in panels:
+                measured = panels[panel.key]
+                proposed = schedule_from_spectrum(
+                    measured.clean.mean(), sigmas=published.sigmas, process=measured.process
+                )
+                yield _steps(panel.key, f"scales_{name}", proposed.scales)
+
+
+def _steps(variant: str, metric: str, values: Sequence[float]) -> Curve:
+    steps, y = tuple(map(float, range(1, len(values) + 1))), tuple(map(float, values))
+    return Curve(variant=variant, metric=metric, x=steps, y=y, error=(0.0,) * len(y), n=0)
+
+
 def run(figure: SpectraFigure, profile: Profile, options: RunOptions) -> Path:
     """Measure every panel whose images are there and write the records.
 
@@ -128,6 +158,7 @@ def run(figure: SpectraFigure, profile: Profile, options: RunOptions) -> Path:
         lines += panel.curves(key)
         for metric, value, low, high in panel.numbers(figure):
             lines.append(_record(closed, key, metric, (value, low, high), len(panel.clean.power)))
+    lines += _schedules(figure, profile, panels)
     records.save(path, RecordSet.of(lines))
     store.finish(STAGE, config, {"records": digest_file(path)})
     return path

@@ -27,6 +27,7 @@ from repro.profiles.sd35_medium_tiny_vae import PROFILE as SD35_TINY
 from repro.profiles.sdxl import PROFILE as SDXL
 from repro.profiles.smoke import PROFILE
 from swd.flow import FlowMatching, VariancePreserving
+from swd.schedule import preset
 from swd.spectra import safe_side
 
 OWN = [panel for panel in FIGURE.panels if panel.source != "folder"]
@@ -76,7 +77,8 @@ def test_records_hold_every_panel_and_level(out: Path) -> None:
     assert {record.variant for record in records.records} == {panel.key for panel in OWN}
     assert {record.metric for record in records.records} == {column.key for column in FIGURE.columns}
     assert all(r.ci_low <= r.value <= r.ci_high for r in records.records if r.metric == "exponent")
-    assert len(records.curves) == len(OWN) * (1 + 3 * len(FIGURE.timesteps))
+    schedules = [curve for curve in records.curves if curve.metric.startswith(("sigmas", "scales"))]
+    assert len(records.curves) - len(schedules) == len(OWN) * (1 + 3 * len(FIGURE.timesteps))
 
 
 def test_the_safe_side_is_that_of_the_latents(out: Path) -> None:
@@ -103,6 +105,22 @@ def test_page_and_figure_follow_from_the_records(out: Path) -> None:
     assert "figure1.md" in (out / "README.md").read_text(encoding="utf-8")
     assert render.check(out, found(out)) == []
     assert render.render(out, found(out)) == []
+
+
+def test_schedules_stand_beside_the_published_ones(out: Path) -> None:
+    records = load(out / "records" / "figure1.jsonl")
+    curves = {(curve.variant, curve.metric): curve.y for curve in records.curves}
+    for name in ("mini-6", "mini-4"):
+        assert curves["published", f"sigmas_{name}"] == preset(name).sigmas[:-1]
+        assert curves["published", f"scales_{name}"] == preset(name).scales
+        for panel in ("scenes", "photographs"):
+            proposed = curves[panel, f"scales_{name}"]
+            assert proposed[-1] == 32
+            assert list(proposed) == sorted(proposed)
+    assert ("pixels", "scales_mini-6") not in curves
+    page = (out / "figure1.md").read_text(encoding="utf-8")
+    assert "| `mini-4`, sigmas" in page
+    assert "| scales, latents of photographs" in page
 
 
 def test_other_numbers_make_page_and_figure_stale(out: Path, tmp_path: Path) -> None:
