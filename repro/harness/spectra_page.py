@@ -25,9 +25,9 @@ LEGEND = (
     "signal."
 )
 SCHEDULES = (
-    "A step hands its x0 over at its scale, to be renoised to the next sigma. The spectrum proposes the smallest scale, "
-    "a multiple of the patch size, that loses nothing by the rule above; the last step works at the full side. How "
-    "students fare on proposed schedules has not been measured."
+    "A step hands its x0 over at its scale, to be renoised to the next sigma. The spectrum proposes the smallest "
+    "scale, a multiple of the patch size, that loses nothing by the rule above; the last step works at the full side. "
+    "How students fare on proposed schedules has not been measured."
 )
 
 
