@@ -7,14 +7,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from repro.harness.experiment import Table
-    from repro.harness.figure import SpectraFigure
+    from repro.harness.render import Experiment
 
-# Name on the command line -> module that declares TABLE or FIGURE.
-EXPERIMENTS = {"table2": "repro.table2", "figure1": "repro.figure1"}
+EXPERIMENTS = {  # name on the command line -> where it is declared
+    "table1": "repro.table1:TABLE",
+    "table1_extended": "repro.table1:EXTENDED",
+    "table2": "repro.table2:TABLE",
+    "figure1": "repro.figure1:FIGURE",
+}
 
 
-def load_experiment(name: str) -> "Table | SpectraFigure":
+def load_experiment(name: str) -> "Experiment":
     """The declaration of a table or figure.
 
     Raises:
@@ -24,6 +27,6 @@ def load_experiment(name: str) -> "Table | SpectraFigure":
 
     if name not in EXPERIMENTS:
         raise UnknownNameError("experiment", name, EXPERIMENTS)
-    module = import_module(EXPERIMENTS[name])
-    found: Table | SpectraFigure = module.TABLE if hasattr(module, "TABLE") else module.FIGURE
+    module, _, attribute = EXPERIMENTS[name].partition(":")
+    found: Experiment = getattr(import_module(module), attribute)
     return found

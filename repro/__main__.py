@@ -11,15 +11,19 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from repro import EXPERIMENTS, load_experiment
-from repro.harness.experiment import ExperimentError, Profile, Table, UnknownNameError
+from repro.harness.experiment import ExperimentError, Profile, UnknownNameError
 from repro.harness.figure import SpectraFigure
 from repro.harness.files import OutputError, probe_writable
 from repro.harness.options import RunOptions
 from repro.harness.schema import RecordError
+from repro.harness.upscaling import UpscalingTable
 from repro.profiles import PROFILES, load_profile
+
+if TYPE_CHECKING:
+    from repro.harness.render import Experiment
 
 COMMANDS = ("render", "list")
 COMMITTED = "paper_tables"
@@ -65,6 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     for name in EXPERIMENTS:
         experiment = commands.add_parser(name, help=f"measure and render {name}")
         _experiment_arguments(experiment)
+        if name == "table1":
+            experiment.add_argument("--extended", action="store_true", help="other start sides and upscale modes too")
         if name.startswith("figure"):
             _vae_arguments(experiment)
     render = commands.add_parser("render", help="write the pages again from the records")
@@ -94,7 +100,8 @@ def _vae_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _measure(arguments: argparse.Namespace, typed: Sequence[str]) -> int:
-    experiment = load_experiment(arguments.command)
+    extended = "_extended" if getattr(arguments, "extended", False) else ""
+    experiment = load_experiment(arguments.command + extended)
     profile = _profile(experiment, arguments)
     options = _run_options(arguments, typed, profile)
     for folder in (options.out, options.work):
@@ -103,13 +110,13 @@ def _measure(arguments: argparse.Namespace, typed: Sequence[str]) -> int:
     return 0
 
 
-def _profile(experiment: Table | SpectraFigure, arguments: argparse.Namespace) -> Profile:
+def _profile(experiment: "Experiment", arguments: argparse.Namespace) -> Profile:
     """The profile as the arguments change it.
 
     Raises:
         UsageError: it has no metrics for a table, or no tiny VAE.
     """
-    if isinstance(experiment, Table):
+    if not isinstance(experiment, SpectraFigure):
         profile = load_profile(arguments.profile)
         if not profile.columns:
             raise UsageError(f"profile {profile.name} has no metrics yet: it cannot measure {experiment.key}")
@@ -155,12 +162,16 @@ def _refuse_uncommitted(profile: Profile, out: Path) -> None:
         raise UsageError(f"results of profile {profile.name!r} do not belong into {COMMITTED}; choose another --out")
 
 
-def _measure_and_print(experiment: Table | SpectraFigure, profile: Profile, options: RunOptions) -> None:
+def _measure_and_print(experiment: "Experiment", profile: Profile, options: RunOptions) -> None:
     # torch: only where it is needed
     if isinstance(experiment, SpectraFigure):
         from repro.measure.spectra import run as run_figure
 
         run_figure(experiment, profile, options)
+    elif isinstance(experiment, UpscalingTable):
+        from repro.measure.upscaling import run as run_upscaling
+
+        run_upscaling(experiment, profile, options)
     else:
         from repro.harness.runner import run
 

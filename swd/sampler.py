@@ -207,6 +207,44 @@ def sample_teacher(
     return euler(lambda x_t, sigma: guided(x_t, sigma, cond), noise, sigmas)
 
 
+@torch.no_grad()
+def finish_teacher(
+    denoiser: X0Predictor[CondT],
+    x_t: Tensor,
+    sigma: float,
+    cond: CondT,
+    uncond: CondT | None,
+    *,
+    num_steps: int = GRID_STEPS,
+    shift: float = SHIFT,
+    guidance_scale: float = 1.0,
+) -> Tensor:
+    """Euler sampling of the undistilled model from the middle: from ``sigma`` along the lower levels of its grid.
+
+    Args:
+        denoiser: the teacher.
+        x_t: noisy latents at ``sigma``, (B, C, H, W).
+        sigma: noise level in (0, 1].
+        cond: text condition, one row or one per image.
+        uncond: condition of the empty prompt; not needed without guidance.
+        num_steps: steps of the whole grid.
+        shift: time shift of the grid.
+        guidance_scale: classifier-free guidance, none at 1 and below.
+
+    Returns:
+        Clean latents, (B, C, H, W), float32.
+
+    Raises:
+        ValueError: sigma outside (0, 1], or guidance without ``uncond``.
+    """
+    if not 0 < sigma <= 1:
+        raise ValueError(f"sigma lies in (0, 1], got {sigma}")
+    levels = (sigma, *(level for level in sigma_grid(num_steps, shift) if level < sigma))
+    sigmas = torch.tensor(levels, device=x_t.device)[:, None].expand(-1, len(x_t))
+    guided = with_guidance(denoiser, uncond, guidance_scale)
+    return euler(lambda x, level: guided(x, level, cond), x_t.float(), sigmas)
+
+
 def with_guidance(
     denoiser: X0Predictor[CondT], uncond: CondT | None, guidance_scale: float
 ) -> X0Predictor[CondT] | Guided[CondT]:

@@ -188,9 +188,11 @@ def figures(result: Result, folder: Path) -> list[str]:
 
 def footer(key: str, profile: Profile, records: RecordSet) -> list[str]:
     """How to make the page of an experiment again, and where its numbers come from."""
-    session, stem = f"nox -s {key}", profile.stem(key)
+    name, _, extended = key.partition("_")
+    arguments = ["--extended"] if extended else []
     if profile.name != "mini":
-        session += f" -- --profile {profile.name}"
+        arguments += ["--profile", profile.name]
+    session, stem = " ".join(["nox -s", name, *(["--", *arguments] if arguments else [])]), profile.stem(key)
     source = f"Numbers: [records/{stem}.jsonl](records/{stem}.jsonl). {EDITED}"
     return [
         "## Make it again",

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from repro.harness import spectra_page
+from repro.harness import spectra_page, upscaling_page
 from repro.harness.cells import DASH, markdown
 from repro.harness.experiment import Profile, Table
 from repro.harness.figure import SpectraFigure
@@ -14,9 +14,12 @@ from repro.harness.plots import compute_data, draw_compute, recorded_digest
 from repro.harness.records import load
 from repro.harness.schema import RecordError, RecordSet
 from repro.harness.spectra_page import SpectraResult
+from repro.harness.upscaling import UpscalingTable
+from repro.harness.upscaling_page import UpscalingResult
 
-AnyResult = Result | SpectraResult
-FindExperiment = Callable[[str], Table | SpectraFigure]
+Experiment = Table | UpscalingTable | SpectraFigure
+AnyResult = Result | UpscalingResult | SpectraResult
+FindExperiment = Callable[[str], Experiment]
 FindProfile = Callable[[str], Profile]
 
 
@@ -108,14 +111,20 @@ def index(found: Sequence[AnyResult]) -> str:
     return "\n\n".join(block for block in [*blocks, EDITED] if block) + "\n"
 
 
-def _result(experiment: Table | SpectraFigure, profile: Profile, records: RecordSet) -> AnyResult:
+def _result(experiment: Experiment, profile: Profile, records: RecordSet) -> AnyResult:
     if isinstance(experiment, SpectraFigure):
         return SpectraResult(experiment, profile, records)
+    if isinstance(experiment, UpscalingTable):
+        return UpscalingResult(experiment, profile, records)
     return Result.of(experiment, profile, records)
 
 
 def _page(result: AnyResult, out: Path) -> str:
-    return spectra_page.page(result, out) if isinstance(result, SpectraResult) else page(result, out)
+    if isinstance(result, SpectraResult):
+        return spectra_page.page(result, out)
+    if isinstance(result, UpscalingResult):
+        return upscaling_page.page(result, out)
+    return page(result, out)
 
 
 def _pages(out: Path, found: Sequence[AnyResult]) -> dict[Path, str]:
@@ -130,6 +139,7 @@ def _stale_figures(out: Path, found: Sequence[AnyResult]) -> list[tuple[Path, Ca
             path = out / "figures" / f"{result.stem}_{spectra_page.KIND}.png"
             if result.measured and recorded_digest(path) != result.digest:
                 stale.append((path, lambda result=result: spectra_page.draw(result)))  # type: ignore[misc]
+        if not isinstance(result, Result):
             continue
         data = compute_data(result.table, result.profile, result.records)
         path = out / "figures" / f"{result.stem}_compute.png"

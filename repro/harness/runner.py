@@ -1,7 +1,6 @@
 """Carries out a table in a profile: students, images, scores, records, sample grid. Finished stages are not redone."""
 
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from errno import ENOSPC
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from safetensors import SafetensorError
 
 from repro.harness import plots, records
@@ -23,8 +21,9 @@ from repro.harness.schema import CAPTIONS, Line, PerImage, Record, RecordSet, Ru
 from repro.harness.stages import StageStore
 from repro.measure import compute
 from repro.measure.device import torch_device
+from repro.measure.grid import image_grid
 from repro.measure.images import VERSION as IMAGES_VERSION
-from repro.measure.images import ImageSet, check_whole, generator_of, load_pipeline, make_images, sampling_inputs
+from repro.measure.images import ImageSet, check_pipeline, generator_of, load_pipeline, make_images, sampling_inputs
 from repro.measure.scores import VERSION as SCORES_VERSION
 from repro.measure.scores import reference_features, score_images
 from repro.measure.students import check_adapter, distil, shipped_adapter
@@ -124,10 +123,7 @@ class _Runner:
     def _check(self) -> None:
         """Whatever can be known to be missing or broken is, before any work."""
         _ = self.device
-        if not (self.pipeline_folder / "model_index.json").is_file():
-            raise ExperimentError(f"no pipeline in {self.pipeline_folder}; build the mini pipeline with: nox -s mini")
-        for path in sorted(self.pipeline_folder.rglob("*.safetensors")):
-            check_whole(path)
+        check_pipeline(self.pipeline_folder)
         if not self.options.retrain:
             for row in self.table.rows:
                 if not row.is_teacher:
@@ -275,22 +271,18 @@ class _Runner:
 
     def _draw_grid(self, images: Mapping[tuple[str, str, int], ImageSet]) -> None:
         """The first prompts of every set, the same prompts and seeds in every row."""
+        grid: list[torch.Tensor] = []
         captions: list[str] = []
-        with tempfile.TemporaryDirectory() as folder:
-            files: list[list[Path]] = []
-            for row in self.table.rows:
-                captions, line = [], []
-                for prompt_set in self.profile.prompt_sets:
-                    seed = min(seed for key, name, seed in images if (key, name) == (row.key, prompt_set.key))
-                    batch, prompts = next(images[row.key, prompt_set.key, seed].batches())
-                    for index, prompt in enumerate(prompts[:GRID_COLUMNS]):
-                        file = Path(folder) / f"{row.key}-{prompt_set.key}-{index}.png"
-                        Image.fromarray(batch[index].permute(1, 2, 0).numpy()).save(file)
-                        line.append(file)
-                        captions.append(prompt["caption"])
-                files.append(line)
-            labels = [f"{row.label}\n{self.profile.steps(row)} steps" for row in self.table.rows]
-            plots.sample_grid(self._grid_path(), files, rows=labels, captions=captions)
+        for row in self.table.rows:
+            line, captions = [], []
+            for prompt_set in self.profile.prompt_sets:
+                seed = min(seed for key, name, seed in images if (key, name) == (row.key, prompt_set.key))
+                batch, prompts = next(images[row.key, prompt_set.key, seed].batches())
+                line.append(batch[:GRID_COLUMNS])
+                captions += [prompt["caption"] for prompt in prompts[:GRID_COLUMNS]]
+            grid.append(torch.cat(line))
+        labels = [f"{row.label}\n{self.profile.steps(row)} steps" for row in self.table.rows]
+        image_grid(self._grid_path(), grid, rows=labels, captions=captions)
 
 
 def _digest(adapter: Path | None) -> str | None:

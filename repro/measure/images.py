@@ -149,8 +149,20 @@ def make_images(
     return result
 
 
+def check_pipeline(folder: Path) -> None:
+    """Refuse a missing pipeline or a truncated weight file before anything long starts.
+
+    Raises:
+        PipelineError: no pipeline, or a file that is not a whole safetensors file.
+    """
+    if not (folder / "model_index.json").is_file():
+        raise PipelineError(f"no pipeline in {folder}; build the mini pipeline with: nox -s mini")
+    for path in sorted(folder.rglob("*.safetensors")):
+        check_whole(path)
+
+
 def check_whole(path: Path) -> None:
-    """Refuse a truncated weight file before anything long starts.
+    """Refuse a truncated weight file.
 
     Raises:
         PipelineError: the file is not a whole safetensors file.

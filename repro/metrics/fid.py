@@ -183,14 +183,24 @@ def jackknife(sample: Sample, statistic: Callable[[Sample], float], value: float
     The interval is about the draw of the images, with the reference held fixed; the bias of ``value`` stays in it.
     """
     n = len(sample)
-    blocks = min(BLOCKS, n)
     if n < 4:
         return Estimate(value, None, None, n)
-    member = torch.arange(n) % blocks
-    replicates = np.array([statistic(sample[member != block]) for block in range(blocks)])
-    error = float(np.sqrt((blocks - 1) / blocks * np.square(replicates - replicates.mean()).sum()))
-    half = t_quantile(blocks - 1) * error
+    error = jackknife_error(jackknife_replicates(sample, statistic))
+    half = t_quantile(min(BLOCKS, n) - 1) * error
     return Estimate(value, value - half, value + half, n)
+
+
+def jackknife_replicates(sample: Sample, statistic: Callable[[Sample], float]) -> np.ndarray:
+    """The statistic without each block of images in turn, (20,). Samples of the same order have the same blocks."""
+    blocks = min(BLOCKS, len(sample))
+    member = torch.arange(len(sample)) % blocks
+    return np.array([statistic(sample[member != block]) for block in range(blocks)])
+
+
+def jackknife_error(replicates: np.ndarray) -> float:
+    """Standard error from replicates, also from those of a difference."""
+    blocks = len(replicates)
+    return float(np.sqrt((blocks - 1) / blocks * np.square(replicates - replicates.mean()).sum()))
 
 
 class FrechetDistance:

@@ -181,6 +181,16 @@ def test_figures_take_images_and_another_vae(monkeypatch: pytest.MonkeyPatch, tm
     assert (options.images, options.pipeline, options.random_weights) == (Path("photos"), "mine", False)
 
 
+@pytest.mark.parametrize(("words", "key"), [(["table1"], "table1"), (["table1", "--extended"], "table1_extended")])
+def test_the_extended_table_is_one_of_its_own(
+    words: list[str], key: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    calls = []
+    monkeypatch.setattr(cli, "_measure_and_print", lambda *arguments: calls.append(arguments))
+    assert cli.main([*words, "--work", str(tmp_path), "--out", str(tmp_path)]) == 0
+    assert calls[0][0].key == key
+
+
 def test_rendering_nothing_says_what_to_do(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["render", "--out", str(toy / "nowhere")]) == 2
     assert "measure something first" in capsys.readouterr().err

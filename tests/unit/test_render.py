@@ -8,7 +8,7 @@ from harness_world import PROFILE, RUN, TABLE, draw_once, lines, record
 from repro.harness import render
 from repro.harness.cells import Estimate, Footnotes, estimate, number, paper, published, signed, with_interval
 from repro.harness.experiment import Claim, Column, Profile, PromptSet, Row, Table, UnknownNameError, at_least
-from repro.harness.page import Result, page
+from repro.harness.page import Result, footer, page
 from repro.harness.plots import compute_data, recorded_digest
 from repro.harness.records import RecordError, RecordSet, save
 from repro.harness.schema import Line, Run
@@ -226,6 +226,19 @@ def test_provenance_is_told_as_it_was(tmp_path: Path) -> None:
     assert "commit 0123456789, cpu" in line(RUN)
     assert "commit 0123456789 with local changes, cpu" in line(replace(RUN, dirty=True))
     assert "no commit, cpu" in line(replace(RUN, commit=None, dirty=None))
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "command"),
+    [
+        ("table1", "mini", "nox -s table1"),
+        ("table1_extended", "mini", "nox -s table1 -- --extended"),
+        ("table1_extended", "toy", "nox -s table1 -- --extended --profile toy"),
+        ("table2", "toy", "nox -s table2 -- --profile toy"),
+    ],
+)
+def test_a_page_says_how_to_make_it_again(key: str, name: str, command: str) -> None:
+    assert command in footer(key, replace(PROFILE, name=name), RecordSet())[1].splitlines()
 
 
 def test_file_names_carry_the_suffix_of_the_profile() -> None:

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from swd.resize import downscale_area, upscale_bicubic
+from swd.resize import UpscaleMode, downscale_area, upscale, upscale_bicubic
 
 
 def test_area_averages_what_a_pixel_covers() -> None:
@@ -52,5 +52,29 @@ def test_wrong_directions_are_refused() -> None:
     x = torch.rand(1, 1, 8, 8)
     with pytest.raises(ValueError, match=r"cannot enlarge \(8, 8\) to \(8, 10\)"):
         downscale_area(x, (8, 10))
-    with pytest.raises(ValueError, match=r"cannot shrink \(8, 8\) to \(6, 10\)"):
+    with pytest.raises(ValueError, match=r"cannot upscale \(8, 8\) to the smaller \(6, 10\)"):
         upscale_bicubic(x, (6, 10))
+
+
+@pytest.mark.parametrize(("old", "new"), [(8, 16), (8, 13), (7, 16), (9, 12)])
+def test_fourier_upscaling_is_exact_for_what_the_small_side_holds(old: int, new: int) -> None:
+    def wave(side: int) -> torch.Tensor:
+        place = (torch.arange(side) + 0.5) / side  # pixel centres of the same picture
+        return (1 + torch.cos(2 * torch.pi * place + 0.3))[:, None] * torch.sin(4 * torch.pi * place)[None]
+
+    torch.testing.assert_close(
+        upscale(wave(old)[None, None], (new, new), "fourier")[0, 0], wave(new), atol=1e-5, rtol=0
+    )
+
+
+@pytest.mark.parametrize("mode", ["bicubic", "bilinear", "nearest", "fourier"])
+def test_every_mode_keeps_a_constant(mode: UpscaleMode) -> None:
+    x = torch.full((1, 2, 6, 5), 0.7)
+    torch.testing.assert_close(upscale(x, (12, 9), mode), torch.full((1, 2, 12, 9), 0.7))
+
+
+def test_nearest_repeats_and_unknown_modes_are_named() -> None:
+    x = torch.rand(1, 1, 4, 4)
+    assert torch.equal(upscale(x, (8, 8), "nearest"), x.repeat_interleave(2, 2).repeat_interleave(2, 3))
+    with pytest.raises(ValueError, match="lanczos"):
+        upscale(x, (8, 8), "lanczos")  # type: ignore[arg-type]

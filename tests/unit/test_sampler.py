@@ -8,8 +8,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from swd.flow import FlowMatching
 from swd.models.base import TextCondition
 from swd.models.sd3 import SD3Denoiser
-from swd.sampler import draw_noise, sample, sample_teacher, seed_rngs
-from swd.schedule import ScaleSchedule, preset
+from swd.sampler import draw_noise, finish_teacher, sample, sample_teacher, seed_rngs
+from swd.schedule import ScaleSchedule, preset, sigma_grid
 
 SCHEDULE = ScaleSchedule((4, 6, 8), (1.0, 0.8, 0.5, 0.0))
 
@@ -166,3 +166,24 @@ def test_renoising_uses_fresh_noise_of_the_next_scale(tiny_condition: TextCondit
     first, second = (torch.randn(3, 4, 4, generator=rng) for _ in range(2))
     expected = FlowMatching().add_noise(first / 2, second, 0.6) / 2
     torch.testing.assert_close(sample(Shrink(), schedule, tiny_condition[:1], [9])[0], expected)
+
+
+def test_finishing_from_pure_noise_is_sampling(tiny_denoiser: SD3Denoiser, tiny_condition: TextCondition) -> None:
+    uncond = TextCondition(torch.zeros(1, 5, 32), torch.zeros(1, 16))
+    noise = draw_noise(seed_rngs(range(len(tiny_condition))), (4, 8, 8), "cpu")
+    options = {"num_steps": 4, "guidance_scale": 3.0}
+    whole = sample_teacher(tiny_denoiser, tiny_condition, uncond, range(len(tiny_condition)), side=8, **options)
+    torch.testing.assert_close(finish_teacher(tiny_denoiser, noise, 1.0, tiny_condition, uncond, **options), whole)
+
+
+def test_finishing_walks_the_lower_levels_of_the_grid() -> None:
+    denoiser = Shrink()
+    finish_teacher(denoiser, torch.ones(2, 3, 4, 4), 0.6, None, None)
+    levels = [levels[0] for _, levels in denoiser.calls]
+    assert levels == pytest.approx([0.6, *(sigma for sigma in sigma_grid() if 0 < sigma < 0.6)])
+
+
+@pytest.mark.parametrize("sigma", [0.0, -0.1, 1.1])
+def test_finishing_from_nowhere_is_refused(sigma: float) -> None:
+    with pytest.raises(ValueError, match=f"got {sigma}"):
+        finish_teacher(Shrink(), torch.ones(1, 3, 4, 4), sigma, None, None)

@@ -1,0 +1,187 @@
+"""Table 1: how x_t is built, its claims, and the table measured on a few images."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from repro.harness import render
+from repro.harness.claims import Verdict
+from repro.harness.experiment import ExperimentError, Profile
+from repro.harness.options import RunOptions
+from repro.harness.records import Curve, Record, RecordSet, load
+from repro.harness.upscaling import Cell, Contrast
+from repro.harness.upscaling_page import judge
+from repro.measure import upscaling
+from repro.measure.upscaling import noisy_latents
+from repro.metrics.fid import Reference, frechet_distance, jackknife, jackknife_error, jackknife_replicates
+from repro.profiles.smoke import PROFILE
+from repro.table1 import EXTENDED, TABLE
+from swd.resize import downscale_area
+from swd.sampler import draw_noise, seed_rngs
+
+TINY = replace(TABLE, images=8)
+
+
+def halve(images: torch.Tensor) -> torch.Tensor:
+    """Stands in for a VAE of factor 2."""
+    return downscale_area(images, (images.shape[-2] // 2, images.shape[-1] // 2))
+
+
+def build(cell: Cell, sigma: float, seeds: tuple[int, ...] = (3, 4)) -> torch.Tensor:
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    return noisy_latents(cell, images, halve, factor=2, sigma=sigma, seeds=seeds)
+
+
+def test_without_noise_the_orders_b_and_c_are_one() -> None:
+    torch.testing.assert_close(build(Cell("B", 16), 0.0), build(Cell("C", 16), 0.0))
+    assert not torch.allclose(build(Cell("B", 16), 0.5), build(Cell("C", 16), 0.5), atol=0.1)
+
+
+def test_a_and_b_share_noise_and_c_blurs_it() -> None:
+    noise = draw_noise(seed_rngs((3, 4)), (3, 32, 32), "cpu")
+    for cell in (Cell("A", 32), Cell("B", 16)):
+        torch.testing.assert_close(build(cell, 1.0), noise)
+    assert build(Cell("C", 16), 1.0).std() < 0.9  # interpolated noise is not white
+
+
+def test_every_image_has_its_own_noise() -> None:
+    both, second = build(Cell("B", 16), 0.6), build(Cell("B", 16), 0.6, seeds=(9, 4))
+    torch.testing.assert_close(both[1], second[1])
+    assert not torch.allclose(both[0], second[0])
+
+
+def test_keys_tell_every_row_apart() -> None:
+    keys = [cell.key for cell in EXTENDED.cells]
+    assert len(set(keys)) == len(keys)
+    assert [cell.key for cell in TABLE.cells] == ["A", "B_16", "C_16"]
+    known = set(keys)
+    for contrast in (*TABLE.contrasts, *EXTENDED.contrasts):
+        assert {cell for cell, _ in (*contrast.larger, *contrast.smaller)} <= known
+
+
+def test_replicates_give_the_interval() -> None:
+    rng = torch.Generator().manual_seed(0)
+    reference = Reference.of(torch.randn(200, 8, generator=rng))
+    sample = reference.sample(torch.randn(100, 8, generator=rng) + 0.3)
+    value = frechet_distance(reference, sample)
+    estimate = jackknife(sample, lambda part: frechet_distance(reference, part), value)
+    replicates = jackknife_replicates(sample, lambda part: frechet_distance(reference, part))
+    assert len(replicates) == 20
+    assert estimate.ci_high - value == pytest.approx(2.093 * jackknife_error(replicates), rel=1e-3)
+
+
+def made(values: dict[str, tuple[float, float]]) -> RecordSet:
+    """Records of cells at t = 400, as (value, noise of the cell's own); all share the noise of the blocks."""
+    shared = np.random.default_rng(0).normal(size=20)
+    lines: list[Record | Curve] = []
+    for place, (cell, (value, spread)) in enumerate(values.items()):
+        own = spread * np.random.default_rng(1 + place).normal(size=20)
+        blocks = tuple(float(v) for v in value + shared + own)
+        x, zeros = tuple(map(float, range(20))), (0.0,) * 20
+        lines.append(Curve(variant=cell, metric="fid_e_t400_without_block", x=x, y=blocks, error=zeros, n=300))
+        record = Record(
+            table="table1", variant=cell, prompts="", profile="mini", seed=0, metric="fid_e_t400", value=value, n=300,
+            ci_low=value - 8, ci_high=value + 8, unit="", run="r",
+        )  # fmt: skip
+        lines.append(record)
+    return RecordSet.of(lines)
+
+
+def claim(larger: str, smaller: str, margin: str | None = None) -> Contrast:
+    return Contrast(
+        key="k", text="t", larger=((larger, 400),), smaller=((smaller, 400),), margin=(margin, 400) if margin else None
+    )
+
+
+@pytest.mark.parametrize(
+    ("gap", "spread", "verdict"),
+    [
+        (3.0, 0.01, Verdict.REPRODUCED),
+        (-3.0, 0.01, Verdict.NOT_REPRODUCED),
+        (0.5, 0.5, Verdict.INCONCLUSIVE),
+    ],
+)
+def test_noise_that_rows_share_drops_out(gap: float, spread: float, verdict: Verdict) -> None:
+    records = made({"C_16": (20 + gap, spread), "B_16": (20.0, spread)})
+    judged = judge(claim("C_16", "B_16"), TABLE, records)
+    assert judged.comparison is not None
+    assert judged.comparison.difference == pytest.approx(gap)
+    assert judged.verdict is verdict
+
+
+def test_a_margin_allows_a_small_loss() -> None:
+    records = made({"A": (20.0, 0.01), "B_16": (23.0, 0.01)})
+    assert judge(claim("A", "B_16"), TABLE, records).verdict is Verdict.NOT_REPRODUCED
+    allowed = judge(claim("A", "B_16", margin="A"), TABLE, records)
+    assert allowed.verdict is Verdict.REPRODUCED
+    assert allowed.comparison is not None
+    assert allowed.comparison.margin == 8
+
+
+def test_what_was_not_measured_is_said() -> None:
+    judged = judge(claim("C_16", "B_16"), TABLE, made({"C_16": (1.0, 0.1)}))
+    assert judged.verdict is Verdict.NOT_MEASURED
+    assert judged.reason == "B_16 was not measured at t = 400"
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The table, measured on eight scenes with four steps."""
+    folder = tmp_path_factory.mktemp("table1")
+    upscaling.run(TINY, PROFILE, RunOptions(out=folder / "out", work=folder / "work", device="cpu", command="test"))
+    render.render(folder / "out", found(folder / "out"))
+    return folder / "out"
+
+
+def found(out: Path) -> list[render.AnyResult]:
+    def profile(name: str) -> Profile:
+        assert name == "smoke"
+        return PROFILE
+
+    return render.results(out, lambda _: TINY, profile)
+
+
+def test_the_table_holds_every_row_and_level(out: Path) -> None:
+    records = load(out / "records" / "table1.jsonl")
+    assert {(r.variant, r.metric) for r in records.records} == {
+        (cell.key, TABLE.column(t).key) for cell in TABLE.cells for t in TABLE.timesteps
+    }
+    assert all(record.n == 8 for record in records.records)
+    page = (out / "table1.md").read_text(encoding="utf-8")
+    assert "| C       | 16 of 32 | bicubic     |" in page
+    assert "340.2" in page  # the paper's C at t = 800
+    assert "figures/table1_samples.png" in page
+    assert render.check(out, found(out)) == []
+    assert "At t = 400, upscaling x0" in (out / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_second_run_draws_nothing(
+    out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(upscaling, "load_pipeline", lambda *_: pytest.fail("loaded again"))
+    upscaling.run(TINY, PROFILE, RunOptions(out=out, work=out.parent / "work", device="cpu"))
+    assert "nothing to do" in capsys.readouterr().err
+
+
+def test_a_torn_image_shard_is_drawn_again_and_nothing_else(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shard = next((out.parent / "work" / "images").glob("*/images-00000.safetensors"))
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:100])
+    (out / "records" / "table1.jsonl").rename(out / "records" / "kept")
+    made = []
+    original = upscaling.noisy_latents
+    monkeypatch.setattr(upscaling, "noisy_latents", lambda *a, **k: made.append(1) or original(*a, **k))
+    upscaling.run(TINY, PROFILE, RunOptions(out=out, work=out.parent / "work", device="cpu", command="test"))
+    assert made == [1]
+    assert shard.read_bytes() == whole
+    first = [line for line in load(out / "records" / "kept").lines if isinstance(line, Curve)]
+    assert first == [line for line in load(out / "records" / "table1.jsonl").lines if isinstance(line, Curve)]
+
+
+def test_a_missing_pipeline_is_named_first(tmp_path: Path) -> None:
+    profile = replace(PROFILE, pipeline="nowhere")
+    with pytest.raises(ExperimentError, match="nowhere"):
+        upscaling.run(TINY, profile, RunOptions(out=tmp_path, work=tmp_path, device="cpu"))
