@@ -41,7 +41,7 @@ PROFILE = Profile(
         "dtype": "float32",  # bfloat16 is a hundred times slower on a CPU without arithmetic for it
         # Same iterations, batch and data for every student; the learning rate is each kind's own.
         "distil": {
-            "iterations": 250,
+            "iterations": 160,
             "batch_size": 24,
             "lr": 2e-4,
             "lr_fake": 2e-4,
