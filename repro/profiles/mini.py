@@ -41,7 +41,7 @@ PROFILE = Profile(
         "dtype": "float32",  # bfloat16 is a hundred times slower on a CPU without arithmetic for it
         # Same iterations, batch and data for every student; the learning rate is each kind's own.
         "distil": {
-            "iterations": 160,
+            "iterations": 100,
             "batch_size": 24,
             "lr": 2e-4,
             "lr_fake": 2e-4,
@@ -56,7 +56,7 @@ PROFILE = Profile(
             "mixed_precision": "no",
             "checkpoint_every": 25,
         },
-        "distil_scalewise": {},
-        "distil_fullscale": {},
+        "distil_scalewise": {"lr": 4e-4, "lr_fake": 4e-4},
+        "distil_fullscale": {"lr": 2e-4, "lr_fake": 2e-4},
     },
 )
