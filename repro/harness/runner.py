@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from errno import ENOSPC
 from functools import cached_property
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from repro.measure.images import ImageSet, check_pipeline, generator_of, load_pi
 from repro.measure.scores import VERSION as SCORES_VERSION
 from repro.measure.scores import reference_features, score_images
 from repro.measure.students import check_adapter, distil, shipped_adapter
-from repro.measure.world import World
+from repro.measure.world import World, load_world
 from repro.metrics import EvaluationResult, WeightsError
 from swd.models.base import TextCondition
 from swd.training.errors import CacheError, NonFiniteLossError, OutputFolderError, PipelineError, StateError
@@ -95,9 +94,7 @@ class _Runner:
 
     @cached_property
     def world(self) -> World:
-        module, _, name = self.profile.settings["world"].partition(":")
-        world: World = getattr(import_module(module), name)(self.profile, ROOT)
-        return world
+        return load_world(self.profile, ROOT)
 
     @cached_property
     def encoded(self) -> dict[str, TextCondition]:
@@ -226,45 +223,19 @@ class _Runner:
         teacher = next(costs[row.key] for row in self.table.rows if row.is_teacher)
         for row in self.table.rows:
             tokens = compute.tokens(self.profile, row, pipeline.transformer)
-            yield self._record(run, row, "", 0, "tokens", float(tokens), unit="tokens")
-            yield self._record(run, row, "", 0, "relative_flops", costs[row.key] / teacher)
+            yield Record.of(run, row.variant, "tokens", float(tokens), unit="tokens")
+            yield Record.of(run, row.variant, "relative_flops", costs[row.key] / teacher)
 
     def _score_records(
         self, run: Run, row: Row, prompt_set: str, seed: int, result: EvaluationResult
     ) -> Iterator[Record | PerImage]:
         for metric, estimate in result.values.items():
             bounds = (estimate.ci_low, estimate.ci_high)
-            yield self._record(run, row, prompt_set, seed, metric, estimate.value, n=estimate.n, bounds=bounds)
+            yield Record.of(
+                run, row.variant, metric, estimate.value, prompts=prompt_set, seed=seed, n=estimate.n, bounds=bounds
+            )
         for metric, values in result.per_image.items():
             yield PerImage.of(values, variant=row.variant, prompts=prompt_set, metric=metric, seed=seed)
-
-    def _record(
-        self,
-        run: Run,
-        row: Row,
-        prompts: str,
-        seed: int,
-        metric: str,
-        value: float,
-        *,
-        n: int = 1,
-        bounds: tuple[float | None, float | None] = (None, None),
-        unit: str = "",
-    ) -> Record:
-        return Record(
-            table=self.table.key,
-            variant=row.variant,
-            prompts=prompts,
-            profile=self.profile.name,
-            seed=seed,
-            metric=metric,
-            value=value,
-            n=n,
-            ci_low=bounds[0],
-            ci_high=bounds[1],
-            unit=unit,
-            run=run.run,
-        )
 
     def _grid_path(self) -> Path:
         return self.options.out / "figures" / f"{self.profile.stem(self.table.key)}_samples.png"

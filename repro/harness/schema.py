@@ -77,6 +77,36 @@ class Record:
     note: str = ""
     schema: int = SCHEMA
 
+    @classmethod
+    def of(
+        cls,
+        run: Run,
+        variant: str,
+        metric: str,
+        value: float,
+        *,
+        prompts: str = "",
+        seed: int = 0,
+        n: int = 1,
+        bounds: tuple[float | None, float | None] = (None, None),
+        unit: str = "",
+    ) -> "Record":
+        """A number that a run measured, with the bounds of its interval."""
+        return cls(
+            table=run.table,
+            variant=variant,
+            prompts=prompts,
+            profile=run.profile,
+            seed=seed,
+            metric=metric,
+            value=value,
+            n=n,
+            ci_low=bounds[0],
+            ci_high=bounds[1],
+            unit=unit,
+            run=run.run,
+        )
+
     @property
     def identity(self) -> tuple[str, ...]:
         """What may occur once in a file."""

@@ -18,7 +18,7 @@ from repro.harness.figure import EXPONENT, PUBLISHED, Panel, SpectraFigure
 from repro.harness.files import digest_file, digest_json
 from repro.harness.options import RunOptions
 from repro.harness.provenance import git_stamp, start_run, versions
-from repro.harness.schema import Curve, Line, Record, RecordSet, Run
+from repro.harness.schema import Curve, Line, Record, RecordSet
 from repro.harness.stages import StageStore
 from repro.measure import sources
 from repro.measure.autoencoders import Autoencoder, load_vae, vae_digest, whitened_latents
@@ -157,7 +157,7 @@ def run(figure: SpectraFigure, profile: Profile, options: RunOptions) -> Path:
     for key, panel in panels.items():
         lines += panel.curves(key)
         for metric, value, low, high in panel.numbers(figure):
-            lines.append(_record(closed, key, metric, (value, low, high), len(panel.clean.power)))
+            lines.append(Record.of(closed, key, metric, value, n=len(panel.clean.power), bounds=(low, high)))
     lines += _schedules(figure, profile, panels)
     records.save(path, RecordSet.of(lines))
     store.finish(STAGE, config, {"records": digest_file(path)})
@@ -229,21 +229,3 @@ def _curve(variant: str, metric: str, spectrum: Spectrum) -> Curve:
 
 def _rounded(values: Tensor) -> tuple[float, ...]:
     return tuple(float(f"{value:.6g}") for value in values.tolist())
-
-
-def _record(run: Run, variant: str, metric: str, estimate: tuple[float, float, float], n: int) -> Record:
-    value, low, high = estimate
-    return Record(
-        table=run.table,
-        variant=variant,
-        prompts="",
-        profile=run.profile,
-        seed=0,
-        metric=metric,
-        value=value,
-        n=n,
-        ci_low=low,
-        ci_high=high,
-        unit="",
-        run=run.run,
-    )

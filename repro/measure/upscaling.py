@@ -4,7 +4,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from repro.measure.device import torch_device
 from repro.measure.grid import image_grid
 from repro.measure.images import ImageSet, Prompt, check_pipeline, load_pipeline, make_images
 from repro.measure.scores import reference_features
-from repro.measure.world import World
+from repro.measure.world import World, load_world
 from repro.metrics import WeightsError
 from repro.metrics.fid import Reference, extract_features, frechet_distance, jackknife, jackknife_replicates
 from repro.scenes import render, sample_scene
@@ -118,9 +117,7 @@ class _Runner:
 
     @cached_property
     def world(self) -> World:
-        module, _, name = self.profile.settings["world"].partition(":")
-        world: World = getattr(import_module(module), name)(self.profile, ROOT)
-        return world
+        return load_world(self.profile, ROOT)
 
     @cached_property
     def pipeline(self) -> ScalewiseStableDiffusion3Pipeline:
@@ -273,20 +270,8 @@ def _lines(run: Run, cell: Cell, metric: str, reference: Reference, features: Te
     sample = reference.sample(features)
     distance = partial(frechet_distance, reference)
     estimate = jackknife(sample, distance, distance(sample))
-    yield Record(
-        table=run.table,
-        variant=cell.key,
-        prompts="",
-        profile=run.profile,
-        seed=0,
-        metric=metric,
-        value=estimate.value,
-        n=estimate.n,
-        ci_low=estimate.ci_low,
-        ci_high=estimate.ci_high,
-        unit="",
-        run=run.run,
-    )
+    bounds = (estimate.ci_low, estimate.ci_high)
+    yield Record.of(run, cell.key, metric, estimate.value, n=estimate.n, bounds=bounds)
     replicates = tuple(float(f"{value:.8g}") for value in jackknife_replicates(sample, distance))
     places = tuple(float(block) for block in range(len(replicates)))
     zeros = (0.0,) * len(replicates)

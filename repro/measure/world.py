@@ -1,6 +1,7 @@
 """What the measuring stages need to know of a world: prompts, references, training images, metrics."""
 
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -59,3 +60,10 @@ class World(Protocol):
     def set_metric(self, extractor: nn.Module, reference: Tensor) -> Metric:
         """Distance of the whole set to reference features (M, D)."""
         ...
+
+
+def load_world(profile: Profile, root: Path) -> World:
+    """The world that a profile names, as "module:Class"."""
+    module, _, name = profile.settings["world"].partition(":")
+    world: World = getattr(import_module(module), name)(profile, root)
+    return world
