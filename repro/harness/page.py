@@ -53,11 +53,6 @@ class Result:
         """File name of the page, without the ending."""
         return self.profile.stem(self.table.key)
 
-    @property
-    def date(self) -> str:
-        """Day of the newest run, or empty."""
-        return max((run.start[:10] for run in self.records.runs), default="")
-
 
 def page(result: Result, folder: Path) -> str:
     """The Markdown page. Figures are linked if they are in ``folder``; all else comes from the records."""

@@ -95,7 +95,7 @@ def index(found: Sequence[AnyResult]) -> str:
         for r in found
         for j in r.judgements
     ]
-    tables = [[f"[{r.title}]({r.stem}.md)", r.profile.name, r.date or DASH, _verdicts(r)] for r in found]
+    tables = [[f"[{r.title}]({r.stem}.md)", r.profile.name, r.records.date or DASH, _verdicts(r)] for r in found]
     blocks = ["# Results", "## Claims of the paper, tested"]
     if claims:
         heads = ["Verdict", "Claim", "Metric", "Difference [95 % interval]", "Table", "Profile"]

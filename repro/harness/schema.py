@@ -200,6 +200,11 @@ class RecordSet:
         """Every line, runs first."""
         return (*self.runs, *self.records, *self.per_image, *self.curves)
 
+    @property
+    def date(self) -> str:
+        """Day of the newest run, or empty."""
+        return max((run.start[:10] for run in self.runs), default="")
+
     def find(self, variant: str, prompts: str, metric: str) -> Sequence[Record]:
         """Records of a cell, one per training seed; those without a prompt set stand in for every set."""
         return self._index.get((variant, prompts, metric)) or self._index.get((variant, "", metric), [])

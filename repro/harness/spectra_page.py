@@ -50,11 +50,6 @@ class SpectraResult:
         return self.profile.stem(self.figure.key)
 
     @property
-    def date(self) -> str:
-        """Day of the newest run, or empty."""
-        return max((run.start[:10] for run in self.records.runs), default="")
-
-    @property
     def judgements(self) -> tuple[Judgement, ...]:
         """None: this figure explains, its table is the measurement."""
         return ()

@@ -43,11 +43,6 @@ class UpscalingResult:
         return self.profile.stem(self.table.key)
 
     @property
-    def date(self) -> str:
-        """Day of the newest run, or empty."""
-        return max((run.start[:10] for run in self.records.runs), default="")
-
-    @property
     def judgements(self) -> tuple[Judgement, ...]:
         """Every claim with its verdict."""
         return tuple(judge(contrast, self.table, self.records) for contrast in self.table.contrasts)
