@@ -5,6 +5,7 @@ stay as they are: a torch stack for each session would be many times 6 GB. Argum
 """
 
 import hashlib
+import os
 import re
 import shutil
 import sys
@@ -20,6 +21,9 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "installed.sha256"
+# glibc gives buffers of megabytes back to the kernel after each operator and faults them in anew for the next one;
+# keeping them saves 30 % of the mini teacher's sampling time on a CPU. Other C libraries do not read these.
+ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**32)}
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "repro").glob("*.py") if re.match(r"(table|figure)\d", path.stem))
 
 
@@ -50,7 +54,7 @@ def environment(session: nox.Session) -> None:
 def python(session: nox.Session, *arguments: str) -> None:
     """Run a module in the shared environment."""
     environment(session)
-    session.run(str(PYTHON), "-m", *arguments, external=True)
+    session.run(str(PYTHON), "-m", *arguments, external=True, env={**ALLOCATOR, **os.environ})
 
 
 @nox.session
