@@ -21,6 +21,7 @@ LAYERS = {
     "swd.models": 2,
     "swd.pipelines": 2,
     "swd.training": 3,
+    "swd.cost": 4,
     "swd.train": 4,
     "swd.cache": 4,
     "swd": 0,

@@ -1,13 +1,9 @@
 """What a row costs: image tokens x steps, and FLOPs of the transformer, counted and not timed."""
 
-import json
-from functools import cache
-
-import torch
 from diffusers import SD3Transformer2DModel
-from torch.utils.flop_counter import FlopCounterMode
 
 from repro.harness.experiment import Profile, Row
+from swd.cost import schedule_cost
 from swd.schedule import ScaleSchedule, preset, sigma_grid
 
 
@@ -29,20 +25,4 @@ def tokens(profile: Profile, row: Row, transformer: SD3Transformer2DModel) -> in
 def flops(profile: Profile, row: Row, transformer: SD3Transformer2DModel, text_tokens: int) -> int:
     """FLOPs (a multiply-add counts 2) of all network evaluations of one image, text and VAE left out."""
     schedule, passes = row_schedule(profile, row, transformer.config.sample_size)
-    config = transformer.to_json_string()
-    return passes * sum(_forward_flops(config, side, text_tokens) for side in schedule.scales)
-
-
-@cache
-def _forward_flops(config: str, side: int, text_tokens: int) -> int:
-    with torch.device("meta"):
-        network = SD3Transformer2DModel.from_config(json.loads(config))
-        inputs = {
-            "hidden_states": torch.empty(1, network.config.in_channels, side, side),
-            "timestep": torch.empty(1),
-            "encoder_hidden_states": torch.empty(1, text_tokens, network.config.joint_attention_dim),
-            "pooled_projections": torch.empty(1, network.config.pooled_projection_dim),
-        }
-    with FlopCounterMode(display=False) as counter:
-        network(**inputs)
-    return counter.get_total_flops()
+    return passes * schedule_cost(transformer, schedule, text_tokens=text_tokens).flops

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from repro.profiles import sd35_medium
+from repro.profiles import sd35_architecture, sd35_medium
 
 PROFILE = replace(
     sd35_medium.PROFILE,
@@ -11,5 +11,5 @@ PROFILE = replace(
     caption="TAESD3, the tiny autoencoder of Stable Diffusion 3.5, on images of 1024 px.",
     pipeline="madebyollin/taesd3",
     suffix="sd35-medium-tiny-vae",
-    settings={"resolution": 1024, "process": "flow", "tiny": True, "vae_config": {"latent_channels": 16}},
+    settings={"resolution": 1024, "process": "flow", "tiny": True, "vae_config": sd35_architecture.TINY_VAE},
 )

@@ -1,0 +1,228 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, AutoencoderTiny, SD3Transformer2DModel
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import CLIPTextConfig, CLIPTextModelWithProjection, T5Config, T5EncoderModel
+
+from repro.profiles import sd35_architecture
+from swd.cost import (
+    Cost,
+    count,
+    decode_cost,
+    forward_cost,
+    on_meta,
+    schedule_cost,
+    text_cost,
+    training_cost,
+    weight_bytes,
+)
+from swd.models.base import TextCondition
+from swd.models.sd3 import SD3Denoiser
+from swd.schedule import ScaleSchedule, preset
+from swd.training import DistillConfig
+
+TINY = {
+    "sample_size": 16,
+    "in_channels": 4,
+    "out_channels": 4,
+    "num_layers": 3,
+    "attention_head_dim": 8,
+    "num_attention_heads": 2,
+    "joint_attention_dim": 24,
+    "caption_projection_dim": 16,
+    "pooled_projection_dim": 20,
+    "pos_embed_max_size": 8,
+}
+
+
+def meta(kind: type, config: dict, dtype: torch.dtype = torch.bfloat16) -> nn.Module:
+    with torch.device("meta"):
+        return nn.Module.to(kind(**config), dtype)
+
+
+@pytest.fixture(scope="module")
+def medium() -> nn.Module:
+    return meta(SD3Transformer2DModel, sd35_architecture.MEDIUM)
+
+
+@pytest.fixture(scope="module")
+def large() -> nn.Module:
+    return meta(SD3Transformer2DModel, sd35_architecture.LARGE)
+
+
+@pytest.fixture(scope="module")
+def tiny() -> SD3Transformer2DModel:
+    torch.manual_seed(0)
+    return SD3Transformer2DModel(**TINY).eval()
+
+
+@pytest.mark.parametrize(
+    ("model", "side", "tera"),
+    [("medium", 128, 11.25), ("medium", 32, 0.911), ("large", 128, 31.12), ("large", 32, 3.282)],
+)
+def test_forward_of_sd35(request: pytest.FixtureRequest, model: str, side: int, tera: float) -> None:
+    cost = forward_cost(request.getfixturevalue(model), side)
+    assert cost.flops / 1e12 == pytest.approx(tera, rel=0.01)
+    assert cost.tokens == (side // 2) ** 2
+
+
+@pytest.mark.parametrize(
+    ("model", "schedule", "tera"),
+    [
+        ("medium", "sd35-6", 25.5),
+        ("medium", "sd35-full-4", 45.0),
+        ("large", "sd35-6", 76.1),
+        ("large", "sd35-full-4", 124.5),
+    ],
+)
+def test_schedules_of_sd35(request: pytest.FixtureRequest, model: str, schedule: str, tera: float) -> None:
+    cost = schedule_cost(request.getfixturevalue(model), preset(schedule))
+    assert cost.flops / 1e12 == pytest.approx(tera, rel=0.01)
+
+
+def test_decoding_and_text_of_sd35() -> None:
+    assert decode_cost(meta(AutoencoderKL, sd35_architecture.VAE), 128).flops / 1e12 == pytest.approx(10.5, rel=0.01)
+    t5 = meta(T5EncoderModel, {"config": T5Config(**sd35_architecture.TEXT_ENCODERS[2])})
+    assert text_cost(t5, 256).flops / 1e12 == pytest.approx(2.40, rel=0.01)
+    assert weight_bytes(t5) / 2e9 == pytest.approx(4.76, rel=0.01)
+
+
+def test_the_tiny_vae_decodes_for_less() -> None:
+    full = decode_cost(meta(AutoencoderKL, sd35_architecture.VAE), 64)
+    assert decode_cost(meta(AutoencoderTiny, sd35_architecture.TINY_VAE), 64).flops < full.flops / 10
+
+
+def test_clip_reads_its_tokens() -> None:
+    config = CLIPTextConfig(**sd35_architecture.TEXT_ENCODERS[0])
+    clip = meta(CLIPTextModelWithProjection, {"config": config})
+    per_token = 2 * sum(p.numel() for name, p in clip.named_parameters() if p.ndim == 2 and "layers" in name)
+    assert text_cost(clip, 77).flops == pytest.approx(77 * per_token, rel=0.03)  # and a little for attention
+
+
+@pytest.mark.parametrize("aspect", [1.0, 4.0])
+def test_counting_agrees_with_a_real_forward(tiny: SD3Transformer2DModel, aspect: float) -> None:
+    height, width = (16, 16) if aspect == 1 else (8, 32)
+    config = {**TINY, "pos_embed_max_size": 16}
+    transformer = SD3Transformer2DModel(**config)
+    cond = TextCondition(torch.randn(2, 5, 24), torch.randn(2, 20))
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        SD3Denoiser(transformer)(torch.randn(2, 4, height, width), torch.ones(2), cond)
+    cost = forward_cost(transformer, 16, batch=2, text_tokens=5, aspect=aspect)
+    assert cost.flops == counter.get_total_flops()
+    assert cost.tokens == 2 * 64
+
+
+def test_bytes_of_a_product_are_its_operands() -> None:
+    a, b = torch.empty(3, 5, device="meta"), torch.empty(5, 7, device="meta", dtype=torch.float32)
+    cost = count(lambda: (a @ b).relu())
+    assert cost.flops == 2 * 3 * 5 * 7
+    assert cost.bytes == 4 * (3 * 5 + 5 * 7 + 3 * 7)
+
+
+def test_peak_is_what_lives_at_once() -> None:
+    x = torch.empty(1000, device="meta")
+
+    def chain() -> None:
+        y = x + 1
+        y = y * 2  # the sum lives until here
+        y.view(10, 100).sum()
+
+    assert count(chain).peak_bytes == 8000
+    assert count(lambda: x.view(10, 100).t()).peak_bytes == 0  # views hold nothing
+
+
+def test_peak_matches_what_the_allocator_holds_in_a_forward(tiny: SD3Transformer2DModel) -> None:
+    one, eight = (forward_cost(tiny, 16, batch=batch, text_tokens=5).peak_bytes for batch in (1, 8))
+    assert eight == pytest.approx(8 * one, rel=0.05)
+
+
+def test_attention_holds_no_matrix_of_weights() -> None:
+    q = torch.empty(1, 2, 4096, 8, device="meta")
+    cost = count(lambda: F.scaled_dot_product_attention(q, q, q))
+    assert cost.flops == 2 * 2 * 2 * 4096 * 4096 * 8
+    assert cost.peak_bytes < 4 * 4096 * 4096
+
+
+def test_costs_add_up_and_peaks_do_not() -> None:
+    assert Cost(1, 2, 3, 9) + Cost(1, 1, 1, 4) == Cost(2, 3, 4, 9)
+    assert Cost(1, 2, 3, 9) * 3 == Cost(3, 6, 9, 9)
+
+
+def test_guidance_pays_twice(tiny: SD3Transformer2DModel) -> None:
+    schedule = ScaleSchedule((8, 16), (1.0, 0.5, 0.0))
+    plain, guided = (schedule_cost(tiny, schedule, text_tokens=5, guidance=guidance) for guidance in (False, True))
+    assert guided.flops == 2 * plain.flops
+    assert plain.tokens == 16 + 64
+
+
+def test_schedules_that_do_not_fit_are_refused(tiny: SD3Transformer2DModel) -> None:
+    with pytest.raises(ValueError, match="patch size 2"):
+        forward_cost(tiny, 9)
+    with pytest.raises(ValueError, match="largest latent side 16"):
+        forward_cost(tiny, 32)
+
+
+def test_a_copy_on_meta_keeps_dtype_and_shapes(tiny: SD3Transformer2DModel) -> None:
+    copy = on_meta(tiny.to(torch.float16))
+    assert {p.device.type for p in copy.parameters()} == {"meta"}
+    assert {n: (p.shape, p.dtype) for n, p in copy.named_parameters()} == {
+        n: (p.shape, p.dtype) for n, p in tiny.named_parameters()
+    }
+    tiny.to(torch.float32)
+
+
+class TestTraining:
+    options = {"scales": (8, 16), "boundaries": (0, 14, 28), "feature_block": 1, "rank": 2}  # noqa: RUF012
+
+    def passes(self, tiny: SD3Transformer2DModel, **options: object) -> dict[str, Cost]:
+        config = DistillConfig(preset="none", **{**self.options, **options})
+        return training_cost(tiny, config, text_tokens=5)
+
+    def test_every_pass_has_a_name(self, tiny: SD3Transformer2DModel) -> None:
+        assert list(self.passes(tiny)) == [
+            "fake update: student x0",
+            "fake update: fake x0",
+            "fake update: fake features",
+            "fake update: backward",
+            "student update: student x0",
+            "student update: teacher features",
+            "student update: teacher x0",
+            "student update: fake x0",
+            "student update: fake features",
+            "student update: backward",
+        ]
+
+    def test_forward_passes_cost_what_the_forward_costs(self, tiny: SD3Transformer2DModel) -> None:
+        passes = self.passes(tiny)
+        forward = sum(forward_cost(tiny, side, text_tokens=5).flops for side in (8, 16)) / 2
+        # the adapters of rank 2 on a network this small weigh a little
+        assert forward < passes["student update: student x0"].flops < 1.35 * forward
+        assert passes["fake update: fake x0"].flops == 5 * passes["student update: fake x0"].flops
+        assert passes["student update: teacher x0"].flops == 2 * forward
+        assert passes["student update: teacher features"].flops < 2 * forward
+
+    def test_a_loss_that_is_off_costs_nothing(self, tiny: SD3Transformer2DModel) -> None:
+        passes = self.passes(tiny, weight_dmd=0.0, weight_gan=0.0)
+        assert list(passes) == [
+            "student update: student x0",
+            "student update: teacher features",
+            "student update: backward",
+        ]
+
+    def test_steps_are_averaged(self, tiny: SD3Transformer2DModel) -> None:
+        flat = self.passes(tiny, scales=(16, 16))
+        longer = self.passes(tiny, scales=(16, 16, 16), boundaries=(0, 7, 14, 28))
+        assert flat == longer
+
+    def test_checkpointing_computes_again(self, tiny: SD3Transformer2DModel) -> None:
+        plain, again = (self.passes(tiny, gradient_checkpointing=on) for on in (False, True))
+        name = "student update: backward"
+        assert again[name].flops > 1.2 * plain[name].flops
+        assert again["student update: student x0"] == plain["student update: student x0"]
+
+    def test_the_transformer_stays_as_it_was(self, tiny: SD3Transformer2DModel) -> None:
+        names = [name for name, _ in tiny.named_modules()]
+        self.passes(tiny)
+        assert [name for name, _ in tiny.named_modules()] == names
