@@ -211,7 +211,7 @@ def _step_passes(step: DistillationStep, denoiser: "_CountedDenoiser", batch: Ba
         denoiser.start(step.bank)
         with step.bank.trainable(update):
             total = loss(batch, 0, StepRandom(0, 0, update, range(len(batch.target)))).total
-            denoiser.passes["backward"] = count(lambda: torch.autograd.backward(total))
+            denoiser.passes["backward"] = count(total.backward)
         passes |= {f"{update} update: {name}": cost * times for name, cost in denoiser.passes.items()}
     return passes
 

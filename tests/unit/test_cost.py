@@ -220,7 +220,9 @@ class TestTraining:
         plain, again = (self.passes(tiny, gradient_checkpointing=on) for on in (False, True))
         name = "student update: backward"
         assert again[name].flops > 1.2 * plain[name].flops
-        assert again["student update: student x0"] == plain["student update: student x0"]
+        forward, light = (passes["student update: student x0"] for passes in (plain, again))
+        assert light.flops == forward.flops
+        assert light.peak_bytes < forward.peak_bytes / 2
 
     def test_the_transformer_stays_as_it_was(self, tiny: SD3Transformer2DModel) -> None:
         names = [name for name, _ in tiny.named_modules()]
