@@ -17,6 +17,7 @@ from repro import EXPERIMENTS, load_experiment
 from repro.harness.experiment import ExperimentError, Profile, UnknownNameError
 from repro.harness.figure import SpectraFigure
 from repro.harness.files import OutputError, probe_writable
+from repro.harness.latency import AUTOENCODERS, DTYPES, LatencyTable, Protocol, changed
 from repro.harness.options import RunOptions
 from repro.harness.schema import RecordError
 from repro.harness.upscaling import UpscalingTable
@@ -73,6 +74,8 @@ def _parser() -> argparse.ArgumentParser:
             experiment.add_argument("--extended", action="store_true", help="other start sides and upscale modes too")
         if name.startswith("figure"):
             _vae_arguments(experiment)
+        if name == "table3":
+            _protocol_arguments(experiment)
     render = commands.add_parser("render", help="write the pages again from the records")
     render.add_argument("--check", action="store_true", help="write nothing; exit 1 and name the files that are stale")
     render.add_argument("--out", type=Path, metavar="DIR", help=f"results folder (default: {COMMITTED})")
@@ -99,11 +102,27 @@ def _vae_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--random-weights", action="store_true", help="the architecture alone: does it run, how long")
 
 
+def _protocol_arguments(parser: argparse.ArgumentParser) -> None:
+    clock = parser.add_argument_group("how images are timed (default: the profile's)")
+    clock.add_argument("--batch-sizes", type=int, nargs="+", metavar="N", help="images in a batch, each by itself")
+    clock.add_argument("--dtype", help=f"of all networks: {', '.join(DTYPES)}")
+    clock.add_argument("--text-length", type=int, metavar="N", help="T5 tokens")
+    clock.add_argument("--vae", help=f"what decodes: {', '.join(AUTOENCODERS)}")
+    clock.add_argument("--compile", action="store_true", default=None, help="torch.compile on all networks")
+    clock.add_argument("--rounds", type=int, metavar="N", help="timed calls of every row, in turn")
+    clock.add_argument("--train-rounds", type=int, metavar="N", help="timed cycles of training; 0 leaves it out")
+    clock.add_argument(
+        "--pipeline", default="", metavar="PATH", help="folder or hub name to load; else random weights for SD3.5"
+    )
+
+
 def _measure(arguments: argparse.Namespace, typed: Sequence[str]) -> int:
     extended = "_extended" if getattr(arguments, "extended", False) else ""
     experiment = load_experiment(arguments.command + extended)
     profile = _profile(experiment, arguments)
     options = _run_options(arguments, typed, profile)
+    if isinstance(experiment, LatencyTable):
+        options = replace(options, **_protocol_options(arguments, experiment.protocols[profile.name]))
     for folder in (options.out, options.work):
         probe_writable(folder)
     _measure_and_print(experiment, profile, options)
@@ -116,6 +135,13 @@ def _profile(experiment: "Experiment", arguments: argparse.Namespace) -> Profile
     Raises:
         UsageError: it has no metrics for a table, or no tiny VAE.
     """
+    if isinstance(experiment, LatencyTable):
+        profile = load_profile(arguments.profile)
+        if profile.name not in experiment.protocols:
+            raise UsageError(
+                f"{experiment.key} is timed in profiles {', '.join(experiment.protocols)}, not {profile.name}"
+            )
+        return profile
     if not isinstance(experiment, SpectraFigure):
         profile = load_profile(arguments.profile)
         if not profile.columns:
@@ -157,6 +183,16 @@ def _vae_options(arguments: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(arguments, name) for name in ("images", "pipeline", "random_weights")}
 
 
+def _protocol_options(arguments: argparse.Namespace, protocol: Protocol) -> dict[str, Any]:
+    names = ("batch_sizes", "dtype", "text_length", "vae", "compile", "rounds", "train_rounds")
+    typed = {name: getattr(arguments, name) for name in names}
+    typed["batch_sizes"] = arguments.batch_sizes and tuple(arguments.batch_sizes)
+    try:
+        return {"protocol": changed(protocol, **typed), "pipeline": arguments.pipeline}
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
 def _refuse_uncommitted(profile: Profile, out: Path) -> None:
     if not profile.committed and out.resolve().is_relative_to((_root() / COMMITTED).resolve()):
         raise UsageError(f"results of profile {profile.name!r} do not belong into {COMMITTED}; choose another --out")
@@ -168,6 +204,10 @@ def _measure_and_print(experiment: "Experiment", profile: Profile, options: RunO
         from repro.measure.spectra import run as run_figure
 
         run_figure(experiment, profile, options)
+    elif isinstance(experiment, LatencyTable):
+        from repro.measure.latency import run as run_latency
+
+        run_latency(experiment, profile, options)
     elif isinstance(experiment, UpscalingTable):
         from repro.measure.upscaling import run as run_upscaling
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from repro.harness.latency import Protocol
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
@@ -16,8 +18,9 @@ class RunOptions:
         device: torch device, or "auto".
         command: what was typed, for the records.
         images: folder of images for a figure of spectra; None for what the profile has.
-        pipeline: folder or hub name in place of the profile's, for a figure of spectra; empty for the profile's.
+        pipeline: folder or hub name in place of the profile's, for spectra and times; empty for the profile's.
         random_weights: the true architecture without its weights: shows that it runs and how long, measures nothing.
+        protocol: how a table of times is measured; None for what has none.
     """
 
     out: Path
@@ -29,3 +32,4 @@ class RunOptions:
     images: Path | None = None
     pipeline: str = ""
     random_weights: bool = False
+    protocol: Protocol | None = None

@@ -221,6 +221,11 @@ def _draw_grid(images: Sequence[Sequence[Path]], rows: Sequence[str], captions: 
     return png(figure, digest)
 
 
+def colour(place: int) -> str:
+    """A colour of the house for what has none of its own."""
+    return _OTHER[place % len(_OTHER)]
+
+
 def new_figure(width: float, height: float, layout: Any = "constrained") -> "Figure":
     """An empty figure of that many inches, 100 dots each, that no window system knows of."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

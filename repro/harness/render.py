@@ -4,11 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from repro.harness import spectra_page, upscaling_page
+from repro.harness import latency_page, spectra_page, upscaling_page
 from repro.harness.cells import DASH, markdown
 from repro.harness.experiment import Profile, Table
 from repro.harness.figure import SpectraFigure
 from repro.harness.files import write_atomic
+from repro.harness.latency import LatencyTable
+from repro.harness.latency_page import LatencyResult
 from repro.harness.page import EDITED, Result, difference, page
 from repro.harness.plots import compute_data, draw_compute, recorded_digest
 from repro.harness.records import load
@@ -17,8 +19,8 @@ from repro.harness.spectra_page import SpectraResult
 from repro.harness.upscaling import UpscalingTable
 from repro.harness.upscaling_page import UpscalingResult
 
-Experiment = Table | UpscalingTable | SpectraFigure
-AnyResult = Result | UpscalingResult | SpectraResult
+Experiment = Table | UpscalingTable | LatencyTable | SpectraFigure
+AnyResult = Result | UpscalingResult | LatencyResult | SpectraResult
 FindExperiment = Callable[[str], Experiment]
 FindProfile = Callable[[str], Profile]
 
@@ -116,6 +118,8 @@ def _result(experiment: Experiment, profile: Profile, records: RecordSet) -> Any
         return SpectraResult(experiment, profile, records)
     if isinstance(experiment, UpscalingTable):
         return UpscalingResult(experiment, profile, records)
+    if isinstance(experiment, LatencyTable):
+        return LatencyResult(experiment, profile, records)
     return Result.of(experiment, profile, records)
 
 
@@ -124,6 +128,8 @@ def _page(result: AnyResult, out: Path) -> str:
         return spectra_page.page(result, out)
     if isinstance(result, UpscalingResult):
         return upscaling_page.page(result, out)
+    if isinstance(result, LatencyResult):
+        return latency_page.page(result, out)
     return page(result, out)
 
 
@@ -139,6 +145,10 @@ def _stale_figures(out: Path, found: Sequence[AnyResult]) -> list[tuple[Path, Ca
             path = out / "figures" / f"{result.stem}_{spectra_page.KIND}.png"
             if result.measured and recorded_digest(path) != result.digest:
                 stale.append((path, lambda result=result: spectra_page.draw(result)))  # type: ignore[misc]
+        if isinstance(result, LatencyResult):
+            path = out / "figures" / f"{result.stem}_{latency_page.KIND}.png"
+            if recorded_digest(path) != result.digest:
+                stale.append((path, lambda result=result: latency_page.draw(result)))  # type: ignore[misc]
         if not isinstance(result, Result):
             continue
         data = compute_data(result.table, result.profile, result.records)

@@ -9,6 +9,7 @@ PROFILES = {  # name -> module that declares PROFILE
     "smoke": "repro.profiles.smoke",
     "sd35-medium": "repro.profiles.sd35_medium",
     "sd35-medium-tiny-vae": "repro.profiles.sd35_medium_tiny_vae",
+    "sd35-large": "repro.profiles.sd35_large",
     "sdxl": "repro.profiles.sdxl",
     "sdxl-tiny-vae": "repro.profiles.sdxl_tiny_vae",
 }

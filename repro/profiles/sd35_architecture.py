@@ -71,3 +71,4 @@ TEXT_ENCODERS: tuple[dict[str, Any], ...] = (  # CLIP-L, OpenCLIP bigG, T5-XXL
         "feed_forward_proj": "gated-gelu",
     },
 )
+PIPELINE: dict[str, Any] = {"vae": VAE, "tiny_vae": TINY_VAE, "text_encoders": TEXT_ENCODERS}  # and a transformer

@@ -1,0 +1,376 @@
+"""The page of Table 3 and its figure: measured times beside the paper's and beside what the FLOPs allow."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from repro.harness import plots
+from repro.harness.cells import DASH, Footnotes, markdown, number, published
+from repro.harness.claims import Comparison, Judgement, Verdict, verdict
+from repro.harness.experiment import Claim, Column, Profile, at_least
+from repro.harness.files import digest_json
+from repro.harness.latency import DEVICE, LOSSES, LatencyTable, SpeedClaim, TimedRow
+from repro.harness.page import difference, footer
+from repro.harness.schema import Curve, RecordSet
+from swd.schedule import preset
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+VERSION = 1  # of the drawing code: raise it when the figure should look different
+KIND = "times"
+SPEED = Column("speedup", "Speed-up", better="higher", digits=2)
+RESAMPLES, _SEED = 10_000, 20250324
+RULE = """\
+Difference: the measured ratio minus the one that the claim asks for, with a 95 % interval from a bootstrap over rounds
+of the median of the ratios within a round. A claim is reproduced if the whole interval is at or above zero, not
+reproduced if it is below, else inconclusive."""
+LEGEND = (
+    "Left: where the time of one image goes; a bar in outline is what the FLOPs of the row make of the time of "
+    "full-scale at 2 steps. Right: seconds of one step against its side, the first step left out (it draws the noise); "
+    "lines: the time of the full side, scaled by FLOPs."
+)
+
+
+@dataclass(frozen=True)
+class LatencyResult:
+    """The table, the profile it was measured in, what was measured, and the verdicts."""
+
+    table: LatencyTable
+    profile: Profile
+    records: RecordSet
+
+    @property
+    def title(self) -> str:
+        """Of the page."""
+        return self.table.title
+
+    @property
+    def stem(self) -> str:
+        """File name of the page, without the ending."""
+        return self.profile.stem(self.table.key)
+
+    @cached_property
+    def judgements(self) -> tuple[Judgement, ...]:
+        """Every claim with its verdict."""
+        return tuple(_judge(self, claim) for claim in self.table.claims)
+
+    @property
+    def digest(self) -> str:
+        """Identity of the figure."""
+        shown = [self.records.curves, [r for r in self.records.records if r.metric.startswith("flops_")]]
+        return digest_json({"version": VERSION, "stem": self.stem, "shown": shown})
+
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """As measured."""
+        return tuple(self.protocol["batch_sizes"])
+
+    @property
+    def protocol(self) -> Mapping[str, Any]:
+        """How it was measured."""
+        found: Mapping[str, Any] = self.records.runs[0].config["protocol"]
+        return found
+
+    def curve(self, key: str, metric: str) -> Curve | None:
+        """Times of a row."""
+        return next((c for c in self.records.curves if (c.variant, c.metric) == (key, metric)), None)
+
+    def value(self, key: str, metric: str) -> float | None:
+        """A number of a row."""
+        found = self.records.find(key, "", metric)
+        return found[0].value if found else None
+
+    def flops(self, key: str) -> float:
+        """Of one image, all parts."""
+        return sum(self.value(key, f"flops_{part}") or 0.0 for part in ("text", "steps", "decode"))
+
+
+def page(result: LatencyResult, folder: Path) -> str:
+    """The Markdown page. The figure is linked if it is in ``folder``; all else comes from the records."""
+    name = f"figures/{result.stem}_{KIND}.png"
+    blocks = [
+        f"# {result.title}",
+        result.table.question,
+        _caption(result),
+        *(block for batch in result.batch_sizes for block in _images(result, batch)),
+        *_training(result),
+        "## Claims",
+        _claims(result.judgements),
+        RULE,
+        *_published(result),
+        f"## Figure\n\n![Times]({name})\n\n*{LEGEND}*" if (folder / name).exists() else "",
+        *result.table.notes,
+        *footer(result.table.key, result.profile, result.records),
+    ]
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _caption(result: LatencyResult) -> str:
+    protocol, run = result.protocol, result.records.runs[0]
+    length = "the pipeline's own" if protocol["text_length"] is None else protocol["text_length"]
+    vae = {"full": "its VAE", "tiny": "a tiny VAE", "none": "no decoding"}[protocol["vae"]]
+    weights = "random weights, which no clock can tell from trained ones" if run.config["random_weights"] else "weights"
+    peak = result.value(DEVICE, "matmul_flops") or 0.0
+    lines = [
+        f"> **Profile `{result.profile.name}`.** {result.profile.caption}",
+        f"> **here**: {run.device}, {run.dtype}, {weights}, {vae}, T5 length {length}, torch.compile "
+        f"{'on' if protocol['compile'] else 'off'}; median of {protocol['rounds']} interleaved rounds, quartiles in "
+        f"brackets. Fastest matrix product: {peak / 1e12:.3g} TFLOP/s.",
+        f"> **paper**: {_paper_model(result)}, one A100, float16, torch.compile, tiny VAE, batch size 8, mean of 100 "
+        "runs; text encoding and decoding included. Another device: compare ratios, not seconds.",
+    ]
+    return "\n>\n".join(lines)
+
+
+def _paper_model(result: LatencyResult) -> str:
+    return result.table.models.get(result.profile.name, "SD3.5 Medium")
+
+
+def _images(result: LatencyResult, batch: int) -> list[str]:
+    heads = ["Setup", "Steps", "s (v1)", "s (v2)", "ms an image (here)", "Speed-up", "Ideal", "Share, %"]
+    heads += ["TFLOP/s", "of peak, %", "Peak memory, GiB"]
+    notes, rows = Footnotes(), []
+    peak = result.value(DEVICE, "matmul_flops")
+    for timed in result.table.rows:
+        cells = [timed.row.label, str(result.profile.steps(timed.row))]
+        cells += [_paper_time(result, timed, source, "latency_s_per_image", notes) for source in ("v1", "v2")]
+        seconds = result.curve(timed.key, f"seconds_b{batch}")
+        if seconds is None:
+            rows.append([*cells, notes.dash(_skipped(result, timed.key, batch)), *[""] * 6])
+            continue
+        rate = result.flops(timed.key) / median(seconds.y)
+        memory = result.value(timed.key, f"peak_bytes_b{batch}") or 0.0
+        cells += [_quartiles(seconds, 1000), *_speedup(result, timed, batch)]
+        cells += [number(rate / 1e12, 3), number(100 * rate / peak, 0) if peak else DASH, number(memory / 2**30, 2)]
+        rows.append(cells)
+    heading = f"## Seconds per image, batch size {batch}"
+    return [heading, markdown(heads, rows), notes.text()]
+
+
+def _skipped(result: LatencyResult, key: str, batch: int) -> str:
+    found = result.records.find(key, "", f"seconds_b{batch}")
+    return found[0].note if found and found[0].note else "Not measured yet."
+
+
+def _speedup(result: LatencyResult, timed: TimedRow, batch: int) -> list[str]:
+    """Over full-scale at the same steps: measured, ideal, and the share reached."""
+    ratios = _ratios(result, timed.baseline, timed.key, batch) if timed.baseline else None
+    if ratios is None:
+        return ["", "", ""]
+    measured, ideal = float(np.median(ratios)), result.flops(timed.baseline) / result.flops(timed.key)
+    return [number(measured, 2), number(ideal, 2), number(100 * measured / ideal, 0)]
+
+
+def _ratios(result: LatencyResult, slow: str, fast: str, batch: int) -> np.ndarray | None:
+    """Slow by fast, within each round."""
+    curves = [result.curve(key, f"seconds_b{batch}") for key in (slow, fast)]
+    if curves[0] is None or curves[1] is None:
+        return None
+    return np.array(curves[0].y) / np.array(curves[1].y)
+
+
+def _quartiles(curve: Curve, factor: float) -> str:
+    low, middle, high = (factor * float(q) for q in np.quantile(curve.y, (0.25, 0.5, 0.75)))
+    digits = max(0, 2 - math.floor(math.log10(middle)))
+    return f"{number(middle, digits)} [{number(low, digits)}, {number(high, digits)}]"
+
+
+def _paper_time(result: LatencyResult, timed: TimedRow, source: str, column: str, notes: Footnotes) -> str:
+    wanted = {"source": source, "model": _paper_model(result), **(timed.row.reported or {"setup": DASH})}
+    for line in published(result.table.times):
+        if all(line[key] == cell for key, cell in wanted.items()) and line[column]:
+            return line[column]
+    return notes.dash("Not published.")
+
+
+def _training(result: LatencyResult) -> list[str]:
+    if not result.protocol["train_rounds"]:
+        return ["## Seconds per training iteration", "Not measured in this run."]
+    heads = ["Setup", "Steps", "s (v1)", "s (v2)", "MMD only, s (v2)"]
+    for label in ("full loss", "PDM only"):
+        heads += [f"{label}, s (here)", "Speed-up", "Ideal", "Share, %"]
+    notes, rows = Footnotes(), []
+    for timed in result.table.rows:
+        if timed.row.is_teacher:
+            continue
+        cells = [timed.row.label, str(result.profile.steps(timed.row))]
+        cells += [_paper_time(result, timed, source, "train_s_per_iter", notes) for source in ("v1", "v2")]
+        cells.append(_paper_mmd(result, timed, notes))
+        for loss in LOSSES:
+            cells += _train_cells(result, timed, loss)
+        rows.append(cells)
+    batch = result.records.runs[0].config["distil"]["distil"]["batch_size"]
+    text = (
+        f"Batch of {batch}, mean over a cycle of the schedule, lowest and highest of the rounds in brackets. The "
+        "speed-up is over full-scale at the same steps."
+    )
+    return ["## Seconds per training iteration", markdown(heads, rows), notes.text(), text]
+
+
+def _train_cells(result: LatencyResult, timed: TimedRow, loss: str) -> list[str]:
+    seconds = result.curve(timed.key, f"train_seconds_{loss}")
+    if seconds is None:
+        return [DASH, "", "", ""]
+    shown = f"{number(median(seconds.y), 2)} [{number(min(seconds.y), 2)}, {number(max(seconds.y), 2)}]"
+    slow = result.curve(timed.baseline, f"train_seconds_{loss}") if timed.baseline else None
+    if slow is None:
+        return [shown, "", "", ""]
+    measured = float(np.median(np.array(slow.y) / np.array(seconds.y)))
+    flops = [result.value(key, f"train_flops_{loss}") or math.nan for key in (timed.baseline, timed.key)]
+    ideal = flops[0] / flops[1]
+    return [shown, number(measured, 2), number(ideal, 2), number(100 * measured / ideal, 0)]
+
+
+def _paper_mmd(result: LatencyResult, timed: TimedRow, notes: Footnotes) -> str:
+    wanted = {"model": _paper_model(result), **(timed.row.reported or {})}
+    for line in published(result.table.train_times):
+        if all(line[key] == cell for key, cell in wanted.items()):
+            return line["train_s_per_iter"]
+    return notes.dash("Not published.")
+
+
+def _judge(result: LatencyResult, asked: SpeedClaim) -> Judgement:
+    check = at_least(SPEED.key, asked.fast, asked.slow)
+    claim = Claim(asked.key, asked.text, check, source=asked.source)
+    ratios = _ratios(result, asked.slow, asked.fast, asked.batch_size)
+    if ratios is None:
+        reason = f"not both were measured at batch size {asked.batch_size}"
+        return Judgement(claim=claim, column=SPEED, verdict=Verdict.NOT_MEASURED, reason=reason)
+    rng = np.random.default_rng(_SEED)
+    drawn = np.median(ratios[rng.integers(0, len(ratios), (RESAMPLES, len(ratios)))], axis=1)
+    low, high = (float(bound) - asked.factor for bound in np.percentile(drawn, (2.5, 97.5)))
+    gap = float(np.median(ratios)) - asked.factor
+    comparison = Comparison(difference=gap, low=low, high=high, margin=0.0, n=len(ratios), captions=len(ratios))
+    return Judgement(claim=claim, column=SPEED, verdict=verdict(check, comparison), comparison=comparison)
+
+
+def _claims(judgements: Sequence[Judgement]) -> str:
+    heads = ["Verdict", "Claim", "Source", "Difference", "Rounds"]
+    rows = []
+    for judgement in judgements:
+        rounds = str(judgement.comparison.n) if judgement.comparison else ""
+        claim = judgement.claim
+        rows.append([f"**{judgement.verdict}**", claim.text, claim.source, difference(judgement), rounds])
+    return markdown(heads, rows, left=3)
+
+
+def _published(result: LatencyResult) -> list[str]:
+    """What the arithmetic says of the published times."""
+    heads = ["Model", "Steps", "Published speed-up (v1)", "(v2)"]
+    heads += ["Ideal, transformer alone", "with text and tiny VAE", "with text and full VAE"]
+    rows, remarks = [], []
+    for key, model in result.table.models.items():
+        times = {(line["source"], line["setup"], line["steps"]): line for line in _times(result, model)}
+        for steps in ("6", "4"):
+            cells = [model, steps]
+            for source in ("v1", "v2"):
+                pair = [times.get((source, setup, steps)) for setup in ("Full-scale", "Scale-wise")]
+                seconds = [float(line["latency_s_per_image"]) for line in pair if line]
+                cells.append(number(seconds[0] / seconds[1], 2) if len(seconds) == 2 else DASH)
+            ideals = [result.value(key, f"ideal_{steps}_{vae}") for vae in ("none", "tiny", "full")]
+            rows.append(cells + [number(ideal, 2) if ideal else DASH for ideal in ideals])
+        remarks.append(_teacher_remark(model, times))
+    text = (
+        "An image of SD3.5 at 1024 px with 333 text tokens, by FLOPs. A published ratio above the ideal one says that "
+        "the two rows did not reach the same share of the device: smaller batches of work were done more efficiently, "
+        "or the rows were not timed alike."
+    )
+    return ["## What the arithmetic says of the published times", text, markdown(heads, rows), *remarks]
+
+
+def _times(result: LatencyResult, model: str) -> list[Mapping[str, str]]:
+    return [line for line in published(result.table.times) if line["model"] == model and line["latency_s_per_image"]]
+
+
+def _teacher_remark(model: str, times: Mapping[tuple[str, str, str], Mapping[str, str]]) -> str:
+    six, two, teacher = (
+        float(times[key]["latency_s_per_image"])
+        for key in (("v1", "Full-scale", "6"), ("v1", "Full-scale", "2"), ("v1", "Teacher", "28"))
+    )
+    step = (six - two) / 4
+    return (
+        f"{model}: four more full-scale steps cost {six - two:.2f} s in v1, {step:.4f} s each; 28 of them make "
+        f"{28 * step:.2f} s, and with guidance {56 * step:.2f} s. The published teacher takes {teacher:.2f} s, so it "
+        f"was timed {'without' if abs(teacher - 28 * step) < abs(teacher - 56 * step) else 'with'} guidance."
+    )
+
+
+def draw(result: LatencyResult) -> bytes:
+    """The PNG: parts of an image for every student, and seconds of a step against its side."""
+    batch = result.batch_sizes[-1]
+    with plots.own_style():
+        drawing = plots.new_figure(9.6, 3.4)
+        left, right = drawing.subplots(1, 2, width_ratios=(1.5, 1))
+        _draw_parts(left, result, batch)
+        for place, size in enumerate(result.batch_sizes):
+            _draw_sides(right, result, size, plots.colour(place))
+        right.legend(frameon=False, fontsize=8)
+        for axis in (left, right):
+            axis.tick_params(labelsize=8)
+            axis.spines[["top", "right"]].set_visible(False)
+        return plots.png(drawing, result.digest)
+
+
+def _draw_parts(axis: "Axes", result: LatencyResult, batch: int) -> None:
+    """Stacked bars: text, steps, decoding; in outline what the FLOPs allow."""
+    rows = [timed for timed in result.table.rows if not timed.row.is_teacher]
+    unit = result.curve("fullscale_2", f"seconds_b{batch}")
+    for place, timed in enumerate(reversed(rows)):
+        parts = result.curve(timed.key, f"parts_b{batch}")
+        if parts is None:
+            axis.text(0, place, " not measured", va="center", fontsize=8, color="#888888")
+            continue
+        names = ["text", *[f"step {step}" for step in range(1, len(parts.y) - 1)], "decoding"]
+        start = 0.0
+        for index, (name, seconds) in enumerate(zip(names, parts.y, strict=True)):
+            colour = {"text": "#009E73", "decoding": "#CC79A7"}.get(name, "#56B4E9" if index % 2 else "#0072B2")
+            label = {"text": name, "decoding": name, "step 1": "steps"}.get(name) if place == 0 else None
+            axis.barh(place, 1000 * seconds, left=1000 * start, color=colour, height=0.6, label=label)
+            start += seconds
+        if unit is not None:
+            ideal = 1000 * median(unit.y) * result.flops(timed.key) / result.flops("fullscale_2")
+            label = "by FLOPs" if place == 0 else None
+            axis.barh(place, ideal, color="none", edgecolor="#000000", height=0.8, lw=0.8, label=label)
+    axis.set_yticks(range(len(rows)), [f"{t.row.label} {t.row.steps}" for t in reversed(rows)])
+    axis.set_xlabel(f"ms an image, batch size {batch}", fontsize=8)
+    axis.legend(frameon=False, fontsize=8, loc="lower right")
+
+
+def _draw_sides(axis: "Axes", result: LatencyResult, batch: int, colour: str) -> None:
+    """Seconds of a step against its side."""
+    found: dict[int, list[float]] = {}
+    for timed in result.table.rows:
+        parts = result.curve(timed.key, f"parts_b{batch}")
+        if parts is None or timed.row.is_teacher:
+            continue
+        scales = preset(result.profile.preset(timed.row) or "").scales
+        for side, seconds in list(zip(scales, parts.y[1:-1], strict=True))[1:]:
+            found.setdefault(side, []).append(1000 * seconds)
+    if not found:
+        return
+    sides = sorted(found)
+    middle = [median(found[side]) for side in sides]
+    axis.plot(sides, middle, color=colour, marker="o", markersize=4, lw=0, label=f"batch size {batch}")
+    ideal = _ideal_steps(result, sides)
+    if ideal:
+        axis.plot(sides, [middle[-1] * ideal[side] / ideal[sides[-1]] for side in sides], color=colour, lw=1, ls="--")
+    axis.set_xscale("log", base=2)
+    axis.set_yscale("log", base=2)
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.set_xticks(sides, [str(side) for side in sides])
+    axis.minorticks_off()
+    axis.set_xlabel("latent side of the step", fontsize=8)
+    axis.set_ylabel("ms of a step for one image", fontsize=8)
+
+
+def _ideal_steps(result: LatencyResult, sides: Sequence[int]) -> dict[int, float]:
+    """FLOPs of a step by side, if they were counted."""
+    found = {side: result.value(DEVICE, f"flops_side_{side}") for side in sides}
+    return {side: flops for side, flops in found.items() if flops} if all(found.values()) else {}

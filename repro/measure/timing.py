@@ -1,0 +1,114 @@
+"""Clocks and gauges: marks in time, memory at its peak, and how fast the device multiplies matrices."""
+
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from repro.harness.provenance import peak_memory_bytes
+
+_CLEAR_REFS, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+PEAK_SIDES = (1024, 2048, 4096, 8192)
+PEAK_SECONDS = 0.5  # products that take longer are not repeated at twice the side
+
+
+class Clock:
+    """Marks in the stream of work of a device; asking for the spans between them waits for it, marking does not."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._marks: list[float | torch.cuda.Event] = []
+
+    def mark(self) -> None:
+        """Here."""
+        if self.device.type != "cuda":
+            self._marks.append(time.perf_counter())
+            return
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        self._marks.append(event)
+
+    def spans(self) -> list[float]:
+        """Seconds from each mark to the next."""
+        if self.device.type != "cuda":
+            return [later - earlier for earlier, later in pairwise(self._marks)]
+        torch.cuda.synchronize(self.device)
+        return [earlier.elapsed_time(later) / 1000 for earlier, later in pairwise(self._marks)]
+
+
+class PeakMemory:
+    """Most memory in use since ``restart``: what torch allocated on CUDA, the resident size of the process on a CPU."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def restart(self) -> None:
+        """Forget the peak so far, where the system lets us (CUDA, Linux)."""
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        elif _CLEAR_REFS.exists():
+            _CLEAR_REFS.write_text("5")  # proc(5): resets the peak resident size
+
+    def bytes(self) -> int:
+        """The peak; of the whole life of the process where it cannot be reset."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        if not _STATUS.exists():
+            return peak_memory_bytes()
+        line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM"))
+        return 1024 * int(line.split()[1])
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that a program may still take."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    import psutil
+
+    return psutil.virtual_memory().available
+
+
+def matmul_flops(device: torch.device, dtype: torch.dtype) -> float:
+    """FLOP/s of the fastest square matrix product: the median of five, over growing sides."""
+    best = 0.0
+    for side in PEAK_SIDES:
+        a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+        out = a @ b
+        clock = Clock(device)
+        clock.mark()
+        for _ in range(5):
+            torch.matmul(a, b, out=out)
+            clock.mark()
+        seconds = median(clock.spans())
+        best = max(best, 2 * side**3 / seconds)
+        if seconds > PEAK_SECONDS:
+            break
+    return best
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device or the system had no memory left."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def device_name(device: torch.device) -> str:
+    """What a time was measured on: the card, or the processor and the threads in use."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{_processor()}, {torch.get_num_threads()} threads"
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [
+            line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
+        if names:
+            return names[0]
+    import platform
+
+    return platform.processor() or f"{platform.machine()} ({sys.platform})"

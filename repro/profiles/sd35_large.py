@@ -1,0 +1,21 @@
+"""SD3.5 Large. So far its times (Table 3); its VAE is that of SD3.5 Medium."""
+
+from dataclasses import replace
+
+from repro.profiles import sd35_architecture, sd35_medium
+
+_SETTINGS = dict(sd35_medium.PROFILE.settings)
+
+PROFILE = replace(
+    sd35_medium.PROFILE,
+    name="sd35-large",
+    title="SD3.5 Large",
+    caption="Stable Diffusion 3.5 Large at 1024 px.",
+    pipeline="stabilityai/stable-diffusion-3.5-large",
+    suffix="sd35-large",
+    settings={
+        **_SETTINGS,
+        "architecture": {**sd35_architecture.PIPELINE, "transformer": sd35_architecture.LARGE},
+        "distil": {**_SETTINGS["distil"], "guidance_scale": 4.5, "feature_block": 20},
+    },
+)

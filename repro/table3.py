@@ -1,0 +1,68 @@
+"""Table 3: seconds per image and per training iteration, and what the arithmetic says of them."""
+
+from repro.harness.experiment import Row
+from repro.harness.latency import LatencyTable, Protocol, SpeedClaim, TimedRow
+
+
+def student(kind: str, steps: int) -> TimedRow:
+    """A student, timed with the schedule it samples on."""
+    scalewise = kind == "Scale-wise"
+    name = kind.lower().replace("-", "")
+    row = Row(
+        f"{name}_{steps}",
+        kind,
+        steps=steps,
+        schedule=str(steps) if scalewise else f"full-{steps}",
+        scalewise=scalewise,
+        reported={"setup": kind, "steps": str(steps)},
+    )
+    return TimedRow(row, baseline=f"fullscale_{steps}" if scalewise else "")
+
+
+TABLE = LatencyTable(
+    key="table3",
+    title="Table 3: latency and training time",
+    question="How much faster is a scale-wise student, and how far is that from what the arithmetic allows?",
+    rows=(
+        student("Scale-wise", 6),
+        student("Scale-wise", 4),
+        student("Full-scale", 6),
+        student("Full-scale", 4),
+        student("Full-scale", 2),
+        TimedRow(Row("teacher", "Teacher, no guidance", reported={"setup": "Teacher", "steps": "28"})),
+        TimedRow(Row("teacher_guided", "Teacher, guidance"), guided=True),
+    ),
+    claims=(
+        SpeedClaim(
+            key="six_steps_twice",
+            text="Scale-wise at 6 steps is at least twice as fast as full-scale at 6",
+            fast="scalewise_6",
+            slow="fullscale_6",
+            factor=2.0,
+        ),
+        SpeedClaim(
+            key="four_steps_as_two",
+            text="Scale-wise at 4 steps is at least as fast as full-scale at 2",
+            fast="scalewise_4",
+            slow="fullscale_2",
+            factor=1.0,
+        ),
+    ),
+    times="table3_times.csv",
+    train_times="table3b_train_mmd_only.csv",
+    models={"sd35-medium": "SD3.5 Medium", "sd35-large": "SD3.5 Large"},
+    protocols={
+        "mini": Protocol(dtype="float32"),
+        "smoke": Protocol(dtype="float32", batch_sizes=(1, 2), rounds=3, train_rounds=1),
+        "sd35-medium": Protocol(dtype="bfloat16"),
+        "sd35-large": Protocol(dtype="bfloat16"),
+    },
+    notes=(
+        "An image is text encoding, the steps and decoding; nothing is cached. Every row is called in turn, round "
+        "after round, so that a machine that drifts harms all rows alike. Students are timed as they are deployed: an "
+        "adapter that is merged into the weights costs nothing, so the base network runs.",
+        "*Ideal*: the ratio of FLOPs of the whole image, as `swd.cost` counts them. *Share*: measured by ideal. The "
+        "peak is that of square matrix products in the same dtype, measured in the same run. A training iteration is "
+        "the fake model's updates and the student's, on cached latents and prompts.",
+    ),
+)
