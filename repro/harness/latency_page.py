@@ -15,10 +15,9 @@ from repro.harness.cells import DASH, Footnotes, markdown, number, published
 from repro.harness.claims import Comparison, Judgement, Verdict, verdict
 from repro.harness.experiment import Claim, Column, Profile, at_least
 from repro.harness.files import digest_json
-from repro.harness.latency import DEVICE, LOSSES, LatencyTable, SpeedClaim, TimedRow
+from repro.harness.latency import DEVICE, LOSSES, SIDES, LatencyTable, SpeedClaim, TimedRow
 from repro.harness.page import difference, footer
 from repro.harness.schema import Curve, RecordSet
-from swd.schedule import preset
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -350,9 +349,9 @@ def _draw_sides(axis: "Axes", result: LatencyResult, batch: int, colour: str) ->
         parts = result.curve(timed.key, f"parts_b{batch}")
         if parts is None or timed.row.is_teacher:
             continue
-        scales = preset(result.profile.preset(timed.row) or "").scales
-        for side, seconds in list(zip(scales, parts.y[1:-1], strict=True))[1:]:
-            found.setdefault(side, []).append(1000 * seconds)
+        sides = result.curve(timed.key, SIDES)
+        for side, seconds in list(zip(sides.y if sides else (), parts.y[1:-1], strict=True))[1:]:
+            found.setdefault(round(side), []).append(1000 * seconds)
     if not found:
         return
     sides = sorted(found)

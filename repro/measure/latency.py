@@ -16,7 +16,7 @@ from tqdm import tqdm
 from repro.harness import records
 from repro.harness.experiment import ExperimentError, Profile, Row
 from repro.harness.files import digest_file, digest_folder, digest_json, write_atomic
-from repro.harness.latency import AUTOENCODERS, DEVICE, LOSSES, LatencyTable, Protocol, TimedRow
+from repro.harness.latency import AUTOENCODERS, DEVICE, LOSSES, SIDES, LatencyTable, Protocol, TimedRow
 from repro.harness.options import RunOptions
 from repro.harness.provenance import git_stamp, start_run, versions
 from repro.harness.schema import Curve, Line, Record, RecordSet, Run
@@ -86,6 +86,8 @@ class _Runner:
         )
         lines: list[Line] = [closed, Record.of(closed, DEVICE, "matmul_flops", peak, unit="FLOP/s")]
         lines += [Record.of(closed, key, metric, value, unit=unit) for key, metric, value, unit in counts]
+        for row in (timed_row for timed_row in self.table.rows if not timed_row.row.is_teacher):
+            lines.append(_curve(row.key, SIDES, self.schedule(row).scales, 0))
         for batch, found in timed:
             lines += _image_lines(closed, batch, found)
         lines += _train_lines(closed, trained)

@@ -1,0 +1,364 @@
+"""Table 3: clocks, random pipelines, the table timed on a tiny architecture, and its page."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import AutoencoderTiny
+from harness_world import RUN
+
+from repro import load_experiment
+from repro.harness import render
+from repro.harness.claims import Verdict
+from repro.harness.experiment import ExperimentError
+from repro.harness.latency import Protocol, changed
+from repro.harness.latency_page import LatencyResult, page
+from repro.harness.options import RunOptions
+from repro.harness.records import Curve, Record, RecordSet, load
+from repro.measure import latency
+from repro.measure.architectures import random_pipeline, random_tiny_vae
+from repro.measure.timing import Clock, PeakMemory, device_name, free_bytes, is_out_of_memory, matmul_flops
+from repro.profiles import sd35_medium
+from repro.table3 import TABLE
+
+CPU = torch.device("cpu")
+CLIP = {
+    "vocab_size": 1000,
+    "max_position_embeddings": 12,
+    "hidden_size": 8,
+    "intermediate_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "projection_dim": 4,
+}
+ARCHITECTURE: dict[str, Any] = {
+    "transformer": {
+        "sample_size": 32,
+        "in_channels": 4,
+        "out_channels": 4,
+        "num_layers": 2,
+        "attention_head_dim": 8,
+        "num_attention_heads": 2,
+        "joint_attention_dim": 16,
+        "caption_projection_dim": 16,
+        "pooled_projection_dim": 8,
+        "pos_embed_max_size": 16,
+    },
+    "vae": {
+        "down_block_types": ("DownEncoderBlock2D",) * 2,
+        "up_block_types": ("UpDecoderBlock2D",) * 2,
+        "block_out_channels": (8, 8),
+        "norm_num_groups": 4,
+        "latent_channels": 4,
+        "scaling_factor": 1.0,
+        "shift_factor": 0.0,
+    },
+    "tiny_vae": {
+        "latent_channels": 4,
+        "encoder_block_out_channels": (8,) * 4,
+        "decoder_block_out_channels": (8,) * 4,
+    },
+    "text_encoders": (
+        CLIP,
+        CLIP,
+        {"vocab_size": 100, "d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2},
+    ),
+}
+PROFILE = replace(
+    sd35_medium.PROFILE,
+    name="tiny",
+    presets="mini",
+    teacher_steps=2,
+    suffix="",
+    settings={
+        "resolution": 64,
+        "architecture": ARCHITECTURE,
+        "distil": {"batch_size": 2, "feature_block": 0, "rank": 2, "fake_updates": 1},
+        "distil_scalewise": {},
+        "distil_fullscale": {},
+    },
+)
+SMALL = replace(
+    TABLE, rows=tuple(TABLE.row(key) for key in ("scalewise_4", "fullscale_4", "fullscale_2", "teacher_guided"))
+)
+PROTOCOL = Protocol(batch_sizes=(1, 8), rounds=3, train_rounds=1)
+
+
+@pytest.fixture(autouse=True)
+def no_published(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SD3.5 is counted in a test of its own."""
+    monkeypatch.setattr(latency, "published_arithmetic", lambda: iter([("sd35-medium", "ideal_6_tiny", 2.5, "")]))
+
+
+def options(folder: Path, **changes: Any) -> RunOptions:
+    protocol = changes.pop("protocol", PROTOCOL)
+    return RunOptions(out=folder / "out", work=folder / "work", device="cpu", protocol=protocol, **changes)
+
+
+def measured(folder: Path, **changes: Any) -> RecordSet:
+    return load(latency.run(SMALL, PROFILE, options(folder, **changes)))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished measurement."""
+    made = tmp_path_factory.mktemp("table3")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(latency, "published_arithmetic", lambda: iter([("sd35-medium", "ideal_6_tiny", 2.5, "")]))
+        latency.run(SMALL, PROFILE, options(made))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"batch_sizes": ()}, "batch sizes must be different and at least 1"),
+        ({"batch_sizes": (0,)}, r"got \[0\]"),
+        ({"batch_sizes": (2, 2)}, r"got \[2, 2\]"),
+        ({"dtype": "float8"}, "dtype must be one of float32, bfloat16, float16, got 'float8'"),
+        ({"vae": "huge"}, "vae must be one of full, tiny, none, got 'huge'"),
+        ({"rounds": 2}, "at least 3 rounds"),
+        ({"train_rounds": -1}, "no count may be negative"),
+        ({"text_length": -5}, "text length must not be negative, got -5"),
+    ],
+)
+def test_a_protocol_that_is_none_is_refused(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        changed(Protocol(), **wrong)
+
+
+def test_options_that_were_not_typed_change_nothing() -> None:
+    assert changed(PROTOCOL, dtype=None, rounds=None) == PROTOCOL
+    assert changed(PROTOCOL, rounds=5).rounds == 5
+
+
+def test_a_clock_gives_the_spans_between_its_marks(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([1.0, 1.5, 4.0])
+    monkeypatch.setattr("repro.measure.timing.time.perf_counter", lambda: next(times))
+    clock = Clock(CPU)
+    for _ in range(3):
+        clock.mark()
+    assert clock.spans() == [0.5, 2.5]
+
+
+def test_peak_memory_sees_what_was_held_for_a_moment() -> None:
+    memory = PeakMemory(CPU)
+    memory.restart()
+    before = memory.bytes()
+    torch.ones(60_000_000)  # 240 MB, gone at once
+    after = memory.bytes()
+    assert after - before > 100_000_000
+    memory.restart()
+    assert memory.bytes() <= after
+
+
+def test_gauges_of_the_machine() -> None:
+    assert 1e8 < matmul_flops(CPU, torch.float32) < 1e15
+    assert free_bytes(CPU) > 0
+    assert device_name(CPU).endswith("threads")
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert not is_out_of_memory(RuntimeError("shapes differ"))
+
+
+def test_a_random_pipeline_draws_images_and_is_the_same_twice() -> None:
+    first, second = (random_pipeline(ARCHITECTURE, CPU, torch.float32) for _ in range(2))
+    first.set_progress_bar_config(disable=True)
+    images = first("a red star", schedule="mini-4", seeds=[0], output_type="pt").images
+    assert images.shape == (1, 3, 64, 64)
+    for left, right in zip(first.transformer.parameters(), second.transformer.parameters(), strict=True):
+        torch.testing.assert_close(left, right)
+    assert first.encode_condition(["a star"]).prompt_embeds.shape == (1, 12 + 256, 16)
+
+
+def test_a_skeleton_holds_nothing() -> None:
+    pipeline = random_pipeline(ARCHITECTURE, torch.device("meta"), torch.bfloat16)
+    parameters = [*pipeline.transformer.parameters(), *pipeline.text_encoder_3.parameters()]
+    assert {(p.device.type, p.dtype) for p in parameters} == {("meta", torch.bfloat16)}
+    assert isinstance(random_tiny_vae(ARCHITECTURE, CPU, torch.float32), AutoencoderTiny)
+
+
+def test_every_row_has_times_costs_and_memory(folder: Path) -> None:
+    records = load(folder / "out" / "records" / "table3.jsonl")
+    curves = {(curve.variant, curve.metric): curve for curve in records.curves}
+    for timed in SMALL.rows:
+        for batch in (1, 8):
+            assert len(curves[timed.key, f"seconds_b{batch}"].y) == 3
+            assert records.find(timed.key, "", f"peak_bytes_b{batch}")[0].value > 1e7
+        parts = curves[timed.key, "parts_b8"].y
+        assert len(parts) == (3 if timed.row.is_teacher else timed.row.steps + 2)
+        assert all(seconds > 0 for seconds in parts)
+    assert curves["scalewise_4", "sides"].y == (16, 20, 24, 32)
+    flops = {
+        (key, part): records.find(key, "", f"flops_{part}")[0].value
+        for key in ("fullscale_4", "fullscale_2", "teacher_guided")
+        for part in ("text", "steps", "decode")
+    }
+    assert flops["fullscale_4", "steps"] == 2 * flops["fullscale_2", "steps"]
+    assert flops["teacher_guided", "steps"] == 2 * flops["fullscale_2", "steps"]  # two steps, both rows each
+    assert flops["teacher_guided", "text"] == 2 * flops["fullscale_2", "text"]
+    assert flops["fullscale_4", "decode"] == flops["fullscale_2", "decode"] > 0
+    assert records.runs[0].config["random_weights"] is True
+
+
+def test_training_is_timed_and_counted_for_both_losses(folder: Path) -> None:
+    records = load(folder / "out" / "records" / "table3.jsonl")
+    curves = {(curve.variant, curve.metric): curve for curve in records.curves}
+    for key in ("scalewise_4", "fullscale_4", "fullscale_2"):
+        full, pdm = (curves[key, f"train_seconds_{loss}"].y for loss in ("full", "pdm"))
+        assert 0 < min(pdm) < min(full)
+        counts = [records.find(key, "", f"train_flops_{loss}")[0].value for loss in ("full", "pdm")]
+        assert counts[0] > 2 * counts[1]
+    assert ("teacher_guided", "train_seconds_full") not in curves
+
+
+def test_a_finished_measurement_is_not_repeated(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = folder / "out" / "records" / "table3.jsonl"
+    before = path.read_bytes()
+    monkeypatch.setattr(latency, "matmul_flops", lambda *_: pytest.fail("measured again"))
+    latency.run(SMALL, PROFILE, options(folder))
+    assert path.read_bytes() == before
+    assert "nothing to do" in capsys.readouterr().err
+
+
+def test_an_interrupted_measurement_keeps_its_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    protocol = replace(PROTOCOL, train_rounds=0)
+    time = latency._Runner._time
+    taken: list[int] = []
+
+    def until_eight(self: Any, batch: int) -> Any:
+        taken.append(batch)
+        if batch == 8 and taken.count(8) == 1:
+            raise KeyboardInterrupt
+        return time(self, batch)
+
+    monkeypatch.setattr(latency._Runner, "_time", until_eight)
+    with pytest.raises(KeyboardInterrupt):
+        measured(tmp_path, protocol=protocol)
+    measured(tmp_path, protocol=protocol)
+    assert taken == [1, 8, 8]
+
+
+def test_a_row_without_memory_is_skipped_with_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    protocol = replace(PROTOCOL, batch_sizes=(8,), train_rounds=0)
+    sample = latency._Runner._sample
+
+    def hungry(self: Any, timed: Any, batch: int) -> Any:
+        if timed.key == "fullscale_4":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return sample(self, timed, batch)
+
+    monkeypatch.setattr(latency._Runner, "_sample", hungry)
+    records = measured(tmp_path, protocol=protocol)
+    (skipped,) = records.find("fullscale_4", "", "seconds_b8")
+    assert skipped.value is None
+    assert skipped.note == "Out of memory at batch size 8."
+    assert {curve.variant for curve in records.curves if curve.metric == "seconds_b8"} == {
+        "scalewise_4",
+        "fullscale_2",
+        "teacher_guided",
+    }
+    text = page(LatencyResult(SMALL, PROFILE, records), tmp_path)
+    assert "Out of memory at batch size 8." in text
+
+
+def test_too_large_a_batch_is_known_before_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(latency, "free_bytes", lambda _: 1000)
+    monkeypatch.setattr(latency._Runner, "_sample", lambda *_: pytest.fail("ran"))
+    records = measured(tmp_path, protocol=replace(PROTOCOL, train_rounds=0))
+    assert "GiB were free" in records.find("fullscale_4", "", "seconds_b8")[0].note
+
+
+def test_other_errors_are_not_taken_for_lack_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(latency._Runner, "_sample", broken)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        measured(tmp_path, protocol=replace(PROTOCOL, train_rounds=0))
+
+
+@pytest.mark.parametrize("vae", ["tiny", "none"])
+def test_other_decoders(tmp_path: Path, vae: str) -> None:
+    protocol = replace(PROTOCOL, batch_sizes=(1,), train_rounds=0, vae=vae, text_length=4)
+    records = measured(tmp_path, protocol=protocol)
+    decode = records.find("fullscale_2", "", "flops_decode")[0].value
+    assert decode == 0 if vae == "none" else decode > 0
+
+
+def test_a_profile_without_a_tiny_vae_says_so(tmp_path: Path) -> None:
+    settings = {**PROFILE.settings, "architecture": {k: v for k, v in ARCHITECTURE.items() if k != "tiny_vae"}}
+    with pytest.raises(ExperimentError, match="no tiny VAE"):
+        latency.run(
+            SMALL, replace(PROFILE, settings=settings), options(tmp_path, protocol=replace(PROTOCOL, vae="tiny"))
+        )
+
+
+def test_cuda_that_is_not_there_says_so(tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is CUDA here")
+    with pytest.raises(ExperimentError, match="sees no CUDA device"):
+        latency.run(SMALL, PROFILE, replace(options(tmp_path), device="cuda"))
+
+
+def test_the_page_follows_from_the_records(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = render.results(folder / "out", lambda _: SMALL, lambda _: PROFILE)
+    render.render(folder / "out", found)
+    assert render.check(folder / "out", found) == []
+    text = (folder / "out" / "table3.md").read_text()
+    assert "figures/table3_times.png" in text
+    assert "random weights" in text
+    assert "28 of them make 1.61 s" in text
+    row = next(line for line in text.splitlines() if line.startswith("| Scale-wise"))
+    assert [cell.strip() for cell in row.split("|")[2:5]] == ["4", "0.14", "0.17"]  # steps, v1, v2
+
+
+def result(slow: tuple[float, ...], fast: tuple[float, ...]) -> LatencyResult:
+    run = replace(RUN, table="table3", config={"protocol": {"batch_sizes": [8], "train_rounds": 0}})
+    lines: list[Any] = [run]
+    for key, seconds in (("fullscale_6", slow), ("scalewise_6", fast)):
+        places = tuple(map(float, range(len(seconds))))
+        zeros = (0.0,) * len(seconds)
+        lines.append(Curve(variant=key, metric="seconds_b8", x=places, y=seconds, error=zeros, n=len(seconds)))
+        lines.append(Record.of(run, key, "flops_steps", 2.0 if key == "fullscale_6" else 1.0))
+    return LatencyResult(TABLE, PROFILE, RecordSet.of(lines))
+
+
+@pytest.mark.parametrize(
+    ("slow", "verdict"),
+    [
+        ((2.2, 2.3, 2.2, 2.4, 2.3), Verdict.REPRODUCED),
+        ((1.6, 1.7, 1.6, 1.8, 1.7), Verdict.NOT_REPRODUCED),
+        ((1.6, 2.4, 1.9, 2.2, 2.0), Verdict.INCONCLUSIVE),
+    ],
+)
+def test_speed_claims_follow_the_rounds(slow: tuple[float, ...], verdict: Verdict) -> None:
+    judged = {j.claim.key: j for j in result(slow, (1.0,) * 5).judgements}
+    assert judged["six_steps_twice"].verdict is verdict
+    assert judged["four_steps_as_two"].verdict is Verdict.NOT_MEASURED
+
+
+def test_ratios_are_those_within_a_round() -> None:
+    """A machine that halves its speed between rounds moves no ratio."""
+    drifting = result((2.5, 5.0, 2.5, 5.0, 2.5), (1.0, 2.0, 1.0, 2.0, 1.0)).judgements[0]
+    assert drifting.comparison is not None
+    assert drifting.comparison.low == drifting.comparison.high == pytest.approx(0.5)
+
+
+def test_rows_pair_up() -> None:
+    for timed in TABLE.rows:
+        if timed.baseline:
+            assert TABLE.row(timed.baseline).row.steps == timed.row.steps
+    assert load_experiment("table3") is TABLE
+
+
+@pytest.mark.slow
+def test_the_arithmetic_of_the_published_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    found = {(model, metric): value for model, metric, value, _ in latency.published_arithmetic()}
+    assert found["sd35-medium", "ideal_6_tiny"] == pytest.approx(2.47, abs=0.005)
+    assert found["sd35-medium", "ideal_6_full"] == pytest.approx(2.09, abs=0.005)
+    assert found["sd35-large", "ideal_4_tiny"] == pytest.approx(1.80, abs=0.005)
