@@ -64,6 +64,17 @@ class X0Predictor(Protocol[CondT_contra]):
 
 
 @dataclass(frozen=True, slots=True)
+class Doubled(Generic[CondT]):
+    """Condition of one guided evaluation with both kinds of rows, joined ahead of the loop.
+
+    Attributes:
+        rows: unconditional rows, then conditional ones.
+    """
+
+    rows: CondT
+
+
+@dataclass(frozen=True, slots=True)
 class Guided(Generic[CondT]):
     """A denoiser with classifier-free guidance, one doubled batch per evaluation.
 
@@ -87,11 +98,38 @@ class Guided(Generic[CondT]):
         """Latent sides are its multiples."""
         return self.denoiser.patch_size
 
-    def __call__(self, x_t: Tensor, sigma: Tensor, cond: CondT) -> Tensor:
+    def __call__(self, x_t: Tensor, sigma: Tensor, cond: CondT | Doubled[CondT]) -> Tensor:
         """Guided clean estimate (B, C, H, W)."""
-        both = cond.cat([self.uncond.expand_to(len(x_t)), cond.expand_to(len(x_t))])
+        both = cond.rows if isinstance(cond, Doubled) else self._double(cond, len(x_t))
         uncond_x0, cond_x0 = self.denoiser(torch.cat([x_t, x_t]), torch.cat([sigma, sigma]), both).chunk(2)
         return guide(cond_x0, uncond_x0, self.guidance_scale)
+
+    def prepare(self, sigmas: Tensor, cond: CondT) -> list[Doubled[CondT]]:
+        """One doubled condition per evaluation at ``sigmas`` (K, B)."""
+        both = self._double(cond, sigmas.shape[1])
+        return [Doubled(rows) for rows in step_conditions(self.denoiser, torch.cat([sigmas, sigmas], 1), both)]
+
+    def _double(self, cond: CondT, batch: int) -> CondT:
+        joined: CondT = cond.cat([self.uncond.expand_to(batch), cond.expand_to(batch)])
+        return joined
+
+
+def step_conditions(denoiser: X0Predictor[CondT], sigmas: Tensor, cond: CondT) -> Sequence[Any]:
+    """What to call the denoiser with at each of its evaluations, made ahead of the loop.
+
+    A denoiser with a method ``prepare(sigmas, cond)`` makes it itself, and so computes once what does not depend on
+    the latents. Any other gets ``cond`` every time.
+
+    Args:
+        denoiser: what will be evaluated.
+        sigmas: noise level of each evaluation and image, (K, B).
+        cond: text condition, one row or one per image.
+
+    Returns:
+        K conditions.
+    """
+    prepare: Callable[[Tensor, CondT], Sequence[Any]] | None = getattr(denoiser, "prepare", None)
+    return [cond] * len(sigmas) if prepare is None else prepare(sigmas, cond)
 
 
 def seed_rngs(seeds: Sequence[Seed], device: torch.device | str = "cpu") -> list[torch.Generator]:
@@ -144,9 +182,10 @@ def sample(
     sizes = [latent_size(scale, aspect=aspect, multiple=denoiser.patch_size) for scale in schedule.scales]
     noises = _draw_all(seeds, denoiser.latent_channels, sizes, device)
     sigmas = torch.tensor(schedule.sigmas, device=device)[:, None].expand(-1, len(seeds))
+    conds = step_conditions(denoiser, sigmas[:-1], cond)
     x_t = noises[0]
     for step in range(schedule.num_steps):
-        x0 = denoiser(x_t, sigmas[step], cond)
+        x0 = denoiser(x_t, sigmas[step], conds[step])
         if on_step is not None:
             on_step(step, x_t, x0)
         if step + 1 < schedule.num_steps:
@@ -203,8 +242,7 @@ def sample_teacher(
     size = latent_size(side, aspect=aspect, multiple=denoiser.patch_size)
     (noise,) = _draw_all(seeds, denoiser.latent_channels, [size], device)
     sigmas = torch.tensor(sigma_grid(num_steps, shift), device=device)[:, None].expand(-1, len(seeds))
-    guided = with_guidance(denoiser, uncond, guidance_scale)
-    return euler(lambda x_t, sigma: guided(x_t, sigma, cond), noise, sigmas)
+    return _euler_guided(with_guidance(denoiser, uncond, guidance_scale), noise, sigmas, cond)
 
 
 @torch.no_grad()
@@ -241,8 +279,13 @@ def finish_teacher(
         raise ValueError(f"sigma lies in (0, 1], got {sigma}")
     levels = (sigma, *(level for level in sigma_grid(num_steps, shift) if level < sigma))
     sigmas = torch.tensor(levels, device=x_t.device)[:, None].expand(-1, len(x_t))
-    guided = with_guidance(denoiser, uncond, guidance_scale)
-    return euler(lambda x, level: guided(x, level, cond), x_t.float(), sigmas)
+    return _euler_guided(with_guidance(denoiser, uncond, guidance_scale), x_t.float(), sigmas, cond)
+
+
+def _euler_guided(denoiser: X0Predictor[CondT], x_t: Tensor, sigmas: Tensor, cond: CondT) -> Tensor:
+    """`euler` with the condition of every evaluation made ahead."""
+    conds = iter(step_conditions(denoiser, sigmas[:-1], cond))
+    return euler(lambda x, sigma: denoiser(x, sigma, next(conds)), x_t, sigmas)
 
 
 def with_guidance(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
@@ -31,24 +31,24 @@ class TextCondition:
     def __len__(self) -> int:
         return len(self.prompt_embeds)
 
-    def __getitem__(self, index: slice | Tensor | list[int]) -> "TextCondition":
+    def __getitem__(self, index: slice | Tensor | list[int]) -> Self:
         """Rows chosen by a slice, a list or an index tensor."""
-        return TextCondition(self.prompt_embeds[index], self.pooled[index])
+        return type(self)(self.prompt_embeds[index], self.pooled[index])
 
     @property
     def device(self) -> torch.device:
         """Where the embeddings are."""
         return self.prompt_embeds.device
 
-    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "TextCondition":
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
         """Both tensors moved and cast."""
-        return TextCondition(*(x.to(device=device, dtype=dtype) for x in (self.prompt_embeds, self.pooled)))
+        return type(self)(*(x.to(device=device, dtype=dtype) for x in (self.prompt_embeds, self.pooled)))
 
-    def repeat(self, n: int) -> "TextCondition":
+    def repeat(self, n: int) -> Self:
         """Each row ``n`` times in a row: a, a, b, b for n = 2."""
-        return TextCondition(self.prompt_embeds.repeat_interleave(n, 0), self.pooled.repeat_interleave(n, 0))
+        return type(self)(self.prompt_embeds.repeat_interleave(n, 0), self.pooled.repeat_interleave(n, 0))
 
-    def expand_to(self, batch: int) -> "TextCondition":
+    def expand_to(self, batch: int) -> Self:
         """One condition for a whole batch (no copy); a batch of the right size is itself.
 
         Raises:
@@ -58,7 +58,7 @@ class TextCondition:
             return self
         if len(self) != 1:
             raise ValueError(f"cannot expand {len(self)} conditions to a batch of {batch}: need 1 or {batch}")
-        return TextCondition(self.prompt_embeds.expand(batch, -1, -1), self.pooled.expand(batch, -1))
+        return type(self)(self.prompt_embeds.expand(batch, -1, -1), self.pooled.expand(batch, -1))
 
     @staticmethod
     def cat(parts: Sequence["TextCondition"]) -> "TextCondition":

@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from swd.flow import FlowMatching
 from swd.models.base import TextCondition
 from swd.models.sd3 import SD3Denoiser
-from swd.sampler import draw_noise, finish_teacher, sample, sample_teacher, seed_rngs
+from swd.sampler import Guided, draw_noise, finish_teacher, sample, sample_teacher, seed_rngs
 from swd.schedule import ScaleSchedule, preset, sigma_grid
 
 SCHEDULE = ScaleSchedule((4, 6, 8), (1.0, 0.8, 0.5, 0.0))
@@ -42,6 +42,38 @@ def test_teacher_image_is_the_same_in_any_batch(tiny_denoiser: SD3Denoiser, tiny
     together = sample_teacher(tiny_denoiser, tiny_condition, uncond, range(7), **options)
     alone = sample_teacher(tiny_denoiser, tiny_condition[4:5], uncond, [4], **options)
     torch.testing.assert_close(together[4:5], alone, rtol=1e-5, atol=1e-5)
+
+
+def without_prepare(denoiser: Any) -> Any:
+    """The same denoiser without ``prepare``."""
+
+    class Plain:
+        latent_channels, patch_size = denoiser.latent_channels, denoiser.patch_size
+
+        def __call__(self, *args: Any) -> torch.Tensor:
+            return denoiser(*args)
+
+    return Plain()
+
+
+def test_guidance_joins_its_conditions_once(
+    tiny_denoiser: SD3Denoiser, tiny_condition: TextCondition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uncond = TextCondition(torch.zeros(1, 5, 32), torch.zeros(1, 16))
+    guided = Guided(tiny_denoiser, uncond, 3.0)
+    joined: list[int] = []
+    cat = TextCondition.cat
+
+    def counting(parts: list[TextCondition]) -> TextCondition:
+        joined.append(sum(map(len, parts)))
+        return cat(parts)
+
+    monkeypatch.setattr(TextCondition, "cat", staticmethod(counting))
+    latents = sample(guided, SCHEDULE, tiny_condition, range(7))
+    assert joined == [14]
+    each_step = sample(without_prepare(guided), SCHEDULE, tiny_condition, range(7))
+    assert torch.equal(latents, each_step)
+    assert joined == [14] * 4
 
 
 def test_noise_of_an_image_is_its_own_exactly() -> None:
