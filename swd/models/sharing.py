@@ -1,0 +1,71 @@
+"""Copies of a network that share its weights: what to put in place of what, and whether the original has changed."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import nn
+
+
+def substitute(module: nn.Module, swaps: Mapping[nn.Module, nn.Module]) -> Any:
+    """A network with some modules in place of others.
+
+    Modules on the way to a swapped one are shallow copies; weights and all other modules are shared with the original,
+    which is left as it is.
+    """
+    if module in swaps:
+        return swaps[module]
+    children = {name: None if child is None else substitute(child, swaps) for name, child in module._modules.items()}
+    if all(child is module._modules[name] for name, child in children.items()):
+        return module
+    clone = copy.copy(module)
+    clone._modules = children
+    return clone
+
+
+def merged_layers(transformer: nn.Module) -> dict[nn.Module, nn.Module]:
+    """Plain layers that stand for layers with adapters: active ones merged into a copy of the weights.
+
+    Raises:
+        ValueError: when an adapter cannot be merged.
+    """
+    layers = {name: layer for name, layer in transformer.named_modules() if isinstance(layer, BaseTunerLayer)}
+    return {layer: _merged(name, layer) for name, layer in layers.items()}
+
+
+def _merged(name: str, layer: BaseTunerLayer) -> nn.Module:
+    base = layer.get_base_layer()
+    if layer.merged_adapters and not layer.disable_adapters:
+        return base
+    if layer.disable_adapters and not layer.merged_adapters:
+        return base
+    try:
+        if layer.merged_adapters:
+            raise ValueError("it is disabled, but fused into the weights")
+        if type(base.weight) is not nn.Parameter:
+            raise ValueError(f"the base weights are quantised ({type(base.weight).__name__})")
+        twin = copy.deepcopy(layer)
+        twin.merge(safe_merge=True)
+    except (ValueError, RuntimeError, NotImplementedError) as error:
+        raise ValueError(f"cannot merge the adapter of {name}: {error}; switch merge_lora off") from error
+    return twin.get_base_layer()
+
+
+def snapshot(*roots: nn.Module | None) -> list[tuple[Any, ...]]:
+    """State that differs once modules, adapters or weights were exchanged, written or moved.
+
+    It holds the modules themselves, so that none made later can pass for one of them.
+    """
+    return [_state(module) for root in roots if root is not None for module in root.modules()]
+
+
+def _state(module: nn.Module) -> tuple[Any, ...]:
+    parameters = [parameter for parameter in module._parameters.values() if parameter is not None]
+    weights = [(weight.data_ptr(), 0 if weight.is_inference() else weight._version) for weight in parameters]
+    instance = vars(module)  # offloading hooks replace forward on the instance
+    state = (module, weights, instance.get("processor"), instance.get("forward"))
+    if not isinstance(module, BaseTunerLayer):
+        return state
+    scaling = dict(getattr(module, "scaling", {}))
+    return *state, list(module.active_adapters), list(module.merged_adapters), module.disable_adapters, scaling
