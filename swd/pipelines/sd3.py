@@ -22,8 +22,11 @@ from transformers import (
 )
 
 from swd.models.base import TextCondition
+from swd.models.fast import FastOptions, FastSD3Denoiser
 from swd.models.sd3 import SD3Denoiser
+from swd.models.sharing import snapshot
 from swd.pipelines.arguments import check_prompt, resolve_schedule, resolve_seeds
+from swd.pipelines.prompts import PromptCache
 from swd.sampler import OnStep, sample, with_guidance
 from swd.schedule import ScaleSchedule, latent_size
 
@@ -77,6 +80,35 @@ class ScalewiseStableDiffusion3Pipeline(StableDiffusion3Pipeline):
             feature_extractor,
         )
         self.register_to_config(max_sequence_length=max_sequence_length)
+        self.disable_fast()
+
+    def enable_fast(self, options: FastOptions | None = None) -> None:
+        """Draw the same images in less time from now on; all parts of `FastOptions` are on unless told otherwise.
+
+        Components stay as they are and may change afterwards: the next call sees other adapters, weights or devices,
+        and prepares again. Text encoders that change empty the prompt cache.
+
+        Raises:
+            ValueError: what `FastSD3Denoiser` refuses, here or, after a change, in the next call.
+        """
+        options = options or FastOptions()
+        self._fast = FastSD3Denoiser(self.transformer, options)
+        self._fast_options = options
+        self._prompts = PromptCache(options.prompt_cache)
+
+    def disable_fast(self) -> None:
+        """Back to the transformer itself; cached prompts are dropped."""
+        self._fast: FastSD3Denoiser | None = None
+        self._fast_options: FastOptions | None = None
+        self._prompts = PromptCache(0)
+
+    def _student(self) -> SD3Denoiser:
+        if self._fast_options is None:
+            return SD3Denoiser(self.transformer)
+        if self._fast is None or not self._fast.fits(self.transformer):
+            self._fast = None  # first, so that its merged weights make room
+            self._fast = FastSD3Denoiser(self.transformer, self._fast_options)
+        return self._fast
 
     @torch.no_grad()
     def __call__(
@@ -135,7 +167,7 @@ class ScalewiseStableDiffusion3Pipeline(StableDiffusion3Pipeline):
         schedule = resolve_schedule(schedule, scales, sigmas, timesteps)
         schedule.check_patch(self.patch_size)
         aspect = self._aspect(schedule, height, width)
-        student = SD3Denoiser(self.transformer)
+        student = self._student()
         schedule.check_size(student.max_side, aspect=aspect, multiple=self.patch_size)
         if num_images_per_prompt < 1:
             raise ValueError(f"num_images_per_prompt must be at least 1, got {num_images_per_prompt}")
@@ -203,10 +235,19 @@ class ScalewiseStableDiffusion3Pipeline(StableDiffusion3Pipeline):
     @torch.no_grad()
     def _encode(self, prompts: list[str], max_sequence_length: int | None) -> TextCondition:
         length = self.config.max_sequence_length if max_sequence_length is None else max_sequence_length
-        embeds, _, pooled, _ = self.encode_prompt(
-            prompts, None, None, do_classifier_free_guidance=False, max_sequence_length=length
-        )
-        return TextCondition(embeds, pooled)
+
+        def encode(missing: list[str]) -> TextCondition:
+            embeds, _, pooled, _ = self.encode_prompt(
+                missing, None, None, do_classifier_free_guidance=False, max_sequence_length=length
+            )
+            return TextCondition(embeds, pooled)
+
+        if not self._prompts.size:
+            return encode(prompts)
+        tokenizers = [self.tokenizer, self.tokenizer_2, self.tokenizer_3]
+        encoders = snapshot(self.text_encoder, self.text_encoder_2, self.text_encoder_3)
+        self._prompts.drop_unless([*tokenizers, *encoders])
+        return self._prompts.encode(prompts, (length, self._execution_device, self.text_encoder.dtype), encode)
 
     def _aspect(self, schedule: ScaleSchedule, height: int | None, width: int | None) -> float:
         """Width / height, once the size asked for is one that the schedule reaches."""
