@@ -108,6 +108,7 @@ def _protocol_arguments(parser: argparse.ArgumentParser) -> None:
     clock.add_argument("--dtype", help=f"of all networks: {', '.join(DTYPES)}")
     clock.add_argument("--text-length", type=int, metavar="N", help="T5 tokens")
     clock.add_argument("--vae", help=f"what decodes: {', '.join(AUTOENCODERS)}")
+    clock.add_argument("--fast", action="store_true", default=None, help="the fast sampling path")
     clock.add_argument("--compile", action="store_true", default=None, help="torch.compile on all networks")
     clock.add_argument("--rounds", type=int, metavar="N", help="timed calls of every row, in turn")
     clock.add_argument("--train-rounds", type=int, metavar="N", help="timed cycles of training; 0 leaves it out")
@@ -184,7 +185,7 @@ def _vae_options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _protocol_options(arguments: argparse.Namespace, protocol: Protocol) -> dict[str, Any]:
-    names = ("batch_sizes", "dtype", "text_length", "vae", "compile", "rounds", "train_rounds")
+    names = ("batch_sizes", "dtype", "text_length", "vae", "fast", "compile", "rounds", "train_rounds")
     typed = {name: getattr(arguments, name) for name in names}
     typed["batch_sizes"] = arguments.batch_sizes and tuple(arguments.batch_sizes)
     try:

@@ -26,6 +26,7 @@ class Protocol:
         dtype: of all networks.
         text_length: T5 tokens; the pipeline's own number when None.
         vae: the profile's VAE, its tiny one, or none (latents are not decoded).
+        fast: the fast sampling path in place of the plain one (`swd.models.fast`); prompts are encoded every time.
         compile: torch.compile on the transformer's blocks, the decoder and the text encoders.
         rounds: timed calls of every row and batch size, in turn: A B C A B C.
         warmup: calls before them.
@@ -36,6 +37,7 @@ class Protocol:
     dtype: str = "float32"
     text_length: int | None = None
     vae: Autoencoder = "full"
+    fast: bool = False
     compile: bool = False
     rounds: int = 15
     warmup: int = 1

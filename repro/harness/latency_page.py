@@ -119,7 +119,8 @@ def _caption(result: LatencyResult) -> str:
     peak = result.value(DEVICE, "matmul_flops") or 0.0
     lines = [
         f"> **Profile `{result.profile.name}`.** {result.profile.caption}",
-        f"> **here**: {run.device}, {run.dtype}, {weights}, {vae}, T5 length {length}, torch.compile "
+        f"> **here**: {run.device}, {run.dtype}, {weights}, {vae}, T5 length {length}, "
+        f"{'fast' if protocol['fast'] else 'plain'} sampling path, torch.compile "
         f"{'on' if protocol['compile'] else 'off'}; median of {protocol['rounds']} interleaved rounds, quartiles in "
         f"brackets. Fastest matrix product: {peak / 1e12:.3g} TFLOP/s.",
         f"> **paper**: {_paper_model(result)}, one A100, float16, torch.compile, tiny VAE, batch size 8, mean of 100 "

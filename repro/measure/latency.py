@@ -29,6 +29,7 @@ from repro.measure.timing import Clock, PeakMemory, device_name, free_bytes, is_
 from repro.profiles import sd35_architecture
 from repro.scenes import sample_scene
 from swd.cost import Cost, decode_cost, forward_cost, schedule_cost, text_cost, training_cost
+from swd.models.fast import FastOptions, FastSD3Denoiser
 from swd.models.sd3 import SD3Denoiser
 from swd.pipelines import ScalewiseStableDiffusion3Pipeline
 from swd.sampler import sample, sample_teacher
@@ -139,10 +140,18 @@ class _Runner:
         if self.protocol.vae == "tiny":
             pipeline.vae = self._tiny_vae()
         if self.protocol.compile:
-            pipeline.transformer.compile_repeated_blocks(fullgraph=True)
+            if not self.protocol.fast:  # which compiles its own copies of the blocks
+                pipeline.transformer.compile_repeated_blocks(fullgraph=True)
             for module in (*_encoders(pipeline), pipeline.vae.decoder):
                 module.compile()
         return pipeline
+
+    @cached_property
+    def denoiser(self) -> SD3Denoiser:
+        """The network that is called at every step."""
+        if self.protocol.fast:
+            return FastSD3Denoiser(self.pipeline.transformer, FastOptions(compile=self.protocol.compile)).eval()
+        return SD3Denoiser(self.pipeline.transformer).eval()
 
     def _tiny_vae(self) -> AutoencoderTiny:
         architecture = self.profile.settings["architecture"]
@@ -258,7 +267,7 @@ class _Runner:
         cond = pipeline.encode_condition(self._captions(batch), max_sequence_length=self.text_length, truncate=True)
         uncond = pipeline.encode_uncond(max_sequence_length=self.text_length) if timed.guided else None
         clock.mark()
-        denoiser, schedule = SD3Denoiser(pipeline.transformer).eval(), self.schedule(timed)
+        denoiser, schedule = self.denoiser, self.schedule(timed)
         if timed.row.is_teacher:
             x0 = sample_teacher(
                 denoiser,
