@@ -78,8 +78,8 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Speed of the building blocks; arguments go to pytest."""
-    python(session, "pytest", "benchmarks", *session.posargs)
+    """Time the building blocks and write paper_tables/benchmarks.md; arguments go to `python -m repro benchmarks`."""
+    python(session, "repro", "benchmarks", *session.posargs)
 
 
 @nox.session

@@ -14,6 +14,7 @@ EXPERIMENTS = {  # name on the command line -> where it is declared
     "table1_extended": "repro.table1:EXTENDED",
     "table2": "repro.table2:TABLE",
     "table3": "repro.table3:TABLE",
+    "benchmarks": "repro.benchmarks:PAGE",
     "figure1": "repro.figure1:FIGURE",
 }
 

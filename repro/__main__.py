@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repro import EXPERIMENTS, load_experiment
+from repro.harness.benchmarks import BenchmarkPage
 from repro.harness.experiment import ExperimentError, Profile, UnknownNameError
 from repro.harness.figure import SpectraFigure
 from repro.harness.files import OutputError, probe_writable
@@ -136,6 +137,8 @@ def _profile(experiment: "Experiment", arguments: argparse.Namespace) -> Profile
     Raises:
         UsageError: it has no metrics for a table, or no tiny VAE.
     """
+    if isinstance(experiment, BenchmarkPage):
+        return load_profile("mini")
     if isinstance(experiment, LatencyTable):
         profile = load_profile(arguments.profile)
         if profile.name not in experiment.protocols:
@@ -205,6 +208,10 @@ def _measure_and_print(experiment: "Experiment", profile: Profile, options: RunO
         from repro.measure.spectra import run as run_figure
 
         run_figure(experiment, profile, options)
+    elif isinstance(experiment, BenchmarkPage):
+        from repro.measure.benchmarks import run as run_benchmarks
+
+        run_benchmarks(experiment, profile, options)
     elif isinstance(experiment, LatencyTable):
         from repro.measure.latency import run as run_latency
 

@@ -112,7 +112,9 @@ def test_harness_renders_without_torch(path: Path) -> None:
 
 
 TABLES = [
-    path for path in modules("repro") if path.parent.name == "repro" and path.stem.startswith(("table", "figure"))
+    path
+    for path in modules("repro")
+    if path.parent.name == "repro" and path.stem.startswith(("table", "figure", "benchmarks"))
 ]
 
 

@@ -4,7 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from repro.harness import latency_page, spectra_page, upscaling_page
+from repro.harness import benchmarks_page, latency_page, spectra_page, upscaling_page
+from repro.harness.benchmarks import BenchmarkPage
+from repro.harness.benchmarks_page import BenchmarkResult
 from repro.harness.cells import DASH, markdown
 from repro.harness.experiment import Profile, Table
 from repro.harness.figure import SpectraFigure
@@ -19,8 +21,8 @@ from repro.harness.spectra_page import SpectraResult
 from repro.harness.upscaling import UpscalingTable
 from repro.harness.upscaling_page import UpscalingResult
 
-Experiment = Table | UpscalingTable | LatencyTable | SpectraFigure
-AnyResult = Result | UpscalingResult | LatencyResult | SpectraResult
+Experiment = Table | UpscalingTable | LatencyTable | SpectraFigure | BenchmarkPage
+AnyResult = Result | UpscalingResult | LatencyResult | SpectraResult | BenchmarkResult
 FindExperiment = Callable[[str], Experiment]
 FindProfile = Callable[[str], Profile]
 
@@ -120,6 +122,8 @@ def _result(experiment: Experiment, profile: Profile, records: RecordSet) -> Any
         return UpscalingResult(experiment, profile, records)
     if isinstance(experiment, LatencyTable):
         return LatencyResult(experiment, profile, records)
+    if isinstance(experiment, BenchmarkPage):
+        return BenchmarkResult(experiment, profile, records)
     return Result.of(experiment, profile, records)
 
 
@@ -130,7 +134,25 @@ def _page(result: AnyResult, out: Path) -> str:
         return upscaling_page.page(result, out)
     if isinstance(result, LatencyResult):
         return latency_page.page(result, out)
+    if isinstance(result, BenchmarkResult):
+        return benchmarks_page.page(result, out)
     return page(result, out)
+
+
+def _figure(result: AnyResult) -> tuple[str, str, Callable[[], bytes]] | None:
+    """Kind, digest and drawing of the figure that follows from the records; None where there is nothing to draw."""
+    if isinstance(result, SpectraResult):
+        drawing = (spectra_page.KIND, result.digest, lambda: spectra_page.draw(result))
+        return drawing if result.measured else None
+    if isinstance(result, LatencyResult):
+        return latency_page.KIND, result.digest, lambda: latency_page.draw(result)
+    if isinstance(result, BenchmarkResult):
+        drawing = (benchmarks_page.KIND, result.digest, lambda: benchmarks_page.draw(result))
+        return drawing if result.providers() else None
+    if isinstance(result, UpscalingResult):
+        return None
+    data = compute_data(result.table, result.profile, result.records)
+    return ("compute", data.digest, lambda: draw_compute(data)) if data.panels else None
 
 
 def _pages(out: Path, found: Sequence[AnyResult]) -> dict[Path, str]:
@@ -139,22 +161,14 @@ def _pages(out: Path, found: Sequence[AnyResult]) -> dict[Path, str]:
 
 
 def _stale_figures(out: Path, found: Sequence[AnyResult]) -> list[tuple[Path, Callable[[], bytes]]]:
-    stale: list[tuple[Path, Callable[[], bytes]]] = []
+    stale = []
     for result in found:
-        if isinstance(result, SpectraResult):
-            path = out / "figures" / f"{result.stem}_{spectra_page.KIND}.png"
-            if result.measured and recorded_digest(path) != result.digest:
-                stale.append((path, lambda result=result: spectra_page.draw(result)))  # type: ignore[misc]
-        if isinstance(result, LatencyResult):
-            path = out / "figures" / f"{result.stem}_{latency_page.KIND}.png"
-            if recorded_digest(path) != result.digest:
-                stale.append((path, lambda result=result: latency_page.draw(result)))  # type: ignore[misc]
-        if not isinstance(result, Result):
+        if (figure := _figure(result)) is None:
             continue
-        data = compute_data(result.table, result.profile, result.records)
-        path = out / "figures" / f"{result.stem}_compute.png"
-        if data.panels and recorded_digest(path) != data.digest:
-            stale.append((path, lambda data=data: draw_compute(data)))  # type: ignore[misc]
+        kind, digest, draw = figure
+        path = out / "figures" / f"{result.stem}_{kind}.png"
+        if recorded_digest(path) != digest:
+            stale.append((path, draw))
     return stale
 
 

@@ -1,0 +1,28 @@
+"""Sampling from text to pixels: our pipeline, plain and fast, against diffusers on the same checkpoint.
+
+The providers take turns within every round, so that a drifting machine harms all alike: what pytest-benchmark shows is
+a round of all three, and ``extra_info`` holds the seconds of each.
+"""
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+from sampling_world import PARAMETERS, PROVIDERS, Case, describe, drawing, peak_bytes, seconds, skip_without_device
+
+ROUNDS, WARMUP = 15, 2
+
+
+@pytest.mark.parametrize("case", PARAMETERS)
+def bench_sampling(benchmark: BenchmarkFixture, case: Case) -> None:
+    skip_without_device(case)
+    draws = {name: drawing(case, name) for name in PROVIDERS}
+    assert {draw().shape[0] for draw in draws.values()} == {case.batch}
+    memory = {name: peak_bytes(draw, case.device) for name, draw in draws.items()}
+    taken: dict[str, list[float]] = {name: [] for name in PROVIDERS}
+
+    def take_turns() -> None:
+        for name, draw in draws.items():
+            taken[name].append(seconds(draw, case.device))
+
+    benchmark.pedantic(take_turns, rounds=ROUNDS, warmup_rounds=WARMUP)
+    kept = {name: times[-ROUNDS:] for name, times in taken.items()}
+    benchmark.extra_info.update(describe(case, kept), peak_bytes=memory)

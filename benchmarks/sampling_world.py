@@ -1,0 +1,162 @@
+"""Who samples in the benchmarks: our pipeline, plain and fast, and diffusers' own, all on the same checkpoint."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pytest
+import torch
+from diffusers import FlowMatchLCMScheduler, StableDiffusion3Pipeline
+
+from repro.measure.architectures import random_pipeline
+from repro.measure.images import load_pipeline
+from repro.measure.timing import Clock, PeakMemory, device_name, matmul_flops
+from repro.profiles import sd35_architecture
+from repro.scenes import sample_scene
+from swd.cost import decode_cost, schedule_cost, text_cost
+from swd.models.fast import FastOptions
+from swd.pipelines import ScalewiseStableDiffusion3Pipeline
+from swd.schedule import preset
+
+WEIGHTS = Path(__file__).parents[1] / "repro" / "mini" / "weights"
+PROVIDERS = ("plain", "fast", "diffusers")
+ARCHITECTURES = {"sd35-medium": sd35_architecture.MEDIUM, "sd35-large": sd35_architecture.LARGE}
+Draw = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is drawn, where.
+
+    Attributes:
+        model: "mini" with its shipped student (adapter not merged, as it is loaded), or an SD3.5 with random weights.
+        schedule: preset.
+        batch: images, each of its own prompt and seed.
+        device, dtype: of all networks.
+    """
+
+    model: str
+    schedule: str
+    batch: int
+    device: str
+    dtype: str
+
+    @property
+    def id(self) -> str:
+        return f"{self.schedule}-batch{self.batch}-{self.dtype}-{self.device}"
+
+
+CASES = [
+    *(Case("mini", name, batch, "cpu", "float32") for name in ("mini-6", "mini-full-6") for batch in (1, 8)),
+    *(
+        Case(model, name, batch, "cuda", "bfloat16")
+        for model in ARCHITECTURES
+        for name in ("sd35-6", "sd35-full-6")
+        for batch in (1, 8)
+    ),
+]
+PARAMETERS = [pytest.param(case, id=f"{case.model}-{case.id}") for case in CASES]
+
+
+def skip_without_device(case: Case) -> None:
+    if case.device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device, torch sees none")
+
+
+@cache
+def pipeline(model: str, device: str, dtype: str) -> ScalewiseStableDiffusion3Pipeline:
+    """The checkpoint of a case; kept, for the next case needs it again."""
+    if model == "mini":
+        made = load_pipeline(WEIGHTS / "pipeline", dtype, torch.device(device))
+        made.load_lora_weights(WEIGHTS / "adapters" / "scalewise_6")
+        return made
+    architecture = {**sd35_architecture.PIPELINE, "transformer": ARCHITECTURES[model]}
+    made = random_pipeline(architecture, torch.device(device), getattr(torch, dtype))
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+@cache
+def peak_flops(device: str, dtype: str) -> float:
+    return matmul_flops(torch.device(device), getattr(torch, dtype))
+
+
+def drawing(case: Case, provider: str) -> Draw:
+    """A call that draws a batch from text to pixels. No prompt is kept: every call encodes all of them."""
+    pipe = pipeline(case.model, case.device, case.dtype)
+    prompts = [f"{sample_scene(number).caption}" for number in range(case.batch)]
+    if provider == "diffusers":
+        return _diffusers(case, pipe, prompts)
+    twin = ScalewiseStableDiffusion3Pipeline(**pipe.components, max_sequence_length=pipe.config.max_sequence_length)
+    twin.set_progress_bar_config(disable=True)
+    if provider == "fast":
+        twin.enable_fast(FastOptions(prompt_cache=0))
+    seeds = list(range(case.batch))
+    return lambda: twin(prompts, schedule=case.schedule, seeds=seeds, output_type="pt").images
+
+
+def _diffusers(case: Case, pipe: ScalewiseStableDiffusion3Pipeline, prompts: list[str]) -> Draw:
+    """StableDiffusion3Pipeline with FlowMatchLCMScheduler, which upscales and renoises as we do."""
+    schedule = preset(case.schedule)
+    factors = [scale / schedule.scales[0] for scale in schedule.scales[1:]] if schedule.is_scalewise else None
+    scheduler = FlowMatchLCMScheduler(shift=1.0, scale_factors=factors, upscale_mode="bicubic")
+    plain = StableDiffusion3Pipeline(**{**pipe.components, "scheduler": scheduler})
+    plain.set_progress_bar_config(disable=True)
+    side = schedule.scales[0] * plain.vae_scale_factor
+    return lambda: (
+        plain(
+            prompts,
+            sigmas=list(schedule.sigmas[:-1]),
+            num_inference_steps=schedule.num_steps,
+            guidance_scale=0.0,
+            height=side,
+            width=side,
+            output_type="pt",
+            max_sequence_length=pipe.config.max_sequence_length,
+            generator=torch.Generator().manual_seed(0),
+        ).images
+    )
+
+
+def seconds(draw: Draw, device: str) -> float:
+    clock = Clock(torch.device(device))
+    clock.mark()
+    draw()
+    clock.mark()
+    return clock.spans()[0]
+
+
+def peak_bytes(draw: Draw, device: str) -> int:
+    memory = PeakMemory(torch.device(device))
+    memory.restart()
+    draw()
+    return memory.bytes()
+
+
+def flops(case: Case) -> int:
+    """Of a batch from text to pixels."""
+    pipe = pipeline(case.model, case.device, case.dtype)
+    clip, t5 = pipe.tokenizer_max_length, pipe.config.max_sequence_length
+    encoders = [(pipe.text_encoder, clip), (pipe.text_encoder_2, clip), (pipe.text_encoder_3, t5)]
+    text = sum(text_cost(encoder, tokens).flops for encoder, tokens in encoders if encoder is not None)
+    schedule = preset(case.schedule)
+    steps = schedule_cost(pipe.transformer, schedule, text_tokens=clip + t5).flops
+    return case.batch * (text + steps + decode_cost(pipe.vae, schedule.scales[-1]).flops)
+
+
+def describe(case: Case, taken: Mapping[str, list[float]]) -> dict[str, Any]:
+    """Configuration, and the share of the fastest matrix product that each provider reaches."""
+    work, peak = flops(case), peak_flops(case.device, case.dtype)
+    return {
+        "model": case.model,
+        "schedule": case.schedule,
+        "batch_size": case.batch,
+        "dtype": case.dtype,
+        "device": device_name(torch.device(case.device)),
+        "flops": work,
+        "seconds": dict(taken),
+        "share_of_peak": {name: work / median(times) / peak for name, times in taken.items()},
+    }

@@ -1,0 +1,171 @@
+"""The page of benchmarks and its figure, from the records alone."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from repro.harness import plots
+from repro.harness.benchmarks import BenchmarkPage
+from repro.harness.cells import DASH, Footnotes, markdown, number
+from repro.harness.claims import Judgement
+from repro.harness.experiment import Profile
+from repro.harness.files import digest_json
+from repro.harness.page import EDITED, provenance
+from repro.harness.schema import Curve, RecordSet
+
+VERSION = 1  # of the drawing code: raise it when the figure should look different
+KIND = "providers"
+COMMANDS = """\
+```sh
+nox -s bench   # measure and write this page
+nox -s tables  # only writes the pages again, from the records
+```"""
+
+
+@dataclass(frozen=True)
+class BenchmarkResult:
+    """The page, the profile it belongs to, and what was measured."""
+
+    page: BenchmarkPage
+    profile: Profile
+    records: RecordSet
+
+    @property
+    def title(self) -> str:
+        """Of the page."""
+        return self.page.title
+
+    @property
+    def stem(self) -> str:
+        """File name of the page, without the ending."""
+        return self.profile.stem(self.page.key)
+
+    @property
+    def judgements(self) -> tuple[Judgement, ...]:
+        """None: the paper says nothing about our code."""
+        return ()
+
+    @property
+    def digest(self) -> str:
+        """Identity of the figure."""
+        return digest_json({"version": VERSION, "curves": [c for c in self.records.curves if c.metric != "seconds"]})
+
+    def providers(self) -> dict[str, dict[str, Curve]]:
+        """Case -> provider -> its seconds in every round."""
+        found: dict[str, dict[str, Curve]] = {}
+        for curve in self.records.curves:
+            if curve.metric.startswith("seconds_"):
+                found.setdefault(curve.variant, {})[curve.metric.removeprefix("seconds_")] = curve
+        return found
+
+    def about(self, variant: str) -> Mapping[str, Any]:
+        """Configuration of a benchmark."""
+        found: Mapping[str, Any] = self.records.runs[0].config["benchmarks"].get(variant, {})
+        return found
+
+    def value(self, variant: str, metric: str) -> float | None:
+        """A number of a benchmark."""
+        found = self.records.find(variant, "", metric)
+        return found[0].value if found else None
+
+
+def page(result: BenchmarkResult, folder: Path) -> str:
+    """The Markdown page. The figure is linked if it is in ``folder``; all else comes from the records."""
+    name = f"figures/{result.stem}_{KIND}.png"
+    run = result.records.runs[0]
+    figure = (
+        f"![Providers]({name})\n\n*Time of one image by that of {result.page.baseline}, with quartiles; lines: aims.*"
+    )
+    blocks = [
+        f"# {result.title}",
+        result.page.question,
+        f"> **here**: {run.device}. Medians, quartiles in brackets.",
+        "## Sampling, from text to pixels",
+        _providers(result),
+        figure if (folder / name).exists() else "",
+        "## Every benchmark",
+        _all(result),
+        *result.page.notes,
+        "## Make it again",
+        COMMANDS,
+        f"Numbers: [records/{result.stem}.jsonl](records/{result.stem}.jsonl). {EDITED}",
+        "---",
+        "\n".join(f"- {provenance(run)}" for run in result.records.runs),
+    ]
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _providers(result: BenchmarkResult) -> str:
+    heads = ["Model", "Schedule", "Batch size", "Dtype", "Provider", "ms an image", "Ratio", "Aim", "of peak, %"]
+    heads.append("Peak memory, GiB")
+    rows = []
+    for case, curves in result.providers().items():
+        about = result.about(case)
+        for provider, ratios in _ratios(result, curves):
+            per_image = [1000 * seconds / about["batch_size"] for seconds in curves[provider].y]
+            aim = result.page.targets.get(provider)
+            share, memory = (result.value(case, f"{what}_{provider}") for what in ("share_of_peak", "peak_bytes"))
+            cells = [about["model"], about["schedule"], str(about["batch_size"]), about["dtype"], provider]
+            cells += [_quartiles(per_image, 1), _quartiles(ratios, 2), number(aim, 2) if aim else ""]
+            cells += [number(100 * share, 0) if share else DASH, number(memory / 2**30, 2) if memory else DASH]
+            rows.append(cells)
+    return markdown(heads, rows, left=5) if rows else "Not measured."
+
+
+def _ratios(result: BenchmarkResult, curves: Mapping[str, Curve]) -> Iterator[tuple[str, list[float]]]:
+    """Each provider's time by the baseline's, within each round."""
+    baseline = np.array(curves[result.page.baseline].y)
+    for provider in (*result.page.targets, result.page.baseline):
+        if provider in curves:
+            yield provider, (np.array(curves[provider].y) / baseline).tolist()
+
+
+def _all(result: BenchmarkResult) -> str:
+    notes, rows = Footnotes(), []
+    for curve in result.records.curves:
+        if curve.metric == "seconds":
+            rows.append([curve.variant, _quartiles([1000 * seconds for seconds in curve.y], 2), str(curve.n)])
+    for record in result.records.records:
+        if record.value is None:
+            rows.append([record.variant, notes.dash(record.note), ""])
+    table = markdown(["Benchmark", "ms", "Rounds"], sorted(rows))
+    return "\n\n".join(part for part in (table, notes.text()) if part)
+
+
+def _quartiles(values: list[float], digits: int) -> str:
+    low, middle, high = (number(float(q), digits) for q in np.quantile(values, (0.25, 0.5, 0.75)))
+    return f"{middle} [{low}, {high}]"
+
+
+def draw(result: BenchmarkResult) -> bytes:
+    """The PNG: ratios to the baseline, a group of bars for each case."""
+    cases = result.providers()
+    with plots.own_style():
+        drawing = plots.new_figure(7.2, 0.8 + 0.55 * len(cases))
+        axis = drawing.subplots()
+        labels = []
+        for place, (case, curves) in enumerate(reversed(cases.items())):
+            about = result.about(case)
+            labels.append(f"{about['model']}, {about['schedule']}, batch {about['batch_size']}")
+            found = [pair for pair in _ratios(result, curves) if pair[0] in result.page.targets]
+            for index, (provider, ratios) in enumerate(found):
+                low, middle, high = np.quantile(ratios, (0.25, 0.5, 0.75))
+                axis.barh(
+                    place + 0.2 - 0.4 * index,
+                    middle,
+                    xerr=[[middle - low], [high - middle]],
+                    height=0.36,
+                    color=plots.colour(index),
+                    label=provider if place == 0 else None,
+                )
+        for index, aim in enumerate(result.page.targets.values()):
+            axis.axvline(aim, color=plots.colour(index), lw=1, ls="--")
+        axis.set_yticks(range(len(labels)), labels, fontsize=8)
+        axis.set_xlabel(f"time of one image, {result.page.baseline} = 1", fontsize=8)
+        axis.tick_params(labelsize=8)
+        axis.spines[["top", "right"]].set_visible(False)
+        drawing.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=8)
+        return plots.png(drawing, result.digest)

@@ -1,0 +1,99 @@
+"""Runs pytest-benchmark over ``benchmarks/`` and turns what it measured into records."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from repro.harness import records
+from repro.harness.benchmarks import BenchmarkPage
+from repro.harness.experiment import ExperimentError, Profile
+from repro.harness.files import digest_json
+from repro.harness.options import RunOptions
+from repro.harness.provenance import start_run
+from repro.harness.schema import Curve, Line, Record, RecordSet, Run
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(page: BenchmarkPage, profile: Profile, options: RunOptions) -> Path:
+    """Measure everything, always anew: a benchmark is about the code as it is now.
+
+    Returns:
+        The records file.
+
+    Raises:
+        ExperimentError: there is no ``benchmarks`` folder (it comes with the checkout only), or a benchmark failed.
+    """
+    folder = ROOT / "benchmarks"
+    if not folder.is_dir():
+        raise ExperimentError(f"no benchmarks in {folder}: they come with the checkout, not with the package")
+    options.work.mkdir(parents=True, exist_ok=True)
+    found, skipped = options.work / "benchmarks.json", options.work / "benchmarks.xml"
+    opened = start_run(table=page.key, profile=profile.name, config={}, command=options.command, folder=ROOT)
+    command = [sys.executable, "-m", "pytest", str(folder), "--benchmark-only", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run([*command, f"--benchmark-json={found}", f"--junitxml={skipped}"], cwd=ROOT, check=False)
+    if done.returncode:
+        raise ExperimentError(f"benchmarks failed (pytest exit status {done.returncode}); nothing was written")
+    measured = json.loads(found.read_text())
+    opened = replace(opened, config={"benchmarks": _configurations(measured), "machine": _machine(measured)})
+    closed = opened.close(
+        device=str(measured["machine_info"]["device"]),
+        dtype="see each benchmark",
+        data_hash=digest_json([]),
+        weights_hash=digest_json([]),
+    )
+    path = options.out / "records" / f"{profile.stem(page.key)}.jsonl"
+    records.save(path, RecordSet.of([closed, *_lines(closed, measured), *_skipped(closed, skipped)]))
+    return path
+
+
+def _name(entry: Mapping[str, Any]) -> str:
+    return str(entry["name"]).removeprefix("bench_")
+
+
+def _configurations(measured: Mapping[str, Any]) -> dict[str, Any]:
+    plain = (str, int, float)
+    return {
+        _name(entry): {key: value for key, value in entry["extra_info"].items() if isinstance(value, plain)}
+        for entry in measured["benchmarks"]
+    }
+
+
+def _machine(measured: Mapping[str, Any]) -> dict[str, Any]:
+    wanted = ("device", "threads", "cuda", "versions", "python_version", "system", "release")
+    return {key: measured["machine_info"].get(key) for key in wanted}
+
+
+def _lines(run: Run, measured: Mapping[str, Any]) -> Iterator[Line]:
+    for entry in measured["benchmarks"]:
+        name, extra = _name(entry), entry["extra_info"]
+        yield _times(name, "seconds", entry["stats"]["data"])
+        for provider, seconds in extra.get("seconds", {}).items():
+            yield _times(name, f"seconds_{provider}", seconds)
+        for metric in ("share_of_peak", "peak_bytes"):
+            for provider, value in extra.get(metric, {}).items():
+                yield Record.of(run, name, f"{metric}_{provider}", float(f"{value:.6g}"))
+
+
+def _times(variant: str, metric: str, seconds: list[float]) -> Curve:
+    """At most 101 of the rounds, evenly chosen from the sorted ones of a benchmark that took thousands."""
+    if len(seconds) > 101:
+        ordered = sorted(seconds)
+        seconds = [ordered[round(place * (len(ordered) - 1) / 100)] for place in range(101)]
+    y = tuple(float(f"{value:.6g}") for value in seconds)
+    x = tuple(map(float, range(1, len(y) + 1)))
+    return Curve(variant=variant, metric=metric, x=x, y=y, error=(0.0,) * len(y), n=len(y))
+
+
+def _skipped(run: Run, report: Path) -> Iterator[Record]:
+    """Benchmarks that did not run, with the reason that pytest gives."""
+    for case in ElementTree.parse(report).iter("testcase"):
+        if (why := case.find("skipped")) is not None:
+            name = case.get("name", "").removeprefix("bench_")
+            note = why.get("message", "skipped").removeprefix("Skipped: ")
+            yield replace(Record.of(run, name, "seconds", 0.0, n=0), value=None, note=f"Skipped: {note}.")
