@@ -5,7 +5,7 @@ from repro.harness.benchmarks import BenchmarkPage
 PAGE = BenchmarkPage(
     key="benchmarks",
     title="Benchmarks",
-    question="How fast are the building blocks, and how does our sampling compare with diffusers' on the same checkpoint?",
+    question="How fast are the building blocks, and how does our sampling compare with that of diffusers?",
     baseline="diffusers",
     targets={"plain": 1.0, "fast": 0.8},
     notes=(

@@ -173,7 +173,8 @@ def _ratios(result: LatencyResult, slow: str, fast: str, batch: int) -> np.ndarr
     curves = [result.curve(key, f"seconds_b{batch}") for key in (slow, fast)]
     if curves[0] is None or curves[1] is None:
         return None
-    return np.array(curves[0].y) / np.array(curves[1].y)
+    ratios: np.ndarray = np.array(curves[0].y) / np.array(curves[1].y)
+    return ratios
 
 
 def _quartiles(curve: Curve, factor: float) -> str:
@@ -350,8 +351,8 @@ def _draw_sides(axis: "Axes", result: LatencyResult, batch: int, colour: str) ->
         parts = result.curve(timed.key, f"parts_b{batch}")
         if parts is None or timed.row.is_teacher:
             continue
-        sides = result.curve(timed.key, SIDES)
-        for side, seconds in list(zip(sides.y if sides else (), parts.y[1:-1], strict=True))[1:]:
+        scales = result.curve(timed.key, SIDES)
+        for side, seconds in list(zip(scales.y if scales else (), parts.y[1:-1], strict=True))[1:]:
             found.setdefault(round(side), []).append(1000 * seconds)
     if not found:
         return
