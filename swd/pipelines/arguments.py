@@ -63,28 +63,38 @@ def resolve_seeds(
 
 
 def check_prompt(pipeline: StableDiffusion3Pipeline, prompt: str, t5_length: int, *, truncate: bool = False) -> None:
-    """Refuse a prompt that says nothing, or more than the text encoders read.
+    """As `check_prompts`, for one."""
+    check_prompts(pipeline, [prompt], t5_length, truncate=truncate)
+
+
+def check_prompts(
+    pipeline: StableDiffusion3Pipeline, prompts: Sequence[str], t5_length: int, *, truncate: bool = False
+) -> None:
+    """Refuse prompts that say nothing, or more than the text encoders read.
 
     Args:
         pipeline: its tokenizers count.
-        prompt: what to draw.
+        prompts: what to draw.
         t5_length: tokens that T5 takes, where there is one.
         truncate: let the encoders cut an over-long prompt.
 
     Raises:
-        ValueError: the prompt is empty, or too long for every text encoder.
+        ValueError: a prompt is empty, or too long for every text encoder.
     """
-    if not prompt.strip():
-        raise ValueError(f"prompts must not be empty, got {prompt!r}")
+    for prompt in prompts:
+        if not prompt.strip():
+            raise ValueError(f"prompts must not be empty, got {prompt!r}")
     if truncate:
         return
     limits = [(tokenizer, pipeline.tokenizer_max_length) for tokenizer in (pipeline.tokenizer, pipeline.tokenizer_2)]
     if pipeline.text_encoder_3 is not None:
         limits.append((pipeline.tokenizer_3, t5_length))
-    counts = [(len(tokenizer(prompt, verbose=False).input_ids), limit) for tokenizer, limit in limits]
-    if all(count > limit for count, limit in counts):  # CLIP's loss is no loss where T5 reads the rest
-        count, limit = counts[-1]
-        raise ValueError(
-            f"prompt has {count} tokens, the text encoders take {limit}; shorten it, or ask for it to be truncated: "
-            f"{prompt[:80]!r}"
-        )
+    ids = [tokenizer(list(prompts), verbose=False).input_ids for tokenizer, _ in limits]
+    for prompt, *rows in zip(prompts, *ids, strict=True):
+        counts = [(len(row), limit) for row, (_, limit) in zip(rows, limits, strict=True)]
+        if all(count > limit for count, limit in counts):  # CLIP's loss is no loss where T5 reads the rest
+            count, limit = counts[-1]
+            raise ValueError(
+                f"prompt has {count} tokens, the text encoders take {limit}; shorten it, or ask for it to be "
+                f"truncated: {prompt[:80]!r}"
+            )

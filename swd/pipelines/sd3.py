@@ -25,7 +25,7 @@ from swd.models.base import TextCondition
 from swd.models.fast import FastOptions, FastSD3Denoiser
 from swd.models.sd3 import SD3Denoiser
 from swd.models.sharing import snapshot
-from swd.pipelines.arguments import check_prompt, resolve_schedule, resolve_seeds
+from swd.pipelines.arguments import check_prompts, resolve_schedule, resolve_seeds
 from swd.pipelines.prompts import PromptCache
 from swd.sampler import OnStep, sample, with_guidance
 from swd.schedule import ScaleSchedule, latent_size
@@ -164,6 +164,7 @@ class ScalewiseStableDiffusion3Pipeline(StableDiffusion3Pipeline):
         """
         if output_type not in OUTPUT_TYPES:
             raise ValueError(f"output_type must be one of {', '.join(OUTPUT_TYPES)}, got {output_type!r}")
+        device = self._execution_device  # once: it walks over every module
         schedule = resolve_schedule(schedule, scales, sigmas, timesteps)
         schedule.check_patch(self.patch_size)
         aspect = self._aspect(schedule, height, width)
@@ -173,15 +174,17 @@ class ScalewiseStableDiffusion3Pipeline(StableDiffusion3Pipeline):
             raise ValueError(f"num_images_per_prompt must be at least 1, got {num_images_per_prompt}")
         if prompt_embeds is None and pooled_prompt_embeds is None:
             prompts = [prompt] if isinstance(prompt, str) else list(prompt or ())
-            cond = self.encode_condition(prompts, max_sequence_length=max_sequence_length, truncate=truncate)
+            cond = self.encode_condition(
+                prompts, max_sequence_length=max_sequence_length, truncate=truncate, device=device
+            )
         elif prompt is None and prompt_embeds is not None and pooled_prompt_embeds is not None:
-            cond = TextCondition(prompt_embeds, pooled_prompt_embeds).to(self._execution_device)
+            cond = TextCondition(prompt_embeds, pooled_prompt_embeds).to(device)
         else:
             raise ValueError("give either prompt, or both prompt_embeds and pooled_prompt_embeds")
         images = resolve_seeds(seeds, generator, len(cond) * num_images_per_prompt)
         uncond = None
         if guidance_scale > 1:
-            uncond = self.encode_uncond(negative_prompt or "", max_sequence_length=max_sequence_length)
+            uncond = self.encode_uncond(negative_prompt or "", max_sequence_length=max_sequence_length, device=device)
         self._guidance_scale = guidance_scale
 
         denoiser = with_guidance(student, uncond, guidance_scale)
@@ -193,7 +196,7 @@ class ScalewiseStableDiffusion3Pipeline(StableDiffusion3Pipeline):
                 if on_step is not None:
                     on_step(step, x_t, x0)
 
-            x0 = sample(denoiser, schedule, cond, images, on_step=report, aspect=aspect, device=self._execution_device)
+            x0 = sample(denoiser, schedule, cond, images, on_step=report, aspect=aspect, device=device)
         result = x0 if output_type == "latent" else self.decode(x0, output_type=output_type)
         self.maybe_free_model_hooks()
         return StableDiffusion3PipelineOutput(images=result) if return_dict else (result,)
@@ -202,7 +205,10 @@ class ScalewiseStableDiffusion3Pipeline(StableDiffusion3Pipeline):
     def decode(self, x0: Tensor, *, output_type: str = "pt") -> Any:
         """Images of clean latents (B, C, H, W), as the pipeline returns them."""
         latents = x0 / self.vae.config.scaling_factor + self.vae.config.shift_factor
-        images = self.vae.decode(latents.to(self.vae.dtype), return_dict=False)[0]
+        if self._fast_options is not None and self._fast_options.channels_last:
+            latents = latents.to(memory_format=torch.channels_last)
+        dtype = next(self.vae.parameters()).dtype  # its property looks at all of them
+        images = self.vae.decode(latents.to(dtype), return_dict=False)[0]
         return self.image_processor.postprocess(images, output_type=output_type)
 
     def encode_condition(
@@ -212,8 +218,16 @@ class ScalewiseStableDiffusion3Pipeline(StableDiffusion3Pipeline):
         max_sequence_length: int | None = None,
         truncate: bool = False,
         batch_size: int = 64,
+        device: torch.device | None = None,
     ) -> TextCondition:
         """Condition with one row per prompt; each distinct prompt is encoded once.
+
+        Args:
+            prompts: what to draw.
+            max_sequence_length: T5 tokens; the folder's own by default.
+            truncate: cut over-long prompts where the encoders do, rather than refuse them.
+            batch_size: prompts per pass.
+            device: where the encoders run; found by itself when absent.
 
         Raises:
             ValueError: for an empty prompt, and for one that no text encoder can hold unless ``truncate``.
@@ -221,24 +235,33 @@ class ScalewiseStableDiffusion3Pipeline(StableDiffusion3Pipeline):
         distinct = list(dict.fromkeys(prompts))
         if not distinct:
             raise ValueError("at least one prompt is needed, got none")
-        for prompt in distinct:
-            check_prompt(self, prompt, max_sequence_length or self.config.max_sequence_length, truncate=truncate)
+        length = max_sequence_length or self.config.max_sequence_length
+        check_prompts(self, distinct, length, truncate=truncate)
         chunks = [distinct[start : start + batch_size] for start in range(0, len(distinct), batch_size)]
-        encoded = TextCondition.cat([self._encode(chunk, max_sequence_length) for chunk in chunks])
+        encoded = TextCondition.cat([self._encode(chunk, max_sequence_length, device) for chunk in chunks])
         row = {prompt: index for index, prompt in enumerate(distinct)}
         return encoded[[row[prompt] for prompt in prompts]]
 
-    def encode_uncond(self, negative_prompt: str = "", *, max_sequence_length: int | None = None) -> TextCondition:
+    def encode_uncond(
+        self,
+        negative_prompt: str = "",
+        *,
+        max_sequence_length: int | None = None,
+        device: torch.device | None = None,
+    ) -> TextCondition:
         """Condition of the empty (or a negative) prompt for guidance, one row."""
-        return self._encode([negative_prompt], max_sequence_length)
+        return self._encode([negative_prompt], max_sequence_length, device)
 
     @torch.no_grad()
-    def _encode(self, prompts: list[str], max_sequence_length: int | None) -> TextCondition:
+    def _encode(
+        self, prompts: list[str], max_sequence_length: int | None, device: torch.device | None
+    ) -> TextCondition:
         length = self.config.max_sequence_length if max_sequence_length is None else max_sequence_length
+        device = device or self._execution_device
 
         def encode(missing: list[str]) -> TextCondition:
             embeds, _, pooled, _ = self.encode_prompt(
-                missing, None, None, do_classifier_free_guidance=False, max_sequence_length=length
+                missing, None, None, device=device, do_classifier_free_guidance=False, max_sequence_length=length
             )
             return TextCondition(embeds, pooled)
 
@@ -247,7 +270,7 @@ class ScalewiseStableDiffusion3Pipeline(StableDiffusion3Pipeline):
         tokenizers = [self.tokenizer, self.tokenizer_2, self.tokenizer_3]
         encoders = snapshot(self.text_encoder, self.text_encoder_2, self.text_encoder_3)
         self._prompts.drop_unless([*tokenizers, *encoders])
-        return self._prompts.encode(prompts, (length, self._execution_device, self.text_encoder.dtype), encode)
+        return self._prompts.encode(prompts, (length, device, self.text_encoder.dtype), encode)
 
     def _aspect(self, schedule: ScaleSchedule, height: int | None, width: int | None) -> float:
         """Width / height, once the size asked for is one that the schedule reaches."""

@@ -14,9 +14,26 @@ from swd.models.sd3 import SD3Denoiser
 from swd.schedule import ScaleSchedule
 
 SCHEDULE = ScaleSchedule((4, 6, 8), (1.0, 0.8, 0.5, 0.0))
-OFF = FastOptions(merge_lora=False, modulation=False, text=False, compile=False, attention="native", prompt_cache=0)
+OFF = FastOptions(
+    merge_lora=False,
+    modulation=False,
+    text=False,
+    fused_norm=False,
+    channels_last=False,
+    compile=False,
+    attention="native",
+    prompt_cache=0,
+)
 ON = FastOptions(compile=False)
-SWITCHES = {"merge_lora": True, "modulation": True, "text": True, "attention": "math", "prompt_cache": 4}
+SWITCHES = {
+    "merge_lora": True,
+    "modulation": True,
+    "text": True,
+    "fused_norm": True,
+    "channels_last": True,
+    "attention": "math",
+    "prompt_cache": 4,
+}
 PARTS = {
     "none": OFF,
     "all": ON,
