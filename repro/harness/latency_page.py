@@ -1,31 +1,20 @@
-"""The page of Table 3 and its figure: measured times beside the paper's and beside what the FLOPs allow."""
+"""The page of Table 3: measured times beside the paper's and beside what the FLOPs allow."""
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from repro.harness import plots
 from repro.harness.cells import DASH, Footnotes, markdown, number, published
-from repro.harness.claims import Comparison, Judgement, Verdict, verdict
-from repro.harness.experiment import Claim, Column, Profile, at_least
-from repro.harness.files import digest_json
-from repro.harness.latency import DEVICE, LOSSES, SIDES, LatencyTable, SpeedClaim, TimedRow
+from repro.harness.claims import Judgement
+from repro.harness.latency import DEVICE, LOSSES, TimedRow
+from repro.harness.latency_figure import KIND
+from repro.harness.latency_result import LatencyResult
 from repro.harness.page import difference, footer
-from repro.harness.schema import Curve, RecordSet
+from repro.harness.schema import Curve
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-VERSION = 1  # of the drawing code: raise it when the figure should look different
-KIND = "times"
-SPEED = Column("speedup", "Speed-up", better="higher", digits=2)
-RESAMPLES, _SEED = 10_000, 20250324
 RULE = """\
 Difference: the measured ratio minus the one that the claim asks for, with a 95 % interval from a bootstrap over rounds
 of the median of the ratios within a round. A claim is reproduced if the whole interval is at or above zero, not
@@ -35,60 +24,6 @@ LEGEND = (
     "full-scale at 2 steps. Right: seconds of one step against its side, the first step left out (it draws the noise); "
     "lines: the time of the full side, scaled by FLOPs."
 )
-
-
-@dataclass(frozen=True)
-class LatencyResult:
-    """The table, the profile it was measured in, what was measured, and the verdicts."""
-
-    table: LatencyTable
-    profile: Profile
-    records: RecordSet
-
-    @property
-    def title(self) -> str:
-        """Of the page."""
-        return self.table.title
-
-    @property
-    def stem(self) -> str:
-        """File name of the page, without the ending."""
-        return self.profile.stem(self.table.key)
-
-    @cached_property
-    def judgements(self) -> tuple[Judgement, ...]:
-        """Every claim with its verdict."""
-        return tuple(_judge(self, claim) for claim in self.table.claims)
-
-    @property
-    def digest(self) -> str:
-        """Identity of the figure."""
-        shown = [self.records.curves, [r for r in self.records.records if r.metric.startswith("flops_")]]
-        return digest_json({"version": VERSION, "stem": self.stem, "shown": shown})
-
-    @property
-    def batch_sizes(self) -> tuple[int, ...]:
-        """As measured."""
-        return tuple(self.protocol["batch_sizes"])
-
-    @property
-    def protocol(self) -> Mapping[str, Any]:
-        """How it was measured."""
-        found: Mapping[str, Any] = self.records.runs[0].config["protocol"]
-        return found
-
-    def curve(self, key: str, metric: str) -> Curve | None:
-        """Times of a row."""
-        return next((c for c in self.records.curves if (c.variant, c.metric) == (key, metric)), None)
-
-    def value(self, key: str, metric: str) -> float | None:
-        """A number of a row."""
-        found = self.records.find(key, "", metric)
-        return found[0].value if found else None
-
-    def flops(self, key: str) -> float:
-        """Of one image, all parts."""
-        return sum(self.value(key, f"flops_{part}") or 0.0 for part in ("text", "steps", "decode"))
 
 
 def page(result: LatencyResult, folder: Path) -> str:
@@ -161,20 +96,11 @@ def _skipped(result: LatencyResult, key: str, batch: int) -> str:
 
 def _speedup(result: LatencyResult, timed: TimedRow, batch: int) -> list[str]:
     """Over full-scale at the same steps: measured, ideal, and the share reached."""
-    ratios = _ratios(result, timed.baseline, timed.key, batch) if timed.baseline else None
+    ratios = result.ratios(timed.baseline, timed.key, batch) if timed.baseline else None
     if ratios is None:
         return ["", "", ""]
     measured, ideal = float(np.median(ratios)), result.flops(timed.baseline) / result.flops(timed.key)
     return [number(measured, 2), number(ideal, 2), number(100 * measured / ideal, 0)]
-
-
-def _ratios(result: LatencyResult, slow: str, fast: str, batch: int) -> np.ndarray | None:
-    """Slow by fast, within each round."""
-    curves = [result.curve(key, f"seconds_b{batch}") for key in (slow, fast)]
-    if curves[0] is None or curves[1] is None:
-        return None
-    ratios: np.ndarray = np.array(curves[0].y) / np.array(curves[1].y)
-    return ratios
 
 
 def _quartiles(curve: Curve, factor: float) -> str:
@@ -237,21 +163,6 @@ def _paper_mmd(result: LatencyResult, timed: TimedRow, notes: Footnotes) -> str:
     return notes.dash("Not published.")
 
 
-def _judge(result: LatencyResult, asked: SpeedClaim) -> Judgement:
-    check = at_least(SPEED.key, asked.fast, asked.slow)
-    claim = Claim(asked.key, asked.text, check, source=asked.source)
-    ratios = _ratios(result, asked.slow, asked.fast, asked.batch_size)
-    if ratios is None:
-        reason = f"not both were measured at batch size {asked.batch_size}"
-        return Judgement(claim=claim, column=SPEED, verdict=Verdict.NOT_MEASURED, reason=reason)
-    rng = np.random.default_rng(_SEED)
-    drawn = np.median(ratios[rng.integers(0, len(ratios), (RESAMPLES, len(ratios)))], axis=1)
-    low, high = (float(bound) - asked.factor for bound in np.percentile(drawn, (2.5, 97.5)))
-    gap = float(np.median(ratios)) - asked.factor
-    comparison = Comparison(difference=gap, low=low, high=high, margin=0.0, n=len(ratios), captions=len(ratios))
-    return Judgement(claim=claim, column=SPEED, verdict=verdict(check, comparison), comparison=comparison)
-
-
 def _claims(judgements: Sequence[Judgement]) -> str:
     heads = ["Verdict", "Claim", "Source", "Difference", "Rounds"]
     rows = []
@@ -301,77 +212,3 @@ def _teacher_remark(model: str, times: Mapping[tuple[str, str, str], Mapping[str
         f"{28 * step:.2f} s, and with guidance {56 * step:.2f} s. The published teacher takes {teacher:.2f} s, so it "
         f"was timed {'without' if abs(teacher - 28 * step) < abs(teacher - 56 * step) else 'with'} guidance."
     )
-
-
-def draw(result: LatencyResult) -> bytes:
-    """The PNG: parts of an image for every student, and seconds of a step against its side."""
-    batch = result.batch_sizes[-1]
-    with plots.own_style():
-        drawing = plots.new_figure(9.6, 3.4)
-        left, right = drawing.subplots(1, 2, width_ratios=(1.5, 1))
-        _draw_parts(left, result, batch)
-        for place, size in enumerate(result.batch_sizes):
-            _draw_sides(right, result, size, plots.colour(place))
-        right.legend(frameon=False, fontsize=8)
-        for axis in (left, right):
-            axis.tick_params(labelsize=8)
-            axis.spines[["top", "right"]].set_visible(False)
-        return plots.png(drawing, result.digest)
-
-
-def _draw_parts(axis: "Axes", result: LatencyResult, batch: int) -> None:
-    """Stacked bars: text, steps, decoding; in outline what the FLOPs allow."""
-    rows = [timed for timed in result.table.rows if not timed.row.is_teacher]
-    unit = result.curve("fullscale_2", f"seconds_b{batch}")
-    for place, timed in enumerate(reversed(rows)):
-        parts = result.curve(timed.key, f"parts_b{batch}")
-        if parts is None:
-            axis.text(0, place, " not measured", va="center", fontsize=8, color="#888888")
-            continue
-        names = ["text", *[f"step {step}" for step in range(1, len(parts.y) - 1)], "decoding"]
-        start = 0.0
-        for index, (name, seconds) in enumerate(zip(names, parts.y, strict=True)):
-            colour = {"text": "#009E73", "decoding": "#CC79A7"}.get(name, "#56B4E9" if index % 2 else "#0072B2")
-            label = {"text": name, "decoding": name, "step 1": "steps"}.get(name) if place == 0 else None
-            axis.barh(place, 1000 * seconds, left=1000 * start, color=colour, height=0.6, label=label)
-            start += seconds
-        if unit is not None:
-            ideal = 1000 * median(unit.y) * result.flops(timed.key) / result.flops("fullscale_2")
-            label = "by FLOPs" if place == 0 else None
-            axis.barh(place, ideal, color="none", edgecolor="#000000", height=0.8, lw=0.8, label=label)
-    axis.set_yticks(range(len(rows)), [f"{t.row.label} {t.row.steps}" for t in reversed(rows)])
-    axis.set_xlabel(f"ms an image, batch size {batch}", fontsize=8)
-    axis.legend(frameon=False, fontsize=8, loc="lower right")
-
-
-def _draw_sides(axis: "Axes", result: LatencyResult, batch: int, colour: str) -> None:
-    """Seconds of a step against its side."""
-    found: dict[int, list[float]] = {}
-    for timed in result.table.rows:
-        parts = result.curve(timed.key, f"parts_b{batch}")
-        if parts is None or timed.row.is_teacher:
-            continue
-        scales = result.curve(timed.key, SIDES)
-        for side, seconds in list(zip(scales.y if scales else (), parts.y[1:-1], strict=True))[1:]:
-            found.setdefault(round(side), []).append(1000 * seconds)
-    if not found:
-        return
-    sides = sorted(found)
-    middle = [median(found[side]) for side in sides]
-    axis.plot(sides, middle, color=colour, marker="o", markersize=4, lw=0, label=f"batch size {batch}")
-    ideal = _ideal_steps(result, sides)
-    if ideal:
-        axis.plot(sides, [middle[-1] * ideal[side] / ideal[sides[-1]] for side in sides], color=colour, lw=1, ls="--")
-    axis.set_xscale("log", base=2)
-    axis.set_yscale("log", base=2)
-    axis.yaxis.set_major_formatter("{x:g}")
-    axis.set_xticks(sides, [str(side) for side in sides])
-    axis.minorticks_off()
-    axis.set_xlabel("latent side of the step", fontsize=8)
-    axis.set_ylabel("ms of a step for one image", fontsize=8)
-
-
-def _ideal_steps(result: LatencyResult, sides: Sequence[int]) -> dict[int, float]:
-    """FLOPs of a step by side, if they were counted."""
-    found = {side: result.value(DEVICE, f"flops_side_{side}") for side in sides}
-    return {side: flops for side, flops in found.items() if flops} if all(found.values()) else {}

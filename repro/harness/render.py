@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from repro.harness import benchmarks_page, latency_page, spectra_page, upscaling_page
+from repro.harness import benchmarks_page, latency_figure, latency_page, spectra_page, upscaling_page
 from repro.harness.benchmarks import BenchmarkPage
 from repro.harness.benchmarks_page import BenchmarkResult
 from repro.harness.cells import DASH, markdown
@@ -12,7 +12,7 @@ from repro.harness.experiment import Profile, Table
 from repro.harness.figure import SpectraFigure
 from repro.harness.files import write_atomic
 from repro.harness.latency import LatencyTable
-from repro.harness.latency_page import LatencyResult
+from repro.harness.latency_result import LatencyResult
 from repro.harness.page import EDITED, Result, difference, page
 from repro.harness.plots import compute_data, draw_compute, recorded_digest
 from repro.harness.records import load
@@ -145,7 +145,7 @@ def _figure(result: AnyResult) -> tuple[str, str, Callable[[], bytes]] | None:
         drawing = (spectra_page.KIND, result.digest, lambda: spectra_page.draw(result))
         return drawing if result.measured else None
     if isinstance(result, LatencyResult):
-        return latency_page.KIND, result.digest, lambda: latency_page.draw(result)
+        return latency_figure.KIND, latency_figure.digest(result), lambda: latency_figure.draw(result)
     if isinstance(result, BenchmarkResult):
         drawing = (benchmarks_page.KIND, result.digest, lambda: benchmarks_page.draw(result))
         return drawing if result.providers() else None

@@ -14,10 +14,11 @@ from repro.harness import render
 from repro.harness.claims import Verdict
 from repro.harness.experiment import ExperimentError
 from repro.harness.latency import Protocol, changed
-from repro.harness.latency_page import LatencyResult, page
+from repro.harness.latency_page import page
+from repro.harness.latency_result import LatencyResult
 from repro.harness.options import RunOptions
 from repro.harness.records import Curve, Record, RecordSet, load
-from repro.measure import latency
+from repro.measure import latency, latency_counts
 from repro.measure.architectures import random_pipeline, random_tiny_vae
 from repro.measure.timing import Clock, PeakMemory, device_name, free_bytes, is_out_of_memory, matmul_flops
 from repro.profiles import sd35_medium
@@ -89,7 +90,9 @@ PROTOCOL = Protocol(batch_sizes=(1, 8), rounds=3, train_rounds=1)
 @pytest.fixture(autouse=True)
 def no_published(monkeypatch: pytest.MonkeyPatch) -> None:
     """SD3.5 is counted in a test of its own."""
-    monkeypatch.setattr(latency, "published_arithmetic", lambda: iter([("sd35-medium", "ideal_6_tiny", 2.5, "")]))
+    monkeypatch.setattr(
+        latency_counts, "published_arithmetic", lambda: iter([("sd35-medium", "ideal_6_tiny", 2.5, "")])
+    )
 
 
 def options(folder: Path, **changes: Any) -> RunOptions:
@@ -106,7 +109,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished measurement."""
     made = tmp_path_factory.mktemp("table3")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(latency, "published_arithmetic", lambda: iter([("sd35-medium", "ideal_6_tiny", 2.5, "")]))
+        light(patch)
         latency.run(SMALL, PROFILE, options(made))
     return made
 
@@ -154,7 +157,8 @@ def test_peak_memory_sees_what_was_held_for_a_moment() -> None:
     assert memory.bytes() <= after
 
 
-def test_gauges_of_the_machine() -> None:
+def test_gauges_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("repro.measure.timing.PEAK_SIDES", (256, 512))
     assert 1e8 < matmul_flops(CPU, torch.float32) < 1e15
     assert free_bytes(CPU) > 0
     assert device_name(CPU).endswith("threads")
@@ -267,6 +271,7 @@ def test_a_row_without_memory_is_skipped_with_its_reason(tmp_path: Path, monkeyp
 
 def test_too_large_a_batch_is_known_before_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(latency, "free_bytes", lambda _: 1000)
+    monkeypatch.setattr(latency.Subject, "pipeline", property(lambda _: pytest.fail("loaded")))
     monkeypatch.setattr(latency._Runner, "_sample", lambda *_: pytest.fail("ran"))
     records = measured(tmp_path, protocol=replace(PROTOCOL, train_rounds=0))
     assert "GiB were free" in records.find("fullscale_4", "", "seconds_b8")[0].note
@@ -358,7 +363,7 @@ def test_rows_pair_up() -> None:
 @pytest.mark.slow
 def test_the_arithmetic_of_the_published_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    found = {(model, metric): value for model, metric, value, _ in latency.published_arithmetic()}
+    found = {(model, metric): value for model, metric, value, _ in latency_counts.published_arithmetic()}
     assert found["sd35-medium", "ideal_6_tiny"] == pytest.approx(2.47, abs=0.005)
     assert found["sd35-medium", "ideal_6_full"] == pytest.approx(2.09, abs=0.005)
     assert found["sd35-large", "ideal_4_tiny"] == pytest.approx(1.80, abs=0.005)

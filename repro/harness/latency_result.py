@@ -1,0 +1,87 @@
+"""What was measured for Table 3, and its claims tested on the rounds."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from repro.harness.claims import Comparison, Judgement, Verdict, verdict
+from repro.harness.experiment import Claim, Column, Profile, at_least
+from repro.harness.latency import LatencyTable, SpeedClaim
+from repro.harness.schema import Curve, RecordSet
+
+SPEED = Column("speedup", "Speed-up", better="higher", digits=2)
+RESAMPLES, _SEED = 10_000, 20250324
+
+
+@dataclass(frozen=True)
+class LatencyResult:
+    """The table, the profile it was measured in, what was measured, and the verdicts."""
+
+    table: LatencyTable
+    profile: Profile
+    records: RecordSet
+
+    @property
+    def title(self) -> str:
+        """Of the page."""
+        return self.table.title
+
+    @property
+    def stem(self) -> str:
+        """File name of the page, without the ending."""
+        return self.profile.stem(self.table.key)
+
+    @cached_property
+    def judgements(self) -> tuple[Judgement, ...]:
+        """Every claim with its verdict."""
+        return tuple(_judge(self, claim) for claim in self.table.claims)
+
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """As measured."""
+        return tuple(self.protocol["batch_sizes"])
+
+    @property
+    def protocol(self) -> Mapping[str, Any]:
+        """How it was measured."""
+        found: Mapping[str, Any] = self.records.runs[0].config["protocol"]
+        return found
+
+    def curve(self, key: str, metric: str) -> Curve | None:
+        """Times of a row."""
+        return next((c for c in self.records.curves if (c.variant, c.metric) == (key, metric)), None)
+
+    def value(self, key: str, metric: str) -> float | None:
+        """A number of a row."""
+        found = self.records.find(key, "", metric)
+        return found[0].value if found else None
+
+    def flops(self, key: str) -> float:
+        """Of one image, all parts."""
+        return sum(self.value(key, f"flops_{part}") or 0.0 for part in ("text", "steps", "decode"))
+
+    def ratios(self, slow: str, fast: str, batch: int) -> "np.ndarray | None":
+        """Seconds of the slow row by those of the fast one, within each round; None unless both were timed."""
+        curves = [self.curve(key, f"seconds_b{batch}") for key in (slow, fast)]
+        if curves[0] is None or curves[1] is None:
+            return None
+        ratios: np.ndarray = np.array(curves[0].y) / np.array(curves[1].y)
+        return ratios
+
+
+def _judge(result: LatencyResult, asked: SpeedClaim) -> Judgement:
+    check = at_least(SPEED.key, asked.fast, asked.slow)
+    claim = Claim(asked.key, asked.text, check, source=asked.source)
+    ratios = result.ratios(asked.slow, asked.fast, asked.batch_size)
+    if ratios is None:
+        reason = f"not both were measured at batch size {asked.batch_size}"
+        return Judgement(claim=claim, column=SPEED, verdict=Verdict.NOT_MEASURED, reason=reason)
+    rng = np.random.default_rng(_SEED)
+    drawn = np.median(ratios[rng.integers(0, len(ratios), (RESAMPLES, len(ratios)))], axis=1)
+    low, high = (float(bound) - asked.factor for bound in np.percentile(drawn, (2.5, 97.5)))
+    gap = float(np.median(ratios)) - asked.factor
+    comparison = Comparison(difference=gap, low=low, high=high, margin=0.0, n=len(ratios), captions=len(ratios))
+    return Judgement(claim=claim, column=SPEED, verdict=verdict(check, comparison), comparison=comparison)

@@ -1,0 +1,169 @@
+"""What a table of times is about: the pipeline of a profile, true or drawn at random, and how its rows sample."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderTiny, SD3Transformer2DModel
+from torch import nn
+
+from repro.harness.experiment import ExperimentError, Profile
+from repro.harness.files import digest_folder, digest_json
+from repro.harness.latency import Protocol, TimedRow
+from repro.measure.architectures import random_pipeline, random_tiny_vae
+from repro.measure.images import check_pipeline, load_pipeline
+from repro.scenes import sample_scene
+from swd.cost import weight_bytes
+from swd.models.fast import FastOptions, FastSD3Denoiser
+from swd.models.sd3 import SD3Denoiser
+from swd.pipelines import ScalewiseStableDiffusion3Pipeline
+from swd.schedule import ScaleSchedule, preset, sigma_grid
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Networks of a profile under a protocol; everything heavy is made when it is first asked for.
+
+    Attributes:
+        profile: says the pipeline, or the architecture whose weights are drawn.
+        protocol: how it is timed.
+        device: where.
+        weights: folder or hub name in place of the profile's; empty for the profile's own, or random ones.
+    """
+
+    profile: Profile
+    protocol: Protocol
+    device: torch.device
+    weights: str = ""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of all networks."""
+        dtype: torch.dtype = getattr(torch, self.protocol.dtype)
+        return dtype
+
+    @property
+    def architecture(self) -> Mapping[str, Any] | None:
+        """Configs of a profile that is timed with random weights; None where a pipeline is loaded."""
+        return None if self.weights else self.profile.settings.get("architecture")
+
+    def check(self) -> None:
+        """Whatever can be known to be missing is, before any work.
+
+        Raises:
+            ExperimentError: the profile has no tiny VAE.
+            PipelineError: its pipeline is not there, or a file of it is broken.
+        """
+        if self.architecture is None and not self.weights:
+            check_pipeline(ROOT / self.profile.pipeline)
+        if self.protocol.vae == "tiny" and "tiny_vae" not in self.profile.settings.get("architecture", {}):
+            raise ExperimentError(f"profile {self.profile.name} has no tiny VAE; choose another --vae")
+
+    def digest(self) -> str:
+        """Identity of the networks."""
+        if self.architecture is not None:
+            return digest_json(self.architecture)
+        return digest_folder(Path(self._name)) if Path(self._name).is_dir() else digest_json(self._name)
+
+    @property
+    def _name(self) -> str:
+        """Folder, or hub name."""
+        name = self.weights or self.profile.pipeline
+        return str(ROOT / name) if (ROOT / name).is_dir() else name
+
+    def load(self, device: torch.device) -> ScalewiseStableDiffusion3Pipeline:
+        """A fresh pipeline; on "meta" only where the weights are random."""
+        if self.architecture is None:
+            return load_pipeline(self._name, self.protocol.dtype, device)
+        pipeline = random_pipeline(self.architecture, device, self.dtype)
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+    @cached_property
+    def pipeline(self) -> ScalewiseStableDiffusion3Pipeline:
+        """What is timed, in place and compiled if the protocol asks for it."""
+        pipeline = self.load(self.device)
+        if self.protocol.vae == "tiny":
+            pipeline.vae = self._tiny_vae(self.device)
+        if self.protocol.compile:
+            if not self.protocol.fast:  # which compiles its own copies of the blocks
+                pipeline.transformer.compile_repeated_blocks(fullgraph=True)
+            for module in (*text_encoders(pipeline), pipeline.vae.decoder):
+                module.compile()
+        return pipeline
+
+    def weights_to_load(self) -> int:
+        """Bytes that loading the pipeline will take; 0 once it is loaded."""
+        if "pipeline" in vars(self):
+            return 0
+        pipeline = self.skeleton
+        return weight_bytes(pipeline.transformer, pipeline.vae, *text_encoders(pipeline)) if self.architecture else 0
+
+    @cached_property
+    def denoiser(self) -> SD3Denoiser:
+        """The network that is called at every step."""
+        if self.protocol.fast:
+            return FastSD3Denoiser(self.pipeline.transformer, FastOptions(compile=self.protocol.compile)).eval()
+        return SD3Denoiser(self.pipeline.transformer).eval()
+
+    def fresh_transformer(self) -> SD3Transformer2DModel:
+        """A teacher that no training has put adapters on."""
+        return self.load(self.device).transformer
+
+    @cached_property
+    def skeleton(self) -> ScalewiseStableDiffusion3Pipeline:
+        """The same architecture, without weights where they are random: to count."""
+        if self.architecture is None:
+            return self.pipeline
+        pipeline = self.load(torch.device("meta"))
+        if self.protocol.vae == "tiny":
+            pipeline.vae = self._tiny_vae(torch.device("meta"))
+        return pipeline
+
+    def _tiny_vae(self, device: torch.device) -> AutoencoderTiny:
+        if self.architecture is not None:
+            return random_tiny_vae(self.architecture, device, self.dtype)
+        name = self.profile.settings["tiny_pipeline"]
+        try:
+            made: AutoencoderTiny = AutoencoderTiny.from_pretrained(name, torch_dtype=self.dtype)
+        except (OSError, ValueError) as error:
+            raise ExperimentError(f"cannot load the tiny VAE {name}: {error}") from error
+        return made.to(device)
+
+    @property
+    def text_length(self) -> int:
+        """T5 tokens, 0 for a model without any."""
+        asked = self.protocol.text_length
+        return int(self.skeleton.config.max_sequence_length) if asked is None else asked
+
+    @property
+    def text_tokens(self) -> int:
+        """Of all text encoders together."""
+        return int(self.skeleton.tokenizer_max_length) + self.text_length
+
+    def schedule(self, timed: TimedRow) -> ScaleSchedule:
+        """The steps of a row."""
+        if (name := self.profile.preset(timed.row)) is not None:
+            return preset(name)
+        side, steps = self.skeleton.transformer.config.sample_size, self.profile.teacher_steps
+        return ScaleSchedule((side,) * steps, sigma_grid(steps, self.profile.shift))
+
+    def captions(self, count: int) -> list[str]:
+        """Different ones, so that none is encoded for free."""
+        found: dict[str, None] = {}
+        seed = 0
+        while len(found) < count:
+            found[sample_scene(seed).caption] = None
+            seed += 1
+        return list(found)
+
+
+def text_encoders(pipeline: ScalewiseStableDiffusion3Pipeline) -> list[nn.Module]:
+    """Those that are there."""
+    found = (pipeline.text_encoder, pipeline.text_encoder_2, pipeline.text_encoder_3)
+    return [encoder for encoder in found if encoder is not None]
