@@ -6,14 +6,14 @@ a round of all three, and ``extra_info`` holds the seconds of each.
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
-from sampling_world import PARAMETERS, PROVIDERS, Case, describe, drawing, peak_bytes, seconds, skip_without_device
+from sampling_world import PARAMETERS, PROVIDERS, Case, describe, drawing, peak_bytes, seconds, skip_unless_it_fits
 
 ROUNDS, WARMUP = 15, 2
 
 
 @pytest.mark.parametrize("case", PARAMETERS)
 def bench_sampling(benchmark: BenchmarkFixture, case: Case) -> None:
-    skip_without_device(case)
+    skip_unless_it_fits(case)
     draws = {name: drawing(case, name) for name in PROVIDERS}
     assert {draw().shape[0] for draw in draws.values()} == {case.batch}
     memory = {name: peak_bytes(draw, case.device) for name, draw in draws.items()}

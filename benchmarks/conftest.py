@@ -1,6 +1,7 @@
 """What every benchmark shares: the device in the machine info, and no network."""
 
 import os
+import subprocess
 from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -12,8 +13,20 @@ from repro.harness.provenance import versions
 from repro.measure.timing import device_name
 
 
+def _driver() -> str | None:
+    """Of NVIDIA's cards, where there are any."""
+    if not torch.cuda.is_available():
+        return None
+    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        return subprocess.run(query, capture_output=True, text=True, check=True, timeout=30).stdout.split()[0]
+    except (OSError, subprocess.SubprocessError, IndexError):
+        return None
+
+
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
     machine_info["device"] = device_name(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     machine_info["threads"] = torch.get_num_threads()
+    machine_info["driver"] = _driver()
     machine_info["cuda"] = torch.version.cuda if torch.cuda.is_available() else None
     machine_info["versions"] = versions()

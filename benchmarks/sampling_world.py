@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -13,10 +13,11 @@ from diffusers import FlowMatchLCMScheduler, StableDiffusion3Pipeline
 
 from repro.measure.architectures import random_pipeline
 from repro.measure.images import load_pipeline
-from repro.measure.timing import Clock, PeakMemory, device_name, matmul_flops
+from repro.measure.subject import text_encoders
+from repro.measure.timing import Clock, PeakMemory, copy_bytes, device_name, free_bytes, matmul_flops
 from repro.profiles import sd35_architecture
 from repro.scenes import sample_scene
-from swd.cost import decode_cost, schedule_cost, text_cost
+from swd.cost import Cost, decode_cost, forward_cost, schedule_cost, text_cost, weight_bytes
 from swd.models.fast import FastOptions
 from swd.pipelines import ScalewiseStableDiffusion3Pipeline
 from swd.schedule import preset
@@ -61,14 +62,36 @@ CASES = [
 PARAMETERS = [pytest.param(case, id=f"{case.model}-{case.id}") for case in CASES]
 
 
-def skip_without_device(case: Case) -> None:
+def skip_unless_it_fits(case: Case) -> None:
     if case.device == "cuda" and not torch.cuda.is_available():
         pytest.skip("needs a CUDA device, torch sees none")
+    pipeline.cache_clear()  # another model may hold the memory
+    needed, free = needed_bytes(case), free_bytes(torch.device(case.device))
+    if needed > free:
+        pytest.skip(f"needs about {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free")
 
 
-@cache
+def skeleton(case: Case) -> ScalewiseStableDiffusion3Pipeline:
+    """The architecture of a case, without weights where they are random."""
+    if case.model == "mini":
+        return pipeline(case.model, case.device, case.dtype)
+    architecture = {**sd35_architecture.PIPELINE, "transformer": ARCHITECTURES[case.model]}
+    return random_pipeline(architecture, torch.device("meta"), getattr(torch, case.dtype))
+
+
+def needed_bytes(case: Case) -> int:
+    """Weights, those of merged adapters twice, and activations of the largest step or of decoding."""
+    pipe = skeleton(case)
+    networks = (pipe.transformer, pipe.transformer, pipe.vae, *text_encoders(pipe))
+    side = preset(case.schedule).scales[-1]
+    tokens = pipe.tokenizer_max_length + pipe.config.max_sequence_length
+    step = forward_cost(pipe.transformer, side, batch=case.batch, text_tokens=tokens)
+    return weight_bytes(*networks) + max(step.peak_bytes, decode_cost(pipe.vae, side, batch=case.batch).peak_bytes)
+
+
+@lru_cache(maxsize=1)
 def pipeline(model: str, device: str, dtype: str) -> ScalewiseStableDiffusion3Pipeline:
-    """The checkpoint of a case; kept, for the next case needs it again."""
+    """The checkpoint of a case; the last one is kept, for three providers share it."""
     if model == "mini":
         made = load_pipeline(WEIGHTS / "pipeline", dtype, torch.device(device))
         made.load_lora_weights(WEIGHTS / "adapters" / "scalewise_6")
@@ -80,12 +103,15 @@ def pipeline(model: str, device: str, dtype: str) -> ScalewiseStableDiffusion3Pi
 
 
 @cache
-def peak_flops(device: str, dtype: str) -> float:
-    return matmul_flops(torch.device(device), getattr(torch, dtype))
+def roof(device: str, dtype: str) -> tuple[float, float]:
+    """FLOP/s of matrix products, and bytes per second of the memory, as measured."""
+    return matmul_flops(torch.device(device), getattr(torch, dtype)), copy_bytes(torch.device(device))
 
 
 def drawing(case: Case, provider: str) -> Draw:
     """A call that draws a batch from text to pixels. No prompt is kept: every call encodes all of them."""
+    if provider not in PROVIDERS:
+        raise ValueError(f"provider must be one of {', '.join(PROVIDERS)}, got {provider!r}")
     pipe = pipeline(case.model, case.device, case.dtype)
     prompts = [f"{sample_scene(number).caption}" for number in range(case.batch)]
     if provider == "diffusers":
@@ -136,27 +162,29 @@ def peak_bytes(draw: Draw, device: str) -> int:
     return memory.bytes()
 
 
-def flops(case: Case) -> int:
-    """Of a batch from text to pixels."""
-    pipe = pipeline(case.model, case.device, case.dtype)
+def cost(case: Case) -> Cost:
+    """Of a batch from text to pixels, adapters merged."""
+    pipe, schedule = skeleton(case), preset(case.schedule)
     clip, t5 = pipe.tokenizer_max_length, pipe.config.max_sequence_length
-    encoders = [(pipe.text_encoder, clip), (pipe.text_encoder_2, clip), (pipe.text_encoder_3, t5)]
-    text = sum(text_cost(encoder, tokens).flops for encoder, tokens in encoders if encoder is not None)
-    schedule = preset(case.schedule)
-    steps = schedule_cost(pipe.transformer, schedule, text_tokens=clip + t5).flops
-    return case.batch * (text + steps + decode_cost(pipe.vae, schedule.scales[-1]).flops)
+    steps = schedule_cost(pipe.transformer, schedule, batch=case.batch, text_tokens=clip + t5)
+    total = steps + decode_cost(pipe.vae, schedule.scales[-1], batch=case.batch)
+    for encoder in text_encoders(pipe):
+        total += text_cost(encoder, t5 if encoder is pipe.text_encoder_3 else clip, batch=case.batch)
+    return total
 
 
 def describe(case: Case, taken: Mapping[str, list[float]]) -> dict[str, Any]:
-    """Configuration, and the share of the fastest matrix product that each provider reaches."""
-    work, peak = flops(case), peak_flops(case.device, case.dtype)
+    """Configuration, and how near each provider comes to the least time that FLOPs and bytes allow the device."""
+    work, (flops_rate, bytes_rate) = cost(case), roof(case.device, case.dtype)
+    least = max(work.flops / flops_rate, work.bytes / bytes_rate)
     return {
         "model": case.model,
         "schedule": case.schedule,
         "batch_size": case.batch,
         "dtype": case.dtype,
         "device": device_name(torch.device(case.device)),
-        "flops": work,
+        "flops": work.flops,
+        "bytes": work.bytes,
         "seconds": dict(taken),
-        "share_of_peak": {name: work / median(times) / peak for name, times in taken.items()},
+        "share_of_roofline": {name: least / median(times) for name, times in taken.items()},
     }

@@ -70,7 +70,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in EXPERIMENTS:
         experiment = commands.add_parser(name, help=f"measure and render {name}")
-        _experiment_arguments(experiment)
+        _folder_arguments(experiment)
+        if name != "benchmarks":
+            _experiment_arguments(experiment)
         if name == "table1":
             experiment.add_argument("--extended", action="store_true", help="other start sides and upscale modes too")
         if name.startswith("figure"):
@@ -84,10 +86,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _experiment_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--profile", default="mini", help=f"world to measure in: {', '.join(PROFILES)} (default: mini)")
+def _folder_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help="results folder (default: the profile's)")
     parser.add_argument("--work", type=Path, metavar="DIR", help="folder of unfinished work (default: results/stages)")
+    parser.set_defaults(profile="mini", device="auto", seeds=None, retrain=False)
+
+
+def _experiment_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--profile", default="mini", help=f"world to measure in: {', '.join(PROFILES)} (default: mini)")
     parser.add_argument("--device", default="auto", help="torch device (default: auto)")
     students = parser.add_argument_group("students (figures have none)")
     students.add_argument(
@@ -111,6 +117,7 @@ def _protocol_arguments(parser: argparse.ArgumentParser) -> None:
     clock.add_argument("--vae", help=f"what decodes: {', '.join(AUTOENCODERS)}")
     clock.add_argument("--fast", action="store_true", default=None, help="the fast sampling path")
     clock.add_argument("--compile", action="store_true", default=None, help="torch.compile on all networks")
+    clock.add_argument("--warmup", type=int, metavar="N", help="calls before the timed ones")
     clock.add_argument("--rounds", type=int, metavar="N", help="timed calls of every row, in turn")
     clock.add_argument("--train-rounds", type=int, metavar="N", help="timed cycles of training; 0 leaves it out")
     clock.add_argument(
@@ -124,7 +131,7 @@ def _measure(arguments: argparse.Namespace, typed: Sequence[str]) -> int:
     profile = _profile(experiment, arguments)
     options = _run_options(arguments, typed, profile)
     if isinstance(experiment, LatencyTable):
-        options = replace(options, **_protocol_options(arguments, experiment.protocols[profile.name]))
+        options = replace(options, **_protocol_options(arguments, experiment.protocols[profile.name], options.out))
     for folder in (options.out, options.work):
         probe_writable(folder)
     _measure_and_print(experiment, profile, options)
@@ -187,14 +194,17 @@ def _vae_options(arguments: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(arguments, name) for name in ("images", "pipeline", "random_weights")}
 
 
-def _protocol_options(arguments: argparse.Namespace, protocol: Protocol) -> dict[str, Any]:
-    names = ("batch_sizes", "dtype", "text_length", "vae", "fast", "compile", "rounds", "train_rounds")
+def _protocol_options(arguments: argparse.Namespace, protocol: Protocol, out: Path) -> dict[str, Any]:
+    names = ("batch_sizes", "dtype", "text_length", "vae", "fast", "compile", "warmup", "rounds", "train_rounds")
     typed = {name: getattr(arguments, name) for name in names}
     typed["batch_sizes"] = arguments.batch_sizes and tuple(arguments.batch_sizes)
     try:
-        return {"protocol": changed(protocol, **typed), "pipeline": arguments.pipeline}
+        asked = changed(protocol, **typed)
     except ValueError as error:
         raise UsageError(str(error)) from error
+    if asked != protocol and out.resolve().is_relative_to((_root() / COMMITTED).resolve()):
+        raise UsageError(f"times of another protocol do not belong into {COMMITTED}; choose another --out")
+    return {"protocol": asked, "pipeline": arguments.pipeline}
 
 
 def _refuse_uncommitted(profile: Profile, out: Path) -> None:

@@ -13,6 +13,8 @@ PAGE = BenchmarkPage(
         "StableDiffusion3Pipeline with FlowMatchLCMScheduler, which samples in the same way. All run the same networks "
         "with the student's adapter loaded and not fused; merging it is one part of the fast path. Every call encodes "
         "its prompts and decodes its images. Providers take turns within every round, and a ratio is the median of the "
-        "ratios within a round.",
+        "ratios within a round. *Roofline*: the least time that FLOPs and bytes allow at the rates of the fastest "
+        "matrix product and of a copy, both measured here, by the time taken. Peak memory is the resident size of the "
+        "whole process on a CPU, and what torch allocated on CUDA.",
     ),
 )

@@ -62,7 +62,8 @@ TABLE = LatencyTable(
         "after round, so that a machine that drifts harms all rows alike. Students are timed as they are deployed: an "
         "adapter that is merged into the weights costs nothing, so the base network runs.",
         "*Ideal*: the ratio of FLOPs of the whole image, as `swd.cost` counts them. *Share*: measured by ideal. The "
-        "peak is that of square matrix products in the same dtype, measured in the same run. A training iteration is "
+        "peak is that of square matrix products in the same dtype, measured in the same run. Peak memory is the "
+        "resident size of the whole process on a CPU, and what torch allocated on CUDA. A training iteration is "
         "the fake model's updates and the student's, on cached latents and prompts.",
     ),
 )

@@ -14,7 +14,7 @@ from repro.harness.claims import Judgement
 from repro.harness.experiment import Profile
 from repro.harness.files import digest_json
 from repro.harness.page import EDITED, provenance
-from repro.harness.schema import Curve, RecordSet
+from repro.harness.schema import Curve, RecordSet, Run
 
 VERSION = 1  # of the drawing code: raise it when the figure should look different
 KIND = "providers"
@@ -82,11 +82,11 @@ def page(result: BenchmarkResult, folder: Path) -> str:
     blocks = [
         f"# {result.title}",
         result.page.question,
-        f"> **here**: {run.device}. Medians, quartiles in brackets.",
+        f"> **here**: {_machine(run)}. Medians, quartiles in brackets. Building blocks run on the CPU.",
         "## Sampling, from text to pixels",
         _providers(result),
         figure if (folder / name).exists() else "",
-        "## Every benchmark",
+        "## Building blocks",
         _all(result),
         *result.page.notes,
         "## Make it again",
@@ -98,21 +98,34 @@ def page(result: BenchmarkResult, folder: Path) -> str:
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
+def _machine(run: Run) -> str:
+    machine = run.config["machine"]
+    card = f", driver {machine['driver']}, CUDA {machine['cuda']}" if machine.get("driver") else ""
+    return f"{run.device}, {machine['threads']} threads{card}" if "threads" not in run.device else f"{run.device}{card}"
+
+
 def _providers(result: BenchmarkResult) -> str:
-    heads = ["Model", "Schedule", "Batch size", "Dtype", "Provider", "ms an image", "Ratio", "Aim", "of peak, %"]
-    heads.append("Peak memory, GiB")
+    heads = ["Model", "Schedule", "Batch size", "Device", "Dtype", "Provider", "ms an image", "Ratio", "Aim"]
+    heads += ["of roofline, %", "Peak memory, GiB"]
     rows = []
     for case, curves in result.providers().items():
         about = result.about(case)
         for provider, ratios in _ratios(result, curves):
             per_image = [1000 * seconds / about["batch_size"] for seconds in curves[provider].y]
             aim = result.page.targets.get(provider)
-            share, memory = (result.value(case, f"{what}_{provider}") for what in ("share_of_peak", "peak_bytes"))
-            cells = [about["model"], about["schedule"], str(about["batch_size"]), about["dtype"], provider]
+            share, memory = (result.value(case, f"{what}_{provider}") for what in ("share_of_roofline", "peak_bytes"))
+            cells = [
+                about["model"],
+                about["schedule"],
+                str(about["batch_size"]),
+                about["device"],
+                about["dtype"],
+                provider,
+            ]
             cells += [_quartiles(per_image, 1), _quartiles(ratios, 2), number(aim, 2) if aim else ""]
             cells += [number(100 * share, 0) if share else DASH, number(memory / 2**30, 2) if memory else DASH]
             rows.append(cells)
-    return markdown(heads, rows, left=5) if rows else "Not measured."
+    return markdown(heads, rows, left=6) if rows else "Not measured."
 
 
 def _ratios(result: BenchmarkResult, curves: Mapping[str, Curve]) -> Iterator[tuple[str, list[float]]]:
@@ -125,8 +138,9 @@ def _ratios(result: BenchmarkResult, curves: Mapping[str, Curve]) -> Iterator[tu
 
 def _all(result: BenchmarkResult) -> str:
     notes, rows = Footnotes(), []
+    compared = result.providers()
     for curve in result.records.curves:
-        if curve.metric == "seconds":
+        if curve.metric == "seconds" and curve.variant not in compared:
             rows.append([curve.variant, _quartiles([1000 * seconds for seconds in curve.y], 2), str(curve.n)])
     for record in result.records.records:
         if record.value is None:

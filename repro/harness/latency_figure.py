@@ -31,7 +31,8 @@ def draw(result: LatencyResult) -> bytes:
         _draw_parts(left, result, batch)
         for place, size in enumerate(result.batch_sizes):
             _draw_sides(right, result, size, plots.colour(place))
-        right.legend(frameon=False, fontsize=8)
+        if right.get_legend_handles_labels()[0]:
+            right.legend(frameon=False, fontsize=8)
         for axis in (left, right):
             axis.tick_params(labelsize=8)
             axis.spines[["top", "right"]].set_visible(False)
@@ -55,12 +56,13 @@ def _draw_parts(axis: "Axes", result: LatencyResult, batch: int) -> None:
             axis.barh(place, 1000 * seconds, left=1000 * start, color=colour, height=0.6, label=label)
             start += seconds
         if unit is not None:
-            ideal = 1000 * median(unit.y) * result.flops(timed.key) / result.flops("fullscale_2")
+            ideal = 1000 * median(unit.y) * result.flops(timed.key, batch) / result.flops("fullscale_2", batch)
             label = "by FLOPs" if place == 0 else None
             axis.barh(place, ideal, color="none", edgecolor="#000000", height=0.8, lw=0.8, label=label)
     axis.set_yticks(range(len(rows)), [f"{t.row.label} {t.row.steps}" for t in reversed(rows)])
     axis.set_xlabel(f"ms an image, batch size {batch}", fontsize=8)
-    axis.legend(frameon=False, fontsize=8, loc="lower right")
+    if axis.get_legend_handles_labels()[0]:
+        axis.legend(frameon=False, fontsize=8, loc="lower right")
 
 
 def _draw_sides(axis: "Axes", result: LatencyResult, batch: int, colour: str) -> None:

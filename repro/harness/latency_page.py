@@ -78,9 +78,9 @@ def _images(result: LatencyResult, batch: int) -> list[str]:
         cells += [_paper_time(result, timed, source, "latency_s_per_image", notes) for source in ("v1", "v2")]
         seconds = result.curve(timed.key, f"seconds_b{batch}")
         if seconds is None:
-            rows.append([*cells, notes.dash(_skipped(result, timed.key, batch)), *[""] * 6])
+            rows.append([*cells, notes.dash(result.note(timed.key, f"seconds_b{batch}")), *[""] * 6])
             continue
-        rate = result.flops(timed.key) / median(seconds.y)
+        rate = result.flops(timed.key, batch) / median(seconds.y)
         memory = result.value(timed.key, f"peak_bytes_b{batch}") or 0.0
         cells += [_quartiles(seconds, 1000), *_speedup(result, timed, batch)]
         cells += [number(rate / 1e12, 3), number(100 * rate / peak, 0) if peak else DASH, number(memory / 2**30, 2)]
@@ -89,17 +89,13 @@ def _images(result: LatencyResult, batch: int) -> list[str]:
     return [heading, markdown(heads, rows), notes.text()]
 
 
-def _skipped(result: LatencyResult, key: str, batch: int) -> str:
-    found = result.records.find(key, "", f"seconds_b{batch}")
-    return found[0].note if found and found[0].note else "Not measured yet."
-
-
 def _speedup(result: LatencyResult, timed: TimedRow, batch: int) -> list[str]:
     """Over full-scale at the same steps: measured, ideal, and the share reached."""
     ratios = result.ratios(timed.baseline, timed.key, batch) if timed.baseline else None
     if ratios is None:
         return ["", "", ""]
-    measured, ideal = float(np.median(ratios)), result.flops(timed.baseline) / result.flops(timed.key)
+    measured = float(np.median(ratios))
+    ideal = result.flops(timed.baseline, batch) / result.flops(timed.key, batch)
     return [number(measured, 2), number(ideal, 2), number(100 * measured / ideal, 0)]
 
 
@@ -131,7 +127,7 @@ def _training(result: LatencyResult) -> list[str]:
         cells += [_paper_time(result, timed, source, "train_s_per_iter", notes) for source in ("v1", "v2")]
         cells.append(_paper_mmd(result, timed, notes))
         for loss in LOSSES:
-            cells += _train_cells(result, timed, loss)
+            cells += _train_cells(result, timed, loss, notes)
         rows.append(cells)
     batch = result.records.runs[0].config["distil"]["distil"]["batch_size"]
     text = (
@@ -141,10 +137,10 @@ def _training(result: LatencyResult) -> list[str]:
     return ["## Seconds per training iteration", markdown(heads, rows), notes.text(), text]
 
 
-def _train_cells(result: LatencyResult, timed: TimedRow, loss: str) -> list[str]:
+def _train_cells(result: LatencyResult, timed: TimedRow, loss: str, notes: Footnotes) -> list[str]:
     seconds = result.curve(timed.key, f"train_seconds_{loss}")
     if seconds is None:
-        return [DASH, "", "", ""]
+        return [notes.dash(result.note(timed.key, f"train_seconds_{loss}")), "", "", ""]
     shown = f"{number(median(seconds.y), 2)} [{number(min(seconds.y), 2)}, {number(max(seconds.y), 2)}]"
     slow = result.curve(timed.baseline, f"train_seconds_{loss}") if timed.baseline else None
     if slow is None:

@@ -59,9 +59,15 @@ class LatencyResult:
         found = self.records.find(key, "", metric)
         return found[0].value if found else None
 
-    def flops(self, key: str) -> float:
-        """Of one image, all parts."""
-        return sum(self.value(key, f"flops_{part}") or 0.0 for part in ("text", "steps", "decode"))
+    def note(self, key: str, metric: str) -> str:
+        """Why a row has no times."""
+        found = self.records.find(key, "", metric)
+        return found[0].note if found and found[0].note else "Not measured yet."
+
+    def flops(self, key: str, batch: int) -> float:
+        """Of one image in a batch, all parts; the empty prompt of guidance serves the whole batch."""
+        image = sum(self.value(key, f"flops_{part}") or 0.0 for part in ("text", "steps", "decode"))
+        return image + (self.value(key, "flops_empty") or 0.0) / batch
 
     def ratios(self, slow: str, fast: str, batch: int) -> "np.ndarray | None":
         """Seconds of the slow row by those of the fast one, within each round; None unless both were timed."""

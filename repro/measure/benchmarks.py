@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 from repro.harness import records
 from repro.harness.benchmarks import BenchmarkPage
 from repro.harness.experiment import ExperimentError, Profile
-from repro.harness.files import digest_json
+from repro.harness.files import digest_folder, digest_json
 from repro.harness.options import RunOptions
 from repro.harness.provenance import start_run
 from repro.harness.schema import Curve, Line, Record, RecordSet, Run
@@ -44,8 +44,8 @@ def run(page: BenchmarkPage, profile: Profile, options: RunOptions) -> Path:
     closed = opened.close(
         device=str(measured["machine_info"]["device"]),
         dtype="see each benchmark",
-        data_hash=digest_json([]),
-        weights_hash=digest_json([]),
+        data_hash=digest_json(opened.config["benchmarks"]),
+        weights_hash=digest_folder(ROOT / profile.pipeline),
     )
     path = options.out / "records" / f"{profile.stem(page.key)}.jsonl"
     records.save(path, RecordSet.of([closed, *_lines(closed, measured), *_skipped(closed, skipped)]))
@@ -65,7 +65,7 @@ def _configurations(measured: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _machine(measured: Mapping[str, Any]) -> dict[str, Any]:
-    wanted = ("device", "threads", "cuda", "versions", "python_version", "system", "release")
+    wanted = ("device", "threads", "cuda", "driver", "versions", "python_version", "system", "release")
     return {key: measured["machine_info"].get(key) for key in wanted}
 
 
@@ -75,7 +75,7 @@ def _lines(run: Run, measured: Mapping[str, Any]) -> Iterator[Line]:
         yield _times(name, "seconds", entry["stats"]["data"])
         for provider, seconds in extra.get("seconds", {}).items():
             yield _times(name, f"seconds_{provider}", seconds)
-        for metric in ("share_of_peak", "peak_bytes"):
+        for metric in ("share_of_roofline", "peak_bytes"):
             for provider, value in extra.get(metric, {}).items():
                 yield Record.of(run, name, f"{metric}_{provider}", float(f"{value:.6g}"))
 

@@ -9,13 +9,16 @@ def torch_device(name: str) -> torch.device:
     """A device by name; "auto" is CUDA where there is one, else the CPU.
 
     Raises:
-        ExperimentError: CUDA is asked for and not there, or the name is no device.
+        ExperimentError: CUDA, or a card of that number, is asked for and not there, or the name is no device.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise ExperimentError(f"--device {name} was asked for, but torch sees no CUDA device")
     try:
-        return torch.device(name)
+        device = torch.device(name)
     except RuntimeError as error:
         raise ExperimentError(f"--device {name} is no torch device: {error}") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ExperimentError(f"--device {name} was asked for, but there are {torch.cuda.device_count()} CUDA devices")
+    return device

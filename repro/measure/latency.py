@@ -1,11 +1,13 @@
 """Measures Table 3: seconds per image in interleaved rounds, seconds per training iteration, FLOPs of both."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -40,8 +42,10 @@ def run(table: LatencyTable, profile: Profile, options: RunOptions) -> Path:
     Raises:
         ExperimentError: no such device or autoencoder, or a pipeline that cannot be loaded.
     """
-    protocol = options.protocol or table.protocols[profile.name]
-    subject = Subject(profile, protocol, torch_device(options.device), options.pipeline)
+    protocol, device = options.protocol or table.protocols[profile.name], torch_device(options.device)
+    if device.type not in ("cpu", "cuda"):
+        raise ExperimentError(f"times are measured on cpu and cuda devices, not on {device}")
+    subject = Subject(profile, protocol, device, options.pipeline)
     try:
         return _Runner(table, options, subject).run()
     except PipelineError as error:
@@ -66,9 +70,9 @@ class _Runner:
         opened = start_run(
             table=self.table.key, profile=profile.name, config=config, command=self.options.command, folder=ROOT
         )
-        counts = self._stage(COUNT_STAGE, config, self._count)
-        peak = matmul_flops(self.subject.device, self.subject.dtype)
+        counts = self._counted()
         timed = {batch: self._timed(batch) for batch in self.protocol.batch_sizes}
+        peak = matmul_flops(self.subject.device, self.subject.dtype)
         trained = self._trained() if self.protocol.train_rounds else {}
         closed = opened.close(
             device=config["device"],
@@ -82,9 +86,10 @@ class _Runner:
         for batch, found in timed.items():
             lines += _image_lines(closed, batch, found)
         lines += [_curve(row.key, SIDES, self.subject.schedule(row).scales, 0) for row in self._students]
-        lines += _train_lines(trained)
+        lines += _train_lines(closed, trained)
         records.save(path, RecordSet.of(lines))
-        self.store.finish(STAGE, config, {"records": digest_file(path)})
+        if not any(map(_is_short, (*timed.values(), trained))):
+            self.store.finish(STAGE, config, {"records": digest_file(path)})
         return path
 
     @property
@@ -99,13 +104,15 @@ class _Runner:
     def store(self) -> StageStore:
         return StageStore(self.options.work, stamp=git_stamp(ROOT))
 
-    def _config(self) -> dict[str, Any]:
-        """All that the times follow from: the identity of the measurement."""
+    def _config(self, **protocol: Any) -> dict[str, Any]:
+        """All that the times follow from, the code among it: the identity of the measurement, or of a part of it."""
         profile = self.subject.profile
         return {
             "version": VERSION,
+            "code": _code_digest(),
+            "allocator": {name: value for name, value in os.environ.items() if name.startswith("MALLOC_")},
             "profile": profile.name,
-            "protocol": asdict(self.protocol),
+            "protocol": asdict(replace(self.protocol, **protocol)),
             "rows": [asdict(timed) for timed in self.table.rows],
             "pipeline": self.subject.digest(),
             "random_weights": self.subject.architecture is not None,
@@ -115,10 +122,13 @@ class _Runner:
         }
 
     def _stage(self, name: str, inputs: Mapping[str, Any], measure: Callable[[], Any]) -> Any:
-        """What an interrupted run has already measured is not measured again."""
+        """What an interrupted run has already measured is not measured again, unless memory was short."""
         path = self.store.folder(name, inputs) / "found.json"
-        if not (self.store.done(name, inputs) and path.exists()):
-            write_atomic(path, json.dumps(measure()))
+        if self.store.done(name, inputs) and path.exists():
+            return json.loads(path.read_text())
+        found = measure()
+        write_atomic(path, json.dumps(found))
+        if not _is_short(found):
             self.store.finish(name, inputs)
         return json.loads(path.read_text())
 
@@ -126,24 +136,28 @@ class _Runner:
     def _costs(self) -> latency_counts.Costs:
         return latency_counts.image_costs(self.subject, self.table.rows)
 
-    def _count(self) -> list[latency_counts.Count]:
-        return latency_counts.counts(self.subject, self.table.rows, self._costs)
-
-    def _trained(self) -> dict[str, list[float]]:
-        protocol = asdict(replace(self.protocol, rounds=3, batch_sizes=(1,)))
-        inputs = {**self._config(), "protocol": protocol}
-        students, folder = [timed.row for timed in self._students], self.store.folder(TRAIN_STAGE, inputs)
-        found: dict[str, list[float]] = self._stage(
-            TRAIN_STAGE, inputs, lambda: training_times(self.subject, students, folder)
+    def _counted(self) -> list[latency_counts.Count]:
+        """FLOPs, which no option of the clock moves."""
+        trained = min(1, self.protocol.train_rounds)
+        inputs = self._config(batch_sizes=(1,), rounds=3, warmup=0, fast=False, compile=False, train_rounds=trained)
+        found: list[latency_counts.Count] = self._stage(
+            COUNT_STAGE,
+            {key: value for key, value in inputs.items() if key not in ("device", "allocator")},
+            lambda: latency_counts.counts(self.subject, self.table.rows, self._costs),
         )
+        return found
+
+    def _trained(self) -> dict[str, Any]:
+        """Student and loss -> seconds of every round, whatever the options of sampling."""
+        inputs = self._config(batch_sizes=(1,), rounds=3, warmup=0, fast=False, compile=False, vae="full")
+        students, folder = [timed.row for timed in self._students], self.store.folder(TRAIN_STAGE, inputs)
+        found: dict[str, Any] = self._stage(TRAIN_STAGE, inputs, lambda: training_times(self.subject, students, folder))
         return found
 
     def _timed(self, batch: int) -> dict[str, Any]:
         """Row -> seconds per image of every round and part, (R, parts), and peak memory; or why it was skipped."""
-        protocol = asdict(replace(self.protocol, batch_sizes=(batch,), train_rounds=0))
-        found: dict[str, Any] = self._stage(
-            IMAGE_STAGE, {**self._config(), "protocol": protocol}, lambda: self._time(batch)
-        )
+        inputs = self._config(batch_sizes=(batch,), train_rounds=0)
+        found: dict[str, Any] = self._stage(IMAGE_STAGE, inputs, lambda: self._time(batch))
         return found
 
     def _time(self, batch: int) -> dict[str, Any]:
@@ -173,7 +187,8 @@ class _Runner:
 
     def _call(self, timed: TimedRow, batch: int, call: str, result: dict[str, Any]) -> None:
         memory = PeakMemory(self.subject.device)
-        memory.restart()
+        if call == "memory":
+            memory.restart()
         spans = self._sample(timed, batch)
         if call == "memory":
             result["bytes"] = memory.bytes()
@@ -183,13 +198,14 @@ class _Runner:
     @torch.no_grad()
     def _sample(self, timed: TimedRow, batch: int) -> list[float]:
         """One batch from text to pixels: seconds of text, of each student step or all teacher steps, of decoding."""
-        subject, seeds = self.subject, range(batch)
-        pipeline, clock, length = subject.pipeline, Clock(subject.device), subject.text_length
+        subject, seeds, captions = self.subject, range(batch), self.subject.captions(batch)
+        pipeline, schedule, clock = subject.pipeline, subject.schedule(timed), Clock(subject.device)
+        how: dict[str, Any] = {"max_sequence_length": subject.text_length, "device": subject.device}
+        denoiser = pipeline.denoiser()
         clock.mark()
-        cond = pipeline.encode_condition(subject.captions(batch), max_sequence_length=length, truncate=True)
-        uncond = pipeline.encode_uncond(max_sequence_length=length) if timed.guided else None
+        cond = pipeline.encode_condition(captions, truncate=True, **how)
+        uncond = pipeline.encode_uncond(**how) if timed.guided else None
         clock.mark()
-        denoiser, schedule = subject.denoiser, subject.schedule(timed)
         if timed.row.is_teacher:
             x0 = sample_teacher(
                 denoiser,
@@ -218,15 +234,31 @@ def _image_lines(run: Run, batch: int, found: Mapping[str, Any]) -> Iterator[Lin
             continue
         rounds = result["rounds"]
         yield _curve(key, metric, [sum(parts) for parts in rounds], len(rounds))
-        medians = [sorted(part)[len(part) // 2] for part in zip(*rounds, strict=True)]
+        medians = [median(part) for part in zip(*rounds, strict=True)]
         yield _curve(key, f"parts_b{batch}", medians, len(rounds))
         yield Record.of(run, key, f"peak_bytes_b{batch}", float(result["bytes"]), unit="bytes")
 
 
-def _train_lines(found: Mapping[str, Sequence[float]]) -> Iterator[Curve]:
+def _train_lines(run: Run, found: Mapping[str, Sequence[float] | str]) -> Iterator[Line]:
     for name, seconds in found.items():
         key, loss = name.split()
-        yield _curve(key, f"train_seconds_{loss}", seconds, len(seconds))
+        metric = f"train_seconds_{loss}"
+        if isinstance(seconds, str):
+            yield replace(Record.of(run, key, metric, 0.0, n=0), value=None, note=seconds)
+        else:
+            yield _curve(key, metric, seconds, len(seconds))
+
+
+def _is_short(found: Any) -> bool:
+    """Whether memory was short for a row: another time it may not be."""
+    rows = found.values() if isinstance(found, dict) else ()
+    return any(isinstance(row, str) or (isinstance(row, dict) and "skipped" in row) for row in rows)
+
+
+def _code_digest() -> str:
+    """Of the library and of what measures it."""
+    files = sorted([*(ROOT / "swd").rglob("*.py"), *(ROOT / "repro" / "measure").glob("*.py")])
+    return digest_json({path.relative_to(ROOT).as_posix(): digest_file(path) for path in files})
 
 
 def _curve(variant: str, metric: str, values: Sequence[float], n: int) -> Curve:

@@ -18,16 +18,17 @@ Costs = Mapping[str, Mapping[str, Cost]]
 
 
 def image_costs(subject: Subject, rows: Sequence[TimedRow]) -> Costs:
-    """Row -> costs of one image, alone in its batch: text, steps, decode."""
-    pipeline, found = subject.skeleton, {}
+    """Row -> costs of one image, alone in its batch: text, steps, decode, and the empty prompt of a whole batch."""
+    pipeline, text, found = subject.skeleton, Cost(), {}
+    for encoder in text_encoders(pipeline):
+        tokens = subject.text_length if encoder is pipeline.text_encoder_3 else pipeline.tokenizer_max_length
+        text += text_cost(encoder, tokens)
     for timed in rows:
-        schedule, text = subject.schedule(timed), Cost()
-        for encoder in text_encoders(pipeline):
-            tokens = subject.text_length if encoder is pipeline.text_encoder_3 else pipeline.tokenizer_max_length
-            text += text_cost(encoder, tokens, batch=1 + timed.guided)
+        schedule = subject.schedule(timed)
         steps = schedule_cost(pipeline.transformer, schedule, text_tokens=subject.text_tokens, guidance=timed.guided)
         decode = decode_cost(pipeline.vae, schedule.scales[-1]) if subject.protocol.vae != "none" else Cost()
-        found[timed.key] = {"text": text, "steps": steps, "decode": decode}
+        empty = text if timed.guided else Cost()
+        found[timed.key] = {"text": text, "steps": steps, "decode": decode, "empty": empty}
     return found
 
 

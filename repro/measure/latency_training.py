@@ -1,51 +1,84 @@
 """Seconds per training iteration of every student of Table 3, by the trainer itself."""
 
+import copy
+import gc
 import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
+from accelerate import Accelerator
+from diffusers import SD3Transformer2DModel
 from tqdm import tqdm
 
 from repro.harness.experiment import Row
 from repro.harness.latency import LOSSES
 from repro.measure.students import distil_config
 from repro.measure.subject import Subject
+from repro.measure.timing import is_out_of_memory
 from swd.models.sd3 import SD3Denoiser
+from swd.pipelines import ScalewiseStableDiffusion3Pipeline
 from swd.schedule import preset
 from swd.training import DistillConfig, LatentCache, build_cache, cache_ladder, train
 
+Times = dict[str, list[float] | str]
 
-def training_times(subject: Subject, students: Sequence[Row], folder: Path) -> dict[str, list[float]]:
-    """Student and loss, as "key loss" -> mean seconds of an iteration in every round; students take turns.
+
+def training_times(subject: Subject, students: Sequence[Row], folder: Path) -> Times:
+    """Student and loss, as "key loss" -> mean seconds of an iteration in every round, or why there are none.
+
+    Students take turns within a round. The subject's pipeline is let go of.
 
     Args:
         subject: what is distilled, on the data of `_cache`.
         students: rows.
-        folder: for the cache and the states of the trainings.
+        folder: for the cache, and for each training while it lasts.
     """
-    cache = _cache(subject, students, folder / "cache")
-    found: dict[str, list[float]] = {f"{row.key} {loss}": [] for row in students for loss in LOSSES}
-    for round_ in tqdm(range(subject.protocol.train_rounds), desc="training", leave=False):
+    subject.release()
+    pipeline = subject.load(subject.device)
+    cache, teacher = _cache(subject, pipeline, students, folder / "cache"), pipeline.transformer
+    del pipeline
+    found: Times = {f"{row.key} {loss}": [] for row in students for loss in LOSSES}
+    for _ in tqdm(range(subject.protocol.train_rounds), desc="training", leave=False):
         for row in students:
             for loss, options in LOSSES.items():
                 config = replace(distil_config(subject.profile, row, 0), progress=False, **options)
-                taken = _cycle(subject, config, cache, round_, folder / f"{row.key}-{loss}")
-                found[f"{row.key} {loss}"].append(taken)
+                _add(found, f"{row.key} {loss}", config, teacher, cache, folder)
     return found
 
 
-def _cycle(subject: Subject, config: DistillConfig, cache: LatentCache, round_: int, folder: Path) -> float:
+def _add(
+    found: Times, name: str, config: DistillConfig, teacher: SD3Transformer2DModel, cache: LatentCache, folder: Path
+) -> None:
+    """One round of one training; memory that runs out ends that training alone."""
+    taken = found[name]
+    if isinstance(taken, str):
+        return
+    try:
+        taken.append(_cycle(config, copy.deepcopy(teacher), cache, folder))
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        found[name] = f"Out of memory at batch size {config.batch_size}."
+    gc.collect()  # adapters refer to the network that they are on, and back
+
+
+def _cycle(config: DistillConfig, teacher: SD3Transformer2DModel, cache: LatentCache, folder: Path) -> float:
     """Mean seconds of an iteration over a cycle of the schedule; the iteration before it warms up."""
     steps = config.schedule().num_steps
-    config = replace(config, iterations=(round_ + 1) * (steps + 1), checkpoint_every=steps + 1, keep_last=1)
-    result = train(config, SD3Denoiser(subject.fresh_transformer()), cache, folder, resume=round_ > 0)
-    log = [json.loads(line) for line in result.log.read_text().splitlines()]
-    return sum(line["seconds"] for line in log[-steps:]) / steps
+    config = replace(config, iterations=steps + 1, checkpoint_every=steps + 1, keep_last=1)
+    accelerator = Accelerator(cpu=teacher.device.type == "cpu", mixed_precision=config.mixed_precision)
+    with TemporaryDirectory(dir=folder) as output:
+        result = train(config, SD3Denoiser(teacher), cache, Path(output), accelerator=accelerator)
+        log = [json.loads(line) for line in result.log.read_text().splitlines()]
+    return float(sum(line["seconds"] for line in log[-steps:]) / steps)
 
 
-def _cache(subject: Subject, students: Sequence[Row], folder: Path) -> LatentCache:
+def _cache(
+    subject: Subject, pipeline: ScalewiseStableDiffusion3Pipeline, students: Sequence[Row], folder: Path
+) -> LatentCache:
     """One batch of random images: what they show does not move a clock."""
     scales, pairs = cache_ladder([preset(subject.profile.preset(row) or "").scales for row in students])
     count, resolution = subject.profile.settings["distil"]["batch_size"], subject.profile.settings["resolution"]
@@ -54,7 +87,7 @@ def _cache(subject: Subject, students: Sequence[Row], folder: Path) -> LatentCac
     return build_cache(
         images,
         subject.captions(count),
-        subject.pipeline,
+        pipeline,
         scales,
         folder,
         pairs=pairs,

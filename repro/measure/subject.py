@@ -1,5 +1,6 @@
 """What a table of times is about: the pipeline of a profile, true or drawn at random, and how its rows sample."""
 
+import gc
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderTiny, SD3Transformer2DModel
+from diffusers import AutoencoderTiny
 from torch import nn
 
 from repro.harness.experiment import ExperimentError, Profile
@@ -17,8 +18,7 @@ from repro.measure.architectures import random_pipeline, random_tiny_vae
 from repro.measure.images import check_pipeline, load_pipeline
 from repro.scenes import sample_scene
 from swd.cost import weight_bytes
-from swd.models.fast import FastOptions, FastSD3Denoiser
-from swd.models.sd3 import SD3Denoiser
+from swd.models.fast import FastOptions
 from swd.pipelines import ScalewiseStableDiffusion3Pipeline
 from swd.schedule import ScaleSchedule, preset, sigma_grid
 
@@ -56,13 +56,15 @@ class Subject:
         """Whatever can be known to be missing is, before any work.
 
         Raises:
-            ExperimentError: the profile has no tiny VAE.
+            ExperimentError: the profile has no tiny VAE, or T5 would read nothing.
             PipelineError: its pipeline is not there, or a file of it is broken.
         """
         if self.architecture is None and not self.weights:
             check_pipeline(ROOT / self.profile.pipeline)
         if self.protocol.vae == "tiny" and "tiny_vae" not in self.profile.settings.get("architecture", {}):
             raise ExperimentError(f"profile {self.profile.name} has no tiny VAE; choose another --vae")
+        if self.architecture is not None and len(self.architecture["text_encoders"]) > 2 and not self.text_length:
+            raise ExperimentError(f"profile {self.profile.name} has a T5, which needs a --text-length of at least 1")
 
     def digest(self) -> str:
         """Identity of the networks."""
@@ -91,11 +93,15 @@ class Subject:
         if self.protocol.vae == "tiny":
             pipeline.vae = self._tiny_vae(self.device)
         if self.protocol.compile:
-            if not self.protocol.fast:  # which compiles its own copies of the blocks
-                pipeline.transformer.compile_repeated_blocks(fullgraph=True)
-            for module in (*text_encoders(pipeline), pipeline.vae.decoder):
-                module.compile()
+            _compile(pipeline, blocks=not self.protocol.fast)  # the fast path compiles copies of its own
+        if self.protocol.fast:
+            pipeline.enable_fast(FastOptions(prompt_cache=0, compile=self.protocol.compile))
         return pipeline
+
+    def release(self) -> None:
+        """Let go of the pipeline: what comes next needs the room."""
+        vars(self).pop("pipeline", None)
+        gc.collect()
 
     def weights_to_load(self) -> int:
         """Bytes that loading the pipeline will take; 0 once it is loaded."""
@@ -103,17 +109,6 @@ class Subject:
             return 0
         pipeline = self.skeleton
         return weight_bytes(pipeline.transformer, pipeline.vae, *text_encoders(pipeline)) if self.architecture else 0
-
-    @cached_property
-    def denoiser(self) -> SD3Denoiser:
-        """The network that is called at every step."""
-        if self.protocol.fast:
-            return FastSD3Denoiser(self.pipeline.transformer, FastOptions(compile=self.protocol.compile)).eval()
-        return SD3Denoiser(self.pipeline.transformer).eval()
-
-    def fresh_transformer(self) -> SD3Transformer2DModel:
-        """A teacher that no training has put adapters on."""
-        return self.load(self.device).transformer
 
     @cached_property
     def skeleton(self) -> ScalewiseStableDiffusion3Pipeline:
@@ -161,6 +156,14 @@ class Subject:
             found[sample_scene(seed).caption] = None
             seed += 1
         return list(found)
+
+
+def _compile(pipeline: ScalewiseStableDiffusion3Pipeline, *, blocks: bool) -> None:
+    """Everything that is called; blocks once for all scales, whose number of tokens is a variable."""
+    for block in pipeline.transformer.transformer_blocks if blocks else ():
+        block.compile(fullgraph=True, dynamic=True)
+    for module in (*text_encoders(pipeline), pipeline.vae.decoder):
+        module.compile(dynamic=True)
 
 
 def text_encoders(pipeline: ScalewiseStableDiffusion3Pipeline) -> list[nn.Module]:

@@ -1,5 +1,6 @@
 """Clocks and gauges: marks in time, memory at its peak, and how fast the device multiplies matrices."""
 
+import ctypes
 import sys
 import time
 from itertools import pairwise
@@ -28,7 +29,7 @@ class Clock:
             self._marks.append(time.perf_counter())
             return
         event = torch.cuda.Event(enable_timing=True)
-        event.record()
+        event.record(torch.cuda.current_stream(self.device))
         self._marks.append(event)
 
     def spans(self) -> list[float]:
@@ -40,7 +41,10 @@ class Clock:
 
 
 class PeakMemory:
-    """Most memory in use since ``restart``: what torch allocated on CUDA, the resident size of the process on a CPU."""
+    """Most memory in use since ``restart``: what torch allocated on CUDA, the resident size of the process on a CPU.
+
+    On a CPU it holds whatever else the process has loaded, so that a difference says more than a value.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -50,25 +54,46 @@ class PeakMemory:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         elif _CLEAR_REFS.exists():
+            _give_back()
             _CLEAR_REFS.write_text("5")  # proc(5): resets the peak resident size
 
     def bytes(self) -> int:
         """The peak; of the whole life of the process where it cannot be reset."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
-        if not _STATUS.exists():
-            return peak_memory_bytes()
-        line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM"))
-        return 1024 * int(line.split()[1])
+        lines = _STATUS.read_text().splitlines() if _STATUS.exists() else []
+        found = [int(line.split()[1]) for line in lines if line.startswith("VmHWM")]
+        return 1024 * found[0] if found else peak_memory_bytes()
+
+
+def _give_back() -> None:
+    """What glibc keeps for later goes back to the system; other C libraries have no such call."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def free_bytes(device: torch.device) -> int:
     """Memory that a program may still take."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + cached
     import psutil
 
     return psutil.virtual_memory().available
+
+
+def copy_bytes(device: torch.device) -> float:
+    """Bytes per second of the device's memory, read and written: the median of five copies of 256 MiB."""
+    source = torch.ones(2**26, device=device)
+    target = torch.empty_like(source)
+    target.copy_(source)
+    clock = Clock(device)
+    clock.mark()
+    for _ in range(5):
+        target.copy_(source)
+        clock.mark()
+    return 2 * source.numel() * source.element_size() / median(clock.spans())
 
 
 def matmul_flops(device: torch.device, dtype: torch.dtype) -> float:
@@ -91,7 +116,9 @@ def matmul_flops(device: torch.device, dtype: torch.dtype) -> float:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether a device or the system had no memory left."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return any(sign in str(error) for sign in ("can't allocate memory", "STATUS_ALLOC_FAILED", "out of memory"))
 
 
 def device_name(device: torch.device) -> str:

@@ -102,7 +102,12 @@ class ScalewiseStableDiffusion3Pipeline(StableDiffusion3Pipeline):
         self._fast_options: FastOptions | None = None
         self._prompts = PromptCache(0)
 
-    def _student(self) -> SD3Denoiser:
+    def denoiser(self) -> SD3Denoiser:
+        """What a call evaluates at every step: the transformer, or its fast copy where `enable_fast` was called.
+
+        Raises:
+            ValueError: what `FastSD3Denoiser` refuses.
+        """
         if self._fast_options is None:
             return SD3Denoiser(self.transformer)
         if self._fast is None or not self._fast.fits(self.transformer):
@@ -168,7 +173,7 @@ class ScalewiseStableDiffusion3Pipeline(StableDiffusion3Pipeline):
         schedule = resolve_schedule(schedule, scales, sigmas, timesteps)
         schedule.check_patch(self.patch_size)
         aspect = self._aspect(schedule, height, width)
-        student = self._student()
+        student = self.denoiser()
         schedule.check_size(student.max_side, aspect=aspect, multiple=self.patch_size)
         if num_images_per_prompt < 1:
             raise ValueError(f"num_images_per_prompt must be at least 1, got {num_images_per_prompt}")

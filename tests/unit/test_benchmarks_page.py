@@ -28,9 +28,10 @@ MEASURED: dict[str, Any] = {
                 "model": "mini",
                 "schedule": "mini-6",
                 "batch_size": 2,
+                "device": "toy card",
                 "dtype": "float32",
                 "seconds": ROUNDS,
-                "share_of_peak": {"plain": 0.25, "fast": 0.5, "diffusers": 0.2},
+                "share_of_roofline": {"plain": 0.25, "fast": 0.5, "diffusers": 0.2},
                 "peak_bytes": {"plain": 2**30, "fast": 2**30, "diffusers": 2**31},
             },
         },
@@ -80,7 +81,7 @@ def test_records_hold_rounds_shares_and_skips(options: RunOptions, pytest_run: l
     records = load(benchmarks.run(PAGE, PROFILE, options))
     curves = {(curve.variant, curve.metric): curve for curve in records.curves}
     assert curves["sampling[mini]", "seconds_fast"].y == (0.5, 0.6, 0.5)
-    assert records.find("sampling[mini]", "", "share_of_peak_fast")[0].value == 0.5
+    assert records.find("sampling[mini]", "", "share_of_roofline_fast")[0].value == 0.5
     (skipped,) = records.find("sampling[large]", "", "seconds")
     assert (skipped.value, skipped.note) == (None, "Skipped: needs a CUDA device.")
     assert records.runs[0].device == "toy card"
@@ -100,7 +101,7 @@ def test_the_page_compares_within_rounds(options: RunOptions, pytest_run: list[l
     text = rendered(options)
     (fast,) = [line for line in text.splitlines() if "| fast" in line]
     cells = [cell.strip() for cell in fast.split("|")]
-    assert cells[6:10] == ["250.0 [250.0, 275.0]", "0.50 [0.50, 0.50]", "0.80", "50"]
+    assert cells[7:11] == ["250.0 [250.0, 275.0]", "0.50 [0.50, 0.50]", "0.80", "50"]
     assert "Skipped: needs a CUDA device." in text
     assert (options.out / "figures" / "benchmarks_providers.png").exists()
 

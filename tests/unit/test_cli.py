@@ -134,7 +134,7 @@ def test_rendering_twice_says_that_nothing_is_to_do(toy: Path, ran: Ran, capsys:
         (["tabel2"], "unknown experiment or command 'tabel2'; did you mean table2"),
         (["rendr"], "did you mean render"),
         (["table2", "--profile", "minni"], "unknown profile 'minni'; did you mean mini"),
-        (["table2", "--profile", "qqq"], "unknown profile 'qqq'; known: mini, sd35-medium"),
+        (["table2", "--profile", "qqq"], "unknown profile 'qqq'; known: mini, sd35-large, sd35-medium"),
     ],
 )
 def test_unknown_names_get_the_nearest(typed: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -220,3 +220,19 @@ def test_list_names_tables_and_profiles(monkeypatch: pytest.MonkeyPatch, capsys:
     told = capsys.readouterr().out
     assert load_experiment("table2").title in told
     assert "smoke" in told
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        (["--dtype", "float8"], "dtype must be one of"),
+        (["--vae", "huge"], "vae must be one of full, tiny, none, got 'huge'"),
+        (["--batch-sizes", "0"], "batch sizes must be different and at least 1"),
+        (["--rounds", "1"], "at least 3 rounds"),
+        (["--rounds", "5"], "another protocol do not belong into paper_tables"),
+        (["--profile", "sdxl"], "is timed in profiles mini, smoke, sd35-medium, sd35-large, not sdxl"),
+    ],
+)
+def test_a_clock_that_cannot_run_is_refused(typed: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["table3", *typed]) == 2
+    assert message in capsys.readouterr().err
