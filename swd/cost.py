@@ -4,9 +4,10 @@ FLOPs are those of matrix products, convolutions and attention, a multiply-add c
 counts them. Bytes are what these operators read and write: the traffic left where everything between them is fused.
 """
 
+import inspect
 import weakref
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from unittest import mock
@@ -79,10 +80,16 @@ def on_meta(module: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
     """
     kind = type(module)
     with torch.device("meta"):
-        made = kind.from_config(module.config) if hasattr(kind, "from_config") else kind(module.config)
+        made = kind(**_arguments(kind, module.config)) if hasattr(kind, "from_config") else kind(module.config)
     return nn.Module.to(
         made, dtype or next(module.parameters()).dtype
     ).eval()  # diffusers' own warns of float32 modules
+
+
+def _arguments(kind: type[nn.Module], config: Mapping[str, Any]) -> dict[str, Any]:
+    """What the class is built from; a config of diffusers holds more, and ``from_config`` warns of it."""
+    known = inspect.signature(kind.__init__).parameters
+    return {name: value for name, value in config.items() if name in known}
 
 
 @torch.no_grad()

@@ -58,7 +58,7 @@ def random_tiny_vae(architecture: Mapping[str, Any], device: torch.device, dtype
     """The tiny autoencoder of an architecture, drawn from seed 0."""
     with torch.random.fork_rng(), device:
         torch.manual_seed(0)
-        return AutoencoderTiny(**architecture["tiny_vae"]).to(dtype).eval()
+        return nn.Module.to(AutoencoderTiny(**architecture["tiny_vae"]), dtype).eval()
 
 
 def _networks(architecture: Mapping[str, Any]) -> dict[str, nn.Module]:
