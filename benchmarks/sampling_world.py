@@ -17,7 +17,8 @@ from repro.measure.subject import text_encoders
 from repro.measure.timing import Clock, PeakMemory, copy_bytes, device_name, free_bytes, matmul_flops
 from repro.profiles import sd35_architecture
 from repro.scenes import sample_scene
-from swd.cost import Cost, decode_cost, forward_cost, schedule_cost, text_cost, weight_bytes
+from swd.cost import decode_cost, forward_cost, schedule_cost, text_cost, weight_bytes
+from swd.counting import Cost
 from swd.models.fast import FastOptions
 from swd.pipelines import ScalewiseStableDiffusion3Pipeline
 from swd.schedule import preset

@@ -1,25 +1,18 @@
-"""What a forward pass, a schedule and a training iteration cost, counted on meta tensors: no memory, no arithmetic.
-
-FLOPs are those of matrix products, convolutions and attention, a multiply-add counting 2, as torch's FlopCounterMode
-counts them. Bytes are what these operators read and write: the traffic left where everything between them is fused.
-"""
+"""What a forward pass, a schedule and a training iteration cost, counted on meta tensors: no memory, no arithmetic."""
 
 import inspect
-import weakref
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import cache
 from typing import Any
-from unittest import mock
 
 import torch
-import torch.nn.functional as F
+from diffusers import SD3Transformer2DModel
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode, flop_registry
-from torch.utils.weak import WeakIdKeyDictionary
 
+from swd.counting import Cost, count
 from swd.models.adapters import AdapterBank
 from swd.models.base import TextCondition
 from swd.models.discriminator import Discriminator
@@ -31,44 +24,6 @@ from swd.training.rng import StepRandom
 from swd.training.step import DistillationStep
 
 SD35_TEXT_TOKENS = 333  # 77 of CLIP and 256 of T5
-_attention = F.scaled_dot_product_attention
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """Work of a computation. Costs add up; the memory of things done in turn is that of the largest.
-
-    Attributes:
-        flops: a multiply-add counts 2.
-        bytes: read and written by matrix products, convolutions and attention.
-        tokens: image tokens that went through a transformer.
-        peak_bytes: most memory that intermediate tensors held at once when run eagerly, weights and inputs left out.
-    """
-
-    flops: int = 0
-    bytes: int = 0
-    tokens: int = 0
-    peak_bytes: int = 0
-
-    def __add__(self, other: "Cost") -> "Cost":
-        return Cost(
-            self.flops + other.flops,
-            self.bytes + other.bytes,
-            self.tokens + other.tokens,
-            max(self.peak_bytes, other.peak_bytes),
-        )
-
-    def __mul__(self, times: int) -> "Cost":
-        return Cost(self.flops * times, self.bytes * times, self.tokens * times, self.peak_bytes)
-
-
-def count(run: Callable[[], object]) -> Cost:
-    """Cost of whatever ``run`` does, on any device; on meta tensors it costs nothing to know."""
-    traffic, flops = _Traffic(), FlopCounterMode(display=False)
-    # a TorchFunctionMode would not reach what checkpointing computes again on the way back
-    with mock.patch.object(F, "scaled_dot_product_attention", _fused_attention), traffic, flops:
-        run()
-    return Cost(flops.get_total_flops(), traffic.bytes, 0, traffic.peak)
 
 
 def on_meta(module: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
@@ -92,7 +47,6 @@ def _arguments(kind: type[nn.Module], config: Mapping[str, Any]) -> dict[str, An
     return {name: value for name, value in config.items() if name in known}
 
 
-@torch.no_grad()
 def forward_cost(
     transformer: nn.Module,
     side: int,
@@ -113,12 +67,23 @@ def forward_cost(
     Raises:
         ValueError: the patch size does not divide ``side``, or the network has no positions for it.
     """
-    denoiser = SD3Denoiser(on_meta(transformer))
+    patch, positions = transformer.config.patch_size, transformer.config.pos_embed_max_size
     schedule = ScaleSchedule((side,), (1.0, 0.0))
-    schedule.check_patch(denoiser.patch_size)
-    schedule.check_size(denoiser.max_side, aspect=aspect, multiple=denoiser.patch_size)
-    size = latent_size(side, aspect=aspect, multiple=denoiser.patch_size)
-    x_t = torch.empty(batch, denoiser.latent_channels, *size, device="meta", dtype=denoiser.dtype)
+    schedule.check_patch(patch)
+    schedule.check_size(patch * positions, aspect=aspect, multiple=patch)
+    size = latent_size(side, aspect=aspect, multiple=patch)
+    dtype = next(transformer.parameters()).dtype
+    return _forward(transformer.to_json_string(), dtype, size, batch, text_tokens)
+
+
+@cache
+@torch.no_grad()
+def _forward(config: str, dtype: torch.dtype, size: tuple[int, int], batch: int, text_tokens: int) -> Cost:
+    """Schedules come back to the same sides, and tables to the same schedules."""
+    with torch.device("meta"):
+        made = SD3Transformer2DModel(**_arguments(SD3Transformer2DModel, json.loads(config)))
+    denoiser = SD3Denoiser(nn.Module.to(made, dtype).eval())
+    x_t = torch.empty(batch, denoiser.latent_channels, *size, device="meta", dtype=dtype)
     sigma, cond = torch.empty(batch, device="meta"), _condition(denoiser, batch, text_tokens)
     counted = count(lambda: denoiser.velocity(x_t, sigma, cond))
     return replace(counted, tokens=batch * size[0] * size[1] // denoiser.patch_size**2)
@@ -253,52 +218,6 @@ class _CountedDenoiser(SD3Denoiser):
         cost = replace(cost, tokens=x_t[:, 0].numel() // self.patch_size**2)
         self.passes[name] = self.passes.get(name, Cost()) + cost
         return found[0]
-
-
-def _fused_attention(query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """Attention without its matrix of weights, as every fused kernel does it; meta tensors would get the plain one."""
-    plain = not args and set(kwargs) <= {"attn_mask", "dropout_p", "is_causal"} and kwargs.get("attn_mask") is None
-    if not (query.is_meta and plain):
-        return _attention(query, key, value, *args, **kwargs)
-    fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    return fused(query, key, value, kwargs.get("dropout_p", 0.0), kwargs.get("is_causal", False))[0]
-
-
-class _Traffic(TorchDispatchMode):
-    """Bytes that counted operators read and write, and the most that intermediate tensors held at once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.bytes, self.peak, self._live = 0, 0, 0
-        self._known: WeakIdKeyDictionary = WeakIdKeyDictionary()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        inputs = _tensors((args, kwargs))
-        for tensor in inputs:
-            self._known.setdefault(tensor.untyped_storage(), 0)
-        result = func(*args, **(kwargs or {}))
-        outputs = _tensors(result)
-        if func._overloadpacket in flop_registry:
-            self.bytes += sum(tensor.numel() * tensor.element_size() for tensor in (*inputs, *outputs))
-        for tensor in outputs:
-            self._hold(tensor.untyped_storage())
-        return result
-
-    def _hold(self, storage: torch.UntypedStorage) -> None:
-        if storage in self._known:
-            return
-        size = storage.nbytes()
-        self._known[storage] = size
-        self._live += size
-        self.peak = max(self.peak, self._live)
-        weakref.finalize(storage, self._release, size)
-
-    def _release(self, size: int) -> None:
-        self._live -= size
-
-
-def _tensors(tree: Any) -> list[Tensor]:
-    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
 def _condition(denoiser: SD3Denoiser, rows: int, text_tokens: int) -> TextCondition:

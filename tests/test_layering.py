@@ -18,6 +18,7 @@ LAYERS = {
     "swd.sampler": 1,
     "swd.spectra": 1,
     "swd.kernels": 1,
+    "swd.counting": 1,
     "swd.models": 2,
     "swd.pipelines": 2,
     "swd.training": 3,

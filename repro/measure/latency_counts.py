@@ -10,7 +10,8 @@ from repro.measure.architectures import random_pipeline, random_tiny_vae
 from repro.measure.students import distil_config
 from repro.measure.subject import Subject, text_encoders
 from repro.profiles import sd35_architecture
-from swd.cost import Cost, decode_cost, forward_cost, schedule_cost, text_cost, training_cost
+from swd.cost import decode_cost, forward_cost, schedule_cost, text_cost, training_cost
+from swd.counting import Cost
 from swd.schedule import preset
 
 Count = tuple[str, str, float, str]  # variant, metric, value, unit

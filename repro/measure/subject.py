@@ -160,6 +160,7 @@ class Subject:
 
 def _compile(pipeline: ScalewiseStableDiffusion3Pipeline, *, blocks: bool) -> None:
     """Everything that is called; blocks once for all scales, whose number of tokens is a variable."""
+    torch.compiler.reset()  # torch keeps a few versions of a piece of code, and refuses more
     for block in pipeline.transformer.transformer_blocks if blocks else ():
         block.compile(fullgraph=True, dynamic=True)
     for module in (*text_encoders(pipeline), pipeline.vae.decoder):
