@@ -1,3 +1,5 @@
+from itertools import accumulate
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -93,7 +95,7 @@ def test_clip_reads_its_tokens() -> None:
 
 
 @pytest.mark.parametrize("aspect", [1.0, 4.0])
-def test_counting_agrees_with_a_real_forward(tiny: SD3Transformer2DModel, aspect: float) -> None:
+def test_counting_agrees_with_a_real_forward(aspect: float) -> None:
     height, width = (16, 16) if aspect == 1 else (8, 32)
     config = {**TINY, "pos_embed_max_size": 16}
     transformer = SD3Transformer2DModel(**config)
@@ -124,9 +126,15 @@ def test_peak_is_what_lives_at_once() -> None:
     assert count(lambda: x.view(10, 100).t()).peak_bytes == 0  # views hold nothing
 
 
-def test_peak_matches_what_the_allocator_holds_in_a_forward(tiny: SD3Transformer2DModel) -> None:
-    one, eight = (forward_cost(tiny, 16, batch=batch, text_tokens=5).peak_bytes for batch in (1, 8))
-    assert eight == pytest.approx(8 * one, rel=0.05)
+def test_peak_is_what_the_allocator_holds_in_a_forward(tiny: SD3Transformer2DModel) -> None:
+    """Against torch's profiler, which sees every allocation of a real pass, scratch of the operators included."""
+    cond = TextCondition(torch.randn(8, 5, 24), torch.randn(8, 20))
+    x_t, denoiser = torch.randn(8, 4, 16, 16), SD3Denoiser(tiny)
+    with torch.no_grad(), torch.profiler.profile(profile_memory=True) as profiler:
+        denoiser.velocity(x_t, torch.ones(8), cond)
+    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
+    held = max(accumulate(event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())))
+    assert forward_cost(tiny, 16, batch=8, text_tokens=5).peak_bytes == pytest.approx(held, rel=0.2)
 
 
 def test_attention_holds_no_matrix_of_weights() -> None:

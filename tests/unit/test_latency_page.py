@@ -1,0 +1,77 @@
+"""Table 3 without a clock: protocols, and claims tested on rounds that are made up."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from harness_world import RUN
+
+from repro import load_experiment
+from repro.harness.claims import Verdict
+from repro.harness.latency import Protocol, changed
+from repro.harness.latency_result import LatencyResult
+from repro.harness.records import Curve, Record, RecordSet
+from repro.profiles import mini
+from repro.table3 import TABLE
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"batch_sizes": ()}, "batch sizes must be different and at least 1"),
+        ({"batch_sizes": (0,)}, r"got \[0\]"),
+        ({"batch_sizes": (2, 2)}, r"got \[2, 2\]"),
+        ({"dtype": "float8"}, "dtype must be one of float32, bfloat16, float16, got 'float8'"),
+        ({"vae": "huge"}, "vae must be one of full, tiny, none, got 'huge'"),
+        ({"rounds": 2}, "at least 3 rounds"),
+        ({"train_rounds": -1}, "no count may be negative"),
+        ({"text_length": -5}, "text length must not be negative, got -5"),
+    ],
+)
+def test_a_protocol_that_is_none_is_refused(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        changed(Protocol(), **wrong)
+
+
+def test_options_that_were_not_typed_change_nothing() -> None:
+    assert changed(Protocol(), dtype=None, rounds=None) == Protocol()
+    assert changed(Protocol(), rounds=5).rounds == 5
+
+
+def result(slow: tuple[float, ...], fast: tuple[float, ...]) -> LatencyResult:
+    run = replace(RUN, table="table3", config={"protocol": {"batch_sizes": [8], "train_rounds": 0}})
+    lines: list[Any] = [run]
+    for key, seconds in (("fullscale_6", slow), ("scalewise_6", fast)):
+        places = tuple(map(float, range(len(seconds))))
+        zeros = (0.0,) * len(seconds)
+        lines.append(Curve(variant=key, metric="seconds_b8", x=places, y=seconds, error=zeros, n=len(seconds)))
+        lines.append(Record.of(run, key, "flops_steps", 2.0 if key == "fullscale_6" else 1.0))
+    return LatencyResult(TABLE, mini.PROFILE, RecordSet.of(lines))
+
+
+@pytest.mark.parametrize(
+    ("slow", "verdict"),
+    [
+        ((2.2, 2.3, 2.2, 2.4, 2.3), Verdict.REPRODUCED),
+        ((1.6, 1.7, 1.6, 1.8, 1.7), Verdict.NOT_REPRODUCED),
+        ((1.6, 2.4, 1.9, 2.2, 2.0), Verdict.INCONCLUSIVE),
+    ],
+)
+def test_speed_claims_follow_the_rounds(slow: tuple[float, ...], verdict: Verdict) -> None:
+    judged = {j.claim.key: j for j in result(slow, (1.0,) * 5).judgements}
+    assert judged["six_steps_twice"].verdict is verdict
+    assert judged["four_steps_as_two"].verdict is Verdict.NOT_MEASURED
+
+
+def test_ratios_are_those_within_a_round() -> None:
+    """A machine that halves its speed between rounds moves no ratio."""
+    drifting = result((2.5, 5.0, 2.5, 5.0, 2.5), (1.0, 2.0, 1.0, 2.0, 1.0)).judgements[0]
+    assert drifting.comparison is not None
+    assert drifting.comparison.low == drifting.comparison.high == pytest.approx(0.5)
+
+
+def test_rows_pair_up() -> None:
+    for timed in TABLE.rows:
+        if timed.baseline:
+            assert TABLE.row(timed.baseline).row.steps == timed.row.steps
+    assert load_experiment("table3") is TABLE
