@@ -1,13 +1,18 @@
 """Token features of chosen blocks through forward hooks, without copying any model's forward.
 
-The pass stops as soon as the block after the last chosen one is about to run. Stopping there rather than inside the
-chosen block leaves that block complete, so gradient checkpointing of it still works.
+A pass that is run for its features alone stops as soon as the block after the last chosen one is about to run.
+Stopping there rather than inside the chosen block leaves that block complete, so gradient checkpointing of it still
+works.
 """
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
+from typing import TypeVar
 
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
+
+T = TypeVar("T")
 
 
 class _EarlyExit(Exception):
@@ -15,7 +20,7 @@ class _EarlyExit(Exception):
 
 
 class FeatureTap:
-    """Records the output of chosen blocks during a forward pass and ends the pass early.
+    """Records the output of chosen blocks during a forward pass, and ends the pass early or lets it run on.
 
     Args:
         blocks: all blocks of the network in the order in which they run.
@@ -35,20 +40,39 @@ class FeatureTap:
         self._select = select
 
     def __call__(self, run: Callable[[], object]) -> list[Tensor]:
-        """Call ``run`` (one forward pass) and return the features in the order of ``chosen``."""
+        """Call ``run`` (one forward pass), end it early and return the features in the order of ``chosen``."""
         found: dict[int, Tensor] = {}
         last = max(self._chosen)
-        with ExitStack() as hooks, suppress(_EarlyExit):
-            for index in set(self._chosen):
-                hooks.enter_context(self._blocks[index].register_forward_hook(self._recorder(found, index)))
+        with self._recording(found) as hooks, suppress(_EarlyExit):
             if last + 1 < len(self._blocks):
                 hooks.enter_context(self._blocks[last + 1].register_forward_pre_hook(_stop))
             run()
         return [found[index] for index in self._chosen]
 
-    def _recorder(self, found: dict[int, Tensor], index: int) -> Callable[..., None]:
-        def record(module: nn.Module, args: object, output: object) -> None:
+    def alongside(self, run: Callable[[], T], *, detach: bool = False) -> tuple[T, list[Tensor]]:
+        """Call ``run`` to its end; returns its result and the features.
+
+        Args:
+            run: one forward pass.
+            detach: cut the graph behind the last chosen block: the features carry gradients, the result does not.
+        """
+        found: dict[int, Tensor] = {}
+        with self._recording(found, cut=max(self._chosen) if detach else None):
+            result = run()
+        return result, [found[index] for index in self._chosen]
+
+    def _recording(self, found: dict[int, Tensor], cut: int | None = None) -> ExitStack:
+        """Hooks on the chosen blocks, gone when the stack closes."""
+        hooks = ExitStack()
+        for index in set(self._chosen):
+            recorder = self._recorder(found, index, index == cut)
+            hooks.enter_context(self._blocks[index].register_forward_hook(recorder))
+        return hooks
+
+    def _recorder(self, found: dict[int, Tensor], index: int, cut: bool) -> Callable[..., object]:
+        def record(module: nn.Module, args: object, output: object) -> object:
             found[index] = self._select(output)
+            return tree_map_only(Tensor, Tensor.detach, output) if cut else None
 
         return record
 

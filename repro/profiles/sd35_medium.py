@@ -21,7 +21,7 @@ PROFILE = Profile(
         "vae_config": sd35_architecture.VAE,
         "architecture": {**sd35_architecture.PIPELINE, "transformer": sd35_architecture.MEDIUM},
         "tiny_pipeline": "madebyollin/taesd3",
-        "distil": {"batch_size": 4, "mixed_precision": "bf16", "gradient_checkpointing": True},
+        "distil": {"batch_size": 4, "mixed_precision": "bf16"},
         "distil_scalewise": {},
         "distil_fullscale": {},
     },

@@ -9,6 +9,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts, noop_context_fn
 
 from swd.models.sd3 import SD3Denoiser
 
@@ -27,6 +28,15 @@ ADAPTER_FILE = "pytorch_lora_weights.safetensors"
 _PREFIX = "transformer."  # component of the pipeline that diffusers loads the keys into
 _PEFT_METADATA = "lora_adapter_metadata"  # diffusers' header key for the LoraConfig
 _OUR_METADATA = "swd"
+_COSTLY = [  # what selective checkpointing never computes twice
+    torch.ops.aten.mm.default,
+    torch.ops.aten.addmm.default,
+    torch.ops.aten.bmm.default,
+    torch.ops.aten._scaled_dot_product_flash_attention.default,
+    torch.ops.aten._scaled_dot_product_efficient_attention.default,
+    torch.ops.aten._scaled_dot_product_cudnn_attention.default,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default,
+]
 
 
 class AdapterBank:
@@ -122,8 +132,13 @@ class AdapterBank:
             for parameter, flag in flags:
                 parameter.requires_grad_(flag)
 
-    def enable_gradient_checkpointing(self) -> None:
-        """Checkpoint every block, and recompute it under the adapter it first ran under, whatever is in use by then."""
+    def enable_gradient_checkpointing(self, *, selective: bool = False) -> None:
+        """Checkpoint every block, and recompute it under the adapter it first ran under, whatever is in use by then.
+
+        Args:
+            selective: keep the results of matrix products and attention, and compute again only what is cheap.
+        """
+        context = partial(create_selective_checkpoint_contexts, _COSTLY) if selective else noop_context_fn
 
         def checkpointed(block: nn.Module, *args: Any) -> Any:
             name = self._active
@@ -132,7 +147,7 @@ class AdapterBank:
                 with self.use(name):
                     return block(*inputs)
 
-            return checkpoint(run, *args, use_reentrant=False)
+            return checkpoint(run, *args, use_reentrant=False, context_fn=context)
 
         self.denoiser.transformer.enable_gradient_checkpointing(checkpointed)
 

@@ -83,3 +83,17 @@ class Denoiser(X0Predictor[TextCondition], Protocol):
     def features(self, x_t: Tensor, sigma: Tensor, cond: TextCondition, blocks: Sequence[int]) -> list[Tensor]:
         """Token features (B, N, D) after each chosen block; blocks after the last chosen one do not run."""
         ...
+
+    def with_features(
+        self, x_t: Tensor, sigma: Tensor, cond: TextCondition, blocks: Sequence[int], *, detach: bool = False
+    ) -> tuple[Tensor, list[Tensor]]:
+        """``x0`` and features of one whole pass.
+
+        Args:
+            x_t: noisy latents, (B, C, H, W).
+            sigma: noise levels, (B,).
+            cond: text condition, B rows or one.
+            blocks: those whose features are wanted.
+            detach: cut the graph behind the last chosen block: the features carry gradients, ``x0`` does not.
+        """
+        ...

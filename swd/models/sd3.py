@@ -64,5 +64,13 @@ class SD3Denoiser(nn.Module):
 
     def features(self, x_t: Tensor, sigma: Tensor, cond: TextCondition, blocks: Sequence[int]) -> list[Tensor]:
         """Image-token features (B, N, D) after each chosen block, in the order of ``blocks``."""
-        tap = FeatureTap(self.transformer.transformer_blocks, blocks, _image_tokens)
-        return tap(lambda: self.velocity(x_t, sigma, cond))
+        return self._tap(blocks)(lambda: self.velocity(x_t, sigma, cond))
+
+    def with_features(
+        self, x_t: Tensor, sigma: Tensor, cond: TextCondition, blocks: Sequence[int], *, detach: bool = False
+    ) -> tuple[Tensor, list[Tensor]]:
+        """``forward`` and ``features`` from one pass; with ``detach`` the features alone carry gradients."""
+        return self._tap(blocks).alongside(lambda: self.forward(x_t, sigma, cond), detach=detach)
+
+    def _tap(self, blocks: Sequence[int]) -> FeatureTap:
+        return FeatureTap(self.transformer.transformer_blocks, blocks, _image_tokens)

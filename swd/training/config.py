@@ -3,7 +3,7 @@
 import json
 import math
 from dataclasses import MISSING, asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from swd.training.errors import ConfigError
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from swd.schedule import ScaleSchedule
 
 # What may differ between the run that saved a state and the run that resumes from it: none of these moves a number
-# (micro-batches move the order of sums, as the number of processes does).
+# (micro-batches and shared passes move the order of sums, as the number of processes does).
 FREE_ON_RESUME = frozenset(
     {
         "iterations",
@@ -21,8 +21,15 @@ FREE_ON_RESUME = frozenset(
         "progress",
         "micro_batch_size",
         "gradient_checkpointing",
+        "share_student_pass",
+        "share_fake_pass",
+        "prefetch",
+        "compile",
     }
 )
+
+
+Checkpointing = Literal["auto", "off", "selective", "full"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +103,17 @@ class DistillConfig:
     """Autocast of accelerate; adapters and their optimisers stay float32."""
     micro_batch_size: int | None = None
     """Images per pass of one process; gradients of the passes add up to those of its whole share, the default."""
-    gradient_checkpointing: bool = False
-    """Recompute the blocks on the way back in place of keeping what they computed: less memory, more time."""
+    gradient_checkpointing: Checkpointing = "auto"
+    """What the way back computes again rather than finds in memory: off (nothing), selective (all but matrix products
+    and attention), full (whole blocks); auto takes the first that fits into the memory of a GPU, off elsewhere."""
+    share_student_pass: bool = True
+    """Sample for all fake updates of an iteration in one pass: the student does not move between them."""
+    share_fake_pass: bool = True
+    """Take the fake model's x0 and the features that the GAN reads from one pass."""
+    prefetch: bool = True
+    """Read the next batch while this one is computed."""
+    compile: bool = False
+    """Compile the blocks with torch.compile: minutes at the start, and a compiler (on the CPU for C++)."""
     ema_decay: float | None = None
     """Average the student adapter; the average is then what is exported."""
     seed: int = 0
@@ -223,7 +239,10 @@ def _check_ranges(config: DistillConfig) -> None:
 
 
 def _check_together(config: DistillConfig) -> None:
-    """Options that are each fine alone."""
+    """Options that are each fine alone, and choices from a list, which only the command line checks otherwise."""
+    if config.gradient_checkpointing not in get_args(Checkpointing):
+        known = ", ".join(get_args(Checkpointing))
+        raise ConfigError(f"gradient_checkpointing must be one of {known}, got {config.gradient_checkpointing!r}")
     if (config.scales is None) != (config.boundaries is None):
         raise ConfigError("scales and boundaries replace the preset's together: give both or neither")
     if not (config.weight_pdm or config.weight_dmd or config.weight_gan):

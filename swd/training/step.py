@@ -3,9 +3,13 @@
 L = w_pdm L_PDM + w_dmd L_DMD + w_gan L_GAN for the student; MSE on x0 over the whole noise grid plus the
 discriminator loss for the fake model. Random numbers are drawn by purpose, so that switching a term off leaves
 every other number where it was.
+
+No pass is run twice, and none further than it is read: what the fake model predicts and what the GAN reads of it come
+from one pass, the student's samples for several fake updates from another (nothing of the student moves between them),
+and passes for features alone end at the tapped block. `docs/decisions/lean-order.md` says what this saves.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -87,33 +91,44 @@ class DistillationStep:
         """Losses of student step ``step`` on a batch at its scale."""
         config = self.config
         with _frozen(self.discriminator):
-            x0 = self._student_x0(batch, step, random)
+            sigma = self.schedule.sigmas[step]
+            x0 = self._student(self._student_x_t(batch, random, sigma), sigma, batch.cond)
             terms = {}
             if config.weight_pdm:
                 terms["pdm"] = self._pdm(x0, batch, random)
             if config.weight_dmd or config.weight_gan:
-                noise, sigma = self._draw(x0, "dmd", config.dmd_indices, random)
-                renoised = self._process.add_noise(x0, noise, sigma)
-            if config.weight_dmd:
-                terms["dmd"] = self._dmd(x0, renoised.detach(), sigma, batch.cond)
-            if config.weight_gan:
-                terms["gan"] = gan_student_loss(self._logits(renoised, sigma, batch.cond))
+                terms |= self._matching(x0, batch.cond, random)
         weights = {"pdm": config.weight_pdm, "dmd": config.weight_dmd, "gan": config.weight_gan}
         return StudentStepResult(_weighted(terms, weights), terms, x0.detach())
 
-    def fake(self, batch: Batch, step: int, random: StepRandom) -> FakeStepResult:
-        """Losses of the fake model on the student's samples of the same step: it tracks their distribution."""
-        config = self.config
-        with torch.no_grad():
-            x0 = self._student_x0(batch, step, random)
-        levels = (0, config.grid_steps)
-        noise, sigma = self._draw(x0, "fake", levels, random)
+    @torch.no_grad()
+    def samples(self, batches: Sequence[Batch], step: int, randoms: Sequence[StepRandom]) -> list[Tensor]:
+        """The student's x0 of several batches in one pass, for ``fake``; the student must not move between them."""
+        sigma = self.schedule.sigmas[step]
+        x_t = torch.cat([self._student_x_t(*drawn, sigma) for drawn in zip(batches, randoms, strict=True)])
+        cond = TextCondition.cat([batch.cond for batch in batches])
+        return list(self._student(x_t, sigma, cond).split([len(batch) for batch in batches]))
+
+    def fake(self, batch: Batch, step: int, random: StepRandom, samples: Tensor | None = None) -> FakeStepResult:
+        """Losses of the fake model on the student's samples of the same step: it tracks their distribution.
+
+        Args:
+            batch: data at the scale of the step.
+            step: of the schedule.
+            random: of this update.
+            samples: what ``samples`` gave for this batch; made here when absent.
+        """
+        config, cond = self.config, batch.cond
+        (x0,) = [samples] if samples is not None else self.samples([batch], step, [random])
+        noise, sigma = self._draw(x0, "fake", (0, config.grid_steps), random)
         renoised = self._process.add_noise(x0, noise, sigma)
-        with self.bank.use("fake"):
-            terms = {"fake": F.mse_loss(self._denoiser(renoised, sigma, batch.cond), x0)}
-        if self.discriminator is not None:
+        if self.discriminator is None:
+            with self.bank.use("fake"):
+                terms = {"fake": F.mse_loss(self._denoiser(renoised, sigma, cond), x0)}
+        else:
             real = self._process.add_noise(batch.target, noise, sigma)  # same noise: only the content tells them apart
-            terms["discriminator"] = self._discriminator_loss(renoised, real, sigma, batch.cond)
+            prediction, logits = self._predict_and_judge(renoised, real, sigma, cond)
+            terms = {"fake": F.mse_loss(prediction, x0), "discriminator": gan_discriminator_loss(*logits)}
         weights = {"fake": 1.0, "discriminator": config.weight_gan_discriminator}
         return FakeStepResult(_weighted(terms, weights), terms, x0)
 
@@ -125,14 +140,15 @@ class DistillationStep:
     def _process(self) -> NoiseProcess:
         return self._denoiser.process
 
-    def _student_x0(self, batch: Batch, step: int, random: StepRandom) -> Tensor:
-        """Student's estimate from the real latent of the scale before, upscaled and noised; step 0 sees pure noise."""
+    def _student_x_t(self, batch: Batch, random: StepRandom, sigma: float) -> Tensor:
+        """Real latent of the scale before, upscaled and noised; at step 0 it is noise alone."""
         side = batch.target.shape[-1]
         upscaled = upscale_bicubic(batch.lower, (side, side))
-        sigma = torch.full((len(upscaled),), self.schedule.sigmas[step], device=upscaled.device)
-        x_t = self._process.add_noise(upscaled, random.normal("student", upscaled), sigma)
+        return self._process.add_noise(upscaled, random.normal("student", upscaled), sigma)
+
+    def _student(self, x_t: Tensor, sigma: float, cond: TextCondition) -> Tensor:
         with self.bank.use("student"):
-            return self._denoiser(x_t, sigma, batch.cond)
+            return self._denoiser(x_t, torch.full((len(x_t),), sigma, device=x_t.device), cond)
 
     def _draw(self, like: Tensor, purpose: str, indices: tuple[int, int], random: StepRandom) -> tuple[Tensor, Tensor]:
         """Noise (B, C, H, W) shaped as ``like``, and a random level of the teacher's grid per sample, sigma (B,)."""
@@ -140,17 +156,37 @@ class DistillationStep:
         sigma = grid[random.indices(f"{purpose} level", *indices)].to(like.device)
         return random.normal(f"{purpose} noise", like), sigma
 
-    @torch.no_grad()
-    def _scores(self, x_t: Tensor, sigma: Tensor, cond: TextCondition) -> tuple[Tensor, Tensor]:
-        """Teacher's x0 with guidance (one doubled batch), and the fake model's without."""
-        with self.bank.use(None):
-            both = TextCondition.cat([cond, self.empty.expand_to(len(cond))])
-            with_text, without = self._denoiser(x_t.repeat(2, 1, 1, 1), sigma.repeat(2), both).chunk(2)
-        with self.bank.use("fake"):
-            return guide(with_text, without, self.config.guidance_scale), self._denoiser(x_t, sigma, cond)
+    def _matching(self, x0: Tensor, cond: TextCondition, random: StepRandom) -> dict[str, Tensor]:
+        """DMD and GAN terms, at one renoised ``x0``."""
+        config = self.config
+        noise, sigma = self._draw(x0, "dmd", config.dmd_indices, random)
+        renoised = self._process.add_noise(x0, noise, sigma)
+        fake_x0, logits = self._fake_view(renoised, sigma, cond)
+        terms = {}
+        if fake_x0 is not None:
+            terms["dmd"] = dmd_loss(x0, dmd_gradient(x0, self._teacher_x0(renoised, sigma, cond), fake_x0))
+        if logits is not None:
+            terms["gan"] = gan_student_loss(logits)
+        return terms
 
-    def _dmd(self, x0: Tensor, x_t: Tensor, sigma: Tensor, cond: TextCondition) -> Tensor:
-        return dmd_loss(x0, dmd_gradient(x0, *self._scores(x_t, sigma, cond)))
+    @torch.no_grad()
+    def _teacher_x0(self, x_t: Tensor, sigma: Tensor, cond: TextCondition) -> Tensor:
+        """With guidance, one doubled batch."""
+        both = TextCondition.cat([cond, self.empty.expand_to(len(cond))])
+        with self.bank.use(None):
+            with_text, without = self._denoiser(x_t.repeat(2, 1, 1, 1), sigma.repeat(2), both).chunk(2)
+        return guide(with_text, without, self.config.guidance_scale)
+
+    def _fake_view(self, x_t: Tensor, sigma: Tensor, cond: TextCondition) -> tuple[Tensor | None, Tensor | None]:
+        """The fake model's x0 for DMD, without a graph, and logits for the GAN; None where a loss is off."""
+        config = self.config
+        with self.bank.use("fake"):
+            if config.weight_dmd and self.discriminator is not None and config.share_fake_pass:
+                x0, features = self._denoiser.with_features(x_t, sigma, cond, [config.feature_block], detach=True)
+                return x0.detach(), self._logits(features[0])
+            with torch.no_grad():
+                x0 = self._denoiser(x_t, sigma, cond) if config.weight_dmd else None
+            return x0, None if self.discriminator is None else self._logits(self._features(x_t, sigma, cond))
 
     def _pdm(self, x0: Tensor, batch: Batch, random: StepRandom) -> Tensor:
         """PDM or naive loss between student and target, both under the same noise.
@@ -167,16 +203,24 @@ class DistillationStep:
                 real_features = self._features(real, sigma, batch.cond)
         return _patch_loss(fake_features, real_features, config).mean()
 
-    def _logits(self, x_t: Tensor, sigma: Tensor, cond: TextCondition) -> Tensor:
+    def _predict_and_judge(
+        self, fake: Tensor, real: Tensor, sigma: Tensor, cond: TextCondition
+    ) -> tuple[Tensor, list[Tensor]]:
+        """The fake model's x0 of student samples, and the logits of samples and data."""
+        with self.bank.use("fake"):
+            if self.config.share_fake_pass:
+                blocks = [self.config.feature_block]
+                x0, (features,) = self._denoiser.with_features(fake, sigma, cond, blocks)
+                return x0, [self._logits(features), self._logits(self._features(real, sigma, cond))]
+            x0, both = self._denoiser(fake, sigma, cond), TextCondition.cat([cond, cond])
+            features = self._features(torch.cat([fake, real]), sigma.repeat(2), both)
+            return x0, list(self._logits(features).chunk(2))
+
+    def _logits(self, features: Tensor) -> Tensor:
         """Discriminator on the fake model's features, (B,)."""
         assert self.discriminator is not None
-        with self.bank.use("fake"):
-            features = self._features(x_t, sigma, cond)
-        return self.discriminator(features.float()).float()
-
-    def _discriminator_loss(self, fake: Tensor, real: Tensor, sigma: Tensor, cond: TextCondition) -> Tensor:
-        both = self._logits(torch.cat([fake, real]), sigma.repeat(2), TextCondition.cat([cond, cond]))
-        return gan_discriminator_loss(*both.chunk(2))
+        logits: Tensor = self.discriminator(features.float())
+        return logits.float()
 
     def _features(self, x_t: Tensor, sigma: Tensor, cond: TextCondition) -> Tensor:
         return self._denoiser.features(x_t, sigma, cond, [self.config.feature_block])[0]

@@ -3,7 +3,7 @@
 import math
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,20 +14,24 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from swd.models.adapters import AdapterBank, save_adapter
+from swd.models.compiled import compiled_blocks
 from swd.models.discriminator import Discriminator
 from swd.models.sd3 import SD3Denoiser
 from swd.training.checks import check_fit, check_schedule
-from swd.training.config import DistillConfig
+from swd.training.config import Checkpointing, DistillConfig
 from swd.training.data import Batch, LatentCache, data_rows
 from swd.training.errors import ConfigError, NonFiniteLossError, StateError
 from swd.training.files import probe_writable, replacing_folder, write_json
 from swd.training.fingerprint import weights_fingerprint
 from swd.training.optim import Descent, descents
+from swd.training.passes import choose_checkpointing
+from swd.training.prefetch import ReadAhead
 from swd.training.rng import StepRandom
 from swd.training.state import LossLog, RunIdentity, StateStore, TrainState
 from swd.training.step import DistillationStep, FakeStepResult, StudentStepResult
 
-LossFunction = Callable[[Batch, int, StepRandom], StudentStepResult | FakeStepResult]
+LossFunction = Callable[..., StudentStepResult | FakeStepResult]  # of a batch, the step, and random numbers
+Drawn = tuple[Batch, StepRandom]
 BYTES_PER_PARAMETER = 16  # float32 weight, two AdamW moments, and the EMA
 
 
@@ -90,8 +94,8 @@ class Trainer:
         self.identity = RunIdentity(config=config.as_json(), data=data.index.fingerprint, teacher=teacher)
         denoiser = denoiser.to(accelerator.device).eval()
         self.bank = AdapterBank(denoiser, rank=config.rank, alpha=config.alpha, seed=config.seed)
-        if config.gradient_checkpointing:
-            self.bank.enable_gradient_checkpointing()
+        if (mode := self._checkpointing()) != "off":
+            self.bank.enable_gradient_checkpointing(selective=mode == "selective")
         self.discriminator = self._new_discriminator() if config.uses_gan else None
         empty = data.empty.to(accelerator.device)
         self.steps = DistillationStep(config, self.schedule, self.bank, self.discriminator, empty)
@@ -120,10 +124,14 @@ class Trainer:
     def _loop(self) -> None:
         config = self.config
         hidden = not (config.progress and self.accelerator.is_local_main_process)
-        with tqdm(total=config.iterations, initial=self.iteration, desc=config.preset, disable=hidden) as bar:
+        with (
+            compiled_blocks(self.bank.denoiser.transformer, active=config.compile),
+            ReadAhead(self._read, config.iterations, active=config.prefetch) as read,
+            tqdm(total=config.iterations, initial=self.iteration, desc=config.preset, disable=hidden) as bar,
+        ):
             for iteration in range(self.iteration, config.iterations):
                 start = time.perf_counter()
-                losses = self._iterate(iteration)
+                losses = self._iterate(iteration, read(iteration))
                 elapsed = time.perf_counter() - start
                 self.iteration, self.seconds = iteration + 1, self.seconds + elapsed
                 self._report(iteration, losses, elapsed)
@@ -132,29 +140,36 @@ class Trainer:
                 if self.iteration % config.checkpoint_every == 0 or self.iteration == config.iterations:
                     self._save()
 
-    def _iterate(self, iteration: int) -> dict[str, float]:
+    def _iterate(self, iteration: int, drawn: Sequence[Drawn]) -> dict[str, float]:
         """Fake updates, then the student update, all of one schedule step: steps cycle over iterations."""
         step = iteration % self.schedule.num_steps
         self.student_descent.set_rates(iteration)
         self.fake_descent.set_rates(iteration)
-        updates = range(self.config.fake_updates if self.config.uses_fake else 0)
-        fake = [self._update_fake(iteration, update, step) for update in updates]
+        *for_fake, for_student = drawn
+        samples = self._sample(for_fake, step)
+        fake = [self._update_fake(step, *one) for one in zip(for_fake, samples, strict=True)]
         means = {name: math.fsum(losses[name] for losses in fake) / len(fake) for name in (fake[0] if fake else ())}
-        return {**self._update_student(iteration, step), **means}
+        return {**self._update_student(step, for_student), **means}
 
-    def _update_fake(self, iteration: int, update: int, step: int) -> dict[str, float]:
-        drawn = self._draw(iteration, update, step, f"fake {update}")
+    def _sample(self, drawn: Sequence[Drawn], step: int) -> list[tuple[Tensor, ...]]:
+        """The student's x0 for every fake update from one pass; nothing, for each to make its own, if not asked to."""
+        if not drawn or not self.config.share_student_pass or self.config.micro_batch_size is not None:
+            return [()] * len(drawn)
+        batches, randoms = zip(*drawn, strict=True)
+        with self.accelerator.autocast():
+            return [(x0,) for x0 in self.steps.samples(batches, step, randoms)]
+
+    def _update_fake(self, step: int, drawn: Drawn, samples: tuple[Tensor, ...]) -> dict[str, float]:
         with self.bank.trainable("fake"):
-            losses = self._backward(self.fake_descent, self.steps.fake, step, drawn)
-            losses["fake_grad_norm"] = self._descend(self.fake_descent, "fake_grad_norm", iteration)
+            losses = self._backward(self.fake_descent, self.steps.fake, step, drawn, *samples)
+            losses["fake_grad_norm"] = self._descend(self.fake_descent, "fake_grad_norm", drawn[1].iteration)
         del losses["total"]  # the log's is the student's
         return losses
 
-    def _update_student(self, iteration: int, step: int) -> dict[str, float]:
-        drawn = self._draw(iteration, self.config.fake_updates, step, "student")
+    def _update_student(self, step: int, drawn: Drawn) -> dict[str, float]:
         with self.bank.trainable("student"):
             losses = self._backward(self.student_descent, self.steps.student, step, drawn)
-            losses["grad_norm"] = self._descend(self.student_descent, "grad_norm", iteration)
+            losses["grad_norm"] = self._descend(self.student_descent, "grad_norm", drawn[1].iteration)
         if self.config.ema_decay is not None:
             weights = self.bank.state_dict("student")
             for name, average in self.ema.items():
@@ -162,7 +177,7 @@ class Trainer:
         return losses
 
     def _backward(
-        self, descent: Descent, losses: LossFunction, step: int, drawn: tuple[Batch, StepRandom]
+        self, descent: Descent, losses: LossFunction, step: int, drawn: Drawn, *per_image: Tensor
     ) -> dict[str, float]:
         """Gradients and terms of a batch, in pieces: every term is a mean over images, so shares of them add up."""
         batch, random = drawn
@@ -172,13 +187,19 @@ class Trainer:
             rows = slice(start, start + size)
             share = len(batch[rows]) / len(batch)
             with self.accelerator.autocast():
-                result = losses(batch[rows], step, random[rows])
+                result = losses(batch[rows], step, random[rows], *(values[rows] for values in per_image))
             descent.backward(share * result.total)
             for name, value in {**result.terms, "total": result.total}.items():
                 terms[name] = terms.get(name, 0.0) + share * value.detach()
         return self._finite(terms, random.iteration)
 
-    def _draw(self, iteration: int, update: int, step: int, name: str) -> tuple[Batch, StepRandom]:
+    def _read(self, iteration: int) -> list[Drawn]:
+        """Data and random numbers of an iteration: one for each fake update, and the student's last."""
+        step, count = iteration % self.schedule.num_steps, self.config.fake_updates
+        fake = [self._draw(iteration, n, step, f"fake {n}") for n in range(count if self.config.uses_fake else 0)]
+        return [*fake, self._draw(iteration, count, step, "student")]
+
+    def _draw(self, iteration: int, update: int, step: int, name: str) -> Drawn:
         """This process's share of a batch; a sample's number does not depend on how many processes share it."""
         config, share = self.config, self.config.batch_size // self.accelerator.num_processes
         mine = range(share * self.accelerator.process_index, share * (self.accelerator.process_index + 1))
@@ -269,6 +290,19 @@ class Trainer:
                 write_json(temporary / "training.json", {**metadata, "config": self.identity.config})
         self.accelerator.wait_for_everyone()
         return folder
+
+    def _checkpointing(self) -> Checkpointing:
+        """The mode that is asked for, or the one that fits the GPU; elsewhere memory is not what training lacks."""
+        config, device = self.config, self.accelerator.device
+        if config.gradient_checkpointing != "auto":
+            return config.gradient_checkpointing
+        if device.type != "cuda":
+            return "off"
+        free = torch.cuda.mem_get_info(device)[0]
+        images = config.micro_batch_size or config.batch_size // self.accelerator.num_processes
+        tokens = self.data.empty.prompt_embeds.shape[1]
+        transformer = self.bank.denoiser.transformer
+        return choose_checkpointing(transformer, config, text_tokens=tokens, batch=images, free_bytes=free)
 
     def _prepare_folder(self, resume: bool) -> None:
         parameters = sum(p.numel() for group in self.bank.names for p in self.bank.parameters(group))

@@ -82,7 +82,7 @@ def test_checkpointed_run_computes_the_same_with_more_passes(world: World, monke
     expected = world.train("plain")
     plain = len(runs)
     runs.clear()
-    result = world.train("checkpointed", gradient_checkpointing=True)
+    result = world.train("checkpointed", gradient_checkpointing="full")
     assert len(runs) > plain
     assert losses(result) == losses(expected)
     assert_same(tensors(result.adapter), tensors(expected.adapter))
@@ -93,7 +93,7 @@ def test_checkpointed_run_computes_the_same_with_more_passes(world: World, monke
 
 def test_interrupted_run_may_go_on_in_smaller_pieces(world: World) -> None:
     world.train("run", iterations=1)
-    assert len(losses(world.train("run", iterations=2, micro_batch_size=1, gradient_checkpointing=True))) == 2
+    assert len(losses(world.train("run", iterations=2, micro_batch_size=1, gradient_checkpointing="full"))) == 2
 
 
 def test_warm_up_is_linear_and_ends(world: World) -> None:

@@ -109,8 +109,8 @@ def test_each_pass_runs_once_under_its_own_model(tiny_denoiser: SD3Denoiser) -> 
     batch, random = draw(1)
     made.student(batch, 1, random)
     passes = [(adapter, len(x_t)) for x_t, _, adapter in seen]
-    # student; PDM of sample and target on the teacher; guided teacher in one doubled batch; fake score; GAN features
-    assert passes == [("student", 2), (None, 2), (None, 2), (None, 4), ("fake", 2), ("fake", 2)]
+    # student; PDM of sample and target on the teacher; fake x0 with GAN features; guided teacher in one doubled batch
+    assert passes == [("student", 2), (None, 2), (None, 2), ("fake", 2), (None, 4)]
 
 
 def test_pdm_only_runs_no_fake_model_and_no_guidance(tiny_denoiser: SD3Denoiser) -> None:

@@ -16,7 +16,7 @@ from swd.models.sd3 import SD3Denoiser
 from swd.training import NonFiniteLossError, train
 from swd.training import step as training_step
 from swd.training.errors import CacheError, OutputFolderError, StateError
-from swd.training.trainer import Trainer
+from swd.training.trainer import Drawn, Trainer
 
 
 @pytest.fixture
@@ -48,10 +48,10 @@ def test_resumed_run_is_bit_equal(world: World, changes: dict, monkeypatch: pyte
     whole = world.train("whole", iterations=4, **changes)
     update = Trainer._update_student
 
-    def interrupted(self: Trainer, iteration: int, step: int) -> dict[str, float]:
-        if iteration == 3:
+    def interrupted(self: Trainer, step: int, drawn: Drawn) -> dict[str, float]:
+        if drawn[1].iteration == 3:
             raise KeyboardInterrupt
-        return update(self, iteration, step)
+        return update(self, step, drawn)
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_update_student", interrupted)
@@ -100,9 +100,9 @@ def test_update_moves_its_own_model_and_nothing_else(world: World) -> None:
         return {part for part in before if any(not torch.equal(before[part][k], after[part][k]) for k in before[part])}
 
     start = weights()
-    made._update_fake(0, 0, 1)
+    made._update_fake(1, made._draw(0, 0, 1, "fake 0"), ())
     after_fake = weights()
-    made._update_student(0, 1)
+    made._update_student(1, made._draw(0, 1, 1, "student"))
     assert changed(start, after_fake) == {"fake", "head"}
     assert changed(after_fake, weights()) == {"student"}
 
@@ -136,10 +136,10 @@ def test_not_a_number_stops_at_once_and_names_term_iteration_and_state(
     made = world.trainer(iterations=5)
     loss, iterate = operator.attrgetter(name)(training_step), made._iterate
 
-    def spoil(iteration: int) -> dict[str, float]:
+    def spoil(iteration: int, drawn: list[Drawn]) -> dict[str, float]:
         if iteration == 2:
             monkeypatch.setattr(f"swd.training.step.{name}", lambda *given, **named: loss(*given, **named) * math.nan)
-        return iterate(iteration)
+        return iterate(iteration, drawn)
 
     monkeypatch.setattr(made, "_iterate", spoil)
     with pytest.raises(NonFiniteLossError, match=rf"{term} is not finite at iteration 2.*state-000002") as caught:
@@ -165,7 +165,7 @@ def test_exported_average_is_the_recursion_over_iterations(world: World) -> None
     key = next(key for key in made.ema if "lora_B" in key)
     expected, seen = made.ema[key].clone(), []
     for iteration in range(3):
-        made._iterate(iteration)
+        made._iterate(iteration, made._read(iteration))
         seen.append(made.bank.state_dict("student")[key].clone())
         expected = 0.75 * expected + 0.25 * seen[-1]
     assert not any(torch.equal(left, right) for left, right in pairwise(seen))

@@ -1,0 +1,28 @@
+"""Blocks of a network compiled for training, while adapters switch and hooks read features."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+# One code serves all blocks; it is compiled anew for each kind of block, adapter and set of trainable weights.
+RECOMPILATIONS = 64
+
+
+@contextmanager
+def compiled_blocks(transformer: Any, *, active: bool = True) -> Iterator[None]:
+    """Compile ``transformer.transformer_blocks`` inside, for all scales at once; they are as before afterwards.
+
+    ``forward`` is what is compiled, not the call around it: hooks stay outside, and so may end a pass early.
+    """
+    blocks: list[nn.Module] = list(transformer.transformer_blocks) if active else []
+    with torch._dynamo.config.patch(recompile_limit=RECOMPILATIONS, accumulated_recompile_limit=16 * RECOMPILATIONS):
+        for block in blocks:
+            block.forward = torch.compile(block.forward, dynamic=True)
+        try:
+            yield
+        finally:
+            for block in blocks:
+                del block.forward

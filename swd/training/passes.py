@@ -1,0 +1,166 @@
+"""The passes of a training iteration, counted on meta tensors: no memory, no arithmetic."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from swd.counting import Cost, count
+from swd.models.adapters import AdapterBank
+from swd.models.base import TextCondition
+from swd.models.discriminator import Discriminator
+from swd.models.meta import meta_condition, on_meta
+from swd.models.sd3 import SD3Denoiser
+from swd.training.config import Checkpointing, DistillConfig
+from swd.training.data import Batch
+from swd.training.rng import StepRandom
+from swd.training.step import DistillationStep
+
+SD35_TEXT_TOKENS = 333  # 77 of CLIP and 256 of T5
+MEMORY_SHARE = 0.8  # of what is free: fragments, and buffers of the libraries, take the rest
+
+
+def training_cost(
+    transformer: nn.Module, config: DistillConfig, *, text_tokens: int = SD35_TEXT_TOKENS, batch: int = 1
+) -> dict[str, Cost]:
+    """Every pass of one training iteration, by name, averaged over the steps of the schedule.
+
+    The training step itself runs, forward and backward, on meta tensors of float32; its optimisers do not.
+
+    Args:
+        transformer: SD3Transformer2DModel; only its config matters.
+        config: of the run; its batch size and devices do not matter here.
+        text_tokens: of all text encoders together.
+        batch: samples.
+
+    Raises:
+        ValueError: the schedule does not fit the network.
+    """
+    step, denoiser = _meta_step(transformer, config, text_tokens)
+    schedule, cond = step.schedule, meta_condition(denoiser, batch, text_tokens)
+    pairs = Counter(zip(schedule.scales, (schedule.scales[0], *schedule.scales[:-1]), strict=True))
+    total: dict[str, Cost] = {}
+    for (side, lower), steps in pairs.items():
+        for name, cost in _step_passes(step, denoiser, _meta_batch(denoiser, side, lower, cond)).items():
+            total[name] = total.get(name, Cost()) + cost * steps
+    return {name: replace(cost, **_shares(cost, schedule.num_steps)) for name, cost in total.items()}
+
+
+def update_bytes(
+    transformer: nn.Module, config: DistillConfig, *, text_tokens: int = SD35_TEXT_TOKENS, batch: int = 1
+) -> int:
+    """Most memory that the intermediate tensors of one update hold at the largest scale, in float32."""
+    step, denoiser = _meta_step(transformer, config, text_tokens)
+    side = max(step.schedule.scales)
+    drawn = _meta_batch(denoiser, side, side, meta_condition(denoiser, batch, text_tokens))
+    peaks = []
+    for update, loss in {"fake": step.fake, "student": step.student}.items():
+        with step.bank.trainable(update):
+            random = StepRandom(0, 0, update, range(batch))
+            peaks.append(count(lambda loss=loss, random=random: loss(drawn, 0, random).total.backward()).peak_bytes)
+    return max(peaks)
+
+
+def choose_checkpointing(
+    transformer: nn.Module, config: DistillConfig, *, text_tokens: int, batch: int, free_bytes: int
+) -> Checkpointing:
+    """The mode of gradient checkpointing that computes least again and fits into ``free_bytes``.
+
+    Activations are counted on meta tensors: those of float32, halved under autocast. "full" is what is left when
+    nothing fits.
+    """
+    share = 1.0 if config.mixed_precision == "no" else 0.5
+    for mode in ("off", "selective"):
+        needed = update_bytes(
+            transformer, replace(config, gradient_checkpointing=mode), text_tokens=text_tokens, batch=batch
+        )
+        if share * needed < MEMORY_SHARE * free_bytes:
+            return mode
+    return "full"
+
+
+def _meta_step(
+    transformer: nn.Module, config: DistillConfig, text_tokens: int
+) -> tuple[DistillationStep, "_CountedDenoiser"]:
+    schedule = config.schedule()
+    denoiser = _CountedDenoiser(on_meta(transformer, torch.float32))
+    schedule.check_patch(denoiser.patch_size)
+    schedule.check_size(denoiser.max_side)
+    with torch.device("meta"):
+        bank = AdapterBank(denoiser, rank=config.rank, alpha=config.alpha, seed=0)
+    if config.gradient_checkpointing in ("selective", "full"):
+        bank.enable_gradient_checkpointing(selective=config.gradient_checkpointing == "selective")
+    head = Discriminator(denoiser.inner_dim).to("meta") if config.uses_gan else None
+    return DistillationStep(config, schedule, bank, head, meta_condition(denoiser, 1, text_tokens)), denoiser
+
+
+def _meta_batch(denoiser: SD3Denoiser, side: int, lower: int, cond: TextCondition) -> Batch:
+    target, below = (torch.empty(len(cond), denoiser.latent_channels, s, s, device="meta") for s in (side, lower))
+    return Batch(target, below, cond)
+
+
+def _step_passes(step: DistillationStep, denoiser: "_CountedDenoiser", batch: Batch) -> dict[str, Cost]:
+    """Passes of an iteration at one scale; the place in the schedule only moves sigma."""
+    passes: dict[str, Cost] = {}
+    updates = {
+        "fake": (step.fake, step.config.fake_updates if step.config.uses_fake else 0),
+        "student": (step.student, 1),
+    }
+    for update, (loss, times) in updates.items():
+        if not times:
+            continue
+        denoiser.start(step.bank)
+        with step.bank.trainable(update):
+            total = loss(batch, 0, StepRandom(0, 0, update, range(len(batch.target)))).total
+            denoiser.passes["backward"] = count(total.backward)
+        passes |= {f"{update} update: {name}": cost * times for name, cost in denoiser.passes.items()}
+    return passes
+
+
+def _shares(cost: Cost, steps: int) -> dict[str, int]:
+    return {"flops": cost.flops // steps, "bytes": cost.bytes // steps, "tokens": cost.tokens // steps}
+
+
+class _CountedDenoiser(SD3Denoiser):
+    """Keeps the cost of every pass under the name of the model in use."""
+
+    def __init__(self, transformer: nn.Module) -> None:
+        super().__init__(transformer)
+        self._counting = False
+        self.start(None)
+
+    def start(self, bank: AdapterBank | None) -> None:
+        """Forget the passes so far; ``bank`` says which model is in use."""
+        self.bank, self.passes = bank, dict[str, Cost]()
+
+    def forward(self, x_t: Tensor, sigma: Tensor, cond: TextCondition) -> Tensor:
+        """As the denoiser does."""
+        return self._counted("x0", super().forward, x_t, sigma, cond)
+
+    def features(self, x_t: Tensor, sigma: Tensor, cond: TextCondition, blocks: Sequence[int]) -> list[Tensor]:
+        """As the denoiser does."""
+        return self._counted("features", super().features, x_t, sigma, cond, blocks)
+
+    def with_features(
+        self, x_t: Tensor, sigma: Tensor, cond: TextCondition, blocks: Sequence[int], *, detach: bool = False
+    ) -> tuple[Tensor, list[Tensor]]:
+        """As the denoiser does; the ``forward`` inside is not counted again."""
+        whole = partial(super().with_features, detach=detach)
+        found: tuple[Tensor, list[Tensor]] = self._counted("x0 and features", whole, x_t, sigma, cond, blocks)
+        return found
+
+    def _counted(self, what: str, run: Callable[..., Any], x_t: Tensor, *rest: Any) -> Any:
+        if self._counting:
+            return run(x_t, *rest)
+        found: list[Any] = []
+        self._counting = True
+        cost = count(lambda: found.append(run(x_t, *rest)))
+        self._counting = False
+        name = f"{(self.bank and self.bank.active) or 'teacher'} {what}"
+        cost = replace(cost, tokens=x_t[:, 0].numel() // self.patch_size**2)
+        self.passes[name] = self.passes.get(name, Cost()) + cost
+        return found[0]

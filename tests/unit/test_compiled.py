@@ -1,0 +1,66 @@
+"""Compiled blocks, by a compiler that makes no code: what is traced, and how often, is what can go wrong here."""
+
+import functools
+
+import pytest
+import torch
+from torch._dynamo.utils import counters
+
+from swd.models.adapters import AdapterBank
+from swd.models.base import TextCondition
+from swd.models.compiled import compiled_blocks
+from swd.models.sd3 import SD3Denoiser
+
+
+@pytest.fixture
+def traced(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch._dynamo.reset()
+    counters.clear()
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
+
+
+def passes(denoiser: SD3Denoiser, bank: AdapterBank, cond: TextCondition) -> list[torch.Tensor]:
+    """Values and gradients of what a training step does, at two scales."""
+    found = []
+    for side in (8, 12):
+        x_t = torch.randn(2, 4, side, side, generator=torch.Generator().manual_seed(side))
+        sigma = torch.tensor([0.4, 0.8])
+        with bank.trainable("student"):
+            with bank.use("student"):
+                x0 = denoiser(x_t, sigma, cond)
+            (features,) = denoiser.features(x0, sigma, cond, [1])
+            with bank.use("fake"):
+                fake_x0, (judged,) = denoiser.with_features(x0, sigma, cond, [1], detach=True)
+            (features.square().mean() + judged.square().mean()).backward()
+            found += [x0.detach(), features.detach(), fake_x0, *(p.grad.clone() for p in bank.parameters("student"))]
+            for parameter in bank.parameters("student"):
+                parameter.grad = None
+    return found
+
+
+@pytest.mark.usefixtures("traced")
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_compiled_blocks_compute_the_same(
+    tiny_denoiser: SD3Denoiser, tiny_condition: TextCondition, checkpointing: bool
+) -> None:
+    bank, cond = AdapterBank(tiny_denoiser, rank=2, alpha=2, seed=0), tiny_condition[:2]
+    rng = torch.Generator().manual_seed(3)
+    for name in bank.names:
+        weights = bank.state_dict(name)
+        bank.load_state_dict(name, {key: 0.3 * torch.randn(w.shape, generator=rng) for key, w in weights.items()})
+    expected = passes(tiny_denoiser, bank, cond)
+    if checkpointing:
+        bank.enable_gradient_checkpointing()
+    with compiled_blocks(tiny_denoiser.transformer):
+        found = passes(tiny_denoiser, bank, cond)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+    assert counters["stats"]["unique_graphs"] > 0
+    assert not counters["graph_break"]
+    assert not any("forward" in vars(block) for block in tiny_denoiser.transformer.transformer_blocks)
+
+
+@pytest.mark.usefixtures("traced")
+def test_switched_off_it_compiles_nothing(tiny_denoiser: SD3Denoiser, tiny_condition: TextCondition) -> None:
+    with compiled_blocks(tiny_denoiser.transformer, active=False):
+        tiny_denoiser(torch.zeros(1, 4, 8, 8), torch.tensor([0.5]), tiny_condition[:1])
+    assert not counters["stats"]
