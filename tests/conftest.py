@@ -10,6 +10,10 @@ os.environ["ACCELERATE_USE_CPU"] = "true"  # bit-equal runs and references are t
 
 import pytest
 import torch
+
+if not torch.cuda.is_available():  # before triton is imported: its interpreter runs the kernels on the CPU
+    os.environ["TRITON_INTERPRET"] = "1"
+
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
 

@@ -25,6 +25,7 @@ FREE_ON_RESUME = frozenset(
         "share_fake_pass",
         "prefetch",
         "compile",
+        "pdm_method",
     }
 )
 
@@ -85,6 +86,8 @@ class DistillConfig:
     """Width of the quadratic part of the linear kernel's pseudo-Huber."""
     pdm_bandwidth: float = 100.0
     """Length scale of the RBF kernel."""
+    pdm_method: Literal["auto", "eager", "chunked", "triton"] = "auto"
+    """How the RBF kernel is computed: see swd.kernels.rbf_mmd."""
     pdm_pool_batch: bool = False
     """Match patches of the whole (local) batch in place of image by image."""
     pdm_features: Literal["teacher", "fake"] = "teacher"

@@ -231,7 +231,7 @@ def _patch_loss(fake: Tensor, real: Tensor, config: DistillConfig) -> Tensor:
     if config.pdm_kernel == "naive":
         return naive_patch(fake, real)
     if config.pdm_kernel == "rbf":
-        return pdm_rbf(fake, real, bandwidth=config.pdm_bandwidth, pool_batch=pool)
+        return pdm_rbf(fake, real, bandwidth=config.pdm_bandwidth, pool_batch=pool, method=config.pdm_method)
     return pdm_linear(fake, real, huber_c=config.pdm_huber_c, pool_batch=pool)
 
 

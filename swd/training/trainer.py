@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from swd.losses import NonFiniteFeaturesError
 from swd.models.adapters import AdapterBank, save_adapter
 from swd.models.compiled import compiled_blocks
 from swd.models.discriminator import Discriminator
@@ -186,8 +187,11 @@ class Trainer:
         for start in range(0, len(batch), size):
             rows = slice(start, start + size)
             share = len(batch[rows]) / len(batch)
-            with self.accelerator.autocast():
-                result = losses(batch[rows], step, random[rows], *(values[rows] for values in per_image))
+            try:
+                with self.accelerator.autocast():
+                    result = losses(batch[rows], step, random[rows], *(values[rows] for values in per_image))
+            except NonFiniteFeaturesError as error:
+                raise NonFiniteLossError("pdm", random.iteration, self.store.latest_folder()) from error
             descent.backward(share * result.total)
             for name, value in {**result.terms, "total": result.total}.items():
                 terms[name] = terms.get(name, 0.0) + share * value.detach()

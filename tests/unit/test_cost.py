@@ -1,9 +1,8 @@
-from itertools import accumulate
-
 import pytest
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, AutoencoderTiny, SD3Transformer2DModel
+from profiled import peak_bytes
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, T5Config, T5EncoderModel
@@ -130,10 +129,8 @@ def test_peak_is_what_the_allocator_holds_in_a_forward(tiny: SD3Transformer2DMod
     """Against torch's profiler, which sees every allocation of a real pass, scratch of the operators included."""
     cond = TextCondition(torch.randn(8, 5, 24), torch.randn(8, 20))
     x_t, denoiser = torch.randn(8, 4, 16, 16), SD3Denoiser(tiny)
-    with torch.no_grad(), torch.profiler.profile(profile_memory=True) as profiler:
-        denoiser.velocity(x_t, torch.ones(8), cond)
-    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
-    held = max(accumulate(event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())))
+    with torch.no_grad():
+        held = peak_bytes(lambda: denoiser.velocity(x_t, torch.ones(8), cond))
     assert forward_cost(tiny, 16, batch=8, text_tokens=5).peak_bytes == pytest.approx(held, rel=0.2)
 
 

@@ -1,0 +1,5 @@
+"""Computations that torch does with too much memory or too many passes, each beside a plain reference in torch."""
+
+from swd.kernels.rbf import rbf_mmd
+
+__all__ = ["rbf_mmd"]

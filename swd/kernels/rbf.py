@@ -1,0 +1,192 @@
+"""Squared MMD with an RBF kernel between sets of tokens, with its gradient, and without the matrices of distances.
+
+The eager form keeps three L x L matrices and their temporaries for the way back: 155 GB for 65,536 tokens. The others
+go through the kernel matrix in strips of rows; each strip gives its part of the value and the whole gradient of its
+rows, and is dropped. The gradient is ready with the value, so nothing of size L x L waits for the way back.
+
+With z = -|a - b|^2 / (2 h^2) and k = exp(z), the unbiased estimate is
+
+    mean_{i != j} k(x_i, x_j) + mean_{i != j} k(y_i, y_j) - 2 mean_{i, j} k(x_i, y_j).
+
+Strips hold k - c in place of k, where c is the kernel at the mean squared distance of the two sets: one number for each
+image. In high dimensions distances hardly vary, so that little is left to be rounded, whether the kernel is wide
+(k near 1) or narrow (k near 0). What c stands for is added in closed form: to the value three numbers, to the gradient
+the pull of the two means. 1 - c and k - 1 come from expm1, which keeps the digits that the ones of a wide kernel hide.
+"""
+
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+Method = Literal["auto", "eager", "chunked", "triton"]
+EAGER_BYTES = 2**27  # of one kernel matrix; autograd keeps several. Above, auto goes in strips
+STRIP_BYTES = 2**25
+Strip = Callable[..., tuple[Tensor, Tensor]]
+
+
+def rbf_mmd(fake: Tensor, real: Tensor, bandwidth: float, *, method: Method = "auto") -> Tensor:
+    """Unbiased squared MMD, one value per set of the batch.
+
+    Args:
+        fake: (B, N, D), N >= 2; carries the gradient. First derivatives only, unless ``method`` is "eager".
+        real: (B, M, D), M >= 2; taken as a constant.
+        bandwidth: h > 0, length scale of the kernel.
+        method: "eager", plain torch with matrices N x M; "chunked", torch in strips, memory O((N + M) D); "triton", the
+            same strips by a kernel of one pass, on CUDA. "auto" is eager while the matrices are small and chunked
+            beyond. Triton waits for its first measurement on a GPU and is used on request only.
+
+    Returns:
+        (B,), float32 or wider.
+
+    Raises:
+        ValueError: an unknown method, "triton" elsewhere than on CUDA or in float64.
+    """
+    if method not in get_args(Method):
+        raise ValueError(f"method must be one of {', '.join(get_args(Method))}, got {method!r}")
+    if method == "triton" and (fake.device.type != "cuda" or fake.dtype == torch.float64):
+        raise ValueError(f"method 'triton' needs CUDA and at most float32, got {fake.dtype} on {fake.device}")
+    if method == "auto":
+        entries = len(fake) * max(fake.shape[1], real.shape[1]) ** 2
+        method = "eager" if 4 * entries <= EAGER_BYTES else "chunked"
+    with torch.autocast(fake.device.type, enabled=False):
+        if method == "eager":
+            return _eager(fake, real.detach(), bandwidth)
+        wanted = fake.requires_grad and torch.is_grad_enabled()
+        value, _ = _rbf_mmd(fake, real.detach(), bandwidth, wanted, method == "triton")
+        return value
+
+
+def _eager(fake: Tensor, real: Tensor, bandwidth: float) -> Tensor:
+    centre, factor = _wide(real).mean(1, keepdim=True), -1 / (2 * bandwidth**2)
+    x, y = _wide(fake) - centre, _wide(real) - centre  # distances do not move with the origin, rounding does
+
+    def kernel(a: Tensor, b: Tensor) -> Tensor:
+        square = a.square().sum(-1)[:, :, None] + b.square().sum(-1)[:, None, :] - 2 * a @ b.mT
+        return torch.expm1(factor * square)
+
+    def within(a: Tensor) -> Tensor:
+        count, values = a.shape[1], kernel(a, a)
+        return (values.sum((1, 2)) - values.diagonal(dim1=1, dim2=2).sum(1)) / (count * (count - 1))
+
+    return within(x) + within(y) - 2 * kernel(x, y).mean((1, 2))
+
+
+def _wide(tokens: Tensor) -> Tensor:
+    return tokens.to(torch.promote_types(tokens.dtype, torch.float32))
+
+
+@torch.library.custom_op("swd::rbf_mmd", mutates_args=())
+def _rbf_mmd(fake: Tensor, real: Tensor, bandwidth: float, with_gradient: bool, triton: bool) -> tuple[Tensor, Tensor]:
+    """Value (B,) and its gradient at ``fake`` (B, N, D), empty unless wanted."""
+    centre, factor = _wide_mean(real), -1 / (2 * bandwidth**2)
+    x, y = (_centred(tokens, centre, keep_dtype=triton) for tokens in (fake, real))
+    strip = _triton_strip if triton else _torch_strip
+    (images, n, width), m = x.shape, y.shape[1]
+    rows = _strip_rows(images, max(n, m), width, x.element_size())
+    own, cross, theirs = (centre.new_zeros(images) for _ in range(3))
+    gradient = torch.empty_like(fake) if with_gradient else fake.new_empty(0)
+    lift_own, lift_cross, lift_theirs = (_lift(a, b, factor) for a, b in ((x, x), (x, y), (y, y)))
+    for start in range(0, n, rows):
+        part = x[:, start : start + rows]
+        values, sums = strip(part, x, factor, lift_own, diagonal=start, store=with_gradient)
+        own += sums.sum(1)
+        if with_gradient:
+            pull = _pull(values, part, x, lift_own) / (n - 1)
+        values, sums = strip(part, y, factor, lift_cross, store=with_gradient)
+        cross += sums.sum(1)
+        if with_gradient:
+            pull -= _pull(values, part, y, lift_cross) / m
+            gradient[:, start : start + rows] = pull * (2 / (n * bandwidth**2))
+    for start in range(0, m, rows):
+        part = y[:, start : start + rows]
+        theirs += strip(part, y, factor, lift_theirs, diagonal=start, store=False)[1].sum(1)
+    constants = lift_own + lift_theirs - 2 * lift_cross
+    return own / (n * (n - 1)) + theirs / (m * (m - 1)) - 2 * cross / (n * m) - constants, gradient
+
+
+@_rbf_mmd.register_fake
+def _(fake: Tensor, real: Tensor, bandwidth: float, with_gradient: bool, triton: bool) -> tuple[Tensor, Tensor]:
+    value = fake.new_empty(len(fake), dtype=torch.promote_types(fake.dtype, torch.float32))
+    return value, torch.empty_like(fake) if with_gradient else fake.new_empty(0)
+
+
+def _keep_gradient(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(output[1])
+
+
+def _scale_gradient(
+    ctx: torch.autograd.function.FunctionCtx, of_value: Tensor | None, of_gradient: Tensor | None
+) -> tuple[Tensor | None, None, None, None, None]:
+    if of_gradient is not None:
+        raise RuntimeError("rbf_mmd in strips has first derivatives only: use method='eager' for second ones")
+    (gradient,) = ctx.saved_tensors
+    scaled = None if of_value is None else (of_value[:, None, None] * gradient).to(gradient.dtype)
+    return scaled, None, None, None, None
+
+
+_rbf_mmd.register_autograd(_scale_gradient, setup_context=_keep_gradient)
+
+
+def _wide_mean(tokens: Tensor) -> Tensor:
+    """Mean token, (B, 1, D), accumulated in float32 or wider."""
+    return tokens.mean(1, keepdim=True, dtype=torch.promote_types(tokens.dtype, torch.float32))
+
+
+def _centred(tokens: Tensor, centre: Tensor, *, keep_dtype: bool) -> Tensor:
+    """Tokens with the mean of the real ones as their origin, wide unless ``keep_dtype``; no wide copy then.
+
+    The origin may be any point. One that is rounded as the tokens are is on their grid, and so most of the differences
+    are too: they are exact.
+    """
+    if not keep_dtype:
+        return tokens - centre
+    centre = centre.to(tokens.dtype).to(centre.dtype)
+    result = torch.empty_like(tokens, memory_format=torch.contiguous_format)
+    for rows, part in zip(result.split(4096, dim=1), tokens.split(4096, dim=1), strict=True):
+        rows.copy_(part - centre)
+    return result
+
+
+def _lift(x: Tensor, y: Tensor, factor: float) -> Tensor:
+    """1 - c of every image, (B,)."""
+    square_x, square_y = (_wide_mean(tokens.square().sum(-1, keepdim=True))[:, 0, 0] for tokens in (x, y))
+    product = (_wide_mean(x) * _wide_mean(y)).sum((1, 2))
+    return -torch.expm1(factor * (square_x + square_y - 2 * product))
+
+
+def _strip_rows(images: int, columns: int, width: int, element_size: int) -> int:
+    """Rows of a strip: within its share of memory, and never more than the tokens themselves take."""
+    return max(1, min(STRIP_BYTES // (images * columns * element_size), max(width, 128)))
+
+
+def _torch_strip(
+    x: Tensor, y: Tensor, factor: float, lift: Tensor, *, diagonal: int | None = None, store: bool = True
+) -> tuple[Tensor, Tensor]:
+    """As `swd.kernels.triton_rbf.rbf_strip`, for float32 and float64."""
+    values = torch.baddbmm(y.square().sum(-1)[:, None, :], x, y.mT, alpha=-2)
+    values.add_(x.square().sum(-1)[:, :, None]).mul_(factor).expm1_().add_(lift[:, None, None])
+    if diagonal is not None:
+        values.diagonal(offset=diagonal, dim1=1, dim2=2).zero_()
+    return values, values.sum(-1)
+
+
+def _triton_strip(*args: Tensor, **options: bool) -> tuple[Tensor, Tensor]:
+    from swd.kernels.triton_rbf import rbf_strip
+
+    return rbf_strip(*args, **options)
+
+
+def _pull(values: Tensor, x: Tensor, y: Tensor, lift: Tensor) -> Tensor:
+    """Sum over j of k_ij (y_j - x_i) from a strip of k - c, wide: that of the strip, and that of c.
+
+    Row sums are those of the values as they are rounded, so that a token is pulled by differences alone.
+    """
+    if values.element_size() == 2 and values.is_cuda:
+        drawn = torch.bmm(values, y, out_dtype=torch.float32)
+    else:
+        drawn = _wide(values) @ _wide(y)
+    drawn -= values.sum(-1, dtype=drawn.dtype)[:, :, None] * x
+    return drawn + (1 - lift)[:, None, None] * y.shape[1] * (_wide_mean(y) - x)

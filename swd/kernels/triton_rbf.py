@@ -1,0 +1,126 @@
+"""Triton: a strip of the kernel matrix of two token sets, without the matrix of distances in between."""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+
+@triton.jit
+def _expm1(z):
+    """exp(z) - 1 to the last digits: near 0 the difference would lose them, so there a series to the seventh power."""
+    series = z * (1 + z / 2 * (1 + z / 3 * (1 + z / 4 * (1 + z / 5 * (1 + z / 6 * (1 + z / 7))))))
+    return tl.where(tl.abs(z) < 0.5, series, tl.exp(z) - 1)
+
+
+@triton.jit
+def _rbf_strip(
+    x_ptr,
+    y_ptr,
+    strip_ptr,
+    sums_ptr,
+    lift_ptr,
+    num_rows,
+    num_columns,
+    width,
+    diagonal,
+    factor,
+    x_batch,
+    x_row,
+    x_column,
+    y_batch,
+    y_row,
+    y_column,
+    BLOCK_ROWS: tl.constexpr,
+    BLOCK_COLUMNS: tl.constexpr,
+    BLOCK_WIDTH: tl.constexpr,
+    HAS_DIAGONAL: tl.constexpr,
+    STORE: tl.constexpr,
+    UPCAST: tl.constexpr,
+):
+    """A tile of expm1(factor |x_i - y_j|^2) + lift: stored if STORE, summed always; column ``diagonal + i`` as 0."""
+    image = tl.program_id(2).to(tl.int64)
+    rows = tl.program_id(1) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
+    columns = tl.program_id(0) * BLOCK_COLUMNS + tl.arange(0, BLOCK_COLUMNS)
+    x_rows = x_ptr + image * x_batch + rows.to(tl.int64)[:, None] * x_row
+    y_rows = y_ptr + image * y_batch + columns.to(tl.int64)[:, None] * y_row
+    product = tl.zeros((BLOCK_ROWS, BLOCK_COLUMNS), dtype=tl.float32)
+    x_square = tl.zeros((BLOCK_ROWS,), dtype=tl.float32)
+    y_square = tl.zeros((BLOCK_COLUMNS,), dtype=tl.float32)
+    for start in range(0, width, BLOCK_WIDTH):
+        inside = start + tl.arange(0, BLOCK_WIDTH)
+        x = tl.load(
+            x_rows + inside[None, :] * x_column, mask=(rows < num_rows)[:, None] & (inside < width)[None, :], other=0.0
+        )
+        y = tl.load(
+            y_rows + inside[None, :] * y_column,
+            mask=(columns < num_columns)[:, None] & (inside < width)[None, :],
+            other=0.0,
+        )
+        x_wide, y_wide = x.to(tl.float32), y.to(tl.float32)
+        x_square += tl.sum(x_wide * x_wide, axis=1)
+        y_square += tl.sum(y_wide * y_wide, axis=1)
+        if UPCAST:
+            product = tl.dot(x_wide, tl.trans(y_wide), product, input_precision="ieee")
+        else:
+            product = tl.dot(x, tl.trans(y), product, input_precision="ieee")
+    values = _expm1(factor * (x_square[:, None] + y_square[None, :] - 2 * product)) + tl.load(lift_ptr + image)
+    valid = (rows < num_rows)[:, None] & (columns < num_columns)[None, :]
+    if HAS_DIAGONAL:
+        valid = valid & (columns[None, :] != rows[:, None] + diagonal)
+    values = tl.where(valid, values, 0.0)
+    row_place = image * num_rows + rows.to(tl.int64)
+    tl.store(sums_ptr + row_place * tl.num_programs(0) + tl.program_id(0), tl.sum(values, axis=1), mask=rows < num_rows)
+    if STORE:
+        inside = (rows < num_rows)[:, None] & (columns < num_columns)[None, :]
+        tl.store(strip_ptr + row_place[:, None] * num_columns + columns[None, :], values, mask=inside)
+
+
+def rbf_strip(
+    x: Tensor, y: Tensor, factor: float, lift: Tensor, *, diagonal: int | None = None, store: bool = True
+) -> tuple[Tensor, Tensor]:
+    """expm1(factor |x_i - y_j|^2) + lift, of tokens near the origin.
+
+    Args:
+        x: rows, (B, C, D) float32, bfloat16 or float16, of any strides.
+        y: columns, (B, M, D), same dtype and device.
+        factor: -1 / (2 bandwidth^2).
+        lift: (B,) float32, 1 less what is taken off the kernel.
+        diagonal: row i and column ``diagonal + i`` are the same token, whose value counts as 0.
+        store: whether the strip is wanted, or its row sums alone.
+
+    Returns:
+        The strip (B, C, M) in the dtype of ``x``, empty unless ``store``, and its row sums (B, C) in float32, taken
+        before rounding.
+    """
+    (images, num_rows, width), num_columns = x.shape, y.shape[1]
+    exact = x.dtype == torch.float32
+    tile = 64 if exact else 128  # full float32 products take twice the registers
+    block_rows, block_columns = (min(tile, max(16, triton.next_power_of_2(n))) for n in (num_rows, num_columns))
+    block_width = min(32 if exact else 64, max(16, triton.next_power_of_2(width)))
+    grid = (triton.cdiv(num_columns, block_columns), triton.cdiv(num_rows, block_rows), images)
+    strip = x.new_empty((images, num_rows, num_columns) if store else (0,))
+    sums = x.new_empty((images, num_rows, grid[0]), dtype=torch.float32)
+    _rbf_strip[grid](
+        x,
+        y,
+        strip,
+        sums,
+        lift,
+        num_rows,
+        num_columns,
+        width,
+        diagonal or 0,
+        factor,
+        *x.stride(),
+        *y.stride(),
+        BLOCK_ROWS=block_rows,
+        BLOCK_COLUMNS=block_columns,
+        BLOCK_WIDTH=block_width,
+        HAS_DIAGONAL=diagonal is not None,
+        STORE=store,
+        UPCAST=x.device.type == "cpu",  # the interpreter multiplies no bfloat16
+        num_warps=4 if exact else 8,
+        num_stages=3,
+    )
+    return strip, sums.sum(-1)
