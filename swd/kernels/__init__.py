@@ -1,5 +1,6 @@
 """Computations that torch does with too much memory or too many passes, each beside a plain reference in torch."""
 
 from swd.kernels.rbf import rbf_mmd
+from swd.kernels.renoise import upscale_renoise
 
-__all__ = ["rbf_mmd"]
+__all__ = ["rbf_mmd", "upscale_renoise"]

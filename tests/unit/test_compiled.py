@@ -1,4 +1,4 @@
-"""Compiled blocks, by a compiler that makes no code: what is traced, and how often, is what can go wrong here."""
+"""Compiled blocks, traced only: what may go wrong is what the trace takes for fixed, adapters and hooks above all."""
 
 import functools
 
@@ -16,7 +16,7 @@ from swd.models.sd3 import SD3Denoiser
 def traced(monkeypatch: pytest.MonkeyPatch) -> None:
     torch._dynamo.reset()
     counters.clear()
-    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
 
 
 def passes(denoiser: SD3Denoiser, bank: AdapterBank, cond: TextCondition) -> list[torch.Tensor]:
@@ -39,18 +39,14 @@ def passes(denoiser: SD3Denoiser, bank: AdapterBank, cond: TextCondition) -> lis
 
 
 @pytest.mark.usefixtures("traced")
-@pytest.mark.parametrize("checkpointing", [False, True])
-def test_compiled_blocks_compute_the_same(
-    tiny_denoiser: SD3Denoiser, tiny_condition: TextCondition, checkpointing: bool
-) -> None:
+def test_compiled_blocks_compute_the_same(tiny_condition: TextCondition) -> None:
     bank, cond = AdapterBank(tiny_denoiser, rank=2, alpha=2, seed=0), tiny_condition[:2]
     rng = torch.Generator().manual_seed(3)
     for name in bank.names:
         weights = bank.state_dict(name)
         bank.load_state_dict(name, {key: 0.3 * torch.randn(w.shape, generator=rng) for key, w in weights.items()})
     expected = passes(tiny_denoiser, bank, cond)
-    if checkpointing:
-        bank.enable_gradient_checkpointing()
+    bank.enable_gradient_checkpointing()
     with compiled_blocks(tiny_denoiser.transformer):
         found = passes(tiny_denoiser, bank, cond)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
