@@ -78,8 +78,9 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Time the building blocks and write paper_tables/benchmarks.md; arguments go to `python -m repro benchmarks`."""
-    python(session, "repro", "benchmarks", *session.posargs)
+    """Time sampling, training and the building blocks: paper_tables/benchmarks.md and training_cost.md."""
+    for page in ("benchmarks", "training_cost"):
+        python(session, "repro", page, *session.posargs)
 
 
 @nox.session

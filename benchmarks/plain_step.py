@@ -54,7 +54,13 @@ class PlainStep:
         bank.enable_gradient_checkpointing()
         return bank
 
-    def iterate(self, iteration: int, step: int, draws: Sequence[Draw]) -> dict[str, float]:
+    def adopt(self, bank: AdapterBank, head: Discriminator) -> None:
+        """Start from the adapters and the head of the lean order."""
+        self.student.load_state_dict("student", bank.state_dict("student"))
+        self.fake.load_state_dict("fake", bank.state_dict("fake"))
+        self.head.load_state_dict(head.state_dict())
+
+    def iterate(self, iteration: int, step: int, draws: Sequence[Any]) -> dict[str, float]:
         """Fake updates, then the student update; ``draws`` holds a batch for each. Returns the mean of every loss."""
         found: list[dict[str, Tensor]] = []
         samples = range(len(draws[0][1]))

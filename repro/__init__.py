@@ -15,6 +15,7 @@ EXPERIMENTS = {  # name on the command line -> where it is declared
     "table2": "repro.table2:TABLE",
     "table3": "repro.table3:TABLE",
     "benchmarks": "repro.benchmarks:PAGE",
+    "training_cost": "repro.training_cost:PAGE",
     "figure1": "repro.figure1:FIGURE",
 }
 

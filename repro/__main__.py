@@ -21,6 +21,7 @@ from repro.harness.files import OutputError, probe_writable
 from repro.harness.latency import AUTOENCODERS, DTYPES, LatencyTable, Protocol, changed
 from repro.harness.options import RunOptions
 from repro.harness.schema import RecordError
+from repro.harness.training_cost import TrainingCostPage
 from repro.harness.upscaling import UpscalingTable
 from repro.profiles import PROFILES, load_profile
 
@@ -71,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     for name in EXPERIMENTS:
         experiment = commands.add_parser(name, help=f"measure and render {name}")
         _folder_arguments(experiment)
-        if name != "benchmarks":
+        if name not in ("benchmarks", "training_cost"):
             _experiment_arguments(experiment)
         if name == "table1":
             experiment.add_argument("--extended", action="store_true", help="other start sides and upscale modes too")
@@ -144,7 +145,7 @@ def _profile(experiment: "Experiment", arguments: argparse.Namespace) -> Profile
     Raises:
         UsageError: it has no metrics for a table, or no tiny VAE.
     """
-    if isinstance(experiment, BenchmarkPage):
+    if isinstance(experiment, BenchmarkPage | TrainingCostPage):
         return load_profile("mini")
     if isinstance(experiment, LatencyTable):
         profile = load_profile(arguments.profile)
@@ -222,6 +223,10 @@ def _measure_and_print(experiment: "Experiment", profile: Profile, options: RunO
         from repro.measure.benchmarks import run as run_benchmarks
 
         run_benchmarks(experiment, profile, options)
+    elif isinstance(experiment, TrainingCostPage):
+        from repro.measure.training_cost import run as run_training_cost
+
+        run_training_cost(experiment, profile, options)
     elif isinstance(experiment, LatencyTable):
         from repro.measure.latency import run as run_latency
 

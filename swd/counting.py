@@ -7,15 +7,15 @@ counts them. Bytes are what these operators read and write: the traffic left whe
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from unittest import mock
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode, flop_registry
+from torch.utils._pytree import tree_map_only
+from torch.utils.flop_counter import flop_registry
 from torch.utils.weak import WeakIdKeyDictionary
 
 _attention = F.scaled_dot_product_attention
@@ -51,11 +51,11 @@ class Cost:
 
 def count(run: Callable[[], object]) -> Cost:
     """Cost of whatever ``run`` does, on any device; on meta tensors it costs nothing to know."""
-    traffic, flops = _Traffic(), FlopCounterMode(display=False)
+    counter = _Counter()
     # a TorchFunctionMode would not reach what checkpointing computes again on the way back
-    with mock.patch.object(F, "scaled_dot_product_attention", _fused_attention), traffic, flops:
+    with mock.patch.object(F, "scaled_dot_product_attention", _fused_attention), counter:
         run()
-    return Cost(flops.get_total_flops(), traffic.bytes, 0, traffic.peak)
+    return Cost(counter.flops, counter.bytes, 0, counter.peak)
 
 
 def _fused_attention(query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -67,21 +67,25 @@ def _fused_attention(query: Tensor, key: Tensor, value: Tensor, *args: Any, **kw
     return fused(query, key, value, kwargs.get("dropout_p", 0.0), kwargs.get("is_causal", False))[0]
 
 
-class _Traffic(TorchDispatchMode):
-    """Bytes that counted operators read and write, and the most that intermediate tensors held at once."""
+class _Counter(TorchDispatchMode):
+    """FLOPs of operators that have them, bytes that those read and write, and the most that tensors held at once.
+
+    FlopCounterMode would also ask which module an operator belongs to, which takes longer than all the rest.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.bytes, self.peak, self._live = 0, 0, 0
+        self.flops, self.bytes, self.peak, self._live = 0, 0, 0, 0
         self._known: WeakIdKeyDictionary = WeakIdKeyDictionary()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         inputs = _tensors((args, kwargs))
         for tensor in inputs:
             self._known.setdefault(tensor.untyped_storage(), 0)
-        result = func(*args, **(kwargs or {}))
+        result = _run(func, args, kwargs or {}, inputs)
         outputs = _tensors(result)
-        if func._overloadpacket in flop_registry:
+        if (formula := flop_registry.get(func._overloadpacket)) is not None:
+            self.flops += formula(*args, **(kwargs or {}), out_val=result)
             self.bytes += sum(tensor.numel() * tensor.element_size() for tensor in (*inputs, *outputs))
         for tensor in outputs:
             self._hold(tensor.untyped_storage())
@@ -100,5 +104,50 @@ class _Traffic(TorchDispatchMode):
         self._live -= size
 
 
+# operators that came before -> shapes, strides and dtypes of what they gave: torch works them out in Python, slowly
+_KNOWN: dict[Any, Any] = {}
+_MOST_KNOWN = 20_000
+
+
+def _run(func: Any, args: Any, kwargs: Any, inputs: list[Tensor]) -> Any:
+    """The operator, or on meta tensors an empty result like that of the last time it met the same shapes."""
+    schema = func._schema
+    makes = not schema.is_mutable and schema.returns and not any(value.alias_info for value in schema.returns)
+    if not makes or not inputs or not all(tensor.is_meta for tensor in inputs):
+        return func(*args, **kwargs)
+    key = func, _described(args), _described(tuple(sorted(kwargs.items())))
+    if key not in _KNOWN:
+        if len(_KNOWN) >= _MOST_KNOWN:
+            _KNOWN.clear()
+        result = func(*args, **kwargs)
+        _KNOWN[key] = tree_map_only(Tensor, _described, result)
+        return result
+    return tree_map_only(_Layout, _empty, _KNOWN[key], is_leaf=lambda node: isinstance(node, _Layout))
+
+
+class _Layout(NamedTuple):
+    shape: torch.Size
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+
+
+def _described(value: Any) -> Any:
+    """A key: layouts for tensors; numbers with their types, since 1 and 1.0 promote differently."""
+    if isinstance(value, Tensor):
+        return _Layout(value.shape, value.stride(), value.dtype)
+    if isinstance(value, list | tuple):
+        return tuple(map(_described, value))
+    return type(value), value
+
+
+def _empty(layout: _Layout) -> Tensor:
+    return torch.empty_strided(layout.shape, layout.stride, dtype=layout.dtype, device="meta")
+
+
 def _tensors(tree: Any) -> list[Tensor]:
-    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+    """Leaves of what operators take and give: tensors, and lists, tuples and keywords of them."""
+    if isinstance(tree, Tensor):
+        return [tree]
+    if isinstance(tree, dict):
+        tree = tuple(tree.values())
+    return [tensor for part in tree for tensor in _tensors(part)] if isinstance(tree, list | tuple) else []

@@ -35,9 +35,11 @@ class TrainCommand:
     pipeline: str
     """StableDiffusion3Pipeline: a folder, or a name on the Hub. Its transformer is the teacher."""
     data: Path
-    """Latent cache made by `python -m swd.cache`."""
+    """Latent cache made by `python -m swd.cache`, or where `images` puts one."""
     output: Path
     """Folder for states, log.jsonl and the final adapter."""
+    images: Path | None = None
+    """Folder of images with metadata.jsonl: first make the cache of what this run reads of it, or what is missing."""
     resume: bool = True
     """Go on from the newest state in the output folder; otherwise start over there."""
     in_memory: bool = False
@@ -116,6 +118,8 @@ def run(command: TrainCommand) -> None:
 
     config = command.distill
     config.schedule()  # an unknown preset is found before gigabytes are read
+    if command.images is not None:
+        _make_cache(command)
     dtype = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[config.mixed_precision]
     pipeline = load_pipeline(command.pipeline, dtype=dtype)
     fingerprint = pipeline_fingerprint(pipeline)
@@ -124,6 +128,30 @@ def run(command: TrainCommand) -> None:
     del pipeline  # training needs neither VAE nor text encoders
     result = train(config, denoiser, data, command.output, resume=command.resume)
     print(f"student: {result.adapter}\nlosses: {result.log}\ntraining time: {result.seconds:.0f} s")
+
+
+def _make_cache(command: TrainCommand) -> None:
+    """The cache of this run alone; the main process makes it, the others find it there."""
+    from accelerate import PartialState
+
+    from swd import cache
+
+    config = command.distill
+    assert command.images is not None
+    own = config.schedule().scales if config.scales is not None else ()
+    with PartialState().main_process_first():
+        cache.run(
+            cache.CacheCommand(
+                images=command.images,
+                pipeline=command.pipeline,
+                output=command.data,
+                presets=() if own else (config.preset,),
+                scales=own,
+                limit=config.images_read,
+                seed=config.seed,
+                dtype="float32" if config.mixed_precision == "no" else "bfloat16",
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -115,7 +115,7 @@ def test_harness_renders_without_torch(path: Path) -> None:
 TABLES = [
     path
     for path in modules("repro")
-    if path.parent.name == "repro" and path.stem.startswith(("table", "figure", "benchmarks"))
+    if path.parent.name == "repro" and path.stem.startswith(("table", "figure", "benchmarks", "training_cost"))
 ]
 
 

@@ -4,7 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from repro.harness import benchmarks_page, latency_figure, latency_page, spectra_page, upscaling_page
+from repro.harness import (
+    benchmarks_page,
+    latency_figure,
+    latency_page,
+    spectra_page,
+    training_cost_page,
+    upscaling_page,
+)
 from repro.harness.benchmarks import BenchmarkPage
 from repro.harness.benchmarks_page import BenchmarkResult
 from repro.harness.cells import DASH, markdown
@@ -18,11 +25,13 @@ from repro.harness.plots import compute_data, draw_compute, recorded_digest
 from repro.harness.records import load
 from repro.harness.schema import RecordError, RecordSet
 from repro.harness.spectra_page import SpectraResult
+from repro.harness.training_cost import TrainingCostPage
+from repro.harness.training_cost_page import TrainingCostResult
 from repro.harness.upscaling import UpscalingTable
 from repro.harness.upscaling_page import UpscalingResult
 
-Experiment = Table | UpscalingTable | LatencyTable | SpectraFigure | BenchmarkPage
-AnyResult = Result | UpscalingResult | LatencyResult | SpectraResult | BenchmarkResult
+Experiment = Table | UpscalingTable | LatencyTable | SpectraFigure | BenchmarkPage | TrainingCostPage
+AnyResult = Result | UpscalingResult | LatencyResult | SpectraResult | BenchmarkResult | TrainingCostResult
 FindExperiment = Callable[[str], Experiment]
 FindProfile = Callable[[str], Profile]
 
@@ -124,6 +133,8 @@ def _result(experiment: Experiment, profile: Profile, records: RecordSet) -> Any
         return LatencyResult(experiment, profile, records)
     if isinstance(experiment, BenchmarkPage):
         return BenchmarkResult(experiment, profile, records)
+    if isinstance(experiment, TrainingCostPage):
+        return TrainingCostResult(experiment, profile, records)
     return Result.of(experiment, profile, records)
 
 
@@ -136,6 +147,8 @@ def _page(result: AnyResult, out: Path) -> str:
         return latency_page.page(result, out)
     if isinstance(result, BenchmarkResult):
         return benchmarks_page.page(result, out)
+    if isinstance(result, TrainingCostResult):
+        return training_cost_page.page(result)
     return page(result, out)
 
 
@@ -149,7 +162,7 @@ def _figure(result: AnyResult) -> tuple[str, str, Callable[[], bytes]] | None:
     if isinstance(result, BenchmarkResult):
         drawing = (benchmarks_page.KIND, result.digest, lambda: benchmarks_page.draw(result))
         return drawing if result.providers() else None
-    if isinstance(result, UpscalingResult):
+    if isinstance(result, UpscalingResult | TrainingCostResult):
         return None
     data = compute_data(result.table, result.profile, result.records)
     return ("compute", data.digest, lambda: draw_compute(data)) if data.panels else None

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,18 +29,9 @@ def run(page: BenchmarkPage, profile: Profile, options: RunOptions) -> Path:
     Raises:
         ExperimentError: there is no ``benchmarks`` folder (it comes with the checkout only), or a benchmark failed.
     """
-    folder = ROOT / "benchmarks"
-    if not folder.is_dir():
-        raise ExperimentError(f"no benchmarks in {folder}: they come with the checkout, not with the package")
-    options.work.mkdir(parents=True, exist_ok=True)
-    found, skipped = options.work / "benchmarks.json", options.work / "benchmarks.xml"
     opened = start_run(table=page.key, profile=profile.name, config={}, command=options.command, folder=ROOT)
-    command = [sys.executable, "-m", "pytest", str(folder), "--benchmark-only", "-q", "-p", "no:cacheprovider"]
-    done = subprocess.run([*command, f"--benchmark-json={found}", f"--junitxml={skipped}"], cwd=ROOT, check=False)
-    if done.returncode:
-        raise ExperimentError(f"benchmarks failed (pytest exit status {done.returncode}); nothing was written")
-    measured = json.loads(found.read_text())
-    opened = replace(opened, config={"benchmarks": _configurations(measured), "machine": _machine(measured)})
+    measured, skipped = run_pytest(_files(page), options.work)
+    opened = replace(opened, config={"benchmarks": configurations(measured), "machine": machine(measured)})
     closed = opened.close(
         device=str(measured["machine_info"]["device"]),
         dtype="see each benchmark",
@@ -52,11 +43,38 @@ def run(page: BenchmarkPage, profile: Profile, options: RunOptions) -> Path:
     return path
 
 
+def _files(page: BenchmarkPage) -> list[Path]:
+    return [path for path in sorted((ROOT / "benchmarks").glob("bench_*.py")) if path.name not in page.left_out]
+
+
+def run_pytest(files: Sequence[Path], work: Path) -> tuple[dict[str, Any], Path]:
+    """Run benchmarks.
+
+    Returns:
+        What pytest-benchmark measured, and pytest's report, which names what was skipped.
+
+    Raises:
+        ExperimentError: there are no such files (they come with the checkout only), or a benchmark failed.
+    """
+    missing = [str(path) for path in files if not path.is_file()]
+    if missing or not files:
+        raise ExperimentError(f"no benchmarks in {ROOT / 'benchmarks'}: they come with the checkout, not the package")
+    work.mkdir(parents=True, exist_ok=True)
+    found, report = work / "benchmarks.json", work / "benchmarks.xml"
+    command = [sys.executable, "-m", "pytest", *map(str, files), "--benchmark-only", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run([*command, f"--benchmark-json={found}", f"--junitxml={report}"], cwd=ROOT, check=False)
+    if done.returncode:
+        raise ExperimentError(f"benchmarks failed (pytest exit status {done.returncode}); nothing was written")
+    measured: dict[str, Any] = json.loads(found.read_text())
+    return measured, report
+
+
 def _name(entry: Mapping[str, Any]) -> str:
     return str(entry["name"]).removeprefix("bench_")
 
 
-def _configurations(measured: Mapping[str, Any]) -> dict[str, Any]:
+def configurations(measured: Mapping[str, Any]) -> dict[str, Any]:
+    """Benchmark -> what it says about itself in a word or a number."""
     plain = (str, int, float)
     return {
         _name(entry): {key: value for key, value in entry["extra_info"].items() if isinstance(value, plain)}
@@ -64,7 +82,8 @@ def _configurations(measured: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _machine(measured: Mapping[str, Any]) -> dict[str, Any]:
+def machine(measured: Mapping[str, Any]) -> dict[str, Any]:
+    """What the benchmarks ran on."""
     wanted = ("device", "threads", "cuda", "driver", "versions", "python_version", "system", "release")
     return {key: measured["machine_info"].get(key) for key in wanted}
 
@@ -72,15 +91,16 @@ def _machine(measured: Mapping[str, Any]) -> dict[str, Any]:
 def _lines(run: Run, measured: Mapping[str, Any]) -> Iterator[Line]:
     for entry in measured["benchmarks"]:
         name, extra = _name(entry), entry["extra_info"]
-        yield _times(name, "seconds", entry["stats"]["data"])
+        yield times(name, "seconds", entry["stats"]["data"])
         for provider, seconds in extra.get("seconds", {}).items():
-            yield _times(name, f"seconds_{provider}", seconds)
+            yield times(name, f"seconds_{provider}", seconds)
         for metric in ("share_of_roofline", "peak_bytes"):
-            for provider, value in extra.get(metric, {}).items():
-                yield Record.of(run, name, f"{metric}_{provider}", float(f"{value:.6g}"))
+            values = extra.get(metric, {})
+            for provider, value in (values if isinstance(values, dict) else {"": values}).items():
+                yield Record.of(run, name, f"{metric}_{provider}".removesuffix("_"), float(f"{value:.6g}"))
 
 
-def _times(variant: str, metric: str, seconds: list[float]) -> Curve:
+def times(variant: str, metric: str, seconds: list[float]) -> Curve:
     """At most 101 of the rounds, evenly chosen from the sorted ones of a benchmark that took thousands."""
     if len(seconds) > 101:
         ordered = sorted(seconds)

@@ -2,10 +2,9 @@
 
 from swd.losses.dmd import dmd_gradient, dmd_loss
 from swd.losses.gan import gan_discriminator_loss, gan_student_loss
-from swd.losses.patch import NonFiniteFeaturesError, naive_patch, pdm_linear, pdm_rbf
+from swd.losses.patch import naive_patch, pdm_linear, pdm_rbf
 
 __all__ = [
-    "NonFiniteFeaturesError",
     "dmd_gradient",
     "dmd_loss",
     "gan_discriminator_loss",

@@ -19,7 +19,13 @@ from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts, noop_context_fn
+from torch.utils.checkpoint import (
+    CheckpointPolicy,
+    SelectiveCheckpointContext,
+    checkpoint,
+    create_selective_checkpoint_contexts,
+    noop_context_fn,
+)
 
 from swd.models.sd3 import SD3Denoiser
 
@@ -28,15 +34,13 @@ ADAPTER_FILE = "pytorch_lora_weights.safetensors"
 _PREFIX = "transformer."  # component of the pipeline that diffusers loads the keys into
 _PEFT_METADATA = "lora_adapter_metadata"  # diffusers' header key for the LoraConfig
 _OUR_METADATA = "swd"
-_COSTLY = [  # what selective checkpointing never computes twice
-    torch.ops.aten.mm.default,
-    torch.ops.aten.addmm.default,
-    torch.ops.aten.bmm.default,
+_PRODUCTS = (torch.ops.aten.mm.default, torch.ops.aten.addmm.default, torch.ops.aten.bmm.default)
+_ATTENTION = (
     torch.ops.aten._scaled_dot_product_flash_attention.default,
     torch.ops.aten._scaled_dot_product_efficient_attention.default,
     torch.ops.aten._scaled_dot_product_cudnn_attention.default,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default,
-]
+)
 
 
 class AdapterBank:
@@ -136,9 +140,16 @@ class AdapterBank:
         """Checkpoint every block, and recompute it under the adapter it first ran under, whatever is in use by then.
 
         Args:
-            selective: keep the results of matrix products and attention, and compute again only what is cheap.
+            selective: keep the results of attention and of the base's matrix products, and compute again what is cheap:
+                norms, activations, and the second product of an adapter, as large as the base's and as little work as
+                its rank.
         """
-        context = partial(create_selective_checkpoint_contexts, _COSTLY) if selective else noop_context_fn
+
+        def policy(context: SelectiveCheckpointContext, operator: Any, *args: Any, **kwargs: Any) -> CheckpointPolicy:
+            costly = operator in _ATTENTION or (operator in _PRODUCTS and args[-1].shape[-2] > 2 * self.rank)
+            return CheckpointPolicy.MUST_SAVE if costly else CheckpointPolicy.PREFER_RECOMPUTE
+
+        context = partial(create_selective_checkpoint_contexts, policy) if selective else noop_context_fn
 
         def checkpointed(block: nn.Module, *args: Any) -> Any:
             name = self._active

@@ -5,6 +5,7 @@ Finished shards are never made again: a build that was killed continues, and a t
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -89,7 +90,10 @@ def build_cache(
     encoder = _Encoder(pipeline, index, batch_size, max_sequence_length)
     probe_writable(folder, needed_bytes=SLACK_BYTES)
     _check_folder(folder, index)
-    probe_writable(folder, needed_bytes=SLACK_BYTES + _missing_bytes(folder, encoder))
+    missing = _missing_bytes(folder, encoder)
+    if progress and missing:
+        tqdm.write(f"{folder}: {missing / 2**30:.2f} GiB to write", file=sys.stderr)
+    probe_writable(folder, needed_bytes=SLACK_BYTES + missing)
     write_json(folder / "prompts.json", prompts)
     write_json(folder / "index.json", index.as_json())  # before the shards: the plan to continue by
     _build_prompts(folder, prompts, encoder, progress)

@@ -107,8 +107,9 @@ class DistillConfig:
     micro_batch_size: int | None = None
     """Images per pass of one process; gradients of the passes add up to those of its whole share, the default."""
     gradient_checkpointing: Checkpointing = "auto"
-    """What the way back computes again rather than finds in memory: off (nothing), selective (all but matrix products
-    and attention), full (whole blocks); auto takes the first that fits into the memory of a GPU, off elsewhere."""
+    """What the way back computes again rather than finds in memory: off (nothing), selective (what is cheap: neither
+    attention nor the base's matrix products), full (whole blocks); auto takes the first of them that fits into the
+    memory of a GPU, and off elsewhere."""
     share_student_pass: bool = True
     """Sample for all fake updates of an iteration in one pass: the student does not move between them."""
     share_fake_pass: bool = True
@@ -146,6 +147,11 @@ class DistillConfig:
         """Whether the fake model is trained: its updates are skipped when no student term reads it."""
         reads_features = self.weight_pdm > 0 and self.pdm_features == "fake"
         return self.weight_dmd > 0 or self.uses_gan or reads_features
+
+    @property
+    def images_read(self) -> int:
+        """Images that a whole run reads, those of later epochs again."""
+        return self.iterations * self.batch_size * (self.fake_updates + 1)
 
     def schedule(self) -> "ScaleSchedule":
         """The student's steps.

@@ -1,9 +1,11 @@
 """The passes of a training iteration, counted on meta tensors: no memory, no arithmetic."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from functools import partial
+from math import prod
 from typing import Any
 
 import torch
@@ -41,13 +43,32 @@ def training_cost(
         ValueError: the schedule does not fit the network.
     """
     step, denoiser = _meta_step(transformer, config, text_tokens)
-    schedule, cond = step.schedule, meta_condition(denoiser, batch, text_tokens)
-    pairs = Counter(zip(schedule.scales, (schedule.scales[0], *schedule.scales[:-1]), strict=True))
-    total: dict[str, Cost] = {}
-    for (side, lower), steps in pairs.items():
-        for name, cost in _step_passes(step, denoiser, _meta_batch(denoiser, side, lower, cond)).items():
-            total[name] = total.get(name, Cost()) + cost * steps
-    return {name: replace(cost, **_shares(cost, schedule.num_steps)) for name, cost in total.items()}
+    cond = meta_condition(denoiser, batch, text_tokens)
+    steps, patch = Counter(step.schedule.scales), denoiser.patch_size
+    ordered = sorted(steps)
+    # a quadratic polynomial of the image tokens: three sides tell all, and the largest holds the peak of memory
+    sides = {ordered[0], ordered[len(ordered) // 2], ordered[-1]}
+    counted = {(side // patch) ** 2: _step_passes(step, denoiser, side, cond) for side in sides}
+    found: dict[str, Cost] = {}
+    for name, at_largest in counted[(ordered[-1] // patch) ** 2].items():
+        known = {tokens: passes[name] for tokens, passes in counted.items()}
+        total = sum((_interpolate(known, (side // patch) ** 2) * times for side, times in steps.items()), Cost())
+        mean = _weighted([(Fraction(1, step.schedule.num_steps), total)])
+        found[name] = replace(mean, peak_bytes=at_largest.peak_bytes)
+    return found
+
+
+def _interpolate(known: Mapping[int, Cost], tokens: int) -> Cost:
+    """The polynomial through the known costs."""
+    others = {at: [other for other in known if other != at] for at in known}
+    shares = {at: prod((Fraction(tokens - o, at - o) for o in others[at]), start=Fraction(1)) for at in known}
+    return _weighted([(shares[at], cost) for at, cost in known.items()])
+
+
+def _weighted(terms: Sequence[tuple[Fraction | int, Cost]]) -> Cost:
+    """A linear combination, in whole numbers."""
+    names = ("flops", "bytes", "tokens", "peak_bytes")
+    return Cost(*(round(sum(weight * getattr(cost, name) for weight, cost in terms)) for name in names))
 
 
 def update_bytes(
@@ -55,8 +76,7 @@ def update_bytes(
 ) -> int:
     """Most memory that the intermediate tensors of one update hold at the largest scale, in float32."""
     step, denoiser = _meta_step(transformer, config, text_tokens)
-    side = max(step.schedule.scales)
-    drawn = _meta_batch(denoiser, side, side, meta_condition(denoiser, batch, text_tokens))
+    drawn = _meta_batch(denoiser, max(step.schedule.scales), meta_condition(denoiser, batch, text_tokens))
     peaks = []
     for update, loss in {"fake": step.fake, "student": step.student}.items():
         with step.bank.trainable(update):
@@ -98,14 +118,17 @@ def _meta_step(
     return DistillationStep(config, schedule, bank, head, meta_condition(denoiser, 1, text_tokens)), denoiser
 
 
-def _meta_batch(denoiser: SD3Denoiser, side: int, lower: int, cond: TextCondition) -> Batch:
-    target, below = (torch.empty(len(cond), denoiser.latent_channels, s, s, device="meta") for s in (side, lower))
-    return Batch(target, below, cond)
+def _meta_batch(denoiser: SD3Denoiser, side: int, cond: TextCondition) -> Batch:
+    target = torch.empty(len(cond), denoiser.latent_channels, side, side, device="meta")
+    return Batch(target, target, cond)
 
 
-def _step_passes(step: DistillationStep, denoiser: "_CountedDenoiser", batch: Batch) -> dict[str, Cost]:
+def _step_passes(
+    step: DistillationStep, denoiser: "_CountedDenoiser", side: int, cond: TextCondition
+) -> dict[str, Cost]:
     """Passes of an iteration at one scale; the place in the schedule only moves sigma."""
     passes: dict[str, Cost] = {}
+    batch = _meta_batch(denoiser, side, cond)
     updates = {
         "fake": (step.fake, step.config.fake_updates if step.config.uses_fake else 0),
         "student": (step.student, 1),
@@ -119,10 +142,6 @@ def _step_passes(step: DistillationStep, denoiser: "_CountedDenoiser", batch: Ba
             denoiser.passes["backward"] = count(total.backward)
         passes |= {f"{update} update: {name}": cost * times for name, cost in denoiser.passes.items()}
     return passes
-
-
-def _shares(cost: Cost, steps: int) -> dict[str, int]:
-    return {"flops": cost.flops // steps, "bytes": cost.bytes // steps, "tokens": cost.tokens // steps}
 
 
 class _CountedDenoiser(SD3Denoiser):

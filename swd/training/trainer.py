@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from swd.losses import NonFiniteFeaturesError
+from swd.losses.patch import NonFiniteFeaturesError
 from swd.models.adapters import AdapterBank, save_adapter
 from swd.models.compiled import compiled_blocks
 from swd.models.discriminator import Discriminator

@@ -14,6 +14,8 @@ from diffusers import StableDiffusion3Pipeline
 from torch import Tensor
 
 from benchmarks.plain_step import PlainStep
+from swd.cost import training_cost
+from swd.counting import count
 from swd.models.sd3 import SD3Denoiser
 from swd.training import DistillConfig, build_cache
 from swd.training.optim import Descent
@@ -138,3 +140,16 @@ def test_losses_and_gradients_are_those_of_the_plain_order(world: World, switch:
             size = torch.cat([value.flatten() for value in theirs.values()]).norm()
             error = torch.cat([(ours[key] - theirs[key]).flatten() for key in theirs]).norm()
             assert error < 1e-5 * size
+
+
+def test_counted_work_of_the_plain_order_is_that_of_its_passes(world: World) -> None:
+    """What the page of training costs says of the published order is counted by the switches that come nearest."""
+    plain, step = world.plain(), 2
+    draw = world.images[list(ROWS)], [CAPTIONS[row] for row in ROWS]
+    updates = CONFIG.fake_updates + 1
+    encoding = updates * count(lambda: plain.encode(draw, step)).flops
+    whole = count(lambda: plain.iterate(step, step, [draw] * updates)).flops
+    apart = replace(CONFIG, scales=(16,) * 3, share_fake_pass=False, gradient_checkpointing="full")
+    tokens = plain.encode_text([""]).prompt_embeds.shape[1]
+    passes = training_cost(world.pipeline.transformer, apart, text_tokens=tokens, batch=len(ROWS))
+    assert whole - encoding == pytest.approx(sum(cost.flops for cost in passes.values()), rel=1e-3)

@@ -42,10 +42,10 @@ torch.set_num_threads(int(sys.argv.pop(1)))
 from swd import train
 from swd.training.trainer import Trainer
 update = Trainer._update_student
-def killed(self, iteration, step):
-    if iteration == 2:
+def killed(self, step, drawn):
+    if drawn[1].iteration == 2:
         os.kill(os.getpid(), signal.SIGKILL)
-    return update(self, iteration, step)
+    return update(self, step, drawn)
 Trainer._update_student = killed
 train.main(sys.argv[1:])
 """
@@ -112,6 +112,19 @@ def test_run_killed_with_signal_9_resumes_bit_equal(
         assert parts.keys() == whole.keys()
         assert all(torch.equal(parts[key], whole[key]) for key in whole)
     tiny_pipeline.load_lora_weights(str(tmp_path / "whole" / "final"))
+
+
+def test_cache_is_made_on_the_way_of_what_the_run_reads(
+    images: Path, tiny_pipeline_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["--pipeline", str(tiny_pipeline_folder), "--images", str(images), "--data", str(tmp_path / "made")]
+    options = {**OPTIONS, "iterations": 2, "batch_size": 1, "fake_updates": 0, "weight_dmd": 0, "weight_gan": 0}
+    study = tmp_path / "study.toml"
+    study.write_text("[distill]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in options.items()))
+    for name in ("first", "second"):
+        train_command.main([*command, "--study", str(study), "--output", str(tmp_path / name)])
+        assert ("GiB to write" in capsys.readouterr().err) == (name == "first")
+    assert json.loads((tmp_path / "made" / "index.json").read_text())["count"] == 2  # of three
 
 
 def test_options_win_over_the_study_file(study: Path) -> None:
@@ -194,6 +207,18 @@ def test_bad_image_folder_is_explained(
     command = ["--images", str(images), "--pipeline", str(tiny_pipeline_folder), "--output", str(tmp_path / "cache")]
     with pytest.raises(SystemExit, match=message):
         cache_command.main([*command, "--scales", "4", "6", "--device", "cpu", "--max-sequence-length", "4"])
+
+
+def test_a_limit_draws_images_by_seed() -> None:
+    records = [(f"{number}.png", "a red star") for number in range(20)]
+    chosen, digest = cache_command.drawn(records, "d", 5, seed=1)
+    assert len(chosen) == 5
+    assert chosen == sorted(chosen, key=records.index)
+    assert (chosen, digest) == cache_command.drawn(records, "d", 5, seed=1)
+    assert digest != cache_command.drawn(records, "d", 5, seed=2)[1]
+    assert cache_command.drawn(records, "d", 20, seed=1) == (records, "d")
+    with pytest.raises(ConfigError, match="limit must be at least 1, got 0"):
+        cache_command.drawn(records, "d", 0, seed=1)
 
 
 def test_cache_serves_presets_and_own_scales_together() -> None:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,6 +16,7 @@ from swd.models.base import TextCondition
 from swd.models.sd3 import SD3Denoiser
 from swd.schedule import ScaleSchedule, preset
 from swd.training import DistillConfig
+from swd.training.passes import choose_checkpointing, update_bytes
 
 TINY = {
     "sample_size": 16,
@@ -182,19 +185,18 @@ class TestTraining:
     def test_every_pass_has_a_name(self, tiny: SD3Transformer2DModel) -> None:
         assert list(self.passes(tiny)) == [
             "fake update: student x0",
-            "fake update: fake x0",
+            "fake update: fake x0 and features",
             "fake update: fake features",
             "fake update: backward",
             "student update: student x0",
             "student update: teacher features",
+            "student update: fake x0 and features",
             "student update: teacher x0",
-            "student update: fake x0",
-            "student update: fake features",
             "student update: backward",
         ]
 
     def test_forward_passes_cost_what_the_forward_costs(self, tiny: SD3Transformer2DModel) -> None:
-        passes = self.passes(tiny)
+        passes = self.passes(tiny, share_fake_pass=False)
         forward = sum(forward_cost(tiny, side, text_tokens=5).flops for side in (8, 16)) / 2
         # the adapters of rank 2 on a network this small weigh a little
         assert forward < passes["student update: student x0"].flops < 1.35 * forward
@@ -216,14 +218,57 @@ class TestTraining:
         assert flat == longer
 
     def test_checkpointing_computes_again(self, tiny: SD3Transformer2DModel) -> None:
-        plain, again = (self.passes(tiny, gradient_checkpointing=on) for on in (False, True))
+        plain, some, again = (self.passes(tiny, gradient_checkpointing=on) for on in ("off", "selective", "full"))
         name = "student update: backward"
         assert again[name].flops > 1.2 * plain[name].flops
+        assert some[name].flops < 1.05 * plain[name].flops  # the second products of adapters alone
         forward, light = (passes["student update: student x0"] for passes in (plain, again))
         assert light.flops == forward.flops
         assert light.peak_bytes < forward.peak_bytes / 2
+
+    def test_a_shared_pass_costs_less_and_gives_the_rest(self, tiny: SD3Transformer2DModel) -> None:
+        apart, shared = (self.passes(tiny, share_fake_pass=share) for share in (False, True))
+        assert (
+            shared["fake update: fake features"].flops == apart["fake update: fake features"].flops / 2
+        )  # of data alone
+        assert shared["student update: fake x0 and features"].flops < sum(
+            apart[f"student update: fake {what}"].flops for what in ("x0", "features")
+        )
+        assert sum(cost.flops for cost in shared.values()) < 0.9 * sum(cost.flops for cost in apart.values())
+
+    def test_auto_takes_the_mode_that_fits(self) -> None:
+        deep = SD3Transformer2DModel(**{**TINY, "num_layers": 10})  # one block is always held whole
+        config = DistillConfig(preset="none", **self.options)
+        off, some, full = (
+            update_bytes(deep, replace(config, gradient_checkpointing=mode), text_tokens=5)
+            for mode in ("off", "selective", "full")
+        )
+        assert full < 0.8 * some
+        assert some < 0.85 * off
+
+        def chosen(free: float, precision: str = "no") -> str:
+            changed = replace(config, mixed_precision=precision)
+            return choose_checkpointing(deep, changed, text_tokens=5, batch=1, free_bytes=int(free))
+
+        assert chosen(1.3 * off) == "off"
+        assert chosen(off) == "selective"
+        assert chosen(some) == "full"
+        assert chosen(off, "bf16") == "off"  # autocast halves it
 
     def test_the_transformer_stays_as_it_was(self, tiny: SD3Transformer2DModel) -> None:
         names = [name for name, _ in tiny.named_modules()]
         training_cost(tiny, DistillConfig(preset="none", **self.options), text_tokens=5)
         assert [name for name, _ in tiny.named_modules()] == names
+
+
+def test_three_sides_tell_the_cost_of_all(tiny: SD3Transformer2DModel) -> None:
+    options = {"boundaries": (0, 7, 14, 20, 28), "feature_block": 1, "rank": 2, "gradient_checkpointing": "full"}
+    config = DistillConfig(preset="none", scales=(4, 6, 10, 16), **options)
+    told = training_cost(tiny, config, text_tokens=5)
+    counted = [training_cost(tiny, replace(config, scales=(side,) * 4), text_tokens=5) for side in config.scales]
+    assert told.keys() == counted[0].keys()
+    for name, cost in told.items():
+        for what in ("flops", "bytes", "tokens"):
+            exact = sum(getattr(one[name], what) for one in counted) / 4
+            assert getattr(cost, what) == pytest.approx(exact, abs=1), (name, what)
+        assert cost.peak_bytes == counted[-1][name].peak_bytes

@@ -10,7 +10,8 @@ from profiled import peak_bytes
 from torch import Tensor
 
 from swd.kernels import rbf, rbf_mmd
-from swd.losses import NonFiniteFeaturesError, pdm_rbf
+from swd.losses import pdm_rbf
+from swd.losses.patch import NonFiniteFeaturesError
 
 
 def tokens(images: int, count: int, width: int, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:

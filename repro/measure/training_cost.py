@@ -1,0 +1,129 @@
+"""Measures a training iteration: seconds by the benchmark, FLOPs of every pass by the cost model."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from repro.harness import records
+from repro.harness.experiment import ExperimentError, Profile
+from repro.harness.files import digest_folder, digest_json
+from repro.harness.options import RunOptions
+from repro.harness.provenance import git_stamp, start_run
+from repro.harness.schema import Line, Record, RecordSet, Run
+from repro.harness.stages import StageStore
+from repro.harness.training_cost import TrainingCostPage
+from repro.measure.architectures import random_pipeline
+from repro.measure.benchmarks import ROOT, configurations, machine, run_pytest, times
+from repro.measure.images import load_pipeline
+from repro.profiles import load_profile
+from swd.cost import encode_cost, text_cost, training_cost
+from swd.training import DistillConfig
+
+STAGE, VERSION = "training-counts", 1
+BENCHMARK = "bench_training.py"
+# how the passes of an order are counted; those that only move time or memory share a count
+COUNTS: dict[str, dict[str, Any]] = {
+    "one_network": {"share_fake_pass": False, "gradient_checkpointing": "full"},
+    "fake_pass": {"share_fake_pass": True, "gradient_checkpointing": "full"},
+    "memory": {"share_fake_pass": True, "gradient_checkpointing": "off"},
+}
+SAME = {"cached": "one_network", "student_pass": "fake_pass", "lean": "memory"}
+PROMPTS, IMAGES = "prompts through the text encoders", "images through the VAE"
+
+
+def run(page: TrainingCostPage, profile: Profile, options: RunOptions) -> Path:
+    """Time all orders anew, count what has not been counted, and write the records.
+
+    Returns:
+        The records file.
+
+    Raises:
+        ExperimentError: the benchmark is not there or failed.
+    """
+    store = StageStore(options.work, stamp=git_stamp(ROOT))
+    opened = start_run(table=page.key, profile=profile.name, config={}, command=options.command, folder=ROOT)
+    counts = {name: _counts(store, page, name) for name in page.counted}
+    measured, _ = run_pytest([ROOT / "benchmarks" / BENCHMARK], options.work)
+    opened = replace(opened, config={"benchmarks": configurations(measured), "machine": machine(measured)})
+    closed = opened.close(
+        device=str(measured["machine_info"]["device"]),
+        dtype="float32",
+        data_hash=digest_json(opened.config["benchmarks"]),
+        weights_hash=digest_folder(ROOT / profile.pipeline),
+        reused=store.reused,
+    )
+    path = options.out / "records" / f"{profile.stem(page.key)}.jsonl"
+    records.save(path, RecordSet.of([closed, *_timed(closed, page, measured), *_counted(closed, page, counts)]))
+    return path
+
+
+def _timed(run: Run, page: TrainingCostPage, measured: Any) -> Iterator[Line]:
+    found = [entry for entry in measured["benchmarks"] if entry["extra_info"].get("model") == page.timed]
+    if not found:
+        raise ExperimentError(f"{BENCHMARK} did not time {page.timed}")
+    extra = found[0]["extra_info"]
+    for order, seconds in extra["seconds"].items():
+        yield times(order, "seconds", seconds)
+        yield Record.of(run, order, "peak_bytes", float(extra["peak_bytes"][order]), unit="bytes")
+
+
+def _counted(run: Run, page: TrainingCostPage, counts: dict[str, dict[str, dict[str, int]]]) -> Iterator[Line]:
+    for model, orders in counts.items():
+        for order in page.orders:
+            passes = orders[order.key]
+            yield Record.of(run, order.key, f"flops_{model}", float(sum(passes.values())))
+        for order in (page.orders[0].key, page.orders[-1].key):
+            for name, flops in orders[order].items():
+                yield Record.of(run, f"{order}: {name}", f"flops_{model}", float(flops))
+
+
+def _counts(store: StageStore, page: TrainingCostPage, name: str) -> dict[str, dict[str, int]]:
+    """Order -> pass -> FLOPs of a sample, of one model; minutes for SD3.5, so a finished count is kept."""
+    profile = load_profile(name)
+    preset = profile.presets + "-6"
+    options = {**profile.settings["distil"], "fake_updates": page.fake_updates, "mixed_precision": "no"}
+    config = DistillConfig(preset=preset, **options)
+    architecture = profile.settings.get("architecture", digest_folder(ROOT / profile.pipeline))
+    inputs = {
+        "version": VERSION,
+        "config": config.as_json(),
+        "architecture": architecture,
+        "t5_tokens": page.counted[name],
+    }
+    if not store.done(STAGE, inputs):
+        store.finish(STAGE, inputs, _count(profile, config, page.counted[name]))
+    return store.result(STAGE, inputs)
+
+
+def _count(profile: Profile, config: DistillConfig, t5_tokens: int | None) -> dict[str, dict[str, int]]:
+    pipe = _skeleton(profile)
+    t5 = pipe.config.max_sequence_length if t5_tokens is None else t5_tokens
+    tokens = pipe.tokenizer_max_length + t5
+    found = {}
+    for order, options in COUNTS.items():
+        passes = training_cost(pipe.transformer, replace(config, **options), text_tokens=tokens)
+        found[order] = {name: cost.flops for name, cost in passes.items()}
+    found |= {order: found[twin] for order, twin in SAME.items()}
+    return {"plain": {**_encoding(pipe, config, t5), **found["one_network"]}, **found}
+
+
+def _encoding(pipe: Any, config: DistillConfig, t5_tokens: int) -> dict[str, int]:
+    """Fresh batches for every update: prompts, and images at the side of the step and of the one before."""
+    updates, clip = config.fake_updates + 1, pipe.tokenizer_max_length
+    encoders = {pipe.text_encoder: clip, pipe.text_encoder_2: clip, pipe.text_encoder_3: t5_tokens}
+    prompts = sum(text_cost(encoder, length).flops for encoder, length in encoders.items() if encoder is not None)
+    scales = config.schedule().scales
+    sides = (*scales, scales[0], *scales[:-1])
+    images = sum(encode_cost(pipe.vae, side).flops for side in sides) // len(scales)
+    return {PROMPTS: updates * prompts, IMAGES: updates * images}
+
+
+def _skeleton(profile: Profile) -> Any:
+    """The pipeline of a profile, without weights where they are not at hand."""
+    architecture = profile.settings.get("architecture")
+    if architecture is None:
+        return load_pipeline(ROOT / profile.pipeline, "float32", torch.device("cpu"))
+    return random_pipeline(architecture, torch.device("meta"), torch.float32)

@@ -1,0 +1,82 @@
+"""From the benchmark's times and the counted passes to records and page."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from repro.harness import render
+from repro.harness.experiment import ExperimentError
+from repro.harness.options import RunOptions
+from repro.harness.records import load
+from repro.measure import training_cost
+from repro.profiles.mini import PROFILE
+from repro.training_cost import PAGE
+
+ORDERS = [order.key for order in PAGE.orders]
+SECONDS = {key: [2.0 - 0.2 * place, 2.1 - 0.2 * place, 2.0 - 0.2 * place] for place, key in enumerate(ORDERS)}
+EXTRA: dict[str, Any] = {
+    "model": "mini",
+    "batch_size": 4,
+    "seconds": SECONDS,
+    "peak_bytes": dict.fromkeys(ORDERS, 2**30),
+}
+MEASURED: dict[str, Any] = {
+    "machine_info": {"device": "toy card", "threads": 2},
+    "benchmarks": [{"name": "bench_training[mini]", "stats": {"data": [2.0]}, "extra_info": EXTRA}],
+}
+
+
+def counts(*_: Any) -> dict[str, dict[str, int]]:
+    return {
+        key: {"fake update: backward": 10**12 * (10 - place)} | ({"prompts": 10**12} if key == "plain" else {})
+        for place, key in enumerate(ORDERS)
+    }
+
+
+@pytest.fixture
+def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunOptions:
+    monkeypatch.setattr(training_cost, "run_pytest", lambda files, work: (MEASURED, work / "report.xml"))
+    monkeypatch.setattr(training_cost, "_counts", counts)
+    return RunOptions(out=tmp_path / "out", work=tmp_path / "work", command="python -m repro training_cost")
+
+
+def text(options: RunOptions) -> str:
+    found = render.results(options.out, lambda _: PAGE, lambda _: PROFILE)
+    render.render(options.out, found)
+    assert not render.check(options.out, found)
+    return (options.out / "training_cost.md").read_text()
+
+
+def test_page_follows_from_times_and_counts(options: RunOptions) -> None:
+    path = training_cost.run(PAGE, PROFILE, options)
+    assert load(path).records
+    shown = text(options)
+    rows = {
+        line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]]
+        for line in shown.splitlines()
+        if "|" in line
+    }
+    assert rows["Fake update: backward"] == ["10.0", "4.0", "10.0", "4.0"]
+    assert rows["Prompts"] == ["1.0", "\u2014", "1.0", "\u2014"]
+    by_clock, by_count = shown.split("## By count")
+    assert "| 2.00 [2.00, 2.05] | 1.00 [1.00, 1.00] | 1,024 |" in " ".join(by_clock.split())
+    assert "Aim: at most 0.67 of the published order. It is met: 0.40." in by_clock
+    assert "4.0" in by_count
+
+
+def test_a_missed_aim_is_said(options: RunOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(EXTRA, "seconds", {**SECONDS, "lean": [1.8, 1.8, 1.8]})
+    training_cost.run(PAGE, PROFILE, options)
+    assert "It is missed: 0.90." in text(options)
+
+
+def test_times_of_the_wrong_model_are_no_times(options: RunOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(EXTRA, "model", "sd35-medium")
+    with pytest.raises(ExperimentError, match=r"bench_training.py did not time mini"):
+        training_cost.run(PAGE, PROFILE, options)
+    assert not (options.out / "records").exists()
+
+
+def test_every_order_is_counted_and_timed() -> None:
+    assert {"plain", *training_cost.COUNTS, *training_cost.SAME} == set(ORDERS)
