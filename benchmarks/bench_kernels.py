@@ -1,10 +1,9 @@
-"""The kernels of `swd.kernels` beside plain torch and torch.compile: value and gradient, at sizes of SD3.5 and of mini.
+"""The kernels of `swd.kernels` beside plain torch, at sizes of SD3.5 and of mini.
 
-RBF sums also by PyKeOps, where it is installed.
+RBF sums, with their gradient, also by torch.compile on CUDA, and by PyKeOps where it is installed.
 """
 
 import importlib.util
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
@@ -49,8 +48,8 @@ class Tokens:
 
     @property
     def matrix_bytes(self) -> int:
-        """Three kernel matrices in float32, and as much again for their temporaries."""
-        return 2 * 3 * 4 * self.images * self.count**2
+        """Three kernel matrices in float32, each with what autograd keeps of its way there: distances and sums."""
+        return 3 * 3 * 4 * self.images * self.count**2
 
 
 MINI = Tokens(16, 256, 128, "cpu", "float32")
@@ -106,8 +105,8 @@ def bench_rbf(benchmark: BenchmarkFixture, tokens: Tokens, provider: str) -> Non
         pytest.skip("Triton's kernels need a CUDA device")
     if provider == "keops" and importlib.util.find_spec("pykeops") is None:
         pytest.skip("PyKeOps is not installed")
-    if provider == "compile" and tokens.device == "cpu" and not (shutil.which("g++") or shutil.which("clang++")):
-        pytest.skip("torch.compile needs a C++ compiler")
+    if provider == "compile" and tokens.device == "cpu":
+        pytest.skip("compiled on CUDA only: on a CPU compiling takes longer than all the rest")
     if provider in ("eager", "compile") and tokens.matrix_bytes > 0.8 * free_bytes(torch.device(tokens.device)):
         pytest.skip(f"needs about {tokens.matrix_bytes / 2**30:.0f} GiB")
     statistic, (fake, real) = mmd(provider, tokens.width**0.5), tokens.draw()
@@ -147,5 +146,6 @@ def measure(benchmark: BenchmarkFixture, run: Run, device: str, *, least: float)
     before, start = memory.bytes(), perf_counter()
     whole()
     benchmark.extra_info["peak_bytes"] = memory.bytes() - before
-    benchmark.pedantic(whole, rounds=1 if perf_counter() - start > SECONDS else 5, warmup_rounds=1)
+    slow = device == "cpu" and perf_counter() - start > SECONDS  # on CUDA the first call compiles
+    benchmark.pedantic(whole, rounds=1 if slow else 5, warmup_rounds=0 if slow else 1)
     benchmark.extra_info["share_of_roofline"] = least / benchmark.stats.stats.median

@@ -61,6 +61,7 @@ def cycle(iterate: Iterate, iterations: range, device: str) -> float:
 
 def peak_bytes(world: World, name: str) -> int:
     """Of an iteration at the largest scale, with the networks of no other order in memory."""
+    world.accelerator.free_memory()  # the optimisers of the order before, and its networks, which refer to each other
     iterate, memory = world.order(name), PeakMemory(world.device)
     memory.restart()
     iterate(world.schedule.num_steps - 1)

@@ -7,7 +7,8 @@ are those of `swd.training`.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from statistics import fmean
 from typing import Any
 
@@ -35,9 +36,11 @@ class PlainStep:
     Args:
         config: with the GAN on, and PDM with the linear kernel on the teacher's features.
         pipeline: has text encoders, VAE and the teacher, which is copied three times.
+        autocast: makes the context of the losses.
     """
 
-    def __init__(self, config: DistillConfig, pipeline: Any) -> None:
+    def __init__(self, config: DistillConfig, pipeline: Any, autocast: Callable[[], Any] = nullcontext) -> None:
+        self.autocast = autocast
         self.config, self.pipeline, self.schedule = config, pipeline, config.schedule()
         self.process = FlowMatching()
         self.teacher, self.student, self.fake = (self._copy(*names) for names in ((), ("student",), ("fake",)))
@@ -63,16 +66,18 @@ class PlainStep:
     def iterate(self, iteration: int, step: int, draws: Sequence[Any]) -> dict[str, float]:
         """Fake updates, then the student update; ``draws`` holds a batch for each. Returns the mean of every loss."""
         found: list[dict[str, Tensor]] = []
-        samples = range(len(draws[0][1]))
+        samples = range(self.config.batch_size)
         for number, draw in enumerate(draws[:-1]):
             random = StepRandom(self.config.seed, iteration, f"fake {number}", samples)
             with self.fake.trainable("fake"):
-                terms = self.fake_losses(self.encode(draw, step), step, random)
+                with self.autocast():
+                    terms = self.fake_losses(self.encode(draw, step), step, random)
                 self._descend(self.fake_optimizer, terms["fake_total"])
             found.append(terms)
         random = StepRandom(self.config.seed, iteration, "student", samples)
         with self.student.trainable("student"):
-            terms = self.student_losses(self.encode(draws[-1], step), step, random)
+            with self.autocast():
+                terms = self.student_losses(self.encode(draws[-1], step), step, random)
             self._descend(self.student_optimizer, terms["total"])
         means = {name: fmean(float(terms[name].detach()) for terms in found) for name in found[0]}
         return means | {name: float(value.detach()) for name, value in terms.items()}

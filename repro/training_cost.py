@@ -19,17 +19,18 @@ PAGE = TrainingCostPage(
     fake_updates=5,
     aim=0.67,
     notes=(
-        "Every order computes the same losses and gradients from the same random numbers: within 1e-5 in float32, "
-        "by `tests/parity/test_lean_order.py`. The published order is `benchmarks/plain_step.py`: a fresh batch "
-        "through text encoders and VAE for each of five fake updates and the student's, a student pass for each, "
-        "separate passes for score, GAN features and PDM features, and every block computed again on the way back. "
-        "Each line adds its saving to those above it, and each is a switch of `swd.training.DistillConfig` but for "
-        "the cache and the network, which training has no other way to do. The features of samples and data for PDM "
-        "stay two passes: the one of the data needs no way back, and in a shared batch it would get one.",
+        "Every order computes the same losses and gradients from the same random numbers; "
+        "`tests/parity/test_lean_order.py` holds the lean ones to the published one within 1e-5 in float32. The "
+        "published order is `benchmarks/plain_step.py`: a fresh batch through text encoders and VAE for each of "
+        "five fake updates and the student's, a student pass for each, separate passes for score, GAN features and "
+        "PDM features, and every block computed again on the way back. Each line adds its saving to those above it, "
+        "and each is a switch of `swd.training.DistillConfig` but for the cache and the network, which training has "
+        "no other way to do. The features of samples and data for PDM stay two passes: the one of the data needs no "
+        "way back, and in a shared batch it would get one.",
         "FLOPs are counted on meta tensors, averaged over the steps of the schedule, with LoRA of rank 64 for SD3.5 "
         "and prompts of 77 CLIP and 512 T5 tokens; a multiply-add counts 2. What switches only in time or memory "
-        "has the FLOPs of the line above. Seconds are means over a cycle of the schedule, at batch size 4; the "
-        "orders take turns and a ratio is the median of the ratios within a round. Memory is the peak resident size "
-        "of the process in an iteration at the largest scale; the process holds the libraries too.",
+        "has the FLOPs of the line above. Seconds are means over a cycle of the schedule; the orders take turns and "
+        "a ratio is the median of the ratios within a round. Memory is the peak resident size of the process in an "
+        "iteration at the largest scale; the process holds the libraries too.",
     ),
 )

@@ -54,7 +54,7 @@ class FeatureTap:
 
         Args:
             run: one forward pass.
-            detach: cut the graph behind the last chosen block: the features carry gradients, the result does not.
+            detach: cut the graph behind the last chosen block: what comes after it records none.
         """
         found: dict[int, Tensor] = {}
         with self._recording(found, cut=max(self._chosen) if detach else None):

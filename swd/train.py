@@ -25,7 +25,7 @@ from typing import Annotated, Any
 import tyro
 
 from swd.training.config import DistillConfig
-from swd.training.errors import USER_ERRORS, StudyError
+from swd.training.errors import USER_ERRORS, ConfigError, StudyError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,8 @@ class TrainCommand:
     output: Path
     """Folder for states, log.jsonl and the final adapter."""
     images: Path | None = None
-    """Folder of images with metadata.jsonl: first make the cache of what this run reads of it, or what is missing."""
+    """Folder of images with metadata.jsonl: first make the cache of as many of them as this run reads, or what is
+    missing of it. Leave it out to go on with more iterations, and on several processes."""
     resume: bool = True
     """Go on from the newest state in the output folder; otherwise start over there."""
     in_memory: bool = False
@@ -131,27 +132,34 @@ def run(command: TrainCommand) -> None:
 
 
 def _make_cache(command: TrainCommand) -> None:
-    """The cache of this run alone; the main process makes it, the others find it there."""
+    """The cache of this run alone."""
+    import gc
+
+    import torch
     from accelerate import PartialState
 
     from swd import cache
 
+    if PartialState().num_processes > 1:
+        raise ConfigError("several processes share a cache that is there: make it with python -m swd.cache first")
     config = command.distill
     assert command.images is not None
     own = config.schedule().scales if config.scales is not None else ()
-    with PartialState().main_process_first():
-        cache.run(
-            cache.CacheCommand(
-                images=command.images,
-                pipeline=command.pipeline,
-                output=command.data,
-                presets=() if own else (config.preset,),
-                scales=own,
-                limit=config.images_read,
-                seed=config.seed,
-                dtype="float32" if config.mixed_precision == "no" else "bfloat16",
-            )
+    cache.run(
+        cache.CacheCommand(
+            images=command.images,
+            pipeline=command.pipeline,
+            output=command.data,
+            presets=() if own else (config.preset,),
+            scales=own,
+            limit=config.images_read,
+            seed=config.seed,
+            dtype="float32" if config.mixed_precision == "no" else "bfloat16",
         )
+    )
+    gc.collect()  # text encoders and VAE
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 if __name__ == "__main__":

@@ -141,11 +141,14 @@ def _all(result: BenchmarkResult) -> str:
     compared = result.providers()
     for curve in result.records.curves:
         if curve.metric == "seconds" and curve.variant not in compared:
-            rows.append([curve.variant, _quartiles([1000 * seconds for seconds in curve.y], 2), str(curve.n)])
+            share, memory = (result.value(curve.variant, what) for what in ("share_of_roofline", "peak_bytes"))
+            cells = [curve.variant, _quartiles([1000 * seconds for seconds in curve.y], 2), str(curve.n)]
+            cells += [number(memory / 2**20, 0) if memory is not None else "", number(100 * share, 0) if share else ""]
+            rows.append(cells)
     for record in result.records.records:
         if record.value is None:
-            rows.append([record.variant, notes.dash(record.note), ""])
-    table = markdown(["Benchmark", "ms", "Rounds"], sorted(rows))
+            rows.append([record.variant, notes.dash(record.note), "", "", ""])
+    table = markdown(["Benchmark", "ms", "Rounds", "Extra memory, MiB", "of roofline, %"], sorted(rows))
     return "\n\n".join(part for part in (table, notes.text()) if part)
 
 

@@ -1,6 +1,8 @@
 """The page of training costs, from the records alone."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -41,9 +43,15 @@ class TrainingCostResult:
         """None: the paper does not say what its training spends."""
         return ()
 
-    def seconds(self, order: str) -> np.ndarray:
+    def about(self, model: str) -> Mapping[str, Any] | None:
+        """How a model was timed; None if it was not."""
+        described: Mapping[str, Any] = self.records.runs[0].config["benchmarks"]
+        return next((about for about in described.values() if about["model"] == model), None)
+
+    def seconds(self, order: str, model: str) -> np.ndarray:
         """Of an iteration, in every round."""
-        return np.array(next(c.y for c in self.records.curves if (c.variant, c.metric) == (order, "seconds")))
+        wanted = (order, f"seconds_{model}")
+        return np.array(next(c.y for c in self.records.curves if (c.variant, c.metric) == wanted))
 
     def value(self, variant: str, metric: str) -> float | None:
         """A recorded number."""
@@ -53,14 +61,13 @@ class TrainingCostResult:
 
 def page(result: TrainingCostResult) -> str:
     """The Markdown page."""
-    run = result.records.runs[0]
+    timed = [model for model in result.page.counted if result.about(model)]
     blocks = [
         f"# {result.title}",
         result.page.question,
-        f"> **here**: {run.device}. Medians, quartiles in brackets. {result.profile.caption}",
-        "## By the clock, in the mini world",
-        _clock(result),
-        _verdict(result),
+        f"> {result.profile.caption}",
+        "## By the clock",
+        *(block for model in timed for block in _clock(result, model)),
         "## By count",
         _count(result),
         "## Where the work goes",
@@ -75,21 +82,22 @@ def page(result: TrainingCostResult) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def _clock(result: TrainingCostResult) -> str:
-    rows, first = [], result.page.orders[0].key
+def _clock(result: TrainingCostResult, model: str) -> list[str]:
+    """How a model was timed, the table, and whether the aim is met."""
+    about, first, rows = result.about(model) or {}, result.page.orders[0].key, []
+    ratios = {o.key: result.seconds(o.key, model) / result.seconds(first, model) for o in result.page.orders}
     for order in result.page.orders:
-        seconds, memory = result.seconds(order.key), result.value(order.key, "peak_bytes")
-        ratio = seconds / result.seconds(first)
-        cells = [order.label, _quartiles(seconds), _quartiles(ratio)]
+        memory = result.value(order.key, f"peak_bytes_{model}")
+        cells = [order.label, _quartiles(result.seconds(order.key, model)), _quartiles(ratios[order.key])]
         rows.append([*cells, number(memory / 2**20, 0) if memory else DASH])
-    return markdown(["Order", "Seconds an iteration", "Of the published", "Peak memory, MiB"], rows, left=1)
-
-
-def _verdict(result: TrainingCostResult) -> str:
-    first, last = (result.seconds(result.page.orders[place].key) for place in (0, -1))
-    ratio = float(np.median(last / first))
+    ratio = float(np.median(ratios[result.page.orders[-1].key]))
     verdict = "met" if ratio <= result.page.aim else "missed"
-    return f"Aim: at most {number(result.page.aim, 2)} of the published order. It is {verdict}: {number(ratio, 2)}."
+    return [
+        f"**{model}**: {about['device']}, {about['dtype']}, schedule {about['schedule']}, batch size "
+        f"{about['batch_size']}. Medians, quartiles in brackets.",
+        markdown(["Order", "Seconds an iteration", "Of the published", "Peak memory, MiB"], rows, left=1),
+        f"Aim: at most {number(result.page.aim, 2)} of the published order. It is {verdict}: {number(ratio, 2)}.",
+    ]
 
 
 def _count(result: TrainingCostResult) -> str:

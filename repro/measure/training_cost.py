@@ -49,25 +49,32 @@ def run(page: TrainingCostPage, profile: Profile, options: RunOptions) -> Path:
     measured, _ = run_pytest([ROOT / "benchmarks" / BENCHMARK], options.work)
     opened = replace(opened, config={"benchmarks": configurations(measured), "machine": machine(measured)})
     closed = opened.close(
-        device=str(measured["machine_info"]["device"]),
+        device=str(_timing(page, measured)["device"]),
         dtype="float32",
         data_hash=digest_json(opened.config["benchmarks"]),
         weights_hash=digest_folder(ROOT / profile.pipeline),
         reused=store.reused,
     )
     path = options.out / "records" / f"{profile.stem(page.key)}.jsonl"
-    records.save(path, RecordSet.of([closed, *_timed(closed, page, measured), *_counted(closed, page, counts)]))
+    records.save(path, RecordSet.of([closed, *_timed(closed, measured), *_counted(closed, page, counts)]))
     return path
 
 
-def _timed(run: Run, page: TrainingCostPage, measured: Any) -> Iterator[Line]:
+def _timed(run: Run, measured: Any) -> Iterator[Line]:
+    for entry in measured["benchmarks"]:
+        extra = entry["extra_info"]
+        for order, seconds in extra["seconds"].items():
+            yield times(order, f"seconds_{extra['model']}", seconds)
+            memory = float(extra["peak_bytes"][order])
+            yield Record.of(run, order, f"peak_bytes_{extra['model']}", memory, unit="bytes")
+
+
+def _timing(page: TrainingCostPage, measured: Any) -> dict[str, Any]:
     found = [entry for entry in measured["benchmarks"] if entry["extra_info"].get("model") == page.timed]
     if not found:
         raise ExperimentError(f"{BENCHMARK} did not time {page.timed}")
-    extra = found[0]["extra_info"]
-    for order, seconds in extra["seconds"].items():
-        yield times(order, "seconds", seconds)
-        yield Record.of(run, order, "peak_bytes", float(extra["peak_bytes"][order]), unit="bytes")
+    extra: dict[str, Any] = found[0]["extra_info"]
+    return extra
 
 
 def _counted(run: Run, page: TrainingCostPage, counts: dict[str, dict[str, dict[str, int]]]) -> Iterator[Line]:

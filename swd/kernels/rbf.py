@@ -14,8 +14,7 @@ image. In high dimensions distances hardly vary, so that little is left to be ro
 the pull of the two means. 1 - c and k - 1 come from expm1, which keeps the digits that the ones of a wide kernel hide.
 """
 
-from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -23,7 +22,6 @@ from torch import Tensor
 Method = Literal["auto", "eager", "chunked", "triton"]
 EAGER_BYTES = 2**27  # of one kernel matrix; autograd keeps several. Above, auto goes in strips
 STRIP_BYTES = 2**25
-Strip = Callable[..., tuple[Tensor, Tensor]]
 
 
 def rbf_mmd(fake: Tensor, real: Tensor, bandwidth: float, *, method: Method = "auto") -> Tensor:
@@ -59,8 +57,8 @@ def rbf_mmd(fake: Tensor, real: Tensor, bandwidth: float, *, method: Method = "a
 
 
 def _eager(fake: Tensor, real: Tensor, bandwidth: float) -> Tensor:
-    centre, factor = _wide(real).mean(1, keepdim=True), -1 / (2 * bandwidth**2)
-    x, y = _wide(fake) - centre, _wide(real) - centre  # distances do not move with the origin, rounding does
+    centre, factor = wide(real).mean(1, keepdim=True), -1 / (2 * bandwidth**2)
+    x, y = wide(fake) - centre, wide(real) - centre  # distances do not move with the origin, rounding does
 
     def kernel(a: Tensor, b: Tensor) -> Tensor:
         square = a.square().sum(-1)[:, :, None] + b.square().sum(-1)[:, None, :] - 2 * a @ b.mT
@@ -73,37 +71,43 @@ def _eager(fake: Tensor, real: Tensor, bandwidth: float) -> Tensor:
     return within(x) + within(y) - 2 * kernel(x, y).mean((1, 2))
 
 
-def _wide(tokens: Tensor) -> Tensor:
+def wide(tokens: Tensor) -> Tensor:
+    """In float32, or wider where they are."""
     return tokens.to(torch.promote_types(tokens.dtype, torch.float32))
 
 
 @torch.library.custom_op("swd::rbf_mmd", mutates_args=())
 def _rbf_mmd(fake: Tensor, real: Tensor, bandwidth: float, with_gradient: bool, triton: bool) -> tuple[Tensor, Tensor]:
-    """Value (B,) and its gradient at ``fake`` (B, N, D), empty unless wanted."""
+    """Value (B,), and what pulls at the tokens of ``fake`` (B, N, D), empty unless wanted.
+
+    The gradient is 2 / (N h^2) times that: so small for wide kernels that float16 would lose it here, before the scale
+    of the loss comes.
+    """
     centre, factor = _wide_mean(real), -1 / (2 * bandwidth**2)
     x, y = (_centred(tokens, centre, keep_dtype=triton) for tokens in (fake, real))
     strip = _triton_strip if triton else _torch_strip
     (images, n, width), m = x.shape, y.shape[1]
     rows = _strip_rows(images, max(n, m), width, x.element_size())
     own, cross, theirs = (centre.new_zeros(images) for _ in range(3))
-    gradient = torch.empty_like(fake) if with_gradient else fake.new_empty(0)
+    pulls = torch.empty_like(fake) if with_gradient else fake.new_empty(0)
+    mean_x, mean_y = _wide_mean(x), _wide_mean(y)
     lift_own, lift_cross, lift_theirs = (_lift(a, b, factor) for a, b in ((x, x), (x, y), (y, y)))
     for start in range(0, n, rows):
         part = x[:, start : start + rows]
         values, sums = strip(part, x, factor, lift_own, diagonal=start, store=with_gradient)
         own += sums.sum(1)
         if with_gradient:
-            pull = _pull(values, part, x, lift_own) / (n - 1)
+            pull = _pull(values, part, x, mean_x, lift_own) / (n - 1)
         values, sums = strip(part, y, factor, lift_cross, store=with_gradient)
         cross += sums.sum(1)
         if with_gradient:
-            pull -= _pull(values, part, y, lift_cross) / m
-            gradient[:, start : start + rows] = pull * (2 / (n * bandwidth**2))
+            pull -= _pull(values, part, y, mean_y, lift_cross) / m
+            pulls[:, start : start + rows] = pull
     for start in range(0, m, rows):
         part = y[:, start : start + rows]
         theirs += strip(part, y, factor, lift_theirs, diagonal=start, store=False)[1].sum(1)
     constants = lift_own + lift_theirs - 2 * lift_cross
-    return own / (n * (n - 1)) + theirs / (m * (m - 1)) - 2 * cross / (n * m) - constants, gradient
+    return own / (n * (n - 1)) + theirs / (m * (m - 1)) - 2 * cross / (n * m) - constants, pulls
 
 
 @_rbf_mmd.register_fake
@@ -112,18 +116,20 @@ def _(fake: Tensor, real: Tensor, bandwidth: float, with_gradient: bool, triton:
     return value, torch.empty_like(fake) if with_gradient else fake.new_empty(0)
 
 
-def _keep_gradient(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
+def _keep_gradient(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
+    fake, _, bandwidth, _, _ = inputs
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(output[1])
+    ctx.factor = 2 / (fake.shape[1] * bandwidth**2)
 
 
 def _scale_gradient(
-    ctx: torch.autograd.function.FunctionCtx, of_value: Tensor | None, of_gradient: Tensor | None
+    ctx: Any, of_value: Tensor | None, of_pulls: Tensor | None
 ) -> tuple[Tensor | None, None, None, None, None]:
-    if of_gradient is not None:
+    if of_pulls is not None:
         raise RuntimeError("rbf_mmd in strips has first derivatives only: use method='eager' for second ones")
-    (gradient,) = ctx.saved_tensors
-    scaled = None if of_value is None else (of_value[:, None, None] * gradient).to(gradient.dtype)
+    (pulls,) = ctx.saved_tensors
+    scaled = None if of_value is None else ((ctx.factor * of_value)[:, None, None] * pulls).to(pulls.dtype)
     return scaled, None, None, None, None
 
 
@@ -152,9 +158,16 @@ def _centred(tokens: Tensor, centre: Tensor, *, keep_dtype: bool) -> Tensor:
 
 def _lift(x: Tensor, y: Tensor, factor: float) -> Tensor:
     """1 - c of every image, (B,)."""
-    square_x, square_y = (_wide_mean(tokens.square().sum(-1, keepdim=True))[:, 0, 0] for tokens in (x, y))
+    square_x, square_y = (_squares(tokens).mean(1) for tokens in (x, y))
     product = (_wide_mean(x) * _wide_mean(y)).sum((1, 2))
     return -torch.expm1(factor * (square_x + square_y - 2 * product))
+
+
+def _squares(tokens: Tensor) -> Tensor:
+    """Squared norms, (B, L), accumulated in float32 or wider."""
+    dtype = torch.promote_types(tokens.dtype, torch.float32)
+    squares: Tensor = torch.linalg.vector_norm(tokens, dim=-1, dtype=dtype).square()
+    return squares
 
 
 def _strip_rows(images: int, columns: int, width: int, element_size: int) -> int:
@@ -173,13 +186,13 @@ def _torch_strip(
     return values, values.sum(-1)
 
 
-def _triton_strip(*args: Tensor, **options: bool) -> tuple[Tensor, Tensor]:
+def _triton_strip(*args: Any, **options: Any) -> tuple[Tensor, Tensor]:
     from swd.kernels.triton_rbf import rbf_strip
 
     return rbf_strip(*args, **options)
 
 
-def _pull(values: Tensor, x: Tensor, y: Tensor, lift: Tensor) -> Tensor:
+def _pull(values: Tensor, x: Tensor, y: Tensor, mean_y: Tensor, lift: Tensor) -> Tensor:
     """Sum over j of k_ij (y_j - x_i) from a strip of k - c, wide: that of the strip, and that of c.
 
     Row sums are those of the values as they are rounded, so that a token is pulled by differences alone.
@@ -187,6 +200,6 @@ def _pull(values: Tensor, x: Tensor, y: Tensor, lift: Tensor) -> Tensor:
     if values.element_size() == 2 and values.is_cuda:
         drawn = torch.bmm(values, y, out_dtype=torch.float32)
     else:
-        drawn = _wide(values) @ _wide(y)
+        drawn = wide(values) @ wide(y)
     drawn -= values.sum(-1, dtype=drawn.dtype)[:, :, None] * x
-    return drawn + (1 - lift)[:, None, None] * y.shape[1] * (_wide_mean(y) - x)
+    return drawn + (1 - lift)[:, None, None] * y.shape[1] * (mean_y - x)

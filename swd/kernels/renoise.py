@@ -22,7 +22,7 @@ def upscale_renoise(x0: Tensor, noise: Tensor, sigma: Tensor, *, method: Renoise
             for its first measurement on a GPU.
 
     Returns:
-        (B, C, H, W).
+        (B, C, H, W) in the dtype of ``noise``.
 
     Raises:
         ValueError: an unknown method, one that cannot run here, or shapes that do not fit.
@@ -34,7 +34,7 @@ def upscale_renoise(x0: Tensor, noise: Tensor, sigma: Tensor, *, method: Renoise
         raise ValueError(f"x0 (B, C, h, w), noise (B, C, H, W) and sigma (B,) must agree in B and C, got {shapes}")
     size = (noise.shape[-2], noise.shape[-1])
     if method != "triton":
-        return FlowMatching().add_noise(upscale_bicubic(x0, size), noise, sigma)
+        return FlowMatching().add_noise(upscale_bicubic(x0, size), noise, sigma).to(noise.dtype)
     if x0.device.type != "cuda" or torch.float64 in (x0.dtype, noise.dtype):
         raise ValueError(f"method 'triton' needs CUDA and at most float32, got {x0.dtype} on {x0.device}")
     if size[0] < x0.shape[-2] or size[1] < x0.shape[-1]:

@@ -94,33 +94,42 @@ def rbf_strip(
         before rounding.
     """
     (images, num_rows, width), num_columns = x.shape, y.shape[1]
-    exact = x.dtype == torch.float32
-    tile = 64 if exact else 128  # full float32 products take twice the registers
-    block_rows, block_columns = (min(tile, max(16, triton.next_power_of_2(n))) for n in (num_rows, num_columns))
-    block_width = min(32 if exact else 64, max(16, triton.next_power_of_2(width)))
+    tiles = launch_options(x.dtype, num_rows, num_columns, width)
+    block_rows, block_columns = tiles["BLOCK_ROWS"], tiles["BLOCK_COLUMNS"]
     grid = (triton.cdiv(num_columns, block_columns), triton.cdiv(num_rows, block_rows), images)
     strip = x.new_empty((images, num_rows, num_columns) if store else (0,))
     sums = x.new_empty((images, num_rows, grid[0]), dtype=torch.float32)
-    _rbf_strip[grid](
-        x,
-        y,
-        strip,
-        sums,
-        lift,
-        num_rows,
-        num_columns,
-        width,
-        diagonal or 0,
-        factor,
-        *x.stride(),
-        *y.stride(),
-        BLOCK_ROWS=block_rows,
-        BLOCK_COLUMNS=block_columns,
-        BLOCK_WIDTH=block_width,
-        HAS_DIAGONAL=diagonal is not None,
-        STORE=store,
-        UPCAST=x.device.type == "cpu",  # the interpreter multiplies no bfloat16
-        num_warps=4 if exact else 8,
-        num_stages=3,
-    )
+    with torch.cuda.device_of(x):
+        _rbf_strip[grid](
+            x,
+            y,
+            strip,
+            sums,
+            lift,
+            num_rows,
+            num_columns,
+            width,
+            diagonal or 0,
+            factor,
+            *x.stride(),
+            *y.stride(),
+            HAS_DIAGONAL=diagonal is not None,
+            STORE=store,
+            UPCAST=x.device.type == "cpu",  # the interpreter multiplies no bfloat16
+            **tiles,
+        )
     return strip, sums.sum(-1)
+
+
+def launch_options(dtype: torch.dtype, rows: int, columns: int, width: int) -> dict[str, int]:
+    """Tiles, warps and stages of ``rbf_strip``."""
+    exact = dtype == torch.float32
+    tile = 64 if exact else 128  # full float32 products take twice the registers
+    block_rows, block_columns = (min(tile, max(16, triton.next_power_of_2(n))) for n in (rows, columns))
+    return {
+        "BLOCK_ROWS": block_rows,
+        "BLOCK_COLUMNS": block_columns,
+        "BLOCK_WIDTH": min(32 if exact else 64, max(16, triton.next_power_of_2(width))),
+        "num_warps": 4 if exact else 8,
+        "num_stages": 3,
+    }

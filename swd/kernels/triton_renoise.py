@@ -73,5 +73,6 @@ def upscale_renoise(x0: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
     out = torch.empty_like(noise)
     grid = (triton.cdiv(out_height * out_width, BLOCK), images * channels)
     sizes = (channels, height, width, out_height, out_width)
-    _upscale_renoise[grid](x0, noise, sigma, out, *sizes, *x0.stride(), BLOCK=BLOCK)
+    with torch.cuda.device_of(x0):
+        _upscale_renoise[grid](x0, noise, sigma, out, *sizes, *x0.stride(), BLOCK=BLOCK)
     return out

@@ -94,6 +94,6 @@ class Denoiser(X0Predictor[TextCondition], Protocol):
             sigma: noise levels, (B,).
             cond: text condition, B rows or one.
             blocks: those whose features are wanted.
-            detach: cut the graph behind the last chosen block: the features carry gradients, ``x0`` does not.
+            detach: the features alone carry gradients; blocks after the last chosen one record no graph.
         """
         ...

@@ -1,6 +1,6 @@
 """Blocks of a network compiled for training, while adapters switch and hooks read features."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,11 +18,21 @@ def compiled_blocks(transformer: Any, *, active: bool = True) -> Iterator[None]:
     ``forward`` is what is compiled, not the call around it: hooks stay outside, and so may end a pass early.
     """
     blocks: list[nn.Module] = list(transformer.transformer_blocks) if active else []
-    with torch._dynamo.config.patch(recompile_limit=RECOMPILATIONS, accumulated_recompile_limit=16 * RECOMPILATIONS):
+    for block in blocks:
+        block.forward = _often(torch.compile(block.forward, dynamic=True))
+    try:
+        yield
+    finally:
         for block in blocks:
-            block.forward = torch.compile(block.forward, dynamic=True)
-        try:
-            yield
-        finally:
-            for block in blocks:
-                del block.forward
+            del block.forward
+
+
+def _often(compiled: Callable[..., Any]) -> Callable[..., Any]:
+    """May be compiled as often as it takes; the limit belongs to a thread, and autograd computes again in its own."""
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        limits = {"recompile_limit": RECOMPILATIONS, "accumulated_recompile_limit": 16 * RECOMPILATIONS}
+        with torch._dynamo.config.patch(**limits):
+            return compiled(*args, **kwargs)
+
+    return forward

@@ -70,7 +70,8 @@ class SD3Denoiser(nn.Module):
         self, x_t: Tensor, sigma: Tensor, cond: TextCondition, blocks: Sequence[int], *, detach: bool = False
     ) -> tuple[Tensor, list[Tensor]]:
         """``forward`` and ``features`` from one pass; with ``detach`` the features alone carry gradients."""
-        return self._tap(blocks).alongside(lambda: self.forward(x_t, sigma, cond), detach=detach)
+        x0, features = self._tap(blocks).alongside(lambda: self.forward(x_t, sigma, cond), detach=detach)
+        return x0.detach() if detach else x0, features
 
     def _tap(self, blocks: Sequence[int]) -> FeatureTap:
         return FeatureTap(self.transformer.transformer_blocks, blocks, _image_tokens)

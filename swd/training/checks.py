@@ -1,5 +1,7 @@
 """What can be known to fail before anything is trained."""
 
+import torch
+
 from swd.models.sd3 import SD3Denoiser
 from swd.schedule import ScaleSchedule
 from swd.training.config import DistillConfig
@@ -22,8 +24,8 @@ def check_schedule(schedule: ScaleSchedule, denoiser: SD3Denoiser, data: LatentC
     data.check(schedule)
 
 
-def check_fit(config: DistillConfig, denoiser: SD3Denoiser, processes: int) -> None:
-    """Make sure that the options fit the network and the number of processes.
+def check_fit(config: DistillConfig, denoiser: SD3Denoiser, processes: int, device: torch.device) -> None:
+    """Make sure that the options fit the network, the number of processes and the device.
 
     Raises:
         ConfigError: they do not.
@@ -31,5 +33,7 @@ def check_fit(config: DistillConfig, denoiser: SD3Denoiser, processes: int) -> N
     if config.feature_block >= denoiser.num_blocks:
         last = denoiser.num_blocks - 1
         raise ConfigError(f"feature_block {config.feature_block} is past the last block of the network, {last}")
+    if config.pdm_method == "triton" and device.type != "cuda":
+        raise ConfigError(f"pdm_method triton needs a CUDA device, training runs on {device.type}")
     if config.batch_size % processes:
         raise ConfigError(f"batch_size {config.batch_size} does not divide over {processes} processes")

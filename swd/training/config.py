@@ -31,6 +31,7 @@ FREE_ON_RESUME = frozenset(
 
 
 Checkpointing = Literal["auto", "off", "selective", "full"]
+Method = Literal["auto", "eager", "chunked", "triton"]  # as swd.kernels.rbf has them; torch stays out of here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +87,7 @@ class DistillConfig:
     """Width of the quadratic part of the linear kernel's pseudo-Huber."""
     pdm_bandwidth: float = 100.0
     """Length scale of the RBF kernel."""
-    pdm_method: Literal["auto", "eager", "chunked", "triton"] = "auto"
+    pdm_method: Method = "auto"
     """How the RBF kernel is computed: see swd.kernels.rbf_mmd."""
     pdm_pool_batch: bool = False
     """Match patches of the whole (local) batch in place of image by image."""
@@ -111,7 +112,8 @@ class DistillConfig:
     attention nor the base's matrix products), full (whole blocks); auto takes the first of them that fits into the
     memory of a GPU, and off elsewhere."""
     share_student_pass: bool = True
-    """Sample for all fake updates of an iteration in one pass: the student does not move between them."""
+    """Sample for all fake updates of an iteration in one pass, which holds fake_updates x batch_size images, without a
+    graph: the student does not move between them. Not with micro_batch_size."""
     share_fake_pass: bool = True
     """Take the fake model's x0 and the features that the GAN reads from one pass."""
     prefetch: bool = True
@@ -249,9 +251,12 @@ def _check_ranges(config: DistillConfig) -> None:
 
 def _check_together(config: DistillConfig) -> None:
     """Options that are each fine alone, and choices from a list, which only the command line checks otherwise."""
-    if config.gradient_checkpointing not in get_args(Checkpointing):
-        known = ", ".join(get_args(Checkpointing))
-        raise ConfigError(f"gradient_checkpointing must be one of {known}, got {config.gradient_checkpointing!r}")
+    for name, choices in (("gradient_checkpointing", Checkpointing), ("pdm_method", Method)):
+        if getattr(config, name) not in get_args(choices):
+            known = ", ".join(get_args(choices))
+            raise ConfigError(f"{name} must be one of {known}, got {getattr(config, name)!r}")
+    if config.compile and config.gradient_checkpointing == "selective":
+        raise ConfigError("gradient_checkpointing selective does not see into compiled blocks: use off or full")
     if (config.scales is None) != (config.boundaries is None):
         raise ConfigError("scales and boundaries replace the preset's together: give both or neither")
     if not (config.weight_pdm or config.weight_dmd or config.weight_gan):

@@ -76,12 +76,18 @@ def update_bytes(
 ) -> int:
     """Most memory that the intermediate tensors of one update hold at the largest scale, in float32."""
     step, denoiser = _meta_step(transformer, config, text_tokens)
+    denoiser.start(None, counting=False)
     drawn = _meta_batch(denoiser, max(step.schedule.scales), meta_condition(denoiser, batch, text_tokens))
+    random, updates = StepRandom(0, 0, "", range(batch)), config.fake_updates if config.uses_fake else 0
+    runs = [lambda: step.student(drawn, 0, random).total.backward()]
+    if updates:
+        runs.append(lambda: step.fake(drawn, 0, random).total.backward())
+    if updates and config.share_student_pass and config.micro_batch_size is None:
+        runs.append(lambda: step.samples([drawn] * updates, 0, [random] * updates))
     peaks = []
-    for update, loss in {"fake": step.fake, "student": step.student}.items():
-        with step.bank.trainable(update):
-            random = StepRandom(0, 0, update, range(batch))
-            peaks.append(count(lambda loss=loss, random=random: loss(drawn, 0, random).total.backward()).peak_bytes)
+    for run, model in zip(runs, ("student", "fake", "student"), strict=False):
+        with step.bank.trainable(model):
+            peaks.append(count(run).peak_bytes)
     return max(peaks)
 
 
@@ -94,7 +100,7 @@ def choose_checkpointing(
     nothing fits.
     """
     share = 1.0 if config.mixed_precision == "no" else 0.5
-    for mode in ("off", "selective"):
+    for mode in ("off",) if config.compile else ("off", "selective"):
         needed = update_bytes(
             transformer, replace(config, gradient_checkpointing=mode), text_tokens=text_tokens, batch=batch
         )
@@ -149,12 +155,11 @@ class _CountedDenoiser(SD3Denoiser):
 
     def __init__(self, transformer: nn.Module) -> None:
         super().__init__(transformer)
-        self._counting = False
         self.start(None)
 
-    def start(self, bank: AdapterBank | None) -> None:
+    def start(self, bank: AdapterBank | None, *, counting: bool = True) -> None:
         """Forget the passes so far; ``bank`` says which model is in use."""
-        self.bank, self.passes = bank, dict[str, Cost]()
+        self.bank, self.passes, self._inside = bank, dict[str, Cost](), not counting
 
     def forward(self, x_t: Tensor, sigma: Tensor, cond: TextCondition) -> Tensor:
         """As the denoiser does."""
@@ -173,12 +178,12 @@ class _CountedDenoiser(SD3Denoiser):
         return found
 
     def _counted(self, what: str, run: Callable[..., Any], x_t: Tensor, *rest: Any) -> Any:
-        if self._counting:
+        if self._inside:
             return run(x_t, *rest)
         found: list[Any] = []
-        self._counting = True
+        self._inside = True
         cost = count(lambda: found.append(run(x_t, *rest)))
-        self._counting = False
+        self._inside = False
         name = f"{(self.bank and self.bank.active) or 'teacher'} {what}"
         cost = replace(cost, tokens=x_t[:, 0].numel() // self.patch_size**2)
         self.passes[name] = self.passes.get(name, Cost()) + cost

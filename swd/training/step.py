@@ -183,7 +183,7 @@ class DistillationStep:
         with self.bank.use("fake"):
             if config.weight_dmd and self.discriminator is not None and config.share_fake_pass:
                 x0, features = self._denoiser.with_features(x_t, sigma, cond, [config.feature_block], detach=True)
-                return x0.detach(), self._logits(features[0])
+                return x0, self._logits(features[0])
             with torch.no_grad():
                 x0 = self._denoiser(x_t, sigma, cond) if config.weight_dmd else None
             return x0, None if self.discriminator is None else self._logits(self._features(x_t, sigma, cond))
@@ -231,7 +231,8 @@ def _patch_loss(fake: Tensor, real: Tensor, config: DistillConfig) -> Tensor:
     if config.pdm_kernel == "naive":
         return naive_patch(fake, real)
     if config.pdm_kernel == "rbf":
-        return pdm_rbf(fake, real, bandwidth=config.pdm_bandwidth, pool_batch=pool, method=config.pdm_method)
+        options = {"bandwidth": config.pdm_bandwidth, "method": config.pdm_method, "pool_batch": pool}
+        return pdm_rbf(fake, real, check_finite=False, **options)  # the trainer stops on NaN, all processes together
     return pdm_linear(fake, real, huber_c=config.pdm_huber_c, pool_batch=pool)
 
 

@@ -13,7 +13,6 @@ from accelerate import Accelerator
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from swd.losses.patch import NonFiniteFeaturesError
 from swd.models.adapters import AdapterBank, save_adapter
 from swd.models.compiled import compiled_blocks
 from swd.models.discriminator import Discriminator
@@ -90,7 +89,7 @@ class Trainer:
         self.config, self.data, self.output, self.accelerator = config, data, output, accelerator
         self.schedule = config.schedule()
         check_schedule(self.schedule, denoiser, data)
-        check_fit(config, denoiser, accelerator.num_processes)
+        check_fit(config, denoiser, accelerator.num_processes, accelerator.device)
         teacher = weights_fingerprint({"transformer": denoiser.transformer})
         self.identity = RunIdentity(config=config.as_json(), data=data.index.fingerprint, teacher=teacher)
         denoiser = denoiser.to(accelerator.device).eval()
@@ -152,17 +151,18 @@ class Trainer:
         means = {name: math.fsum(losses[name] for losses in fake) / len(fake) for name in (fake[0] if fake else ())}
         return {**self._update_student(step, for_student), **means}
 
-    def _sample(self, drawn: Sequence[Drawn], step: int) -> list[tuple[Tensor, ...]]:
-        """The student's x0 for every fake update from one pass; nothing, for each to make its own, if not asked to."""
+    def _sample(self, drawn: Sequence[Drawn], step: int) -> Sequence[Tensor | None]:
+        """The student's x0 for every fake update from one pass; None, for each to make its own, if not asked to."""
         if not drawn or not self.config.share_student_pass or self.config.micro_batch_size is not None:
-            return [()] * len(drawn)
+            return [None] * len(drawn)
         batches, randoms = zip(*drawn, strict=True)
         with self.accelerator.autocast():
-            return [(x0,) for x0 in self.steps.samples(batches, step, randoms)]
+            return self.steps.samples(batches, step, randoms)
 
-    def _update_fake(self, step: int, drawn: Drawn, samples: tuple[Tensor, ...]) -> dict[str, float]:
+    def _update_fake(self, step: int, drawn: Drawn, samples: Tensor | None) -> dict[str, float]:
+        given = () if samples is None else (samples,)
         with self.bank.trainable("fake"):
-            losses = self._backward(self.fake_descent, self.steps.fake, step, drawn, *samples)
+            losses = self._backward(self.fake_descent, self.steps.fake, step, drawn, *given)
             losses["fake_grad_norm"] = self._descend(self.fake_descent, "fake_grad_norm", drawn[1].iteration)
         del losses["total"]  # the log's is the student's
         return losses
@@ -187,11 +187,8 @@ class Trainer:
         for start in range(0, len(batch), size):
             rows = slice(start, start + size)
             share = len(batch[rows]) / len(batch)
-            try:
-                with self.accelerator.autocast():
-                    result = losses(batch[rows], step, random[rows], *(values[rows] for values in per_image))
-            except NonFiniteFeaturesError as error:
-                raise NonFiniteLossError("pdm", random.iteration, self.store.latest_folder()) from error
+            with self.accelerator.autocast():
+                result = losses(batch[rows], step, random[rows], *(values[rows] for values in per_image))
             descent.backward(share * result.total)
             for name, value in {**result.terms, "total": result.total}.items():
                 terms[name] = terms.get(name, 0.0) + share * value.detach()
@@ -302,7 +299,8 @@ class Trainer:
             return config.gradient_checkpointing
         if device.type != "cuda":
             return "off"
-        free = torch.cuda.mem_get_info(device)[0]
+        reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        free = torch.cuda.mem_get_info(device)[0] + reserved
         images = config.micro_batch_size or config.batch_size // self.accelerator.num_processes
         tokens = self.data.empty.prompt_embeds.shape[1]
         transformer = self.bank.denoiser.transformer

@@ -121,7 +121,6 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "own fake passes": {"share_fake_pass": False},
     "full checkpointing": {"gradient_checkpointing": "full"},
     "selective checkpointing": {"gradient_checkpointing": "selective"},
-    "nothing ahead": {"prefetch": False},
     "pieces": {"micro_batch_size": 2},
 }
 

@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, T5Config, T5EncoderModel
 
 from repro.profiles import sd35_architecture
+from swd import counting
 from swd.cost import decode_cost, forward_cost, on_meta, schedule_cost, text_cost, training_cost, weight_bytes
 from swd.counting import Cost, count
 from swd.models.base import TextCondition
@@ -137,6 +138,14 @@ def test_peak_is_what_the_allocator_holds_in_a_forward(tiny: SD3Transformer2DMod
     assert forward_cost(tiny, 16, batch=8, text_tokens=5).peak_bytes == pytest.approx(held, rel=0.2)
 
 
+def test_what_was_counted_before_changes_no_count(tiny: SD3Transformer2DModel) -> None:
+    config = DistillConfig(preset="none", **TestTraining.options)
+    counting._KNOWN.clear()
+    cold = update_bytes(tiny, config, text_tokens=5), training_cost(tiny, config, text_tokens=5)
+    assert counting._KNOWN
+    assert (update_bytes(tiny, config, text_tokens=5), training_cost(tiny, config, text_tokens=5)) == cold
+
+
 def test_attention_holds_no_matrix_of_weights() -> None:
     q = torch.empty(1, 2, 4096, 8, device="meta")
     cost = count(lambda: F.scaled_dot_product_attention(q, q, q))
@@ -237,21 +246,21 @@ class TestTraining:
         assert sum(cost.flops for cost in shared.values()) < 0.9 * sum(cost.flops for cost in apart.values())
 
     def test_auto_takes_the_mode_that_fits(self) -> None:
-        deep = SD3Transformer2DModel(**{**TINY, "num_layers": 10})  # one block is always held whole
+        deep = SD3Transformer2DModel(**{**TINY, "num_layers": 6})  # one block is always held whole
         config = DistillConfig(preset="none", **self.options)
         off, some, full = (
             update_bytes(deep, replace(config, gradient_checkpointing=mode), text_tokens=5)
             for mode in ("off", "selective", "full")
         )
         assert full < 0.8 * some
-        assert some < 0.85 * off
+        assert some < 0.95 * off
 
         def chosen(free: float, precision: str = "no") -> str:
             changed = replace(config, mixed_precision=precision)
             return choose_checkpointing(deep, changed, text_tokens=5, batch=1, free_bytes=int(free))
 
         assert chosen(1.3 * off) == "off"
-        assert chosen(off) == "selective"
+        assert chosen(1.3 * some) == "selective"
         assert chosen(some) == "full"
         assert chosen(off, "bf16") == "off"  # autocast halves it
 

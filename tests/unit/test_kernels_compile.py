@@ -10,6 +10,7 @@ import pytest
 
 # outside this process: here Triton may be the interpreter
 PROGRAM = """
+import torch
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
@@ -17,19 +18,21 @@ from swd.kernels import triton_rbf, triton_renoise
 
 TENSORS = {"x_ptr", "y_ptr", "strip_ptr", "x0_ptr", "noise_ptr", "out_ptr"}
 WIDE = {"sums_ptr": "*fp32", "lift_ptr": "*fp32", "sigma_ptr": "*fp32", "factor": "fp32"}
-TILE = {"BLOCK_ROWS": 64, "BLOCK_COLUMNS": 64, "BLOCK_WIDTH": 32}
-KERNELS = [
-    (triton_rbf._rbf_strip, {**TILE, "HAS_DIAGONAL": True, "STORE": True, "UPCAST": False}),
-    (triton_rbf._rbf_strip, {**TILE, "HAS_DIAGONAL": False, "STORE": False, "UPCAST": False}),
-    (triton_renoise._upscale_renoise, {"BLOCK": 512}),
-]
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 for dtype, capability in (("bf16", 90), ("fp16", 80), ("fp32", 90)):
-    for kernel, constants in KERNELS:
+    tiles = triton_rbf.launch_options(DTYPES[dtype], 4096, 4096, 1536)
+    options = {name: tiles.pop(name) for name in ("num_warps", "num_stages")}
+    for kernel, constants, given in (
+        (triton_rbf._rbf_strip, {**tiles, "HAS_DIAGONAL": True, "STORE": True, "UPCAST": False}, options),
+        (triton_rbf._rbf_strip, {**tiles, "HAS_DIAGONAL": False, "STORE": False, "UPCAST": False}, options),
+        (triton_renoise._upscale_renoise, {"BLOCK": triton_renoise.BLOCK}, {}),
+    ):
         types = {name: WIDE.get(name, f"*{dtype}" if name in TENSORS else "i32") for name in kernel.arg_names}
         types |= dict.fromkeys(constants, "constexpr")
         values = {(kernel.arg_names.index(name),): value for name, value in constants.items()}
-        compiled = triton.compile(ASTSource(kernel, types, values), target=GPUTarget("cuda", capability, 32))
-        print(dtype, capability, len(compiled.asm["cubin"]))
+        target = GPUTarget("cuda", capability, 32)
+        compiled = triton.compile(ASTSource(kernel, types, values), target=target, options=given)
+        print(dtype, capability, compiled.metadata.shared, len(compiled.asm["cubin"]))
 """
 
 
@@ -40,6 +43,8 @@ def test_kernels_compile(tmp_path: Path) -> None:
     command = [sys.executable, "-c", PROGRAM]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
-    sizes = [int(line.split()[-1]) for line in done.stdout.splitlines()]
-    assert len(sizes) == 9
-    assert min(sizes) > 1000
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert len(lines) == 9
+    for _, _, shared, size in lines:
+        assert int(size) > 1000
+        assert int(shared) <= 163 * 1024  # of sm_80; sm_90 has more

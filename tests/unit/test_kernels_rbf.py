@@ -75,6 +75,26 @@ def test_half_precision_is_summed_in_float32(dtype: torch.dtype) -> None:
     torch.testing.assert_close(gradient.float(), exact, rtol=2e-2, atol=1e-2 * exact.abs().max().item())
 
 
+def test_half_precision_keeps_a_gradient_that_a_loss_scale_will_raise() -> None:
+    fake, real = (tokens(1, 2000, 4, seed, torch.float16).requires_grad_() for seed in (0, 1))
+    found = []
+    for method in ("eager", "chunked"):
+        (gradient,) = torch.autograd.grad(2**14 * rbf_mmd(fake, real.detach(), 100.0, method=method).sum(), fake)
+        found.append(gradient.float())
+    assert (found[1] - found[0]).norm() < 1e-2 * found[0].norm()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_triton_on_the_gpu(dtype: torch.dtype) -> None:
+    fake, real = (tokens(3, count, 200, seed, dtype).cuda() for count, seed in ((257, 0), (300, 1)))
+    value, gradient = with_gradient(fake, real, 20.0, "triton")
+    expected, exact = with_gradient(fake.double(), real.double(), 20.0, "eager")
+    torch.testing.assert_close(value.double(), expected, rtol=1e-2, atol=1e-4)
+    assert (gradient.double() - exact).norm() < 2e-2 * exact.norm()
+
+
 def test_strides_do_not_matter() -> None:
     fake, real = tokens(2, 24, 33, 0).mT, tokens(4, 50, 24, 1)[::2]
     assert not fake.is_contiguous()
@@ -159,10 +179,13 @@ def test_what_cannot_be_computed_is_named(change: dict[str, Any], message: str) 
 
 @pytest.mark.parametrize("method", ["eager", "chunked"])
 def test_not_a_number_names_the_set(method: str) -> None:
+    """Unless it is to pass through, as in training, where the trainer stops on it."""
     fake = torch.zeros(3, 4, 2)
     fake[1, 2, 0] = math.nan
     with pytest.raises(NonFiniteFeaturesError, match=r"fake features .* in sets \[1\] of 3"):
         pdm_rbf(fake, torch.zeros(3, 4, 2), bandwidth=1.0, method=method)
+    value = pdm_rbf(fake, torch.zeros(3, 4, 2), bandwidth=1.0, method=method, check_finite=False)
+    assert value.isnan().tolist() == [False, True, False]
 
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -216,7 +239,8 @@ class TestTriton:
     def test_statistic_with_it_is_the_same(self, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(rbf, "_triton_strip", triton_strip)
         fake, real = (tokens(2, count, 24, seed, dtype) for count, seed in ((70, 0), (40, 1)))
-        value, gradient = rbf._rbf_mmd(fake, real, 5.0, True, True)
+        value, pulls = rbf._rbf_mmd(fake, real, 5.0, True, True)
+        gradient = 2 / (70 * 5.0**2) * pulls.float()
         expected, exact = with_gradient(fake.float(), real.float(), 5.0, "eager")
         loose = dtype == torch.bfloat16
         torch.testing.assert_close(value, expected, rtol=2e-2 if loose else 1e-4, atol=1e-4)

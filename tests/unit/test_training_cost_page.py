@@ -17,6 +17,9 @@ ORDERS = [order.key for order in PAGE.orders]
 SECONDS = {key: [2.0 - 0.2 * place, 2.1 - 0.2 * place, 2.0 - 0.2 * place] for place, key in enumerate(ORDERS)}
 EXTRA: dict[str, Any] = {
     "model": "mini",
+    "schedule": "mini-6",
+    "device": "toy card",
+    "dtype": "float32",
     "batch_size": 4,
     "seconds": SECONDS,
     "peak_bytes": dict.fromkeys(ORDERS, 2**30),

@@ -1,6 +1,7 @@
 import math
 import operator
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -65,6 +66,34 @@ def test_resumed_run_is_bit_equal(world: World, changes: dict, monkeypatch: pyte
     assert_same(tensors(whole.adapter), tensors(parts.adapter))
 
 
+def test_reading_ahead_changes_nothing(world: World) -> None:
+    ahead, plain = (world.train(str(prefetch), prefetch=prefetch) for prefetch in (True, False))
+    assert losses(ahead) == losses(plain)
+    assert_same(tensors(ahead.adapter), tensors(plain.adapter))
+
+
+def test_compiled_run_trains_the_same(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    active: list[bool] = []
+
+    @contextmanager
+    def watched(transformer: object, *, active: bool, seen: list[bool] = active) -> Iterator[None]:
+        seen.append(active)
+        yield
+
+    monkeypatch.setattr("swd.training.trainer.compiled_blocks", watched)
+    world.train("run", iterations=1, compile=True)
+    assert active == [True]
+
+
+def test_not_a_number_in_features_stops_as_any_other_does(world: World) -> None:
+    data = cache()
+    for shard in data._latents:
+        shard["side_4"][:] = math.nan
+    options = config(pdm_kernel="rbf", weight_dmd=0.0, weight_gan=0.0)
+    with pytest.raises(NonFiniteLossError, match="pdm is not finite at iteration 0"):
+        train(options, world.denoiser, data, world.folder / "run")
+
+
 def test_longer_run_goes_on_from_a_finished_one(world: World) -> None:
     whole = world.train("whole", iterations=3)
     world.train("parts", iterations=1)
@@ -100,7 +129,7 @@ def test_update_moves_its_own_model_and_nothing_else(world: World) -> None:
         return {part for part in before if any(not torch.equal(before[part][k], after[part][k]) for k in before[part])}
 
     start = weights()
-    made._update_fake(1, made._draw(0, 0, 1, "fake 0"), ())
+    made._update_fake(1, made._draw(0, 0, 1, "fake 0"), None)
     after_fake = weights()
     made._update_student(1, made._draw(0, 1, 1, "student"))
     assert changed(start, after_fake) == {"fake", "head"}
