@@ -93,7 +93,7 @@ def _counts(store: StageStore, page: TrainingCostPage, name: str) -> dict[str, d
     preset = profile.presets + "-6"
     options = {**profile.settings["distil"], "fake_updates": page.fake_updates, "mixed_precision": "no"}
     config = DistillConfig(preset=preset, **options)
-    architecture = profile.settings.get("architecture", digest_folder(ROOT / profile.pipeline))
+    architecture = profile.settings.get("architecture") or digest_folder(ROOT / profile.pipeline)
     inputs = {
         "version": VERSION,
         "config": config.as_json(),

@@ -9,6 +9,7 @@ from repro.harness import render
 from repro.harness.experiment import ExperimentError
 from repro.harness.options import RunOptions
 from repro.harness.records import load
+from repro.harness.stages import StageStore
 from repro.measure import training_cost
 from repro.profiles.mini import PROFILE
 from repro.training_cost import PAGE
@@ -83,3 +84,12 @@ def test_times_of_the_wrong_model_are_no_times(options: RunOptions, monkeypatch:
 
 def test_every_order_is_counted_and_timed() -> None:
     assert {"plain", *training_cost.COUNTS, *training_cost.SAME} == set(ORDERS)
+
+
+def test_a_finished_count_is_kept_for_every_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[str] = []
+    monkeypatch.setattr(training_cost, "_count", lambda profile, *rest: counted.append(profile.name) or {"plain": {}})
+    for _ in range(2):
+        for name in PAGE.counted:
+            assert training_cost._counts(StageStore(tmp_path), PAGE, name) == {"plain": {}}
+    assert counted == list(PAGE.counted)
