@@ -76,9 +76,10 @@ PARAMETERS = [pytest.param(case, id=case.id) for case in CASES]
 
 
 def config(case: Case) -> DistillConfig:
-    """The published losses and number of fake updates, with the options that the model needs."""
+    """The published losses, number of fake updates and optimiser, with the options that the model needs."""
     profile = load_profile(case.model)
     options = {**profile.settings["distil"], "batch_size": case.batch, "fake_updates": 5}
+    options |= {"lr": 5e-6, "lr_fake": None, "lr_discriminator": None, "warmup": 0, "ema_decay": None}
     return DistillConfig(preset=case.preset, **{**options, "progress": False})
 
 
