@@ -6,6 +6,7 @@ RBF sums, with their gradient, also by torch.compile on CUDA, and by PyKeOps whe
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 
 import pytest
@@ -129,7 +130,7 @@ def bench_upscale_renoise(benchmark: BenchmarkFixture, device: str, provider: st
     x0, noise = (torch.randn(8, 16, side, side, generator=rng).to(device) for side in (96, 128))
     sigma = torch.full((8,), 0.6, device=device)
     moved = 4 * (x0.numel() + 2 * noise.numel())
-    run = lambda: upscale_renoise(x0, noise, sigma, method=provider)  # noqa: E731
+    run = partial(upscale_renoise, x0, noise, sigma, method=provider)
     measure(benchmark, run, device, least=moved / roof(device, "float32")[1])
 
 
