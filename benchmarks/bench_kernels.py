@@ -7,7 +7,6 @@ import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from time import perf_counter
 
 import pytest
 import torch
@@ -16,10 +15,10 @@ from sampling_world import roof
 from torch import Tensor
 
 from repro.measure.timing import PeakMemory, free_bytes
-from swd.kernels import rbf_mmd, upscale_renoise
+from swd.kernels import gated_residual, layer_norm_modulate, rbf_mmd, upscale_renoise
 
-Run = Callable[[], object]
-SECONDS = 3.0  # runs that take longer are timed once
+Run = Callable[[], Tensor]
+SECONDS = 1.0  # runs that cannot take less are timed once
 
 
 @dataclass(frozen=True)
@@ -63,6 +62,11 @@ TOKENS = (
     Tokens(8, 4096, 1536, "cuda", "bfloat16"),
     Tokens(8, 4096, 2432, "cuda", "bfloat16"),
     Tokens(1, 65536, 1536, "cuda", "bfloat16"),
+)
+BLOCKS = (
+    Tokens(2, 1600, 1536, "cpu", "float32"),
+    Tokens(8, 4429, 1536, "cuda", "bfloat16"),  # with the text, as attention sees them
+    Tokens(8, 4429, 2432, "cuda", "bfloat16"),
 )
 PROVIDERS = ("eager", "chunked", "compile", "triton", "keops")
 
@@ -116,8 +120,8 @@ def bench_rbf(benchmark: BenchmarkFixture, tokens: Tokens, provider: str) -> Non
         (gradient,) = torch.autograd.grad(statistic(fake, real).sum(), fake)
         return gradient
 
-    measure(benchmark, run, tokens.device, least=tokens.flops / roof(tokens.device, tokens.dtype)[0])
-    assert run().isfinite().all()
+    gradient = measure(benchmark, run, tokens.device, least=tokens.flops / roof(tokens.device, tokens.dtype)[0])
+    assert gradient.isfinite().all()
 
 
 @pytest.mark.parametrize("provider", ["eager", "triton"])
@@ -134,19 +138,44 @@ def bench_upscale_renoise(benchmark: BenchmarkFixture, device: str, provider: st
     measure(benchmark, run, device, least=moved / roof(device, "float32")[1])
 
 
-def measure(benchmark: BenchmarkFixture, run: Run, device: str, *, least: float) -> None:
+@pytest.mark.parametrize("provider", ["eager", "compile", "triton"])
+@pytest.mark.parametrize("tokens", BLOCKS, ids=lambda tokens: tokens.id)
+@pytest.mark.parametrize("operator", [layer_norm_modulate, gated_residual], ids=lambda operator: operator.__name__)
+def bench_block(benchmark: BenchmarkFixture, operator: Callable[..., Tensor], tokens: Tokens, provider: str) -> None:
+    skip_unless(tokens.device)
+    if provider != "eager" and tokens.device == "cpu":
+        pytest.skip(f"{provider} on CUDA only")
+    x, y = tokens.draw()
+    row, ones = x[:, 0].detach(), torch.ones_like(x)
+    given = (x, row, row) if operator is layer_norm_modulate else (x, y.requires_grad_(), row)
+    leaves = [tensor for tensor in given if tensor.requires_grad]
+    forward = partial(operator, method="triton" if provider == "triton" else "eager")
+    if provider == "compile":
+        torch._dynamo.reset()
+        forward = torch.compile(forward)
+
+    def run() -> Tensor:
+        return torch.autograd.grad(forward(*given), leaves, ones)[-1]
+
+    # modulate: x, result; its gradient, x again, that of x. Gate: x, y, result; its gradient, which is x's too, and y's
+    moved = 5 * x.numel() * x.element_size()
+    gradient = measure(benchmark, run, tokens.device, least=moved / roof(tokens.device, tokens.dtype)[1])
+    assert gradient.isfinite().all()
+
+
+def measure(benchmark: BenchmarkFixture, run: Run, device: str, *, least: float) -> Tensor:
     """Time a run, with its peak of memory beside it; ``least`` is what the roofline allows, in seconds."""
 
-    def whole() -> None:
-        run()
+    def whole() -> Tensor:
+        result = run()
         if device == "cuda":
             torch.cuda.synchronize()
+        return result
 
-    memory = PeakMemory(torch.device(device))
+    slow, memory = least > SECONDS, PeakMemory(torch.device(device))
     memory.restart()
-    before, start = memory.bytes(), perf_counter()
-    whole()
+    before = memory.bytes()
+    result: Tensor = benchmark.pedantic(whole, rounds=1 if slow else 5, warmup_rounds=0 if slow else 1)
     benchmark.extra_info["peak_bytes"] = memory.bytes() - before
-    slow = device == "cpu" and perf_counter() - start > SECONDS  # on CUDA the first call compiles
-    benchmark.pedantic(whole, rounds=1 if slow else 5, warmup_rounds=0 if slow else 1)
     benchmark.extra_info["share_of_roofline"] = least / benchmark.stats.stats.median
+    return result

@@ -113,6 +113,11 @@ class World:
         plain.adopt(trainer.bank, trainer.discriminator)
         return self._plain(plain)
 
+    def network_bytes(self, name: str) -> int:
+        """Weights that an order needs: one transformer or three, and what encodes, unless that is done."""
+        encoders = (self.pipeline.vae, *text_encoders(self.pipeline)) if name == "plain" else ()
+        return (1 if name in SWITCHES else 3) * weight_bytes(self.pipeline.transformer) + weight_bytes(*encoders)
+
     def _trainer(self, switches: dict[str, Any]) -> Trainer:
         denoiser = SD3Denoiser(copy.deepcopy(self.pipeline.transformer))
         return Trainer(replace(self.config, **switches), denoiser, self.data, self.folder, self.accelerator)

@@ -17,6 +17,7 @@ PAGE = TrainingCostPage(
     ),
     counted={"mini": None, "sd35-medium": 512, "sd35-large": 512},
     fake_updates=5,
+    batch=4,
     aim=0.67,
     notes=(
         "Every order computes the same losses and gradients from the same random numbers; "
@@ -30,7 +31,13 @@ PAGE = TrainingCostPage(
         "FLOPs are counted on meta tensors, averaged over the steps of the schedule, with LoRA of rank 64 for SD3.5 "
         "and prompts of 77 CLIP and 512 T5 tokens; a multiply-add counts 2. What switches only in time or memory "
         "has the FLOPs of the line above. Seconds are means over a cycle of the schedule; the orders take turns and "
-        "a ratio is the median of the ratios within a round. Memory is the peak resident size of the process in an "
-        "iteration at the largest scale; the process holds the libraries too.",
+        "a ratio is the median of the ratios within a round.",
+        "Memory is that of the networks which an order needs, and the most that tensors take beside them in an "
+        "iteration at the largest scale. On a CPU the tensors of a real iteration are followed one by one, since the "
+        "size of the process is mostly that of its libraries; on CUDA the allocator tells it. Counted memory leaves "
+        "out adapters and their optimisers, the same in every order, and takes SD3.5 to be in bfloat16. What is not "
+        "computed again on the way back is held instead: by default `gradient_checkpointing` chooses by the memory of "
+        "the GPU, and where it has to choose `full`, training costs what the line *Student samples for all fake "
+        "updates in one pass* says.",
     ),
 )

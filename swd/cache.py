@@ -45,6 +45,8 @@ class CacheCommand:
     """Of that draw."""
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     """Of the stored tensors and of the text encoders; the VAE runs in float32."""
+    moments: bool = False
+    """Store the deviation of every latent too, for training with sample_latents."""
     batch_size: int = 16
     """Images, and prompts, per pass."""
     shard_size: int = 1024
@@ -95,6 +97,7 @@ def run(command: CacheCommand) -> None:
         pairs=pairs,
         source=digest,
         dtype=dtype,
+        moments=command.moments,
         batch_size=command.batch_size,
         shard_size=command.shard_size,
         max_sequence_length=command.max_sequence_length,

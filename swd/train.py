@@ -155,6 +155,7 @@ def _make_cache(command: TrainCommand) -> None:
             limit=config.images_read,
             seed=config.seed,
             dtype="float32" if config.mixed_precision == "no" else "bfloat16",
+            moments=config.sample_latents,
         )
     )
     gc.collect()  # text encoders and VAE

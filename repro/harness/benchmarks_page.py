@@ -1,7 +1,6 @@
 """The page of benchmarks and its figure, from the records alone."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +9,10 @@ import numpy as np
 from repro.harness import plots
 from repro.harness.benchmarks import BenchmarkPage
 from repro.harness.cells import DASH, Footnotes, markdown, number
-from repro.harness.claims import Judgement
-from repro.harness.experiment import Profile
 from repro.harness.files import digest_json
 from repro.harness.page import EDITED, provenance
-from repro.harness.schema import Curve, RecordSet, Run
+from repro.harness.result import Measured
+from repro.harness.schema import Curve, Run
 
 VERSION = 1  # of the drawing code: raise it when the figure should look different
 KIND = "providers"
@@ -25,28 +23,8 @@ nox -s tables  # only writes the pages again, from the records
 ```"""
 
 
-@dataclass(frozen=True)
-class BenchmarkResult:
-    """The page, the profile it belongs to, and what was measured."""
-
-    page: BenchmarkPage
-    profile: Profile
-    records: RecordSet
-
-    @property
-    def title(self) -> str:
-        """Of the page."""
-        return self.page.title
-
-    @property
-    def stem(self) -> str:
-        """File name of the page, without the ending."""
-        return self.profile.stem(self.page.key)
-
-    @property
-    def judgements(self) -> tuple[Judgement, ...]:
-        """None: the paper says nothing about our code."""
-        return ()
+class BenchmarkResult(Measured[BenchmarkPage]):
+    """Times of the building blocks; the paper says nothing about our code."""
 
     @property
     def digest(self) -> str:
@@ -66,29 +44,22 @@ class BenchmarkResult:
         found: Mapping[str, Any] = self.records.runs[0].config["benchmarks"].get(variant, {})
         return found
 
-    def value(self, variant: str, metric: str) -> float | None:
-        """A number of a benchmark."""
-        found = self.records.find(variant, "", metric)
-        return found[0].value if found else None
-
 
 def page(result: BenchmarkResult, folder: Path) -> str:
     """The Markdown page. The figure is linked if it is in ``folder``; all else comes from the records."""
     name = f"figures/{result.stem}_{KIND}.png"
-    run = result.records.runs[0]
-    figure = (
-        f"![Providers]({name})\n\n*Time of one image by that of {result.page.baseline}, with quartiles; lines: aims.*"
-    )
+    run, baseline = result.records.runs[0], result.experiment.baseline
+    figure = f"![Providers]({name})\n\n*Time of one image by that of {baseline}, with quartiles; lines: aims.*"
     blocks = [
         f"# {result.title}",
-        result.page.question,
+        result.experiment.question,
         f"> **here**: {_machine(run)}. Medians, quartiles in brackets. Building blocks run on the CPU.",
         "## Sampling, from text to pixels",
         _providers(result),
         figure if (folder / name).exists() else "",
         "## Building blocks",
         _all(result),
-        *result.page.notes,
+        *result.experiment.notes,
         "## Make it again",
         COMMANDS,
         f"Numbers: [records/{result.stem}.jsonl](records/{result.stem}.jsonl). {EDITED}",
@@ -112,7 +83,7 @@ def _providers(result: BenchmarkResult) -> str:
         about = result.about(case)
         for provider, ratios in _ratios(result, curves):
             per_image = [1000 * seconds / about["batch_size"] for seconds in curves[provider].y]
-            aim = result.page.targets.get(provider)
+            aim = result.experiment.targets.get(provider)
             share, memory = (result.value(case, f"{what}_{provider}") for what in ("share_of_roofline", "peak_bytes"))
             cells = [
                 about["model"],
@@ -130,8 +101,8 @@ def _providers(result: BenchmarkResult) -> str:
 
 def _ratios(result: BenchmarkResult, curves: Mapping[str, Curve]) -> Iterator[tuple[str, list[float]]]:
     """Each provider's time by the baseline's, within each round."""
-    baseline = np.array(curves[result.page.baseline].y)
-    for provider in (*result.page.targets, result.page.baseline):
+    baseline = np.array(curves[result.experiment.baseline].y)
+    for provider in (*result.experiment.targets, result.experiment.baseline):
         if provider in curves:
             yield provider, (np.array(curves[provider].y) / baseline).tolist()
 
@@ -167,7 +138,7 @@ def draw(result: BenchmarkResult) -> bytes:
         for place, (case, curves) in enumerate(reversed(cases.items())):
             about = result.about(case)
             labels.append(f"{about['model']}, {about['schedule']}, batch {about['batch_size']}")
-            found = [pair for pair in _ratios(result, curves) if pair[0] in result.page.targets]
+            found = [pair for pair in _ratios(result, curves) if pair[0] in result.experiment.targets]
             for index, (provider, ratios) in enumerate(found):
                 low, middle, high = np.quantile(ratios, (0.25, 0.5, 0.75))
                 axis.barh(
@@ -178,10 +149,10 @@ def draw(result: BenchmarkResult) -> bytes:
                     color=plots.colour(index),
                     label=provider if place == 0 else None,
                 )
-        for index, aim in enumerate(result.page.targets.values()):
+        for index, aim in enumerate(result.experiment.targets.values()):
             axis.axvline(aim, color=plots.colour(index), lw=1, ls="--")
         axis.set_yticks(range(len(labels)), labels, fontsize=8)
-        axis.set_xlabel(f"time of one image, {result.page.baseline} = 1", fontsize=8)
+        axis.set_xlabel(f"time of one image, {result.experiment.baseline} = 1", fontsize=8)
         axis.tick_params(labelsize=8)
         axis.spines[["top", "right"]].set_visible(False)
         drawing.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=8)

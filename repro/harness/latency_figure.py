@@ -41,7 +41,7 @@ def draw(result: LatencyResult) -> bytes:
 
 def _draw_parts(axis: "Axes", result: LatencyResult, batch: int) -> None:
     """Stacked bars: text, steps, decoding; in outline what the FLOPs allow."""
-    rows = [timed for timed in result.table.rows if not timed.row.is_teacher]
+    rows = [timed for timed in result.experiment.rows if not timed.row.is_teacher]
     unit = result.curve("fullscale_2", f"seconds_b{batch}")
     for place, timed in enumerate(reversed(rows)):
         parts = result.curve(timed.key, f"parts_b{batch}")
@@ -68,7 +68,7 @@ def _draw_parts(axis: "Axes", result: LatencyResult, batch: int) -> None:
 def _draw_sides(axis: "Axes", result: LatencyResult, batch: int, colour: str) -> None:
     """Seconds of a step against its side."""
     found: dict[int, list[float]] = {}
-    for timed in result.table.rows:
+    for timed in result.experiment.rows:
         parts = result.curve(timed.key, f"parts_b{batch}")
         if parts is None or timed.row.is_teacher:
             continue

@@ -31,7 +31,7 @@ def page(result: LatencyResult, folder: Path) -> str:
     name = f"figures/{result.stem}_{KIND}.png"
     blocks = [
         f"# {result.title}",
-        result.table.question,
+        result.experiment.question,
         _caption(result),
         *(block for batch in result.batch_sizes for block in _images(result, batch)),
         *_training(result),
@@ -40,8 +40,8 @@ def page(result: LatencyResult, folder: Path) -> str:
         RULE,
         *_published(result),
         f"## Figure\n\n![Times]({name})\n\n*{LEGEND}*" if (folder / name).exists() else "",
-        *result.table.notes,
-        *footer(result.table.key, result.profile, result.records),
+        *result.experiment.notes,
+        *footer(result.experiment.key, result.profile, result.records),
     ]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
@@ -65,7 +65,7 @@ def _caption(result: LatencyResult) -> str:
 
 
 def _paper_model(result: LatencyResult) -> str:
-    return result.table.models.get(result.profile.name, "SD3.5 Medium")
+    return result.experiment.models.get(result.profile.name, "SD3.5 Medium")
 
 
 def _images(result: LatencyResult, batch: int) -> list[str]:
@@ -73,7 +73,7 @@ def _images(result: LatencyResult, batch: int) -> list[str]:
     heads += ["TFLOP/s", "of peak, %", "Peak memory, GiB"]
     notes, rows = Footnotes(), []
     peak = result.value(DEVICE, "matmul_flops")
-    for timed in result.table.rows:
+    for timed in result.experiment.rows:
         cells = [timed.row.label, str(result.profile.steps(timed.row))]
         cells += [_paper_time(result, timed, source, "latency_s_per_image", notes) for source in ("v1", "v2")]
         seconds = result.curve(timed.key, f"seconds_b{batch}")
@@ -107,7 +107,7 @@ def _quartiles(curve: Curve, factor: float) -> str:
 
 def _paper_time(result: LatencyResult, timed: TimedRow, source: str, column: str, notes: Footnotes) -> str:
     wanted = {"source": source, "model": _paper_model(result), **(timed.row.reported or {"setup": DASH})}
-    for line in published(result.table.times):
+    for line in published(result.experiment.times):
         if all(line[key] == cell for key, cell in wanted.items()) and line[column]:
             return line[column]
     return notes.dash("Not published.")
@@ -120,7 +120,7 @@ def _training(result: LatencyResult) -> list[str]:
     for label in ("full loss", "PDM only"):
         heads += [f"{label}, s (here)", "Speed-up", "Ideal", "Share, %"]
     notes, rows = Footnotes(), []
-    for timed in result.table.rows:
+    for timed in result.experiment.rows:
         if timed.row.is_teacher:
             continue
         cells = [timed.row.label, str(result.profile.steps(timed.row))]
@@ -153,7 +153,7 @@ def _train_cells(result: LatencyResult, timed: TimedRow, loss: str, notes: Footn
 
 def _paper_mmd(result: LatencyResult, timed: TimedRow, notes: Footnotes) -> str:
     wanted = {"model": _paper_model(result), **(timed.row.reported or {})}
-    for line in published(result.table.train_times):
+    for line in published(result.experiment.train_times):
         if all(line[key] == cell for key, cell in wanted.items()):
             return line["train_s_per_iter"]
     return notes.dash("Not published.")
@@ -174,7 +174,7 @@ def _published(result: LatencyResult) -> list[str]:
     heads = ["Model", "Steps", "Published speed-up (v1)", "(v2)"]
     heads += ["Ideal, transformer alone", "with text and tiny VAE", "with text and full VAE"]
     rows, remarks = [], []
-    for key, model in result.table.models.items():
+    for key, model in result.experiment.models.items():
         times = {(line["source"], line["setup"], line["steps"]): line for line in _times(result, model)}
         for steps in ("6", "4"):
             cells = [model, steps]
@@ -194,7 +194,9 @@ def _published(result: LatencyResult) -> list[str]:
 
 
 def _times(result: LatencyResult, model: str) -> list[Mapping[str, str]]:
-    return [line for line in published(result.table.times) if line["model"] == model and line["latency_s_per_image"]]
+    return [
+        line for line in published(result.experiment.times) if line["model"] == model and line["latency_s_per_image"]
+    ]
 
 
 def _teacher_remark(model: str, times: Mapping[tuple[str, str, str], Mapping[str, str]]) -> str:

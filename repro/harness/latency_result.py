@@ -1,43 +1,27 @@
 """What was measured for Table 3, and its claims tested on the rounds."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from repro.harness.claims import Comparison, Judgement, Verdict, verdict
-from repro.harness.experiment import Claim, Column, Profile, at_least
+from repro.harness.experiment import Claim, Column, at_least
 from repro.harness.latency import LatencyTable, SpeedClaim
-from repro.harness.schema import Curve, RecordSet
+from repro.harness.result import Measured
 
 SPEED = Column("speedup", "Speed-up", better="higher", digits=2)
 RESAMPLES, _SEED = 10_000, 20250324
 
 
-@dataclass(frozen=True)
-class LatencyResult:
-    """The table, the profile it was measured in, what was measured, and the verdicts."""
-
-    table: LatencyTable
-    profile: Profile
-    records: RecordSet
-
-    @property
-    def title(self) -> str:
-        """Of the page."""
-        return self.table.title
-
-    @property
-    def stem(self) -> str:
-        """File name of the page, without the ending."""
-        return self.profile.stem(self.table.key)
+class LatencyResult(Measured[LatencyTable]):
+    """The clock and the counts of Table 3, and the verdicts."""
 
     @cached_property
     def judgements(self) -> tuple[Judgement, ...]:
         """Every claim with its verdict."""
-        return tuple(_judge(self, claim) for claim in self.table.claims)
+        return tuple(_judge(self, claim) for claim in self.experiment.claims)
 
     @property
     def batch_sizes(self) -> tuple[int, ...]:
@@ -49,15 +33,6 @@ class LatencyResult:
         """How it was measured."""
         found: Mapping[str, Any] = self.records.runs[0].config["protocol"]
         return found
-
-    def curve(self, key: str, metric: str) -> Curve | None:
-        """Times of a row."""
-        return next((c for c in self.records.curves if (c.variant, c.metric) == (key, metric)), None)
-
-    def value(self, key: str, metric: str) -> float | None:
-        """A number of a row."""
-        found = self.records.find(key, "", metric)
-        return found[0].value if found else None
 
     def note(self, key: str, metric: str) -> str:
         """Why a row has no times."""

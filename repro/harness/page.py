@@ -1,12 +1,13 @@
 """The page of one table: measured numbers beside the paper's, claims with verdicts, figures, provenance."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from repro.harness.cells import TIMES, Footnotes, estimate, header, here, markdown, number, paper, signed
 from repro.harness.claims import Judgement, Verdict, judge_all
 from repro.harness.experiment import COMPUTE, Column, Profile, PromptSet, Row, Table
+from repro.harness.result import Measured
 from repro.harness.schema import RecordSet, Run
 
 EDITED = "Written by `python -m repro render` from the records: edits by hand are overwritten."
@@ -29,44 +30,28 @@ nox -s tables  # only writes the pages again, from the records
 ```"""
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """A table, the profile it was measured in, what was measured, and the verdicts."""
+class Result(Measured[Table]):
+    """Scores of a table's rows, and the verdicts."""
 
-    table: Table
-    profile: Profile
-    records: RecordSet
-    judgements: tuple[Judgement, ...]
-
-    @classmethod
-    def of(cls, table: Table, profile: Profile, records: RecordSet) -> "Result":
-        """With the claims judged."""
-        return cls(table, profile, records, tuple(judge_all(table, profile, records)))
-
-    @property
-    def title(self) -> str:
-        """Of the page."""
-        return self.table.title
-
-    @property
-    def stem(self) -> str:
-        """File name of the page, without the ending."""
-        return self.profile.stem(self.table.key)
+    @cached_property
+    def judgements(self) -> tuple[Judgement, ...]:
+        """Every claim with its verdict."""
+        return tuple(judge_all(self.experiment, self.profile, self.records))
 
 
 def page(result: Result, folder: Path) -> str:
     """The Markdown page. Figures are linked if they are in ``folder``; all else comes from the records."""
     blocks = [
-        f"# {result.table.title}",
-        result.table.question,
+        f"# {result.experiment.title}",
+        result.experiment.question,
         f"**Reading.** {reading(result)}",
         caption(result),
         *(block for prompts in result.profile.prompt_sets for block in prompt_set(result, prompts)),
         *details(result),
         *claims(result),
         *figures(result, folder),
-        *result.table.notes,
-        *footer(result.table.key, result.profile, result.records),
+        *result.experiment.notes,
+        *footer(result.experiment.key, result.profile, result.records),
     ]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
@@ -88,7 +73,7 @@ def reading(result: Result) -> str:
 
 def caption(result: Result) -> str:
     """Profile, number of images, and what the two groups of columns are."""
-    profile, reported = result.profile, result.table.reported
+    profile, reported = result.profile, result.experiment.reported
     lines = [
         f"> **Profile `{profile.name}`.** {profile.caption}",
         f"> **here**: measured, {_images(result)} for each row and prompt set, 95 % interval in brackets.",
@@ -108,13 +93,13 @@ def caption(result: Result) -> str:
 def prompt_set(result: Result, prompts: PromptSet) -> list[str]:
     """Heading, table and footnotes of one prompt set."""
     profile, notes = result.profile, Footnotes()
-    reported = result.table.reported if prompts.reported else None
+    reported = result.experiment.reported if prompts.reported else None
     published = reported.columns if reported is not None else ()
     measured = [column for column in profile.columns if not column.detail]
     heads = ["Setup", "Steps", *map(header, COMPUTE)]
     heads += [header(column, "paper") for column in published] + [header(column, "here") for column in measured]
     rows = []
-    for row in result.table.rows:
+    for row in result.experiment.rows:
         cells = [row.label, str(profile.steps(row))]
         cells += [here(result.records, row, prompts.key, column, profile, notes) for column in COMPUTE]
         if reported is not None:
@@ -134,12 +119,12 @@ def details(result: Result) -> list[str]:
         for prompts in profile.prompt_sets
         for column in profile.columns
         if column.detail
-        and any(estimate(records.find(row.variant, prompts.key, column.key)) for row in result.table.rows)
+        and any(estimate(records.find(row.variant, prompts.key, column.key)) for row in result.experiment.rows)
     ]
     if not wanted:
         return []
     heads = ["Setup", "Steps", *(header(column, prompts.label) for prompts, column in wanted)]
-    rows = [_detail_row(result, row, wanted, notes) for row in result.table.rows]
+    rows = [_detail_row(result, row, wanted, notes) for row in result.experiment.rows]
     return ["## In detail", markdown(heads, rows), notes.text()]
 
 

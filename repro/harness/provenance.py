@@ -45,10 +45,11 @@ def git_stamp(folder: Path) -> dict[str, Any]:
 def git_state(folder: Path) -> GitState:
     """State of the checkout that holds ``folder``; both None outside one, or before the first commit.
 
-    Modified and untracked files both count as dirty, generated tables too: only what git itself ignores is left out.
+    Modified and untracked files both count as dirty, but for what git ignores and for `paper_tables/`: no measurement
+    reads that folder, and one command may write several of its pages.
     """
     commit = _git(folder, "rev-parse", "--verify", "HEAD")
-    status = _git(folder, "status", "--porcelain", "--untracked-files=normal")
+    status = _git(folder, "status", "--porcelain", "--untracked-files=normal", "--", ":/", ":(top,exclude)paper_tables")
     if commit is None or status is None:
         return GitState(None, None)
     return GitState(commit.strip(), bool(status.strip()))

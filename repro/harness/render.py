@@ -23,7 +23,7 @@ from repro.harness.latency_result import LatencyResult
 from repro.harness.page import EDITED, Result, difference, page
 from repro.harness.plots import compute_data, draw_compute, recorded_digest
 from repro.harness.records import load
-from repro.harness.schema import RecordError, RecordSet
+from repro.harness.schema import RecordError
 from repro.harness.spectra_page import SpectraResult
 from repro.harness.training_cost import TrainingCostPage
 from repro.harness.training_cost_page import TrainingCostResult
@@ -32,6 +32,15 @@ from repro.harness.upscaling_page import UpscalingResult
 
 Experiment = Table | UpscalingTable | LatencyTable | SpectraFigure | BenchmarkPage | TrainingCostPage
 AnyResult = Result | UpscalingResult | LatencyResult | SpectraResult | BenchmarkResult | TrainingCostResult
+# experiment -> what was measured of it, and its page
+KINDS: dict[type, tuple[Callable[..., AnyResult], Callable[..., str]]] = {
+    Table: (Result, page),
+    UpscalingTable: (UpscalingResult, upscaling_page.page),
+    LatencyTable: (LatencyResult, latency_page.page),
+    SpectraFigure: (SpectraResult, spectra_page.page),
+    BenchmarkPage: (BenchmarkResult, benchmarks_page.page),
+    TrainingCostPage: (TrainingCostResult, training_cost_page.page),
+}
 FindExperiment = Callable[[str], Experiment]
 FindProfile = Callable[[str], Profile]
 
@@ -57,7 +66,8 @@ def results(out: Path, find_experiment: FindExperiment, find_profile: FindProfil
         if not records.runs:
             raise RecordError(f"{path}: holds no run")
         run = records.runs[0]
-        result = _result(find_experiment(run.table), find_profile(run.profile), records)
+        experiment = find_experiment(run.table)
+        result = KINDS[type(experiment)][0](experiment, find_profile(run.profile), records)
         if result.stem != path.stem:
             raise RecordError(f"{path}: holds {run.table} of profile {run.profile}, expected in {result.stem}.jsonl")
         found.append(result)
@@ -124,34 +134,6 @@ def index(found: Sequence[AnyResult]) -> str:
     return "\n\n".join(block for block in [*blocks, EDITED] if block) + "\n"
 
 
-def _result(experiment: Experiment, profile: Profile, records: RecordSet) -> AnyResult:
-    if isinstance(experiment, SpectraFigure):
-        return SpectraResult(experiment, profile, records)
-    if isinstance(experiment, UpscalingTable):
-        return UpscalingResult(experiment, profile, records)
-    if isinstance(experiment, LatencyTable):
-        return LatencyResult(experiment, profile, records)
-    if isinstance(experiment, BenchmarkPage):
-        return BenchmarkResult(experiment, profile, records)
-    if isinstance(experiment, TrainingCostPage):
-        return TrainingCostResult(experiment, profile, records)
-    return Result.of(experiment, profile, records)
-
-
-def _page(result: AnyResult, out: Path) -> str:
-    if isinstance(result, SpectraResult):
-        return spectra_page.page(result, out)
-    if isinstance(result, UpscalingResult):
-        return upscaling_page.page(result, out)
-    if isinstance(result, LatencyResult):
-        return latency_page.page(result, out)
-    if isinstance(result, BenchmarkResult):
-        return benchmarks_page.page(result, out)
-    if isinstance(result, TrainingCostResult):
-        return training_cost_page.page(result)
-    return page(result, out)
-
-
 def _figure(result: AnyResult) -> tuple[str, str, Callable[[], bytes]] | None:
     """Kind, digest and drawing of the figure that follows from the records; None where there is nothing to draw."""
     if isinstance(result, SpectraResult):
@@ -164,12 +146,12 @@ def _figure(result: AnyResult) -> tuple[str, str, Callable[[], bytes]] | None:
         return drawing if result.providers() else None
     if isinstance(result, UpscalingResult | TrainingCostResult):
         return None
-    data = compute_data(result.table, result.profile, result.records)
+    data = compute_data(result.experiment, result.profile, result.records)
     return ("compute", data.digest, lambda: draw_compute(data)) if data.panels else None
 
 
 def _pages(out: Path, found: Sequence[AnyResult]) -> dict[Path, str]:
-    pages = {out / f"{result.stem}.md": _page(result, out) for result in found}
+    pages = {out / f"{r.stem}.md": KINDS[type(r.experiment)][1](r, out) for r in found}
     return {**pages, out / "README.md": index(found)} if found else {}
 
 

@@ -1,17 +1,15 @@
 """The page of a figure of spectra, and the figure: both from the records alone."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from repro.harness import plots
 from repro.harness.cells import DASH, estimate, header, markdown, with_interval
-from repro.harness.claims import Judgement
-from repro.harness.experiment import Profile
 from repro.harness.figure import PUBLISHED, Panel, SpectraFigure
 from repro.harness.files import digest_json
 from repro.harness.page import footer, lower
-from repro.harness.schema import Curve, RecordSet
+from repro.harness.result import Measured
+from repro.harness.schema import Curve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,51 +29,26 @@ SCHEDULES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class SpectraResult:
-    """A figure, the profile it was measured in, and what was measured."""
-
-    figure: SpectraFigure
-    profile: Profile
-    records: RecordSet
-
-    @property
-    def title(self) -> str:
-        """Of the page."""
-        return self.figure.title
-
-    @property
-    def stem(self) -> str:
-        """File name of the page, without the ending."""
-        return self.profile.stem(self.figure.key)
-
-    @property
-    def judgements(self) -> tuple[Judgement, ...]:
-        """None: this figure explains, its table is the measurement."""
-        return ()
-
-    def curve(self, panel: Panel, metric: str) -> Curve | None:
-        """A curve of a panel, if it was measured."""
-        found = (c for c in self.records.curves if (c.variant, c.metric) == (panel.key, metric))
-        return next(found, None)
+class SpectraResult(Measured[SpectraFigure]):
+    """Spectra of the panels. No claims: this figure explains, its table is the measurement."""
 
     @property
     def measured(self) -> list[tuple[Panel, Curve]]:
         """Panels that this run had images for, each with its clean spectrum."""
-        found = ((panel, self.curve(panel, "clean")) for panel in self.figure.panels)
+        found = ((panel, self.curve(panel.key, "clean")) for panel in self.experiment.panels)
         return [(panel, clean) for panel, clean in found if clean is not None]
 
     @property
     def digest(self) -> str:
         """Identity of the drawing."""
         numbers = [record for record in self.records.records if record.metric.startswith("safe_side")]
-        shown = {"version": VERSION, "figure": self.figure, "curves": self.records.curves, "sides": numbers}
+        shown = {"version": VERSION, "figure": self.experiment, "curves": self.records.curves, "sides": numbers}
         return digest_json(shown)
 
 
 def page(result: SpectraResult, folder: Path) -> str:
     """The Markdown page. The figure is linked if it is in ``folder``; all else comes from the records."""
-    figure, name = result.figure, f"figures/{result.stem}_{KIND}.png"
+    figure, name = result.experiment, f"figures/{result.stem}_{KIND}.png"
     blocks = [
         f"# {figure.title}",
         figure.question,
@@ -105,11 +78,11 @@ def _caption(result: SpectraResult) -> str:
 
 
 def _table(result: SpectraResult) -> str:
-    heads = ["", "Side", "Images", *map(header, result.figure.columns)]
+    heads = ["", "Side", "Images", *map(header, result.experiment.columns)]
     rows = []
     for panel, clean in result.measured:
         cells = [panel.label, str(_side(clean)), str(clean.n)]
-        for column in result.figure.columns:
+        for column in result.experiment.columns:
             shown = estimate(result.records.find(panel.key, "", column.key))
             cells.append(with_interval(shown, column) if shown else DASH)
         rows.append(cells)
@@ -138,7 +111,7 @@ def _schedules(result: SpectraResult) -> list[str]:
 
 def draw(result: SpectraResult) -> bytes:
     """The PNG: a row for each panel that was measured, a column for each noise level."""
-    timesteps, panels = result.figure.timesteps, result.measured
+    timesteps, panels = result.experiment.timesteps, result.measured
     with plots.own_style():
         drawing = plots.new_figure(2.6 * len(timesteps), 2.4 * len(panels) + 0.3)
         axes = drawing.subplots(len(panels), len(timesteps), squeeze=False, sharex="row", sharey="row")
@@ -155,7 +128,7 @@ def draw(result: SpectraResult) -> bytes:
 
 def _draw_panel(axis: "Axes", result: SpectraResult, panel: Panel, clean: Curve, timestep: int) -> None:
     names = (f"signal_t{timestep}", f"expected_t{timestep}", f"noisy_t{timestep}")
-    signal, expected, noisy = (result.curve(panel, name) for name in names)
+    signal, expected, noisy = (result.curve(panel.key, name) for name in names)
     if not (signal and expected and noisy):
         axis.text(0.5, 0.5, "not measured", transform=axis.transAxes, ha="center", fontsize=8, color="#888888")
         return
@@ -178,12 +151,12 @@ def _draw_panel(axis: "Axes", result: SpectraResult, panel: Panel, clean: Curve,
 
 
 def _mark_sides(axis: "Axes", result: SpectraResult, panel: Panel, timestep: int, clean: Curve) -> None:
-    side, column = _side(clean), result.figure.safe_side(timestep)
+    side, column = _side(clean), result.experiment.safe_side(timestep)
     safe = estimate(result.records.find(panel.key, "", column.key))
     limit = safe.value / (2 * side) if safe else 0.0
     axis.axvspan(clean.x[1], max(limit, clean.x[1]), color="#CC3311", alpha=0.08, lw=0)
     axis.axvspan(max(limit, clean.x[1]), clean.x[-1], color="#009E73", alpha=0.12, lw=0)
-    for fraction in result.figure.fractions:
+    for fraction in result.experiment.fractions:
         axis.axvline(fraction / 2, color="#444444", lw=0.7, ls=":")
         place = (fraction / 2, 1.0)
         text = f"{fraction * side:g}"

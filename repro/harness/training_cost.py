@@ -27,6 +27,7 @@ class TrainingCostPage:
         orders: from the first, the baseline, to the last, the default of the library.
         counted: profile -> T5 tokens of its prompts, of the models whose FLOPs are counted; the first is timed too.
         fake_updates: of an iteration.
+        batch: samples of an update whose memory is counted.
         aim: largest time of the last order, as a share of the first's.
         notes: paragraphs printed under the tables.
     """
@@ -37,6 +38,7 @@ class TrainingCostPage:
     orders: tuple[Order, ...]
     counted: Mapping[str, int | None]
     fake_updates: int
+    batch: int
     aim: float
     notes: tuple[str, ...] = ()
 

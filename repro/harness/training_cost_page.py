@@ -1,18 +1,17 @@
 """The page of training costs, from the records alone."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from repro.harness.cells import DASH, markdown, number
-from repro.harness.claims import Judgement
-from repro.harness.experiment import Profile
 from repro.harness.page import EDITED, provenance
-from repro.harness.schema import RecordSet
+from repro.harness.result import Measured
 from repro.harness.training_cost import TrainingCostPage
 
+Unit = tuple[str, float]
 COMMANDS = """\
 ```sh
 nox -s bench   # measure, and write this page and that of the benchmarks
@@ -20,28 +19,8 @@ nox -s tables  # only writes the pages again, from the records
 ```"""
 
 
-@dataclass(frozen=True)
-class TrainingCostResult:
-    """The page, the profile it belongs to, and what was measured."""
-
-    page: TrainingCostPage
-    profile: Profile
-    records: RecordSet
-
-    @property
-    def title(self) -> str:
-        """Of the page."""
-        return self.page.title
-
-    @property
-    def stem(self) -> str:
-        """File name of the page, without the ending."""
-        return self.profile.stem(self.page.key)
-
-    @property
-    def judgements(self) -> tuple[Judgement, ...]:
-        """None: the paper does not say what its training spends."""
-        return ()
+class TrainingCostResult(Measured[TrainingCostPage]):
+    """Times and counts of the orders; the paper does not say what its training spends."""
 
     def about(self, model: str) -> Mapping[str, Any] | None:
         """How a model was timed; None if it was not."""
@@ -50,29 +29,27 @@ class TrainingCostResult:
 
     def seconds(self, order: str, model: str) -> np.ndarray:
         """Of an iteration, in every round."""
-        wanted = (order, f"seconds_{model}")
-        return np.array(next(c.y for c in self.records.curves if (c.variant, c.metric) == wanted))
-
-    def value(self, variant: str, metric: str) -> float | None:
-        """A recorded number."""
-        found = self.records.find(variant, "", metric)
-        return found[0].value if found else None
+        curve = self.curve(order, f"seconds_{model}")
+        assert curve is not None, f"{order} of {model} was not timed"
+        return np.array(curve.y)
 
 
-def page(result: TrainingCostResult) -> str:
+def page(result: TrainingCostResult, _: Path) -> str:
     """The Markdown page."""
-    timed = [model for model in result.page.counted if result.about(model)]
+    timed = [model for model in result.experiment.counted if result.about(model)]
     blocks = [
         f"# {result.title}",
-        result.page.question,
+        result.experiment.question,
         f"> {result.profile.caption}",
         "## By the clock",
         *(block for model in timed for block in _clock(result, model)),
         "## By count",
-        _count(result),
+        _counted(result, "flops", ("GFLOP a sample", 1e9), ("TFLOP a sample", 1e12)),
+        f"Peak memory of an iteration at {result.experiment.batch} samples an update, at the largest scale:",
+        _counted(result, "counted_bytes", ("MiB", 2**20), ("GiB", 2**30)),
         "## Where the work goes",
         _passes(result),
-        *result.page.notes,
+        *result.experiment.notes,
         "## Make it again",
         COMMANDS,
         f"Numbers: [records/{result.stem}.jsonl](records/{result.stem}.jsonl). {EDITED}",
@@ -84,41 +61,41 @@ def page(result: TrainingCostResult) -> str:
 
 def _clock(result: TrainingCostResult, model: str) -> list[str]:
     """How a model was timed, the table, and whether the aim is met."""
-    about, first, rows = result.about(model) or {}, result.page.orders[0].key, []
-    ratios = {o.key: result.seconds(o.key, model) / result.seconds(first, model) for o in result.page.orders}
-    for order in result.page.orders:
+    about, first, rows = result.about(model) or {}, result.experiment.orders[0].key, []
+    ratios = {o.key: result.seconds(o.key, model) / result.seconds(first, model) for o in result.experiment.orders}
+    for order in result.experiment.orders:
         memory = result.value(order.key, f"peak_bytes_{model}")
         cells = [order.label, _quartiles(result.seconds(order.key, model)), _quartiles(ratios[order.key])]
         rows.append([*cells, number(memory / 2**20, 0) if memory else DASH])
-    ratio = float(np.median(ratios[result.page.orders[-1].key]))
-    verdict = "met" if ratio <= result.page.aim else "missed"
+    ratio = float(np.median(ratios[result.experiment.orders[-1].key]))
+    verdict = "met" if ratio <= result.experiment.aim else "missed"
     return [
         f"**{model}**: {about['device']}, {about['dtype']}, schedule {about['schedule']}, batch size "
         f"{about['batch_size']}. Medians, quartiles in brackets.",
         markdown(["Order", "Seconds an iteration", "Of the published", "Peak memory, MiB"], rows, left=1),
-        f"Aim: at most {number(result.page.aim, 2)} of the published order. It is {verdict}: {number(ratio, 2)}.",
+        f"Aim: at most {number(result.experiment.aim, 2)} of the published order. It is {verdict}: {number(ratio, 2)}.",
     ]
 
 
-def _count(result: TrainingCostResult) -> str:
-    models = list(result.page.counted)
-    heads = ["Order", *(head for model in models for head in (f"{model}, {_unit(model)} a sample", "of the published"))]
+def _counted(result: TrainingCostResult, metric: str, small: Unit, large: Unit) -> str:
+    """A number of every order and model, in the small unit for the model that is timed, beside the first order's."""
+    models, first = list(result.experiment.counted), result.experiment.orders[0].key
+    units = {model: small if model == result.experiment.timed else large for model in models}
     rows = []
-    for order in result.page.orders:
+    for order in result.experiment.orders:
         cells = [order.label]
         for model in models:
-            flops, whole = (
-                result.value(key, f"flops_{model}") or 0.0 for key in (order.key, result.page.orders[0].key)
-            )
-            cells += [number(flops / _scale(model), 1), number(flops / whole, 2)]
+            value, whole = (result.value(key, f"{metric}_{model}") for key in (order.key, first))
+            cells += [number(value / units[model][1], 1), number(value / whole, 2)] if value and whole else [DASH, DASH]
         rows.append(cells)
+    heads = ["Order", *(head for model in models for head in (f"{model}, {units[model][0]}", "of the published"))]
     return markdown(heads, rows, left=1)
 
 
 def _passes(result: TrainingCostResult) -> str:
     """Parts of the first and the last order, of the largest models alone."""
-    models = [model for model in result.page.counted if model != result.page.timed]
-    ends = {"published": result.page.orders[0].key, "lean": result.page.orders[-1].key}
+    models = [model for model in result.experiment.counted if model != result.experiment.timed]
+    ends = {"published": result.experiment.orders[0].key, "lean": result.experiment.orders[-1].key}
     names = dict.fromkeys(
         record.variant.partition(": ")[2]
         for key in ends.values()
@@ -131,14 +108,6 @@ def _passes(result: TrainingCostResult) -> str:
         values = [result.value(f"{key}: {name}", f"flops_{model}") for model in models for key in ends.values()]
         rows.append([name[0].upper() + name[1:], *(DASH if v is None else number(v / 1e12, 1) for v in values)])
     return markdown(heads, rows, left=1)
-
-
-def _unit(model: str) -> str:
-    return "GFLOP" if _scale(model) == 1e9 else "TFLOP"
-
-
-def _scale(model: str) -> float:
-    return 1e9 if model == "mini" else 1e12
 
 
 def _quartiles(values: np.ndarray) -> str:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +10,9 @@ from scipy.special import stdtrit
 
 from repro.harness.cells import Footnotes, estimate, header, markdown, number, published, with_interval
 from repro.harness.claims import Comparison, Judgement, Verdict, verdict
-from repro.harness.experiment import Claim, Column, Profile, at_least, not_worse
+from repro.harness.experiment import Claim, Column, at_least, not_worse
 from repro.harness.page import difference, footer
+from repro.harness.result import Measured
 from repro.harness.schema import RecordSet
 from repro.harness.upscaling import ORDERS, Cell, Contrast, UpscalingTable
 
@@ -24,28 +25,13 @@ FID_E = Column("fid_e", "FID-E", better="lower", digits=2)
 PAPER_SIDE = 128
 
 
-@dataclass(frozen=True, slots=True)
-class UpscalingResult:
-    """The table, the profile it was measured in, what was measured, and the verdicts."""
+class UpscalingResult(Measured[UpscalingTable]):
+    """The distances of Table 1, and the verdicts."""
 
-    table: UpscalingTable
-    profile: Profile
-    records: RecordSet
-
-    @property
-    def title(self) -> str:
-        """Of the page."""
-        return self.table.title
-
-    @property
-    def stem(self) -> str:
-        """File name of the page, without the ending."""
-        return self.profile.stem(self.table.key)
-
-    @property
+    @cached_property
     def judgements(self) -> tuple[Judgement, ...]:
         """Every claim with its verdict."""
-        return tuple(judge(contrast, self.table, self.records) for contrast in self.table.contrasts)
+        return tuple(judge(contrast, self.experiment, self.records) for contrast in self.experiment.contrasts)
 
 
 def judge(contrast: Contrast, table: UpscalingTable, records: RecordSet) -> Judgement:
@@ -84,7 +70,7 @@ def _half_width(replicates: np.ndarray) -> float:
 
 def page(result: UpscalingResult, folder: Path) -> str:
     """The Markdown page. The picture is linked if it is in ``folder``; all else comes from the records."""
-    table, name = result.table, f"figures/{result.stem}_samples.png"
+    table, name = result.experiment, f"figures/{result.stem}_samples.png"
     picture = f"![Samples]({name})\n\n*Samples: the same scenes and the same noise in every row.*"
     blocks = [
         f"# {table.title}",
@@ -111,15 +97,15 @@ def _caption(result: UpscalingResult) -> str:
             f"> **Profile `{profile.name}`.** {profile.caption}",
             f"> **here**: FID-E, {images} for each row and noise level, 95 % interval in brackets; the teacher takes "
             f"the rest of its {profile.teacher_steps} steps with guidance {profile.teacher_guidance:g}.",
-            f"> **paper**: {result.table.reported.label}. Another model, other data and another metric: compare the "
-            "order of the rows, not the values.",
+            f"> **paper**: {result.experiment.reported.label}. Another model, other data and another metric: compare "
+            "the order of the rows, not the values.",
             f"> {orders}.",
         ]
     )
 
 
 def _rows(result: UpscalingResult) -> str:
-    table, records = result.table, result.records
+    table, records = result.experiment, result.records
     measured = [cell for cell in table.cells if records.find(cell.key, "", _first(table))]
     full = table.cells[0].side
     columns = [table.column(timestep) for timestep in table.timesteps]
@@ -145,7 +131,7 @@ def _first(table: UpscalingTable) -> str:
 
 
 def _paper(result: UpscalingResult, cell: Cell, full: int, source: str, column: Column, notes: Footnotes) -> str:
-    reported = result.table.reported
+    reported = result.experiment.reported
     wanted = (source, str(cell.side * PAPER_SIDE // full))
     for line in published(reported.csv):
         found = (line["source"], line["from_latent"]) == wanted and line["configuration"].startswith(f"{cell.order}:")

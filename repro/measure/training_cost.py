@@ -1,6 +1,6 @@
 """Measures a training iteration: seconds by the benchmark, FLOPs of every pass by the cost model."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,19 +18,25 @@ from repro.harness.training_cost import TrainingCostPage
 from repro.measure.architectures import random_pipeline
 from repro.measure.benchmarks import ROOT, configurations, machine, run_pytest, times
 from repro.measure.images import load_pipeline
+from repro.measure.subject import text_encoders
 from repro.profiles import load_profile
-from swd.cost import encode_cost, text_cost, training_cost
+from swd.cost import encode_cost, text_cost, training_cost, weight_bytes
 from swd.training import DistillConfig
+from swd.training.passes import update_bytes
 
-STAGE, VERSION = "training-counts", 1
+Counts = dict[str, dict[str, Any]]
+
+STAGE, VERSION = "training-counts", 2
 BENCHMARK = "bench_training.py"
 # how the passes of an order are counted; those that only move time or memory share a count
 COUNTS: dict[str, dict[str, Any]] = {
-    "one_network": {"share_fake_pass": False, "gradient_checkpointing": "full"},
-    "fake_pass": {"share_fake_pass": True, "gradient_checkpointing": "full"},
-    "memory": {"share_fake_pass": True, "gradient_checkpointing": "off"},
+    "one_network": {"share_fake_pass": False, "share_student_pass": False, "gradient_checkpointing": "full"},
+    "fake_pass": {"share_fake_pass": True, "share_student_pass": False, "gradient_checkpointing": "full"},
+    "student_pass": {"gradient_checkpointing": "full"},
+    "memory": {"gradient_checkpointing": "off"},
 }
-SAME = {"cached": "one_network", "student_pass": "fake_pass", "lean": "memory"}
+SAME = {"cached": "one_network", "lean": "memory"}
+THREE_NETWORKS = ("plain", "cached")
 PROMPTS, IMAGES = "prompts through the text encoders", "images through the VAE"
 
 
@@ -77,18 +83,19 @@ def _timing(page: TrainingCostPage, measured: Any) -> dict[str, Any]:
     return extra
 
 
-def _counted(run: Run, page: TrainingCostPage, counts: dict[str, dict[str, dict[str, int]]]) -> Iterator[Line]:
-    for model, orders in counts.items():
+def _counted(run: Run, page: TrainingCostPage, counts: Mapping[str, Counts]) -> Iterator[Line]:
+    for model, found in counts.items():
         for order in page.orders:
-            passes = orders[order.key]
+            passes, held = found["flops"][order.key], found["bytes"][order.key]
             yield Record.of(run, order.key, f"flops_{model}", float(sum(passes.values())))
+            yield Record.of(run, order.key, f"counted_bytes_{model}", float(held), unit="bytes")
         for order in (page.orders[0].key, page.orders[-1].key):
-            for name, flops in orders[order].items():
+            for name, flops in found["flops"][order].items():
                 yield Record.of(run, f"{order}: {name}", f"flops_{model}", float(flops))
 
 
-def _counts(store: StageStore, page: TrainingCostPage, name: str) -> dict[str, dict[str, int]]:
-    """Order -> pass -> FLOPs of a sample, of one model; minutes for SD3.5, so a finished count is kept."""
+def _counts(store: StageStore, page: TrainingCostPage, name: str) -> Counts:
+    """Of one model; minutes for SD3.5, so a finished count is kept."""
     profile = load_profile(name)
     preset = profile.presets + "-6"
     options = {**profile.settings["distil"], "fake_updates": page.fake_updates, "mixed_precision": "no"}
@@ -99,29 +106,41 @@ def _counts(store: StageStore, page: TrainingCostPage, name: str) -> dict[str, d
         "config": config.as_json(),
         "architecture": architecture,
         "t5_tokens": page.counted[name],
+        "batch": page.batch,
     }
     if not store.done(STAGE, inputs):
-        store.finish(STAGE, inputs, _count(profile, config, page.counted[name]))
+        store.finish(STAGE, inputs, _count(page, profile, config))
     return store.result(STAGE, inputs)
 
 
-def _count(profile: Profile, config: DistillConfig, t5_tokens: int | None) -> dict[str, dict[str, int]]:
-    pipe = _skeleton(profile)
-    t5 = pipe.config.max_sequence_length if t5_tokens is None else t5_tokens
+def _count(page: TrainingCostPage, profile: Profile, config: DistillConfig) -> Counts:
+    """``flops``: order -> pass -> FLOPs of a sample; ``bytes``: order -> memory of a batch."""
+    pipe, t5 = _skeleton(profile), page.counted[profile.name]
+    t5 = pipe.config.max_sequence_length if t5 is None else t5
     tokens = pipe.tokenizer_max_length + t5
-    found = {}
+    flops, held = {}, {}
     for order, options in COUNTS.items():
-        passes = training_cost(pipe.transformer, replace(config, **options), text_tokens=tokens)
-        found[order] = {name: cost.flops for name, cost in passes.items()}
-    found |= {order: found[twin] for order, twin in SAME.items()}
-    return {"plain": {**_encoding(pipe, config, t5), **found["one_network"]}, **found}
+        chosen = replace(config, **options)
+        passes = training_cost(pipe.transformer, chosen, text_tokens=tokens)
+        flops[order] = {name: cost.flops for name, cost in passes.items()}
+        held[order] = update_bytes(pipe.transformer, chosen, text_tokens=tokens, batch=page.batch)
+    flops |= {order: flops[twin] for order, twin in SAME.items()}
+    held |= {order: held[twin] for order, twin in SAME.items()}
+    flops["plain"] = {**_encoding(pipe, config, t5), **flops["one_network"]}
+    encoding = encode_cost(pipe.vae, config.schedule().scales[-1], batch=page.batch).peak_bytes
+    held["plain"] = max(held["one_network"], encoding)
+    for order in held:
+        held[order] += (3 if order in THREE_NETWORKS else 1) * weight_bytes(pipe.transformer)
+    held["plain"] += weight_bytes(pipe.vae, *text_encoders(pipe))
+    width = 4 if profile.settings["distil"].get("mixed_precision", "no") == "no" else 2
+    return {"flops": flops, "bytes": {order: width * number // 4 for order, number in held.items()}}
 
 
 def _encoding(pipe: Any, config: DistillConfig, t5_tokens: int) -> dict[str, int]:
     """Fresh batches for every update: prompts, and images at the side of the step and of the one before."""
     updates, clip = config.fake_updates + 1, pipe.tokenizer_max_length
-    encoders = {pipe.text_encoder: clip, pipe.text_encoder_2: clip, pipe.text_encoder_3: t5_tokens}
-    prompts = sum(text_cost(encoder, length).flops for encoder, length in encoders.items() if encoder is not None)
+    lengths = ((pipe.text_encoder, clip), (pipe.text_encoder_2, clip), (pipe.text_encoder_3, t5_tokens))
+    prompts = sum(text_cost(encoder, length).flops for encoder, length in lengths if encoder is not None)
     scales = config.schedule().scales
     sides = (*scales, scales[0], *scales[:-1])
     images = sum(encode_cost(pipe.vae, side).flops for side in sides) // len(scales)

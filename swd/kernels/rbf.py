@@ -14,13 +14,14 @@ image. In high dimensions distances hardly vary, so that little is left to be ro
 the pull of the two means. 1 - c and k - 1 come from expm1, which keeps the digits that the ones of a wide kernel hide.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 Method = Literal["auto", "eager", "chunked", "triton"]
-EAGER_BYTES = 2**27  # of one kernel matrix; autograd keeps several. Above, auto goes in strips
+EAGER_BYTES = 2**27  # of one kernel matrix; autograd keeps several. Above, auto goes in strips everywhere
 STRIP_BYTES = 2**25
 
 
@@ -32,8 +33,9 @@ def rbf_mmd(fake: Tensor, real: Tensor, bandwidth: float, *, method: Method = "a
         real: (B, M, D), M >= 2; taken as a constant.
         bandwidth: h > 0, length scale of the kernel.
         method: "eager", plain torch with matrices N x M; "chunked", torch in strips, memory O((N + M) D); "triton", the
-            same strips by a kernel of one pass, on CUDA. "auto" is eager while the matrices are small and chunked
-            beyond. Triton waits for its first measurement on a GPU and is used on request only.
+            same strips by a kernel of one pass, on CUDA. "auto" is chunked on a CPU, where it is faster at every size
+            measured, and elsewhere eager while the matrices are small. Triton waits for its first measurement on a GPU
+            and is used on request only.
 
     Returns:
         (B,), float32 or wider.
@@ -46,14 +48,19 @@ def rbf_mmd(fake: Tensor, real: Tensor, bandwidth: float, *, method: Method = "a
     if method == "triton" and (fake.device.type != "cuda" or fake.dtype == torch.float64):
         raise ValueError(f"method 'triton' needs CUDA and at most float32, got {fake.dtype} on {fake.device}")
     if method == "auto":
-        entries = len(fake) * max(fake.shape[1], real.shape[1]) ** 2
-        method = "eager" if 4 * entries <= EAGER_BYTES else "chunked"
-    with torch.autocast(fake.device.type, enabled=False):
+        matrix_bytes = 4 * len(fake) * max(fake.shape[1], real.shape[1]) ** 2
+        method = "chunked" if fake.device.type == "cpu" or matrix_bytes > EAGER_BYTES else "eager"
+    with _exact(fake.device.type):
         if method == "eager":
             return _eager(fake, real.detach(), bandwidth)
         wanted = fake.requires_grad and torch.is_grad_enabled()
         value, _ = _rbf_mmd(fake, real.detach(), bandwidth, wanted, method == "triton")
         return value
+
+
+def _exact(device: str) -> AbstractContextManager[Any]:
+    """Without autocast, on devices that have it; meta tensors, on which work is counted, do not."""
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
 def _eager(fake: Tensor, real: Tensor, bandwidth: float) -> Tensor:

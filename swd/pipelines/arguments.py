@@ -89,12 +89,16 @@ def check_prompts(
     limits = [(tokenizer, pipeline.tokenizer_max_length) for tokenizer in (pipeline.tokenizer, pipeline.tokenizer_2)]
     if pipeline.text_encoder_3 is not None:
         limits.append((pipeline.tokenizer_3, t5_length))
-    ids = [tokenizer(list(prompts), verbose=False).input_ids for tokenizer, _ in limits]
-    for prompt, *rows in zip(prompts, *ids, strict=True):
-        counts = [(len(row), limit) for row, (_, limit) in zip(rows, limits, strict=True)]
-        if all(count > limit for count, limit in counts):  # CLIP's loss is no loss where T5 reads the rest
-            count, limit = counts[-1]
-            raise ValueError(
-                f"prompt has {count} tokens, the text encoders take {limit}; shorten it, or ask for it to be "
-                f"truncated: {prompt[:80]!r}"
-            )
+    beyond = [(prompt, 0) for prompt in prompts]
+    for tokenizer, limit in limits:  # CLIP's loss is no loss where T5 reads the rest
+        if not beyond:
+            return
+        left = [prompt for prompt, _ in beyond]
+        counts = [len(row) for row in tokenizer(left, verbose=False).input_ids]
+        beyond = [(prompt, count) for prompt, count in zip(left, counts, strict=True) if count > limit]
+    if beyond:
+        prompt, count = beyond[0]
+        raise ValueError(
+            f"prompt has {count} tokens, the text encoders take {limit}; shorten it, or ask for it to be "
+            f"truncated: {prompt[:80]!r}"
+        )

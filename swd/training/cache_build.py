@@ -18,7 +18,16 @@ from tqdm.auto import tqdm
 
 from swd.pipelines.arguments import check_prompt
 from swd.resize import downscale_area
-from swd.training.data import SCHEMA, CacheIndex, LatentCache, Shard, growing_pairs, lower_key, read_shard
+from swd.training.data import (
+    SCHEMA,
+    CacheIndex,
+    LatentCache,
+    Shard,
+    deviation_key,
+    growing_pairs,
+    lower_key,
+    read_shard,
+)
 from swd.training.errors import CacheError, OutputFolderError
 from swd.training.files import probe_writable, write_json, write_tensors
 from swd.training.fingerprint import pipeline_fingerprint
@@ -36,6 +45,7 @@ def build_cache(
     pairs: Sequence[tuple[int, int]] | None = None,
     source: str = "",
     dtype: torch.dtype = torch.float32,
+    moments: bool = False,
     batch_size: int = 32,
     shard_size: int = 1024,
     max_sequence_length: int | None = None,
@@ -54,6 +64,8 @@ def build_cache(
         pairs: neighbouring scales (low, high) whose lower latents are needed; those of ``scales`` when absent.
         source: names the images (a seed, a data hash): part of the fingerprint, since pixels are not hashed.
         dtype: of the stored tensors.
+        moments: store the deviation of every latent beside its mode, for ``DistillConfig.sample_latents``; twice the
+            size.
         batch_size: images, and prompts, per pass.
         shard_size: images per file.
         max_sequence_length: T5 tokens, as in ``encode_prompt``; the pipeline's own number when absent, or 256.
@@ -85,6 +97,7 @@ def build_cache(
         num_prompts=len(prompts),
         prompt_shard_size=max(batch_size, shard_size),
         source=f"{source}; {max_sequence_length} text tokens; captions {_text_hash(captions)}",
+        moments=moments,
     )
     index = replace(index, fingerprint=_text_hash([json.dumps(index.as_json())]))
     encoder = _Encoder(pipeline, index, batch_size, max_sequence_length)
@@ -133,9 +146,11 @@ class _Encoder:
     def latents(self, images: Tensor) -> Shard:
         """Latents at every side, and at the lower side of every pair, of images (B, 3, H, W)."""
         pixels = {side: self._downscale(images, side) for side in self.index.scales}
-        shard = {f"side_{side}": self._encode(pixels[side]) for side in self.index.scales}
+        shard: Shard = {}
+        for side in self.index.scales:
+            shard |= self._encode(pixels[side], lower_key(side, side))
         for low, side in self.index.pairs:
-            shard[lower_key(low, side)] = self._encode(self._downscale(pixels[side], low))
+            shard |= self._encode(self._downscale(pixels[side], low), lower_key(low, side))
         return shard
 
     @torch.no_grad()
@@ -157,7 +172,8 @@ class _Encoder:
     def image_bytes(self) -> int:
         """Size of one image in its shard: latents at every side and pair, and the number of its prompt."""
         pixels = sum(side**2 for side in self.index.scales) + sum(low**2 for low, _ in self.index.pairs)
-        return self.pipeline.vae.config.latent_channels * pixels * self._dtype.itemsize + torch.int64.itemsize
+        numbers = self.pipeline.vae.config.latent_channels * pixels * (2 if self.index.moments else 1)
+        return numbers * self._dtype.itemsize + torch.int64.itemsize
 
     def prompt_bytes(self) -> int:
         """Size of one prompt in its shard, the same for all: found by encoding the empty one."""
@@ -167,11 +183,14 @@ class _Encoder:
         pixels = side * self.pipeline.vae_scale_factor
         return downscale_area(images, (pixels, pixels))
 
-    def _encode(self, images: Tensor) -> Tensor:
+    def _encode(self, images: Tensor, key: str) -> Shard:
         vae = self.pipeline.vae
-        z = vae.encode(images.to(vae.device, vae.dtype)).latent_dist.mode()
-        z = (z - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
-        return z.to("cpu", self._dtype)
+        found = vae.encode(images.to(vae.device, vae.dtype)).latent_dist
+        mode = (found.mode() - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
+        shard = {key: mode.to("cpu", self._dtype)}
+        if self.index.moments:
+            shard[deviation_key(key)] = (found.std * vae.config.scaling_factor).to("cpu", self._dtype)
+        return shard
 
 
 def _check_folder(folder: Path, index: CacheIndex) -> None:

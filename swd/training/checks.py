@@ -9,19 +9,19 @@ from swd.training.data import LatentCache
 from swd.training.errors import ConfigError
 
 
-def check_schedule(schedule: ScaleSchedule, denoiser: SD3Denoiser, data: LatentCache) -> None:
-    """Make sure that the network can work at every scale and that the cache holds every scale.
+def check_data(config: DistillConfig, schedule: ScaleSchedule, denoiser: SD3Denoiser, data: LatentCache) -> None:
+    """Make sure that the network can work at every scale and that the cache holds what the run reads.
 
     Raises:
         ConfigError: a scale is not a multiple of the patch size, or beyond the network's positions.
-        CacheError: the data lack a scale.
+        CacheError: the data lack a scale, or deviations to draw latents with.
     """
     try:
         schedule.check_patch(denoiser.patch_size)
         schedule.check_size(denoiser.max_side)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    data.check(schedule)
+    data.check(schedule, moments=config.sample_latents)
 
 
 def check_fit(config: DistillConfig, denoiser: SD3Denoiser, processes: int, device: torch.device) -> None:

@@ -103,6 +103,9 @@ class DistillConfig:
     """Time shift of the teacher's sigma grid."""
     grid_steps: int = 28
     """Steps of the teacher's sigma grid."""
+    sample_latents: bool = False
+    """Draw every latent from the Gaussian that the VAE's encoder predicts, in place of its mode; takes a cache with
+    moments."""
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
     """Autocast of accelerate; adapters and their optimisers stay float32."""
     micro_batch_size: int | None = None

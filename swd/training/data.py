@@ -3,7 +3,8 @@
 For every distinct side ``s`` of the schedule the cache holds the VAE latent of the image area-downscaled *in pixels*
 to ``s``, and for every growing pair ``(l, s)`` the latent of that already downscaled image area-downscaled once more
 to ``l`` (SwD, section "Training step": pixel-space downscaling is clearly better than latent downscaling). Latents
-are normalised as SD3 does: ``(z - shift_factor) * scaling_factor``.
+are normalised as SD3 does: ``(z - shift_factor) * scaling_factor``. They are the mode of what the VAE's encoder
+predicts, a Gaussian; a cache with moments holds its deviation too, so that each reading may draw from it.
 """
 
 import json
@@ -21,9 +22,9 @@ from torch import Tensor
 from swd.models.base import TextCondition
 from swd.schedule import ScaleSchedule
 from swd.training.errors import CacheError
-from swd.training.rng import derived_rng
+from swd.training.rng import StepRandom, derived_rng
 
-SCHEMA = 1
+SCHEMA = 2
 AGAIN = "run the same `build_cache` again, it makes only what is missing"
 Shard = dict[str, Tensor]
 
@@ -43,6 +44,7 @@ class CacheIndex:
     num_prompts: int
     prompt_shard_size: int
     source: str
+    moments: bool
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -92,8 +94,11 @@ class Batch:
     cond: TextCondition
 
     def to(self, device: torch.device) -> "Batch":
-        """The same batch on another device."""
-        return Batch(self.target.to(device), self.lower.to(device), self.cond.to(device))
+        """The same batch on another device; a GPU copies from pinned memory, and nobody waits for it."""
+        pinned = device.type == "cuda" and not self.target.is_cuda
+        held = (self.target, self.lower, self.cond.prompt_embeds, self.cond.pooled)
+        parts = [(part.pin_memory() if pinned else part).to(device, non_blocking=pinned) for part in held]
+        return Batch(parts[0], parts[1], TextCondition(parts[2], parts[3]))
 
     def __len__(self) -> int:
         """B, the number of images."""
@@ -156,12 +161,10 @@ class LatentCache:
 
     def latents(self, side: int, rows: Sequence[int]) -> Tensor:
         """Latents of the images downscaled to ``side``, (B, C, side, side) float32."""
-        return _gather(self._latents, f"side_{side}", rows, self.index.shard_size).float()
+        return self.lower(side, side, rows)
 
     def lower(self, low: int, side: int, rows: Sequence[int]) -> Tensor:
         """Latents at ``low`` of the images already downscaled to ``side``, (B, C, low, low) float32."""
-        if low == side:
-            return self.latents(side, rows)
         return _gather(self._latents, lower_key(low, side), rows, self.index.shard_size).float()
 
     def captions(self, rows: Sequence[int]) -> list[str]:
@@ -172,18 +175,37 @@ class LatentCache:
         """Prompt embeddings of the images, one each."""
         return self._condition(self._prompt_rows(rows))
 
-    def batch(self, rows: Sequence[int], schedule: ScaleSchedule, step: int) -> Batch:
-        """What student step ``step`` trains on: targets at its scale, inputs from the scale before (section 4)."""
+    def batch(self, rows: Sequence[int], schedule: ScaleSchedule, step: int, random: StepRandom | None = None) -> Batch:
+        """What student step ``step`` trains on: targets at its scale, inputs from the scale before (section 4).
+
+        Args:
+            rows: images.
+            schedule: the student's.
+            step: of it.
+            random: draws latents from the Gaussians of the VAE, which takes a cache with moments; their modes when
+                absent.
+        """
         side = schedule.scales[step]
         below = schedule.scales[step - 1] if step else side
-        return Batch(self.latents(side, rows), self.lower(below, side, rows), self.condition(rows))
+        target = self._drawn(side, side, rows, random, "target latent")
+        lower = target if below == side else self._drawn(below, side, rows, random, "lower latent")
+        return Batch(target, lower, self.condition(rows))
 
-    def check(self, schedule: ScaleSchedule) -> None:
+    def check(self, schedule: ScaleSchedule, *, moments: bool = False) -> None:
         """Make sure that every step of ``schedule`` has its data.
 
+        Args:
+            schedule: the student's.
+            moments: whether latents are to be drawn.
+
         Raises:
-            CacheError: a scale, or a pair of neighbouring scales, is not in the cache.
+            CacheError: a scale, or a pair of neighbouring scales, or the deviations are not in the cache.
         """
+        if moments and not self.index.moments:
+            raise CacheError(
+                "the cache holds the mode of every latent alone, but sample_latents draws them: build a cache with "
+                "moments (`python -m swd.cache --moments`)"
+            )
         missing = [side for side in schedule.scales if side not in self.index.scales]
         lacking = [pair for pair in growing_pairs(schedule.scales) if pair not in self.index.pairs]
         if missing or lacking:
@@ -191,6 +213,14 @@ class LatentCache:
                 f"the cache holds scales {self.index.scales} with pairs {self.index.pairs}, but the schedule also "
                 f"needs scales {missing} and pairs {lacking}: build a cache with all scales of the schedule"
             )
+
+    def _drawn(self, low: int, side: int, rows: Sequence[int], random: StepRandom | None, purpose: str) -> Tensor:
+        """What ``lower`` gives, or with random numbers a draw around it."""
+        mode = self.lower(low, side, rows)
+        if random is None:
+            return mode
+        deviation = _gather(self._latents, deviation_key(lower_key(low, side)), rows, self.index.shard_size).float()
+        return mode + deviation * random.normal(purpose, mode)
 
     def _prompt_rows(self, rows: Sequence[int]) -> list[int]:
         return _gather(self._latents, "prompt", rows, self.index.shard_size).tolist()
@@ -207,8 +237,13 @@ def growing_pairs(scales: Sequence[int]) -> tuple[tuple[int, int], ...]:
 
 
 def lower_key(low: int, side: int) -> str:
-    """Shard key of the latent at ``low`` of the image already downscaled to ``side``."""
-    return f"side_{low}_from_{side}"
+    """Shard key of the latent at ``low`` of the image already downscaled to ``side``; at ``side`` itself no more is."""
+    return f"side_{low}_from_{side}" if low < side else f"side_{side}"
+
+
+def deviation_key(latents: str) -> str:
+    """Shard key of the standard deviation of the latents under another key."""
+    return f"{latents}_deviation"
 
 
 def data_rows(seed: int, position: int, batch_size: int, count: int) -> list[int]:

@@ -17,7 +17,7 @@ from swd.models.adapters import AdapterBank, save_adapter
 from swd.models.compiled import compiled_blocks
 from swd.models.discriminator import Discriminator
 from swd.models.sd3 import SD3Denoiser
-from swd.training.checks import check_fit, check_schedule
+from swd.training.checks import check_data, check_fit
 from swd.training.config import Checkpointing, DistillConfig
 from swd.training.data import Batch, LatentCache, data_rows
 from swd.training.errors import ConfigError, NonFiniteLossError, StateError
@@ -88,7 +88,7 @@ class Trainer:
     ) -> None:
         self.config, self.data, self.output, self.accelerator = config, data, output, accelerator
         self.schedule = config.schedule()
-        check_schedule(self.schedule, denoiser, data)
+        check_data(config, self.schedule, denoiser, data)
         check_fit(config, denoiser, accelerator.num_processes, accelerator.device)
         teacher = weights_fingerprint({"transformer": denoiser.transformer})
         self.identity = RunIdentity(config=config.as_json(), data=data.index.fingerprint, teacher=teacher)
@@ -205,8 +205,10 @@ class Trainer:
         config, share = self.config, self.config.batch_size // self.accelerator.num_processes
         mine = range(share * self.accelerator.process_index, share * (self.accelerator.process_index + 1))
         rows = data_rows(config.seed, self._position(iteration) + update, config.batch_size, len(self.data))
-        batch = self.data.batch([rows[place] for place in mine], self.schedule, step)
-        return batch.to(self.accelerator.device), StepRandom(config.seed, iteration, name, mine)
+        random = StepRandom(config.seed, iteration, name, mine)
+        drawn = random if config.sample_latents else None
+        batch = self.data.batch([rows[place] for place in mine], self.schedule, step, drawn)
+        return batch.to(self.accelerator.device), random
 
     def _position(self, iteration: int) -> int:
         """Batches read before ``iteration``; the fake model's count whether or not it is trained."""

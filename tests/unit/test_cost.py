@@ -204,6 +204,11 @@ class TestTraining:
             "student update: backward",
         ]
 
+    def test_every_kernel_of_pdm_is_counted(self, tiny: SD3Transformer2DModel) -> None:
+        linear, rbf = (self.passes(tiny, pdm_kernel=kernel) for kernel in ("linear", "rbf"))
+        assert linear.keys() == rbf.keys()
+        assert rbf["student update: backward"].flops > linear["student update: backward"].flops
+
     def test_forward_passes_cost_what_the_forward_costs(self, tiny: SD3Transformer2DModel) -> None:
         passes = self.passes(tiny, share_fake_pass=False)
         forward = sum(forward_cost(tiny, side, text_tokens=5).flops for side in (8, 16)) / 2

@@ -138,16 +138,19 @@ def test_memory_grows_with_the_tokens_and_not_with_their_square(monkeypatch: pyt
     assert peak("eager") > 64 * 2**20
 
 
-def test_auto_goes_in_strips_once_the_matrices_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    used: list[int] = []
-    strip = rbf._torch_strip
-    monkeypatch.setattr(rbf, "_torch_strip", lambda *args, **options: used.append(1) or strip(*args, **options))
+def test_auto_goes_in_strips_on_a_cpu_and_elsewhere_once_the_matrices_are_large(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    eager: list[int] = []
+    monkeypatch.setattr(rbf, "_eager", lambda fake, real, bandwidth: eager.append(1) or fake.sum((1, 2)))
     fake, real = tokens(1, 40, 4, 0), tokens(1, 40, 4, 1)
-    small = rbf_mmd(fake, real, 2.0)
-    assert not used
+    rbf_mmd(fake, real, 2.0)
+    assert not eager
+    rbf_mmd(fake.to("meta"), real.to("meta"), 2.0)
+    assert eager == [1]
     monkeypatch.setattr(rbf, "EAGER_BYTES", 1000)
-    torch.testing.assert_close(rbf_mmd(fake, real, 2.0), small)
-    assert used
+    rbf_mmd(fake.to("meta"), real.to("meta"), 2.0)
+    assert eager == [1]
 
 
 def test_only_first_derivatives_go_through_strips() -> None:

@@ -153,13 +153,16 @@ def test_outside_a_checkout_the_commit_is_null(tmp_path: Path, monkeypatch: pyte
     assert (state.commit, state.dirty) == (None, None)
 
 
-def test_untracked_files_are_dirty(tmp_path: Path) -> None:
+def test_untracked_files_are_dirty_but_for_written_pages(tmp_path: Path) -> None:
     def git(*arguments: str) -> None:
         identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
         subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True)
 
     git("init", "-q")
     git("commit", "-q", "--allow-empty", "-m", "first")
+    assert git_state(tmp_path).dirty is False
+    (tmp_path / "paper_tables").mkdir()
+    (tmp_path / "paper_tables" / "table9.md").write_text("")
     assert git_state(tmp_path).dirty is False
     (tmp_path / "new").write_text("")
     state = git_state(tmp_path)

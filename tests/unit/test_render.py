@@ -109,7 +109,7 @@ def test_a_figure_that_another_run_drew_is_stale(tmp_path: Path) -> None:
 
 
 def test_figures_are_linked_once_they_exist(out: Path) -> None:
-    result = Result.of(TABLE, PROFILE, RecordSet.of(lines()))
+    result = Result(TABLE, PROFILE, RecordSet.of(lines()))
     assert "table2_samples.png" not in page(result, out)
     (out / "figures" / "table2_samples.png").write_bytes(b"")
     assert "](figures/table2_samples.png)" in page(result, out)
@@ -119,7 +119,7 @@ def test_figures_are_linked_once_they_exist(out: Path) -> None:
 def test_the_paper_columns_say_that_they_are_another_model(out: Path) -> None:
     text = (out / "table2.md").read_text(encoding="utf-8")
     assert "Another model and other data: compare the order of the rows, not the values." in text
-    real = Result.of(TABLE, replace(PROFILE, comparable=True), RecordSet.of(lines()))
+    real = Result(TABLE, replace(PROFILE, comparable=True), RecordSet.of(lines()))
     assert "Another model" not in page(real, out)
 
 

@@ -11,8 +11,11 @@ from repro.harness.options import RunOptions
 from repro.harness.records import load
 from repro.harness.stages import StageStore
 from repro.measure import training_cost
+from repro.measure.subject import text_encoders
 from repro.profiles.mini import PROFILE
 from repro.training_cost import PAGE
+from swd.cost import weight_bytes
+from swd.training import DistillConfig
 
 ORDERS = [order.key for order in PAGE.orders]
 SECONDS = {key: [2.0 - 0.2 * place, 2.1 - 0.2 * place, 2.0 - 0.2 * place] for place, key in enumerate(ORDERS)}
@@ -31,11 +34,12 @@ MEASURED: dict[str, Any] = {
 }
 
 
-def counts(*_: Any) -> dict[str, dict[str, int]]:
-    return {
+def counts(*_: Any) -> dict[str, dict[str, Any]]:
+    flops = {
         key: {"fake update: backward": 10**12 * (10 - place)} | ({"prompts": 10**12} if key == "plain" else {})
         for place, key in enumerate(ORDERS)
     }
+    return {"flops": flops, "bytes": {key: (8 - place) * 2**30 for place, key in enumerate(ORDERS)}}
 
 
 @pytest.fixture
@@ -63,7 +67,8 @@ def test_page_follows_from_times_and_counts(options: RunOptions) -> None:
     }
     assert rows["Fake update: backward"] == ["10.0", "4.0", "10.0", "4.0"]
     assert rows["Prompts"] == ["1.0", "\u2014", "1.0", "\u2014"]
-    assert rows[PAGE.orders[-1].label] == ["4,000.0", "0.36", "4.0", "0.36", "4.0", "0.36"]  # of 11, prompts among them
+    assert rows[PAGE.orders[-1].label] == ["2,048.0", "0.25", "2.0", "0.25", "2.0", "0.25"]  # the last of three tables
+    assert "| 4,000.0 | 0.36 | 4.0 | 0.36 | 4.0 | 0.36 |" in " ".join(shown.split())  # of 11, prompts among them
     by_clock = shown.partition("## By count")[0]
     assert "| 2.00 [2.00, 2.05] | 1.00 [1.00, 1.00] | 1,024 |" in " ".join(by_clock.split())
     assert "Aim: at most 0.67 of the published order. It is met: 0.40." in by_clock
@@ -88,8 +93,18 @@ def test_every_order_is_counted_and_timed() -> None:
 
 def test_a_finished_count_is_kept_for_every_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counted: list[str] = []
-    monkeypatch.setattr(training_cost, "_count", lambda profile, *rest: counted.append(profile.name) or {"plain": {}})
+    monkeypatch.setattr(training_cost, "_count", lambda page, profile, _: counted.append(profile.name) or {"plain": {}})
     for _ in range(2):
         for name in PAGE.counted:
             assert training_cost._counts(StageStore(tmp_path), PAGE, name) == {"plain": {}}
     assert counted == list(PAGE.counted)
+
+
+def test_memory_is_counted_with_the_networks_that_an_order_needs() -> None:
+    options = {**PROFILE.settings["distil"], "fake_updates": PAGE.fake_updates}
+    pipe = training_cost._skeleton(PROFILE)
+    held = training_cost._count(PAGE, PROFILE, DistillConfig(preset="mini-full-2", **options))["bytes"]
+    network = weight_bytes(pipe.transformer)
+    assert held["cached"] - held["one_network"] == 2 * network
+    assert held["plain"] >= held["cached"] + weight_bytes(pipe.vae, *text_encoders(pipe))
+    assert held["one_network"] <= held["student_pass"] < held["memory"] == held["lean"]

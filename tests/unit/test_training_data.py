@@ -1,6 +1,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from training_world import assert_same, cache, tensors
 
 from swd.schedule import ScaleSchedule
 from swd.training import LatentCache, build_cache, cache_build, cache_ladder, files, pipeline_fingerprint
+from swd.training.data import Batch
 from swd.training.errors import CacheError, OutputFolderError
+from swd.training.rng import StepRandom
 
 CAPTIONS = ["a red star", "a blue cross", "a red star", "two circles", "a red star"]
 SCALES = (4, 6, 8)
@@ -208,20 +211,20 @@ def test_unwritable_folder_is_found_before_the_work(images: list, tiny_pipeline:
         build(images, tiny_pipeline, tmp_path / "file" / "cache")
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("options", [{}, {"dtype": torch.float16}, {"moments": True}])
 def test_room_that_is_asked_for_is_the_room_that_is_taken(
-    images: list, tiny_pipeline: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
+    images: list, tiny_pipeline: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict
 ) -> None:
     asked: list[int] = []
     probe = cache_build.probe_writable
     monkeypatch.setattr(
         cache_build, "probe_writable", lambda folder, needed_bytes: asked.append(needed_bytes) or probe(folder, 0)
     )
-    build(images, tiny_pipeline, tmp_path, dtype=dtype)
+    build(images, tiny_pipeline, tmp_path, **options)
     values = tensors(tmp_path)
     assert asked[-1] - asked[0] == sum(value.nbytes for value in values.values())
     (tmp_path / "latents-00002.safetensors").unlink()
-    build(images, tiny_pipeline, tmp_path, dtype=dtype)
+    build(images, tiny_pipeline, tmp_path, **options)
     last = [value.nbytes for name, value in values.items() if name.startswith("latents-00002")]
     assert asked[-1] - asked[0] == sum(last)
 
@@ -289,3 +292,34 @@ def test_batch_pairs_each_scale_with_the_one_before() -> None:
 
 def test_one_cache_serves_several_schedules() -> None:
     assert cache_ladder([(8, 12, 16), (16, 20), (20, 20)]) == ((8, 12, 16, 20), ((8, 12), (12, 16), (16, 20)))
+
+
+def test_moments_are_those_of_the_vae_at_every_side(images: list, tiny_pipeline: Any, tmp_path: Path) -> None:
+    made, modes = (build(images, tiny_pipeline, tmp_path / f"{kept}", moments=kept) for kept in (True, False))
+    schedule, rows = ScaleSchedule(SCALES, (1.0, 0.8, 0.5, 0.0)), [4, 0, 3]
+    vae, random = tiny_pipeline.vae, StepRandom(0, 3, "student", range(len(rows)))
+    plain, drawn = modes.batch(rows, schedule, 2), made.batch(rows, schedule, 2, random)
+    assert_same(vars_of(plain), vars_of(made.batch(rows, schedule, 2)))
+    pixels = F.adaptive_avg_pool2d(torch.stack([images[row] for row in rows]), 16)
+    for side, mode, got, purpose in ((8, plain.target, drawn.target, "target"), (6, plain.lower, drawn.lower, "lower")):
+        with torch.no_grad():
+            std = vae.encode(F.adaptive_avg_pool2d(pixels, 2 * side)).latent_dist.std * vae.config.scaling_factor
+        torch.testing.assert_close(got - mode, std * random.normal(f"{purpose} latent", mode), atol=1e-5, rtol=1e-4)
+    again = made.batch(rows, schedule, 2, random)
+    assert_same(vars_of(drawn), vars_of(again))
+    assert not torch.equal(made.batch(rows, schedule, 2, replace(random, iteration=4)).target, drawn.target)
+    first = made.batch(rows, schedule, 0, random)
+    assert torch.equal(first.lower, first.target)  # the scale before the first is itself
+
+
+def vars_of(batch: Batch) -> dict[str, torch.Tensor]:
+    return {"target": batch.target, "lower": batch.lower, "embeds": batch.cond.prompt_embeds}
+
+
+def test_latents_cannot_be_drawn_from_a_cache_of_modes(images: list, tiny_pipeline: Any, tmp_path: Path) -> None:
+    made = build(images, tiny_pipeline, tmp_path)
+    made.check(ScaleSchedule((4, 6), (1.0, 0.5, 0.0)))
+    with pytest.raises(CacheError, match=r"mode of every latent alone.*--moments"):
+        made.check(ScaleSchedule((4, 6), (1.0, 0.5, 0.0)), moments=True)
+    with pytest.raises(CacheError, match="moments: False -> True"):
+        build(images, tiny_pipeline, tmp_path, moments=True)

@@ -44,7 +44,9 @@ def test_run_leaves_adapter_log_and_states(world: World) -> None:
     assert any(weight.abs().sum() > 0 for key, weight in state.items() if "lora_B" in key)
 
 
-@pytest.mark.parametrize("changes", [{}, {"ema_decay": 0.5, "warmup": 3}, {"mixed_precision": "bf16"}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"ema_decay": 0.5, "warmup": 3, "sample_latents": True}, {"mixed_precision": "bf16"}]
+)
 def test_resumed_run_is_bit_equal(world: World, changes: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = world.train("whole", iterations=4, **changes)
     update = Trainer._update_student
@@ -70,6 +72,11 @@ def test_reading_ahead_changes_nothing(world: World) -> None:
     ahead, plain = (world.train(str(prefetch), prefetch=prefetch) for prefetch in (True, False))
     assert losses(ahead) == losses(plain)
     assert_same(tensors(ahead.adapter), tensors(plain.adapter))
+
+
+def test_drawn_latents_are_not_the_modes(world: World) -> None:
+    modes, drawn = (world.train(f"{switch}", iterations=1, sample_latents=switch) for switch in (False, True))
+    assert losses(modes)[0]["pdm"] != losses(drawn)[0]["pdm"]
 
 
 def test_compiled_run_trains_the_same(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

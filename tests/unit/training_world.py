@@ -17,7 +17,7 @@ from swd.models.adapters import AdapterBank
 from swd.models.discriminator import Discriminator
 from swd.models.sd3 import SD3Denoiser
 from swd.training import DistillConfig, LatentCache, TrainResult, train
-from swd.training.data import SCHEMA, Batch, CacheIndex, growing_pairs, lower_key
+from swd.training.data import SCHEMA, Batch, CacheIndex, deviation_key, growing_pairs, lower_key
 from swd.training.rng import StepRandom
 from swd.training.step import DistillationStep
 from swd.training.trainer import Trainer
@@ -47,9 +47,10 @@ def cache(count: int = 5, scales: tuple[int, ...] = SCALES) -> LatentCache:
     """Random latents and prompts in memory, two images to a shard."""
     rng = torch.Generator().manual_seed(1)
     pairs, prompts = growing_pairs(scales), ["", "a red star", "a blue cross"]
-    index = CacheIndex(SCHEMA, "print", "pipeline", scales, pairs, "float32", count, 2, len(prompts), 8, "random")
+    index = CacheIndex(SCHEMA, "print", "pipeline", scales, pairs, "float32", count, 2, len(prompts), 8, "random", True)
     sides = {f"side_{side}": side for side in scales} | {lower_key(low, side): low for low, side in pairs}
     full = {key: torch.randn(count, 4, side, side, generator=rng) for key, side in sides.items()}
+    full |= {deviation_key(key): torch.full_like(latents, 0.5) for key, latents in full.items()}
     full["prompt"] = torch.arange(count) % 2 + 1
     shards = [{key: value[start : start + 2] for key, value in full.items()} for start in range(0, count, 2)]
     embeds, pooled = torch.randn(3, 5, 32, generator=rng), torch.randn(3, 16, generator=rng)

@@ -1,0 +1,56 @@
+"""What was measured of an experiment: what pages, figures and the index are made from."""
+
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from repro.harness.claims import Judgement
+from repro.harness.experiment import Profile
+from repro.harness.schema import Curve, RecordSet
+
+
+class Described(Protocol):
+    """An experiment, as far as every page needs it."""
+
+    @property
+    def key(self) -> str:
+        """Name on the command line and of the files."""
+
+    @property
+    def title(self) -> str:
+        """Of the page."""
+
+
+E = TypeVar("E", bound=Described)
+
+
+@dataclass(frozen=True)
+class Measured(Generic[E]):
+    """An experiment, the profile it was measured in, and its records."""
+
+    experiment: E
+    profile: Profile
+    records: RecordSet
+
+    @property
+    def title(self) -> str:
+        """Of the page."""
+        return self.experiment.title
+
+    @property
+    def stem(self) -> str:
+        """File name of the page, without the ending."""
+        return self.profile.stem(self.experiment.key)
+
+    @property
+    def judgements(self) -> tuple[Judgement, ...]:
+        """Every claim with its verdict; none where the paper claims nothing."""
+        return ()
+
+    def value(self, variant: str, metric: str) -> float | None:
+        """A number that belongs to no prompt set."""
+        found = self.records.find(variant, "", metric)
+        return found[0].value if found else None
+
+    def curve(self, variant: str, metric: str) -> Curve | None:
+        """A curve, if it was measured."""
+        return next((c for c in self.records.curves if (c.variant, c.metric) == (variant, metric)), None)
