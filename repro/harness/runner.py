@@ -1,8 +1,7 @@
 """Carries out a table in a profile: students, images, scores, records, sample grid. Finished stages are not redone."""
 
-import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from errno import ENOSPC
 from functools import cached_property
 from pathlib import Path
@@ -13,25 +12,22 @@ from safetensors import SafetensorError
 
 from repro.harness import plots, records
 from repro.harness.experiment import ExperimentError, Profile, Row, Table
-from repro.harness.files import digest_file, digest_folder, digest_json
+from repro.harness.files import digest_folder, digest_json
 from repro.harness.options import RunOptions
-from repro.harness.provenance import OpenRun, git_stamp, start_run, versions
+from repro.harness.provenance import OpenRun, versions
 from repro.harness.schema import CAPTIONS, Line, PerImage, Record, RecordSet, Run
-from repro.harness.stages import StageStore
 from repro.measure import compute
-from repro.measure.device import torch_device
 from repro.measure.grid import image_grid
 from repro.measure.images import VERSION as IMAGES_VERSION
 from repro.measure.images import ImageSet, check_pipeline, generator_of, load_pipeline, make_images, sampling_inputs
 from repro.measure.scores import VERSION as SCORES_VERSION
 from repro.measure.scores import reference_features, score_images
+from repro.measure.setting import ROOT, Setting
 from repro.measure.students import check_adapter, distil, shipped_adapter
-from repro.measure.world import World, load_world
 from repro.metrics import EvaluationResult, WeightsError
 from swd.models.base import TextCondition
 from swd.training.errors import CacheError, NonFiniteLossError, OutputFolderError, PipelineError, StateError
 
-ROOT = Path(__file__).resolve().parents[2]
 STAGE = "tables"
 GRID_COLUMNS = 6  # of each prompt set, in the sample grid
 
@@ -56,23 +52,14 @@ def run(table: Table, profile: Profile, options: RunOptions) -> Path:
         raise ExperimentError(message) from error
 
 
-@dataclass(frozen=True)
-class _Runner:
-    table: Table
-    profile: Profile
-    options: RunOptions
-
+class _Runner(Setting[Table]):
     def run(self) -> Path:
-        path = self.options.out / "records" / f"{self.profile.stem(self.table.key)}.jsonl"
         self._check()
-        opened = start_run(
-            table=self.table.key, profile=self.profile.name, config={}, command=self.options.command, folder=ROOT
-        )
+        opened = self.open({})
         adapters = {(row.key, seed): self._adapter(row, seed) for seed in self.options.seeds for row in self.table.rows}
         opened = replace(opened, config=self._config(adapters))
-        if self._is_done(path, opened.config):
-            print(f"nothing to do: {path} holds exactly this measurement", file=sys.stderr)
-            return path
+        if self.is_done(STAGE, opened.config):
+            return self.records_path
         images = {
             (row.key, prompts.key, seed): self._images(row, prompts.key, adapters[row.key, seed])
             for row in self.table.rows
@@ -80,38 +67,14 @@ class _Runner:
             for seed in self.options.seeds
         }
         self._draw_grid(images)
-        self._write(path, opened, images)
-        self.store.finish(STAGE, opened.config, {"records": digest_file(path), "grid": digest_file(self._grid_path())})
-        return path
-
-    @cached_property
-    def store(self) -> StageStore:
-        return StageStore(self.options.work, stamp=git_stamp(ROOT))
-
-    @cached_property
-    def device(self) -> torch.device:
-        return torch_device(self.options.device)
-
-    @cached_property
-    def world(self) -> World:
-        return load_world(self.profile, ROOT)
+        self._write(opened, images)
+        self.finish(STAGE, opened.config)
+        return self.records_path
 
     @cached_property
     def encoded(self) -> dict[str, TextCondition]:
         """Captions as the text encoders, which all rows share, have encoded them."""
         return {}
-
-    @cached_property
-    def pipeline_folder(self) -> Path:
-        return ROOT / self.profile.pipeline
-
-    @cached_property
-    def pipeline_digest(self) -> str:
-        return digest_folder(self.pipeline_folder)
-
-    @cached_property
-    def extractor(self) -> torch.nn.Module:
-        return self.world.extractor(self.device)
 
     @cached_property
     def metric_inputs(self) -> dict[str, Any]:
@@ -149,13 +112,6 @@ class _Runner:
             "device": self.device.type,
         }
 
-    def _is_done(self, path: Path, config: Mapping[str, Any]) -> bool:
-        """Whether this very measurement was finished here and its files are as it left them."""
-        if not self.store.done(STAGE, config) or not path.exists() or not self._grid_path().exists():
-            return False
-        left = {"records": digest_file(path), "grid": digest_file(self._grid_path())}
-        return self.store.result(STAGE, config) == left
-
     def _images(self, row: Row, prompt_set: str, adapter: Path | None) -> ImageSet:
         prompts = self.world.prompts(prompt_set)
         settings = self.profile.settings
@@ -192,7 +148,7 @@ class _Runner:
 
         return score_images(self.store, images, inputs, metrics)
 
-    def _write(self, path: Path, opened: OpenRun, images: Mapping[tuple[str, str, int], ImageSet]) -> None:
+    def _write(self, opened: OpenRun, images: Mapping[tuple[str, str, int], ImageSet]) -> None:
         scores = {key: self._scores(key[1], found) for key, found in images.items()}
         config, settings = opened.config, self.profile.settings
         closed = opened.close(
@@ -201,12 +157,12 @@ class _Runner:
             data_hash=digest_json([config["world"], [dict(found.inputs) for found in images.values()]]),
             weights_hash=digest_json([config["pipeline"], config["adapters"], config["metrics"]]),
             reused=self.store.reused,
-            figures={"samples": plots.recorded_digest(self._grid_path()) or ""},
+            figures={"samples": plots.recorded_digest(self.grid_path) or ""},
         )
         lines: list[Line] = [closed, *self._compute_records(closed), *self._caption_lines()]
         for (key, prompt_set, seed), result in scores.items():
             lines += self._score_records(closed, self.table.row(key), prompt_set, seed, result)
-        records.save(path, RecordSet.of(lines))
+        records.save(self.records_path, RecordSet.of(lines))
 
     def _caption_lines(self) -> Iterator[PerImage]:
         """Which images share a caption: claims draw captions, not images."""
@@ -237,9 +193,6 @@ class _Runner:
         for metric, values in result.per_image.items():
             yield PerImage.of(values, variant=row.variant, prompts=prompt_set, metric=metric, seed=seed)
 
-    def _grid_path(self) -> Path:
-        return self.options.out / "figures" / f"{self.profile.stem(self.table.key)}_samples.png"
-
     def _draw_grid(self, images: Mapping[tuple[str, str, int], ImageSet]) -> None:
         """The first prompts of every set, the same prompts and seeds in every row."""
         grid: list[torch.Tensor] = []
@@ -253,7 +206,7 @@ class _Runner:
                 captions += [prompt["caption"] for prompt in prompts[:GRID_COLUMNS]]
             grid.append(torch.cat(line))
         labels = [f"{row.label}\n{self.profile.steps(row)} steps" for row in self.table.rows]
-        image_grid(self._grid_path(), grid, rows=labels, captions=captions)
+        image_grid(self.grid_path, grid, rows=labels, captions=captions)
 
 
 def _digest(adapter: Path | None) -> str | None:

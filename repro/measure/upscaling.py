@@ -1,8 +1,7 @@
 """Measures Table 1: noisy latents built in every order, finished by the teacher, compared with real images."""
 
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -13,18 +12,16 @@ from torch import Tensor
 
 from repro.harness import plots, records
 from repro.harness.experiment import ExperimentError, Profile
-from repro.harness.files import digest_file, digest_folder, digest_json
+from repro.harness.files import digest_json
 from repro.harness.options import RunOptions
-from repro.harness.provenance import OpenRun, git_stamp, start_run, versions
+from repro.harness.provenance import OpenRun, versions
 from repro.harness.schema import Curve, Line, Record, RecordSet, Run
-from repro.harness.stages import StageStore
 from repro.harness.upscaling import Cell, UpscalingTable
 from repro.measure.autoencoders import whitened_latents
-from repro.measure.device import torch_device
 from repro.measure.grid import image_grid
 from repro.measure.images import ImageSet, Prompt, check_pipeline, load_pipeline, make_images
 from repro.measure.scores import reference_features
-from repro.measure.world import World, load_world
+from repro.measure.setting import Setting
 from repro.metrics import WeightsError
 from repro.metrics.fid import Reference, extract_features, frechet_distance, jackknife, jackknife_replicates
 from repro.scenes import render, sample_scene
@@ -36,7 +33,6 @@ from swd.resize import downscale_area, upscale
 from swd.sampler import draw_noise, finish_teacher, seed_rngs
 from swd.training.errors import PipelineError
 
-ROOT = Path(__file__).resolve().parents[2]
 STAGE, FEATURES_STAGE, VERSION = "upscaling", "features", 1
 SHOWN = 3  # scenes in the picture, for each noise level
 
@@ -79,53 +75,22 @@ def noisy_latents(
     return upscale(x_t, full, cell.mode) if cell.order == "C" else x_t
 
 
-@dataclass(frozen=True)
-class _Runner:
-    table: UpscalingTable
-    profile: Profile
-    options: RunOptions
-
+class _Runner(Setting[UpscalingTable]):
     def run(self) -> Path:
-        path = self.options.out / "records" / f"{self.profile.stem(self.table.key)}.jsonl"
         _ = self.device
-        check_pipeline(ROOT / self.profile.pipeline)
-        opened = start_run(
-            table=self.table.key,
-            profile=self.profile.name,
-            config=self._config(),
-            command=self.options.command,
-            folder=ROOT,
-        )
-        left = {"records": path, "grid": self._grid_path()}
-        there = self.store.done(STAGE, opened.config) and all(file.exists() for file in left.values())
-        if there and self.store.result(STAGE, opened.config) == _digests(left):
-            print(f"nothing to do: {path} holds exactly this measurement", file=sys.stderr)
-            return path
+        check_pipeline(self.pipeline_folder)
+        opened = self.open(self._config())
+        if self.is_done(STAGE, opened.config):
+            return self.records_path
         images = {(cell, t): self._images(cell, t) for t in self.table.timesteps for cell in self.table.cells}
         self._draw_grid(images)
-        self._write(path, opened, images)
-        self.store.finish(STAGE, opened.config, _digests(left))
-        return path
-
-    @cached_property
-    def store(self) -> StageStore:
-        return StageStore(self.options.work, stamp=git_stamp(ROOT))
-
-    @cached_property
-    def device(self) -> torch.device:
-        return torch_device(self.options.device)
-
-    @cached_property
-    def world(self) -> World:
-        return load_world(self.profile, ROOT)
+        self._write(opened, images)
+        self.finish(STAGE, opened.config)
+        return self.records_path
 
     @cached_property
     def pipeline(self) -> ScalewiseStableDiffusion3Pipeline:
-        return load_pipeline(ROOT / self.profile.pipeline, self.profile.settings["dtype"], self.device)
-
-    @cached_property
-    def extractor(self) -> torch.nn.Module:
-        return self.world.extractor(self.device)
+        return load_pipeline(self.pipeline_folder, self.profile.settings["dtype"], self.device)
 
     @cached_property
     def prompts(self) -> list[Prompt]:
@@ -140,7 +105,7 @@ class _Runner:
             "table": asdict(self.table),
             "profile": self.profile.name,
             "sampling": self._sampling(),
-            "pipeline": digest_folder(ROOT / self.profile.pipeline),
+            "pipeline": self.pipeline_digest,
             "metrics": self.world.metric_inputs(),
             "world": self.world.fingerprint(),
             "prompts": digest_json(self.prompts),
@@ -162,7 +127,7 @@ class _Runner:
             "cell": asdict(cell),
             "timestep": timestep,
             "sampling": self._sampling(),
-            "pipeline": digest_folder(ROOT / self.profile.pipeline),
+            "pipeline": self.pipeline_digest,
             "world": self.world.fingerprint(),
             "prompts": digest_json(self.prompts),
             "shard_size": self.profile.settings["batch_size"],
@@ -202,7 +167,7 @@ class _Runner:
 
         return generate
 
-    def _write(self, path: Path, opened: OpenRun, images: Mapping[tuple[Cell, int], ImageSet]) -> None:
+    def _write(self, opened: OpenRun, images: Mapping[tuple[Cell, int], ImageSet]) -> None:
         features = {key: self._features(found) for key, found in images.items()}
         reference = self._reference()
         config = opened.config
@@ -212,12 +177,12 @@ class _Runner:
             data_hash=digest_json([config["world"], config["prompts"]]),
             weights_hash=digest_json([config["pipeline"], config["metrics"]]),
             reused=self.store.reused,
-            figures={"samples": plots.recorded_digest(self._grid_path()) or ""},
+            figures={"samples": plots.recorded_digest(self.grid_path) or ""},
         )
         lines: list[Line] = [closed]
         for (cell, timestep), found in features.items():
             lines += _lines(closed, cell, self.table.column(timestep).key, reference, found)
-        records.save(path, RecordSet.of(lines))
+        records.save(self.records_path, RecordSet.of(lines))
 
     def _reference(self) -> Reference:
         parts = [
@@ -234,9 +199,6 @@ class _Runner:
             self.store.finish(FEATURES_STAGE, inputs)
         return load_file(path)["features"]
 
-    def _grid_path(self) -> Path:
-        return self.options.out / "figures" / f"{self.profile.stem(self.table.key)}_samples.png"
-
     def _draw_grid(self, images: Mapping[tuple[Cell, int], ImageSet]) -> None:
         """The first scenes of the last prompt set: the real ones, then what every row makes of them at every level."""
         start = len(self.prompts) - len(self.prompts) // len(self.profile.prompt_sets)
@@ -248,17 +210,13 @@ class _Runner:
             found = [torch.cat([batch for batch, _ in images[cell, t].batches()]) for t in self.table.timesteps]
             grid.append(torch.cat([batch[shown.start : shown.stop] for batch in found]))
         rows = ["Real", *(_label(cell) for cell in self.table.cells)]
-        image_grid(self._grid_path(), grid, rows=rows, captions=captions)
+        image_grid(self.grid_path, grid, rows=rows, captions=captions)
 
 
 def _real_images(prompts: Sequence[Prompt]) -> Tensor:
     """The scenes behind the captions, (B, 3, H, W) in [-1, 1]."""
     pixels = [torch.from_numpy(render(sample_scene(prompt["seed"], prompt["kind"]))) for prompt in prompts]
     return torch.stack(pixels).permute(0, 3, 1, 2) / 127.5 - 1
-
-
-def _digests(files: Mapping[str, Path]) -> dict[str, str]:
-    return {name: digest_file(file) for name, file in files.items()}
 
 
 def _label(cell: Cell) -> str:

@@ -7,6 +7,12 @@ from torch import Tensor
 
 
 @triton.jit
+def _load(start, columns, inside, column):
+    """Values of one token or row of modulation in float32; 0 past its end."""
+    return tl.load(start + columns * column, mask=inside, other=0.0).to(tl.float32)
+
+
+@triton.jit
 def _modulate(
     x_ptr,
     scale_ptr,
@@ -26,15 +32,14 @@ def _modulate(
     BLOCK: tl.constexpr,
 ):
     """One token: normalised, times 1 + scale, plus shift; its mean and 1 / deviation are kept."""
-    row = tl.program_id(0).to(tl.int64)
-    image, token, columns = row // tokens, row % tokens, tl.arange(0, BLOCK)
-    inside = columns < width
-    x = tl.load(x_ptr + image * x_image + token * x_token + columns * x_column, mask=inside, other=0.0).to(tl.float32)
+    row, columns = tl.program_id(0).to(tl.int64), tl.arange(0, BLOCK)
+    image, token, inside = row // tokens, row % tokens, columns < width
+    x = _load(x_ptr + image * x_image + token * x_token, columns, inside, x_column)
+    scale = _load(scale_ptr + image * scale_image, columns, inside, scale_column)
+    shift = _load(shift_ptr + image * shift_image, columns, inside, shift_column)
     mean = tl.sum(x) / width
     centred = tl.where(inside, x - mean, 0.0)
     inverse = 1 / tl.sqrt(tl.sum(centred * centred) / width + eps)
-    scale = tl.load(scale_ptr + image * scale_image + columns * scale_column, mask=inside, other=0.0).to(tl.float32)
-    shift = tl.load(shift_ptr + image * shift_image + columns * shift_column, mask=inside, other=0.0).to(tl.float32)
     tl.store(out_ptr + row * width + columns, centred * inverse * (1 + scale) + shift, mask=inside)
     tl.store(stats_ptr + 2 * row, mean)
     tl.store(stats_ptr + 2 * row + 1, inverse)
@@ -60,17 +65,13 @@ def _modulate_back(
     BLOCK: tl.constexpr,
 ):
     """Gradient of one token: what comes back, less its mean and its part along the normalised token."""
-    row = tl.program_id(0).to(tl.int64)
-    image, token, columns = row // tokens, row % tokens, tl.arange(0, BLOCK)
-    inside = columns < width
-    x = tl.load(x_ptr + image * x_image + token * x_token + columns * x_column, mask=inside, other=0.0).to(tl.float32)
-    of_out = tl.load(
-        of_out_ptr + image * of_out_image + token * of_out_token + columns * of_out_column, mask=inside, other=0.0
-    ).to(tl.float32)
-    scale = tl.load(scale_ptr + image * scale_image + columns * scale_column, mask=inside, other=0.0).to(tl.float32)
+    row, columns = tl.program_id(0).to(tl.int64), tl.arange(0, BLOCK)
+    image, token, inside = row // tokens, row % tokens, columns < width
+    of_out = _load(of_out_ptr + image * of_out_image + token * of_out_token, columns, inside, of_out_column)
+    x = _load(x_ptr + image * x_image + token * x_token, columns, inside, x_column)
+    scale = _load(scale_ptr + image * scale_image, columns, inside, scale_column)
     mean, inverse = tl.load(stats_ptr + 2 * row), tl.load(stats_ptr + 2 * row + 1)
-    normal = tl.where(inside, (x - mean) * inverse, 0.0)
-    pulled = of_out * (1 + scale)
+    normal, pulled = tl.where(inside, (x - mean) * inverse, 0.0), of_out * (1 + scale)
     along = tl.sum(pulled * normal) / width
     gradient = inverse * (pulled - tl.sum(pulled) / width - normal * along)
     tl.store(out_ptr + row * width + columns, gradient, mask=inside)
@@ -95,12 +96,11 @@ def _gate(
     BLOCK: tl.constexpr,
 ):
     """One token: x + gate y."""
-    row = tl.program_id(0).to(tl.int64)
-    image, token, columns = row // tokens, row % tokens, tl.arange(0, BLOCK)
-    inside = columns < width
-    x = tl.load(x_ptr + image * x_image + token * x_token + columns * x_column, mask=inside, other=0.0).to(tl.float32)
-    y = tl.load(y_ptr + image * y_image + token * y_token + columns * y_column, mask=inside, other=0.0).to(tl.float32)
-    gate = tl.load(gate_ptr + image * gate_image + columns * gate_column, mask=inside, other=0.0).to(tl.float32)
+    row, columns = tl.program_id(0).to(tl.int64), tl.arange(0, BLOCK)
+    image, token, inside = row // tokens, row % tokens, columns < width
+    x = _load(x_ptr + image * x_image + token * x_token, columns, inside, x_column)
+    y = _load(y_ptr + image * y_image + token * y_token, columns, inside, y_column)
+    gate = _load(gate_ptr + image * gate_image, columns, inside, gate_column)
     tl.store(out_ptr + row * width + columns, x + gate * y, mask=inside)
 
 
