@@ -68,7 +68,9 @@ def peak_bytes(world: World, name: str) -> int:
     that was freed and kept.
     """
     world.accelerator.free_memory()  # the optimisers of the order before, and its networks, which refer to each other
-    run, memory = partial(world.order(name), world.schedule.num_steps - 1), PeakMemory(world.device)
+    iterate, memory = world.order(name), PeakMemory(world.device)
+    iterate(0)  # makes what the optimisers keep
+    run = partial(iterate, world.schedule.num_steps - 1)
     if world.device.type == "cpu":
         return world.network_bytes(name) + count(run).peak_bytes
     memory.restart()

@@ -17,6 +17,7 @@ from swd.models.adapters import ADAPTER_FILE, check_adapter_fits, read_adapter
 from swd.models.sd3 import SD3Denoiser
 from swd.schedule import preset
 from swd.training import DistillConfig, LatentCache, build_cache, cache_ladder, train
+from swd.training.data import SCHEMA
 
 STAGE, CACHE_STAGE, VERSION = "students", "latents", 1
 
@@ -103,6 +104,7 @@ def latent_cache(
     count = world.profile.settings["training_images"]
     inputs = {
         "version": VERSION,
+        "cache_schema": SCHEMA,
         **world.fingerprint(),
         "pipeline": pipeline_digest,
         "images": count,

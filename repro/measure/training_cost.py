@@ -1,8 +1,10 @@
 """Measures a training iteration: seconds by the benchmark, FLOPs of every pass by the cost model."""
 
+import importlib.util
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -21,14 +23,20 @@ from repro.measure.images import load_pipeline
 from repro.measure.subject import text_encoders
 from repro.profiles import load_profile
 from swd.cost import encode_cost, text_cost, training_cost, weight_bytes
+from swd.counting import count
+from swd.models.base import TextCondition
+from swd.models.meta import meta_condition, on_meta
+from swd.models.sd3 import SD3Denoiser
 from swd.training import DistillConfig
+from swd.training.data import Batch
 from swd.training.passes import update_bytes
+from swd.training.rng import StepRandom
 
 Counts = dict[str, dict[str, Any]]
 
-STAGE, VERSION = "training-counts", 2
+STAGE, VERSION = "training-counts", 3
 BENCHMARK = "bench_training.py"
-# how the passes of an order are counted; those that only move time or memory share a count
+# how the passes of an order are counted; those that only move time or memory share FLOPs
 COUNTS: dict[str, dict[str, Any]] = {
     "one_network": {"share_fake_pass": False, "share_student_pass": False, "gradient_checkpointing": "full"},
     "fake_pass": {"share_fake_pass": True, "share_student_pass": False, "gradient_checkpointing": "full"},
@@ -36,7 +44,6 @@ COUNTS: dict[str, dict[str, Any]] = {
     "memory": {"gradient_checkpointing": "off"},
 }
 SAME = {"cached": "one_network", "lean": "memory"}
-THREE_NETWORKS = ("plain", "cached")
 PROMPTS, IMAGES = "prompts through the text encoders", "images through the VAE"
 
 
@@ -125,15 +132,46 @@ def _count(page: TrainingCostPage, profile: Profile, config: DistillConfig) -> C
         flops[order] = {name: cost.flops for name, cost in passes.items()}
         held[order] = update_bytes(pipe.transformer, chosen, text_tokens=tokens, batch=page.batch)
     flops |= {order: flops[twin] for order, twin in SAME.items()}
-    held |= {order: held[twin] for order, twin in SAME.items()}
     flops["plain"] = {**_encoding(pipe, config, t5), **flops["one_network"]}
+    held = {order: number + weight_bytes(pipe.transformer) for order, number in held.items()}
+    held["lean"] = held["memory"]
+    networks, update = 3 * weight_bytes(pipe.transformer), _plain_update_bytes(pipe, config, tokens, page.batch)
+    held["cached"] = networks + update
     encoding = encode_cost(pipe.vae, config.schedule().scales[-1], batch=page.batch).peak_bytes
-    held["plain"] = max(held["one_network"], encoding)
-    for order in held:
-        held[order] += (3 if order in THREE_NETWORKS else 1) * weight_bytes(pipe.transformer)
-    held["plain"] += weight_bytes(pipe.vae, *text_encoders(pipe))
+    held["plain"] = networks + weight_bytes(pipe.vae, *text_encoders(pipe)) + max(update, encoding)
     width = 4 if profile.settings["distil"].get("mixed_precision", "no") == "no" else 2
     return {"flops": flops, "bytes": {order: width * number // 4 for order, number in held.items()}}
+
+
+def _plain_update_bytes(pipe: Any, config: DistillConfig, tokens: int, batch: int) -> int:
+    """As `swd.training.passes.update_bytes`, for the published order: its passes share nothing, not even a batch."""
+    transformer = on_meta(pipe.transformer, torch.float32)
+    cond = meta_condition(SD3Denoiser(transformer), batch, tokens)
+
+    class Plain(_plain_step()):  # type: ignore[misc]
+        def encode_text(self, captions: list[str]) -> TextCondition:
+            return cond[: len(captions)]
+
+    with torch.device("meta"):
+        plain = Plain(config, SimpleNamespace(transformer=transformer))
+        side = config.schedule().scales[-1]
+        target = torch.empty(batch, transformer.config.in_channels, side, side)
+    peaks, drawn = [], (Batch(target, target, cond), 0, StepRandom(0, 0, "", range(batch)))
+    with plain.fake.trainable("fake"):
+        peaks.append(count(lambda: plain.fake_losses(*drawn)["fake_total"].backward()).peak_bytes)
+    with plain.student.trainable("student"):
+        peaks.append(count(lambda: plain.student_losses(*drawn)["total"].backward()).peak_bytes)
+    return max(peaks)
+
+
+def _plain_step() -> Any:
+    """The class of the published order, which lies with the benchmarks of a checkout."""
+    spec = importlib.util.spec_from_file_location("plain_step", ROOT / "benchmarks" / "plain_step.py")
+    if spec is None or spec.loader is None:
+        raise ExperimentError("benchmarks/plain_step.py is not there: it comes with a checkout only")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.PlainStep
 
 
 def _encoding(pipe: Any, config: DistillConfig, t5_tokens: int) -> dict[str, int]:

@@ -1,7 +1,8 @@
 """What a DiT block does around attention and MLP: normalise and modulate tokens, and add a branch through a gate.
 
-Both only move memory. Operator by operator a token is read and written several times; each kernel here does it once,
-and once more on the way back.
+Both only move memory. Operator by operator a token is read and written several times; a kernel does it once, and once
+more on the way back to the token. Gradients of scale, shift and gate go by plain torch: where the adapters leave AdaLN
+alone, as ours do, nobody asks for them.
 """
 
 from typing import Any, Literal, get_args
@@ -9,6 +10,7 @@ from typing import Any, Literal, get_args
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 ModulateMethod = Literal["auto", "eager", "triton"]
 
@@ -55,7 +57,7 @@ def gated_residual(x: Tensor, y: Tensor, gate: Tensor, *, method: ModulateMethod
     Raises:
         ValueError: an unknown method, one that cannot run here, or shapes that do not fit.
     """
-    _check(method, x, gate)
+    _check(method, x, gate, branch=y)
     if y.shape != x.shape:
         raise ValueError(f"x and y must have one shape, got {tuple(x.shape)} and {tuple(y.shape)}")
     if method == "triton":
@@ -64,14 +66,16 @@ def gated_residual(x: Tensor, y: Tensor, gate: Tensor, *, method: ModulateMethod
     return (x.to(dtype) + gate.to(dtype)[:, None] * y.to(dtype)).to(x.dtype)
 
 
-def _check(method: str, x: Tensor, *rows: Tensor) -> None:
+def _check(method: str, x: Tensor, *rows: Tensor, branch: Tensor | None = None) -> None:
     if method not in get_args(ModulateMethod):
         raise ValueError(f"method must be one of {', '.join(get_args(ModulateMethod))}, got {method!r}")
     if x.ndim != 3 or any(row.shape != (x.shape[0], x.shape[2]) for row in rows):
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in (x, *rows))
         raise ValueError(f"tokens (B, L, D) and their modulation (B, D) must agree in B and D, got {shapes}")
-    if method == "triton" and (x.device.type != "cuda" or torch.float64 in (x.dtype, *(row.dtype for row in rows))):
-        raise ValueError(f"method 'triton' needs CUDA and at most float32, got {x.dtype} on {x.device}")
+    given = (x, *rows) if branch is None else (x, branch, *rows)
+    dtypes = sorted({str(tensor.dtype) for tensor in given})
+    if method == "triton" and (x.device.type != "cuda" or "torch.float64" in dtypes):
+        raise ValueError(f"method 'triton' needs CUDA and at most float32, got {', '.join(dtypes)} on {x.device}")
 
 
 @torch.library.custom_op("swd::layer_norm_modulate", mutates_args=())
@@ -100,7 +104,7 @@ def _(of_out: Tensor, x: Tensor, scale: Tensor, stats: Tensor) -> Tensor:
 
 @torch.library.custom_op("swd::gated_residual", mutates_args=())
 def _gated_residual(x: Tensor, y: Tensor, gate: Tensor) -> Tensor:
-    from swd.kernels.triton_modulate import gate as launch
+    from swd.kernels.triton_modulate import gated_residual as launch
 
     return launch(x, y, gate)
 
@@ -121,6 +125,7 @@ def _keep_tokens(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None
     ctx.mark_non_differentiable(output[1])
 
 
+@once_differentiable
 def _pull_tokens(ctx: Any, of_out: Tensor, _: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
     x, scale, stats = ctx.saved_tensors
     of_x, of_scale, of_shift = None, None, None

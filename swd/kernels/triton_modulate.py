@@ -143,7 +143,7 @@ def modulate_back(of_out: Tensor, x: Tensor, scale: Tensor, stats: Tensor) -> Te
     return out
 
 
-def gate(x: Tensor, y: Tensor, gate: Tensor) -> Tensor:
+def gated_residual(x: Tensor, y: Tensor, gate: Tensor) -> Tensor:
     """Sum x + gate y, of (B, L, D) and (B, D) of any strides, in the dtype of ``x``."""
     (images, tokens, width), out = x.shape, torch.empty_like(x, memory_format=torch.contiguous_format)
     strides = *x.stride(), *y.stride(), *gate.stride()

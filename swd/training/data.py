@@ -55,16 +55,18 @@ class CacheIndex:
         """
         try:
             values = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-            values["scales"] = tuple(values["scales"])
-            values["pairs"] = tuple((low, high) for low, high in values["pairs"])
-            index = cls(**values)
+            schema = values["schema"]
+            if schema == SCHEMA:
+                values["scales"] = tuple(values["scales"])
+                values["pairs"] = tuple((low, high) for low, high in values["pairs"])
+                return cls(**values)
         except FileNotFoundError:
             raise CacheError(f"{folder} holds no latent cache: make one with `python -m swd.cache`") from None
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise CacheError(f"{folder / 'index.json'} cannot be read ({error}): build the cache again") from error
-        if index.schema != SCHEMA:
-            raise CacheError(f"{folder} is a cache of schema {index.schema}, this version reads {SCHEMA}")
-        return index
+        raise CacheError(
+            f"{folder} is a cache of schema {schema}, this version reads {SCHEMA}: build it in another folder"
+        )
 
     def as_json(self) -> dict[str, object]:
         """Plain JSON values."""
@@ -237,8 +239,8 @@ def growing_pairs(scales: Sequence[int]) -> tuple[tuple[int, int], ...]:
 
 
 def lower_key(low: int, side: int) -> str:
-    """Shard key of the latent at ``low`` of the image already downscaled to ``side``; at ``side`` itself no more is."""
-    return f"side_{low}_from_{side}" if low < side else f"side_{side}"
+    """Shard key of the latent at ``low`` of the image already downscaled to ``side``, which may be equal."""
+    return f"side_{low}_from_{side}" if low != side else f"side_{side}"
 
 
 def deviation_key(latents: str) -> str:

@@ -97,9 +97,37 @@ class TestTriton:
     @pytest.mark.parametrize("which", TRITON)
     def test_strides_do_not_matter(self, which: str) -> None:
         x, y, scale, shift = (tensor.to(DEVICE) for tensor in drawn(24, 24))
-        turned = [x.mT, y[:, ::2].repeat_interleave(2, 1), scale.expand(2, -1), shift]
+        turned = [x.mT, y.mT, scale[:1].expand(2, -1), shift]
+        weights = torch.randn(x.shape, generator=torch.Generator().manual_seed(1)).to(DEVICE).mT
+        straight = [tensor.contiguous() for tensor in turned]
         run, _ = TRITON[which]
-        torch.testing.assert_close(run(*turned), run(*(tensor.contiguous() for tensor in turned)))
+        torch.testing.assert_close(run(*turned), run(*straight))
+        pairs = zip(gradients(run, turned, weights), gradients(run, straight, weights.contiguous()), strict=True)
+        for ours, theirs in pairs:
+            torch.testing.assert_close(ours, theirs)
+
+    @pytest.mark.parametrize("which", TRITON)
+    def test_rows_may_be_wider_than_tokens(self, which: str) -> None:
+        x, y, scale, shift = (tensor.to(DEVICE) for tensor in drawn(3, 24, torch.bfloat16))
+        run, exact = TRITON[which]
+        assert_agrees(run, exact, [x, y, scale.float(), shift.float()], torch.bfloat16)
+
+    @pytest.mark.parametrize("which", TRITON)
+    def test_gradients_are_for_those_who_ask(self, which: str) -> None:
+        x, y, scale, shift = (tensor.to(DEVICE) for tensor in drawn(3, 24))
+        run, _ = TRITON[which]
+        weights = torch.ones_like(x)
+        whole = gradients(run, [x, y, scale, shift], weights)
+        leaf = x.clone().requires_grad_()
+        (alone,) = torch.autograd.grad((run(leaf, y, scale, shift) * weights).sum(), leaf)
+        torch.testing.assert_close(alone, whole[0])
+
+    def test_second_derivatives_of_the_norm_are_refused(self) -> None:
+        x, _, scale, shift = (tensor.to(DEVICE).requires_grad_() for tensor in drawn(3, 8))
+        out = modulate._modulate(x, scale, shift, EPS)[0]
+        (gradient,) = torch.autograd.grad(out.square().sum(), scale, create_graph=True)
+        with pytest.raises(RuntimeError, match="once_differentiable"):
+            gradient.sum().backward()
 
     @pytest.mark.parametrize("which", TRITON)
     def test_operators_are_registered_whole(self, which: str) -> None:

@@ -14,7 +14,7 @@ from training_world import assert_same, cache, tensors
 
 from swd.schedule import ScaleSchedule
 from swd.training import LatentCache, build_cache, cache_build, cache_ladder, files, pipeline_fingerprint
-from swd.training.data import Batch
+from swd.training.data import SCHEMA, Batch
 from swd.training.errors import CacheError, OutputFolderError
 from swd.training.rng import StepRandom
 
@@ -263,8 +263,11 @@ def test_disk_that_becomes_full_keeps_what_is_done(
 def test_missing_and_foreign_folders(tmp_path: Path) -> None:
     with pytest.raises(CacheError, match="no latent cache"):
         LatentCache.open(tmp_path)
-    (tmp_path / "index.json").write_text(json.dumps({"schema": 1}))
+    (tmp_path / "index.json").write_text(json.dumps({"schema": SCHEMA}))
     with pytest.raises(CacheError, match="cannot be read"):
+        LatentCache.open(tmp_path)
+    (tmp_path / "index.json").write_text(json.dumps({"schema": 1, "fingerprint": "old"}))
+    with pytest.raises(CacheError, match=f"schema 1, this version reads {SCHEMA}: build it in another folder"):
         LatentCache.open(tmp_path)
 
 
@@ -307,6 +310,8 @@ def test_moments_are_those_of_the_vae_at_every_side(images: list, tiny_pipeline:
         torch.testing.assert_close(got - mode, std * random.normal(f"{purpose} latent", mode), atol=1e-5, rtol=1e-4)
     again = made.batch(rows, schedule, 2, random)
     assert_same(vars_of(drawn), vars_of(again))
+    share = made.batch(rows[1:], schedule, 2, random[1:])  # of another process
+    assert_same(vars_of(drawn[1:]), vars_of(share))
     assert not torch.equal(made.batch(rows, schedule, 2, replace(random, iteration=4)).target, drawn.target)
     first = made.batch(rows, schedule, 0, random)
     assert torch.equal(first.lower, first.target)  # the scale before the first is itself
