@@ -1,7 +1,7 @@
 """Copies of a network that share its weights: what to put in place of what, and whether the original has changed."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -52,12 +52,22 @@ def _merged(name: str, layer: BaseTunerLayer) -> nn.Module:
     return twin.get_base_layer()
 
 
+def all_modules(root: nn.Module) -> Iterator[nn.Module]:
+    """As ``root.modules()``, several times as fast; a module that is reached twice comes twice."""
+    waiting: list[nn.Module | None] = [root]
+    while waiting:
+        module = waiting.pop()
+        if module is not None:
+            yield module
+            waiting += module._modules.values()
+
+
 def snapshot(*roots: nn.Module | None) -> list[tuple[Any, ...]]:
     """State that differs once modules, adapters or weights were exchanged, written or moved.
 
     It holds the modules themselves, so that none made later can pass for one of them.
     """
-    return [_state(module) for root in roots if root is not None for module in root.modules()]
+    return [_state(module) for root in roots if root is not None for module in all_modules(root)]
 
 
 def _state(module: nn.Module) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ from diffusers import (
     StableDiffusion3Pipeline,
 )
 from diffusers.pipelines.stable_diffusion_3.pipeline_output import StableDiffusion3PipelineOutput
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     CLIPTextModelWithProjection,
     CLIPTokenizer,
@@ -24,7 +24,7 @@ from transformers import (
 from swd.models.base import TextCondition
 from swd.models.fast import FastOptions, FastSD3Denoiser
 from swd.models.sd3 import SD3Denoiser
-from swd.models.sharing import snapshot
+from swd.models.sharing import all_modules, snapshot
 from swd.pipelines.arguments import check_prompts, resolve_schedule, resolve_seeds
 from swd.pipelines.prompts import PromptCache
 from swd.sampler import OnStep, sample, with_guidance
@@ -115,6 +115,16 @@ class ScalewiseStableDiffusion3Pipeline(StableDiffusion3Pipeline):
             self._fast = FastSD3Denoiser(self.transformer, self._fast_options)
         return self._fast
 
+    @property
+    def _execution_device(self) -> torch.device:
+        """As diffusers has it, found at once where nothing is offloaded: its own search takes 16 ms for SD3.5 Large."""
+        parts = [part for part in self.components.values() if isinstance(part, nn.Module)]
+        states = (vars(module) for part in parts for module in all_modules(part))
+        if any("_hf_hook" in state or "_diffusers_hook" in state for state in states):  # what offloading leaves behind
+            device: torch.device = super()._execution_device
+            return device
+        return next(self.transformer.parameters()).device
+
     @torch.no_grad()
     def __call__(
         self,
@@ -169,7 +179,7 @@ class ScalewiseStableDiffusion3Pipeline(StableDiffusion3Pipeline):
         """
         if output_type not in OUTPUT_TYPES:
             raise ValueError(f"output_type must be one of {', '.join(OUTPUT_TYPES)}, got {output_type!r}")
-        device = self._execution_device  # once: it walks over every module
+        device = self._execution_device  # once: it looks at every module
         schedule = resolve_schedule(schedule, scales, sigmas, timesteps)
         schedule.check_patch(self.patch_size)
         aspect = self._aspect(schedule, height, width)

@@ -3,6 +3,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from accelerate.hooks import AlignDevicesHook, add_hook_to_module
 from diffusers import StableDiffusion3Pipeline
 
 from swd.pipelines import ScalewiseStableDiffusion3Pipeline
@@ -163,3 +164,13 @@ def test_bad_calls_are_refused_before_any_network_runs(
 
 def test_long_prompts_are_cut_on_request(pipeline: ScalewiseStableDiffusion3Pipeline) -> None:
     assert pipeline(LONG, seeds=0, truncate=True, **SHORT).images.shape == (1, 4, 8, 8)
+
+
+def test_device_of_offloaded_parts_is_that_of_their_hooks(pipeline: ScalewiseStableDiffusion3Pipeline) -> None:
+    theirs = StableDiffusion3Pipeline._execution_device.fget
+    assert pipeline._execution_device == theirs(pipeline) == torch.device("cpu")
+    parts = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
+    for part in (pipeline.transformer.transformer_blocks[-1], *parts):  # a layer alone is none of diffusers' business
+        add_hook_to_module(part, AlignDevicesHook(execution_device="meta"))
+        assert pipeline._execution_device == theirs(pipeline)
+    assert pipeline._execution_device == torch.device("meta")
