@@ -148,7 +148,7 @@ def _plain_update_bytes(pipe: Any, config: DistillConfig, tokens: int, batch: in
     transformer = on_meta(pipe.transformer, torch.float32)
     cond = meta_condition(SD3Denoiser(transformer), batch, tokens)
 
-    class Plain(_plain_step()):  # type: ignore[misc]
+    class Plain(_plain_step()):
         def encode_text(self, captions: list[str]) -> TextCondition:
             return cond[: len(captions)]
 
@@ -166,9 +166,12 @@ def _plain_update_bytes(pipe: Any, config: DistillConfig, tokens: int, batch: in
 
 def _plain_step() -> Any:
     """The class of the published order, which lies with the benchmarks of a checkout."""
-    spec = importlib.util.spec_from_file_location("plain_step", ROOT / "benchmarks" / "plain_step.py")
-    if spec is None or spec.loader is None:
-        raise ExperimentError("benchmarks/plain_step.py is not there: it comes with a checkout only")
+    path = ROOT / "benchmarks" / "plain_step.py"
+    if not path.is_file():
+        raise ExperimentError(f"{path} is not there: it comes with a checkout only")
+    spec = importlib.util.spec_from_file_location("plain_step", path)
+    assert spec is not None, "a Python file has a spec"
+    assert spec.loader is not None, "and a loader"
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.PlainStep

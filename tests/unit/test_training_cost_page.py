@@ -110,3 +110,9 @@ def test_memory_is_counted_with_the_networks_that_an_order_needs(monkeypatch: py
     assert held["one_network"] <= held["student_pass"] < held["memory"] == held["lean"]
     # guidance, and data with samples for the GAN, are doubled batches in one network
     assert held["cached"] - 3 * network < held["one_network"] - network
+
+
+def test_the_published_order_comes_with_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training_cost, "ROOT", tmp_path)
+    with pytest.raises(ExperimentError, match=r"plain_step\.py is not there: it comes with a checkout only"):
+        training_cost._plain_step()
