@@ -8,11 +8,11 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 from sampling_world import PARAMETERS, PROVIDERS, Case, describe, drawing, peak_bytes, seconds, skip_unless_it_fits
 
-ROUNDS, WARMUP = 15, 2
+ROUNDS, WARMUP = 7, 2
 
 
 @pytest.mark.parametrize("case", PARAMETERS)
-def bench_sampling(benchmark: BenchmarkFixture, case: Case) -> None:
+def bench_sampling(benchmark: BenchmarkFixture, pytestconfig: pytest.Config, case: Case) -> None:
     skip_unless_it_fits(case)
     draws = {name: drawing(case, name) for name in PROVIDERS}
     assert {draw().shape[0] for draw in draws.values()} == {case.batch}
@@ -24,6 +24,7 @@ def bench_sampling(benchmark: BenchmarkFixture, case: Case) -> None:
         for name in (*PROVIDERS[first:], *PROVIDERS[:first]):
             taken[name].append(seconds(draws[name], case.device))
 
-    benchmark.pedantic(take_turns, rounds=ROUNDS, warmup_rounds=WARMUP)
-    kept = {name: times[-ROUNDS:] for name, times in taken.items()}
+    rounds = pytestconfig.getoption("rounds") or ROUNDS
+    benchmark.pedantic(take_turns, rounds=rounds, warmup_rounds=WARMUP)
+    kept = {name: times[-rounds:] for name, times in taken.items()}
     benchmark.extra_info.update(describe(case, kept), peak_bytes=memory)

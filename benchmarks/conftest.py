@@ -1,4 +1,4 @@
-"""What every benchmark shares: the device in the machine info, and no network."""
+"""What every benchmark shares: the device in the machine info, no network, and `--rounds`."""
 
 import os
 import subprocess
@@ -11,6 +11,17 @@ import torch
 
 from repro.harness.provenance import versions
 from repro.measure.timing import device_name
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    what = "rounds in which providers take turns (default: as many as leave the whole suite under five minutes)"
+    parser.addoption("--rounds", type=int, help=what)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    rounds = config.getoption("rounds")
+    if rounds is not None and rounds < 1:
+        raise pytest.UsageError(f"--rounds must be at least 1, got {rounds}")
 
 
 def _driver() -> str | None:

@@ -8,6 +8,7 @@ PAGE = BenchmarkPage(
     question="How fast are the building blocks, and how does our sampling compare with that of diffusers?",
     baseline="diffusers",
     targets={"plain": 1.0, "fast": 0.8},
+    rounds=15,
     left_out=("bench_training.py",),
     notes=(
         "Providers: *plain* and *fast* are our pipeline without and with `enable_fast()`; *diffusers* is "

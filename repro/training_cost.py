@@ -18,6 +18,7 @@ PAGE = TrainingCostPage(
     counted={"mini": None, "sd35-medium": 512, "sd35-large": 512},
     fake_updates=5,
     batch=4,
+    rounds=5,
     aim=0.67,
     notes=(
         "Every order computes the same losses and gradients from the same random numbers; "
@@ -30,8 +31,8 @@ PAGE = TrainingCostPage(
         "way back, and in a shared batch it would get one.",
         "FLOPs are counted on meta tensors, averaged over the steps of the schedule, with LoRA of rank 64 for SD3.5 "
         "and prompts of 77 CLIP and 512 T5 tokens; a multiply-add counts 2. What switches only in time or memory "
-        "has the FLOPs of the line above. Seconds are means over a cycle of the schedule; the orders take turns and "
-        "a ratio is the median of the ratios within a round.",
+        "has the FLOPs of the line above. A round is a cycle of the schedule, in which the orders take turns at "
+        "every step; seconds are means over its steps, and a ratio is the median of the ratios within a round.",
         "Memory is that of the networks which an order needs, and the most that tensors take beside them in an "
         "iteration at the largest scale. On a CPU the tensors of a real iteration are followed one by one, since the "
         "size of the process is mostly that of its libraries; on CUDA the allocator tells it. Adapters and what their "

@@ -12,6 +12,7 @@ class BenchmarkPage:
         question: one sentence that the page answers, printed under the title.
         baseline: provider whose time is 1 in the comparison of providers.
         targets: provider -> the largest ratio to the baseline that we aim at.
+        rounds: in which the providers take turns.
         left_out: files of benchmarks that have a page of their own.
         notes: paragraphs printed under the tables.
     """
@@ -21,5 +22,6 @@ class BenchmarkPage:
     question: str
     baseline: str
     targets: dict[str, float]
+    rounds: int
     left_out: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

@@ -28,6 +28,7 @@ class TrainingCostPage:
         counted: profile -> T5 tokens of its prompts, of the models whose FLOPs are counted; the first is timed too.
         fake_updates: of an iteration.
         batch: samples of an update whose memory is counted.
+        rounds: cycles of the schedule in which the orders take turns.
         aim: largest time of the last order, as a share of the first's.
         notes: paragraphs printed under the tables.
     """
@@ -39,6 +40,7 @@ class TrainingCostPage:
     counted: Mapping[str, int | None]
     fake_updates: int
     batch: int
+    rounds: int
     aim: float
     notes: tuple[str, ...] = ()
 

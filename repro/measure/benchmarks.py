@@ -30,7 +30,7 @@ def run(page: BenchmarkPage, profile: Profile, options: RunOptions) -> Path:
         ExperimentError: there is no ``benchmarks`` folder (it comes with the checkout only), or a benchmark failed.
     """
     opened = start_run(table=page.key, profile=profile.name, config={}, command=options.command, folder=ROOT)
-    measured, skipped = run_pytest(_files(page), options.work)
+    measured, skipped = run_pytest(_files(page), options.work, page.rounds)
     opened = replace(opened, config={"benchmarks": configurations(measured), "machine": machine(measured)})
     closed = opened.close(
         device=str(measured["machine_info"]["device"]),
@@ -47,8 +47,8 @@ def _files(page: BenchmarkPage) -> list[Path]:
     return [path for path in sorted((ROOT / "benchmarks").glob("bench_*.py")) if path.name not in page.left_out]
 
 
-def run_pytest(files: Sequence[Path], work: Path) -> tuple[dict[str, Any], Path]:
-    """Run benchmarks.
+def run_pytest(files: Sequence[Path], work: Path, rounds: int) -> tuple[dict[str, Any], Path]:
+    """Run benchmarks, those whose providers take turns for so many rounds.
 
     Returns:
         What pytest-benchmark measured, and pytest's report, which names what was skipped.
@@ -62,7 +62,8 @@ def run_pytest(files: Sequence[Path], work: Path) -> tuple[dict[str, Any], Path]
     work.mkdir(parents=True, exist_ok=True)
     found, report = work / "benchmarks.json", work / "benchmarks.xml"
     command = [sys.executable, "-m", "pytest", *map(str, files), "--benchmark-only", "-q", "-p", "no:cacheprovider"]
-    done = subprocess.run([*command, f"--benchmark-json={found}", f"--junitxml={report}"], cwd=ROOT, check=False)
+    options = (f"--rounds={rounds}", f"--benchmark-json={found}", f"--junitxml={report}")
+    done = subprocess.run([*command, *options], cwd=ROOT, check=False)
     if done.returncode:
         raise ExperimentError(f"benchmarks failed (pytest exit status {done.returncode}); nothing was written")
     measured: dict[str, Any] = json.loads(found.read_text())

@@ -59,7 +59,7 @@ def run(page: TrainingCostPage, profile: Profile, options: RunOptions) -> Path:
     store = StageStore(options.work, stamp=git_stamp(ROOT))
     opened = start_run(table=page.key, profile=profile.name, config={}, command=options.command, folder=ROOT)
     counts = {name: _counts(store, page, name) for name in page.counted}
-    measured, _ = run_pytest([ROOT / "benchmarks" / BENCHMARK], options.work)
+    measured, _ = run_pytest([ROOT / "benchmarks" / BENCHMARK], options.work, page.rounds)
     opened = replace(opened, config={"benchmarks": configurations(measured), "machine": machine(measured)})
     closed = opened.close(
         device=str(_timing(page, measured)["device"]),

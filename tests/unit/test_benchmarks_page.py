@@ -86,6 +86,7 @@ def test_records_hold_rounds_shares_and_skips(options: RunOptions, pytest_run: l
     assert (skipped.value, skipped.note) == (None, "Skipped: needs a CUDA device.")
     assert records.runs[0].device == "toy card"
     assert len(pytest_run) == 1
+    assert f"--rounds={PAGE.rounds}" in pytest_run[0]
 
 
 def test_thousands_of_rounds_keep_their_quantiles(options: RunOptions, pytest_run: list[list[str]]) -> None:

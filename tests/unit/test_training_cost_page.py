@@ -44,7 +44,7 @@ def counts(*_: Any) -> dict[str, dict[str, Any]]:
 
 @pytest.fixture
 def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunOptions:
-    monkeypatch.setattr(training_cost, "run_pytest", lambda files, work: (MEASURED, work / "report.xml"))
+    monkeypatch.setattr(training_cost, "run_pytest", lambda files, work, rounds: (MEASURED, work / "report.xml"))
     monkeypatch.setattr(training_cost, "_counts", counts)
     return RunOptions(out=tmp_path / "out", work=tmp_path / "work", command="python -m repro training_cost")
 
