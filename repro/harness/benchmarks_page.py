@@ -26,11 +26,6 @@ nox -s tables  # only writes the pages again, from the records
 class BenchmarkResult(Measured[BenchmarkPage]):
     """Times of the building blocks; the paper says nothing about our code."""
 
-    @property
-    def digest(self) -> str:
-        """Identity of the figure."""
-        return digest_json({"version": VERSION, "curves": [c for c in self.records.curves if c.metric != "seconds"]})
-
     def providers(self) -> dict[str, dict[str, Curve]]:
         """Case -> provider -> its seconds in every round."""
         found: dict[str, dict[str, Curve]] = {}
@@ -128,12 +123,17 @@ def _quartiles(values: list[float], digits: int) -> str:
     return f"{middle} [{low}, {high}]"
 
 
-def draw(result: BenchmarkResult) -> bytes:
-    """The PNG: ratios to the baseline, a group of bars for each case."""
+def drawing(result: BenchmarkResult) -> plots.Drawing | None:
+    """Ratios to the baseline, a group of bars for each case."""
+    digest = digest_json({"version": VERSION, "curves": [c for c in result.records.curves if c.metric != "seconds"]})
+    return plots.Drawing(KIND, digest, lambda: _draw(result, digest)) if result.providers() else None
+
+
+def _draw(result: BenchmarkResult, digest: str) -> bytes:
     cases = result.providers()
     with plots.own_style():
-        drawing = plots.new_figure(7.2, 0.8 + 0.55 * len(cases))
-        axis = drawing.subplots()
+        figure = plots.new_figure(7.2, 0.8 + 0.55 * len(cases))
+        axis = figure.subplots()
         labels = []
         for place, (case, curves) in enumerate(reversed(cases.items())):
             about = result.about(case)
@@ -155,5 +155,5 @@ def draw(result: BenchmarkResult) -> bytes:
         axis.set_xlabel(f"time of one image, {result.experiment.baseline} = 1", fontsize=8)
         axis.tick_params(labelsize=8)
         axis.spines[["top", "right"]].set_visible(False)
-        drawing.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=8)
-        return plots.png(drawing, result.digest)
+        figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=8)
+        return plots.png(figure, digest)

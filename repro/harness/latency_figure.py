@@ -16,18 +16,18 @@ VERSION = 1  # of the drawing code: raise it when the figure should look differe
 KIND = "times"
 
 
-def digest(result: LatencyResult) -> str:
-    """Identity of the figure."""
+def drawing(result: LatencyResult) -> plots.Drawing:
+    """Parts of an image for every student, and seconds of a step against its side."""
     shown = [result.records.curves, [r for r in result.records.records if r.metric.startswith("flops_")]]
-    return digest_json({"version": VERSION, "stem": result.stem, "shown": shown})
+    digest = digest_json({"version": VERSION, "stem": result.stem, "shown": shown})
+    return plots.Drawing(KIND, digest, lambda: _draw(result, digest))
 
 
-def draw(result: LatencyResult) -> bytes:
-    """The PNG: parts of an image for every student, and seconds of a step against its side."""
+def _draw(result: LatencyResult, digest: str) -> bytes:
     batch = result.batch_sizes[-1]
     with plots.own_style():
-        drawing = plots.new_figure(9.6, 3.4)
-        left, right = drawing.subplots(1, 2, width_ratios=(1.5, 1))
+        figure = plots.new_figure(9.6, 3.4)
+        left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
         _draw_parts(left, result, batch)
         for place, size in enumerate(result.batch_sizes):
             _draw_sides(right, result, size, plots.colour(place))
@@ -36,7 +36,7 @@ def draw(result: LatencyResult) -> bytes:
         for axis in (left, right):
             axis.tick_params(labelsize=8)
             axis.spines[["top", "right"]].set_visible(False)
-        return plots.png(drawing, digest(result))
+        return plots.png(figure, digest)
 
 
 def _draw_parts(axis: "Axes", result: LatencyResult, batch: int) -> None:

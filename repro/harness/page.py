@@ -7,6 +7,7 @@ from pathlib import Path
 from repro.harness.cells import TIMES, Footnotes, estimate, header, here, markdown, number, paper, signed
 from repro.harness.claims import Judgement, Verdict, judge_all
 from repro.harness.experiment import COMPUTE, Column, Profile, PromptSet, Row, Table
+from repro.harness.plots import Drawing, compute_data, draw_compute
 from repro.harness.result import Measured
 from repro.harness.schema import RecordSet, Run
 
@@ -54,6 +55,12 @@ def page(result: Result, folder: Path) -> str:
         *footer(result.experiment.key, result.profile, result.records),
     ]
     return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def drawing(result: Result) -> Drawing | None:
+    """Quality against compute."""
+    data = compute_data(result.experiment, result.profile, result.records)
+    return Drawing("compute", data.digest, lambda: draw_compute(data)) if data.panels else None
 
 
 def reading(result: Result) -> str:

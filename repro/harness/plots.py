@@ -7,11 +7,11 @@ and a check agrees between machines whose font rasterisers differ by a pixel.
 import io
 import struct
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from repro.harness.cells import estimate, header
 from repro.harness.experiment import TOKENS, Column, Profile, Table
@@ -28,6 +28,14 @@ _DIGEST = "Digest"
 _COLOURS = {"Teacher": "#555555", "Scale-wise": "#0072B2", "Full-scale": "#D55E00"}  # Okabe and Ito: safe for all eyes
 _OTHER = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MARKERS = {"Scale-wise": "o", "Full-scale": "s"}
+
+
+class Drawing(NamedTuple):
+    """A figure that follows from records: ``figures/<stem>_<kind>.png``, its identity, and how to draw the PNG."""
+
+    kind: str
+    digest: str
+    draw: Callable[[], bytes]
 
 
 @dataclass(frozen=True, slots=True)

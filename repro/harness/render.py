@@ -3,11 +3,13 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from repro.harness import (
     benchmarks_page,
     latency_figure,
     latency_page,
+    page,
     spectra_page,
     training_cost_page,
     upscaling_page,
@@ -20,8 +22,8 @@ from repro.harness.figure import SpectraFigure
 from repro.harness.files import write_atomic
 from repro.harness.latency import LatencyTable
 from repro.harness.latency_result import LatencyResult
-from repro.harness.page import EDITED, Result, difference, page
-from repro.harness.plots import compute_data, draw_compute, recorded_digest
+from repro.harness.page import EDITED, Result, difference
+from repro.harness.plots import Drawing, recorded_digest
 from repro.harness.records import load
 from repro.harness.schema import RecordError
 from repro.harness.spectra_page import SpectraResult
@@ -32,14 +34,23 @@ from repro.harness.upscaling_page import UpscalingResult
 
 Experiment = Table | UpscalingTable | LatencyTable | SpectraFigure | BenchmarkPage | TrainingCostPage
 AnyResult = Result | UpscalingResult | LatencyResult | SpectraResult | BenchmarkResult | TrainingCostResult
-# experiment -> what was measured of it, and its page
-KINDS: dict[type, tuple[Callable[..., AnyResult], Callable[..., str]]] = {
-    Table: (Result, page),
-    UpscalingTable: (UpscalingResult, upscaling_page.page),
-    LatencyTable: (LatencyResult, latency_page.page),
-    SpectraFigure: (SpectraResult, spectra_page.page),
-    BenchmarkPage: (BenchmarkResult, benchmarks_page.page),
-    TrainingCostPage: (TrainingCostResult, training_cost_page.page),
+
+
+class Kind(NamedTuple):
+    """What is made of the records of one kind of experiment: the result, its page, its figure if there is one."""
+
+    result: Callable[..., AnyResult]
+    page: Callable[..., str]
+    drawing: Callable[..., Drawing | None] = lambda _: None
+
+
+KINDS: dict[type, Kind] = {
+    Table: Kind(Result, page.page, page.drawing),
+    UpscalingTable: Kind(UpscalingResult, upscaling_page.page),
+    LatencyTable: Kind(LatencyResult, latency_page.page, latency_figure.drawing),
+    SpectraFigure: Kind(SpectraResult, spectra_page.page, spectra_page.drawing),
+    BenchmarkPage: Kind(BenchmarkResult, benchmarks_page.page, benchmarks_page.drawing),
+    TrainingCostPage: Kind(TrainingCostResult, training_cost_page.page),
 }
 FindExperiment = Callable[[str], Experiment]
 FindProfile = Callable[[str], Profile]
@@ -67,7 +78,7 @@ def results(out: Path, find_experiment: FindExperiment, find_profile: FindProfil
             raise RecordError(f"{path}: holds no run")
         run = records.runs[0]
         experiment = find_experiment(run.table)
-        result = KINDS[type(experiment)][0](experiment, find_profile(run.profile), records)
+        result = KINDS[type(experiment)].result(experiment, find_profile(run.profile), records)
         if result.stem != path.stem:
             raise RecordError(f"{path}: holds {run.table} of profile {run.profile}, expected in {result.stem}.jsonl")
         found.append(result)
@@ -134,36 +145,19 @@ def index(found: Sequence[AnyResult]) -> str:
     return "\n\n".join(block for block in [*blocks, EDITED] if block) + "\n"
 
 
-def _figure(result: AnyResult) -> tuple[str, str, Callable[[], bytes]] | None:
-    """Kind, digest and drawing of the figure that follows from the records; None where there is nothing to draw."""
-    if isinstance(result, SpectraResult):
-        drawing = (spectra_page.KIND, result.digest, lambda: spectra_page.draw(result))
-        return drawing if result.measured else None
-    if isinstance(result, LatencyResult):
-        return latency_figure.KIND, latency_figure.digest(result), lambda: latency_figure.draw(result)
-    if isinstance(result, BenchmarkResult):
-        drawing = (benchmarks_page.KIND, result.digest, lambda: benchmarks_page.draw(result))
-        return drawing if result.providers() else None
-    if isinstance(result, UpscalingResult | TrainingCostResult):
-        return None
-    data = compute_data(result.experiment, result.profile, result.records)
-    return ("compute", data.digest, lambda: draw_compute(data)) if data.panels else None
-
-
 def _pages(out: Path, found: Sequence[AnyResult]) -> dict[Path, str]:
-    pages = {out / f"{r.stem}.md": KINDS[type(r.experiment)][1](r, out) for r in found}
+    pages = {out / f"{r.stem}.md": KINDS[type(r.experiment)].page(r, out) for r in found}
     return {**pages, out / "README.md": index(found)} if found else {}
 
 
 def _stale_figures(out: Path, found: Sequence[AnyResult]) -> list[tuple[Path, Callable[[], bytes]]]:
     stale = []
     for result in found:
-        if (figure := _figure(result)) is None:
+        if (drawing := KINDS[type(result.experiment)].drawing(result)) is None:
             continue
-        kind, digest, draw = figure
-        path = out / "figures" / f"{result.stem}_{kind}.png"
-        if recorded_digest(path) != digest:
-            stale.append((path, draw))
+        path = out / "figures" / f"{result.stem}_{drawing.kind}.png"
+        if recorded_digest(path) != drawing.digest:
+            stale.append((path, drawing.draw))
     return stale
 
 

@@ -38,13 +38,6 @@ class SpectraResult(Measured[SpectraFigure]):
         found = ((panel, self.curve(panel.key, "clean")) for panel in self.experiment.panels)
         return [(panel, clean) for panel, clean in found if clean is not None]
 
-    @property
-    def digest(self) -> str:
-        """Identity of the drawing."""
-        numbers = [record for record in self.records.records if record.metric.startswith("safe_side")]
-        shown = {"version": VERSION, "figure": self.experiment, "curves": self.records.curves, "sides": numbers}
-        return digest_json(shown)
-
 
 def page(result: SpectraResult, folder: Path) -> str:
     """The Markdown page. The figure is linked if it is in ``folder``; all else comes from the records."""
@@ -109,12 +102,19 @@ def _schedules(result: SpectraResult) -> list[str]:
     return ["## Schedules by the spectrum", SCHEDULES, markdown(heads, [r + [""] * (steps + 1 - len(r)) for r in rows])]
 
 
-def draw(result: SpectraResult) -> bytes:
-    """The PNG: a row for each panel that was measured, a column for each noise level."""
+def drawing(result: SpectraResult) -> plots.Drawing | None:
+    """A row for each panel that was measured, a column for each noise level."""
+    sides = [record for record in result.records.records if record.metric.startswith("safe_side")]
+    shown = {"version": VERSION, "figure": result.experiment, "curves": result.records.curves, "sides": sides}
+    digest = digest_json(shown)
+    return plots.Drawing(KIND, digest, lambda: _draw(result, digest)) if result.measured else None
+
+
+def _draw(result: SpectraResult, digest: str) -> bytes:
     timesteps, panels = result.experiment.timesteps, result.measured
     with plots.own_style():
-        drawing = plots.new_figure(2.6 * len(timesteps), 2.4 * len(panels) + 0.3)
-        axes = drawing.subplots(len(panels), len(timesteps), squeeze=False, sharex="row", sharey="row")
+        figure = plots.new_figure(2.6 * len(timesteps), 2.4 * len(panels) + 0.3)
+        axes = figure.subplots(len(panels), len(timesteps), squeeze=False, sharex="row", sharey="row")
         for row, (panel, clean) in zip(axes, panels, strict=True):
             for axis, timestep in zip(row, timesteps, strict=True):
                 _draw_panel(axis, result, panel, clean, timestep)
@@ -122,8 +122,8 @@ def draw(result: SpectraResult) -> bytes:
         for axis in axes[-1]:
             axis.set_xlabel("cycles per sample", fontsize=8)
         handles, labels = axes[0, 0].get_legend_handles_labels()
-        drawing.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False, fontsize=8)
-        return plots.png(drawing, result.digest)
+        figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False, fontsize=8)
+        return plots.png(figure, digest)
 
 
 def _draw_panel(axis: "Axes", result: SpectraResult, panel: Panel, clean: Curve, timestep: int) -> None:

@@ -25,7 +25,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "toy": replace(PROFILE, committed=True),
         "loose": replace(PROFILE, name="loose", output="results/loose"),
     }
-    monkeypatch.setattr("repro.harness.render.draw_compute", draw_once)
+    monkeypatch.setattr("repro.harness.page.draw_compute", draw_once)
     monkeypatch.setattr(cli, "_root", lambda: tmp_path)
     monkeypatch.setattr(cli, "load_profile", profiles.__getitem__)
     monkeypatch.setattr(cli, "load_experiment", lambda _: TABLE)
@@ -230,6 +230,7 @@ def test_list_names_tables_and_profiles(monkeypatch: pytest.MonkeyPatch, capsys:
         (["--batch-sizes", "0"], "batch sizes must be different and at least 1"),
         (["--rounds", "1"], "at least 3 rounds"),
         (["--rounds", "5"], "another protocol do not belong into paper_tables"),
+        (["--pipeline", "mine"], "weights of mine are not those of profile mini, which belong into paper_tables"),
         (["--profile", "sdxl"], "is timed in profiles mini, smoke, sd35-medium, sd35-large, not sdxl"),
     ],
 )

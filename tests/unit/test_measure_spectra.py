@@ -130,7 +130,9 @@ def test_other_numbers_make_page_and_figure_stale(out: Path, tmp_path: Path) -> 
     save(tmp_path / "records" / "figure1.jsonl", RecordSet.of([*kept, *moved]))
     (result,) = found(tmp_path)
     assert isinstance(result, spectra_page.SpectraResult)
-    assert result.digest != recorded_digest(out / "figures" / "figure1_spectra.png")
+    drawing = spectra_page.drawing(result)
+    assert drawing is not None
+    assert drawing.digest != recorded_digest(out / "figures" / "figure1_spectra.png")
     render.render(tmp_path, [result])
     assert "6 [6, 6]" in (tmp_path / "figure1.md").read_text(encoding="utf-8")
 

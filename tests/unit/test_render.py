@@ -34,7 +34,7 @@ def written(out: Path, made: list[Line]) -> list[Path]:
 
 @pytest.fixture(autouse=True)
 def _quick_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(render, "draw_compute", draw_once)
+    monkeypatch.setattr("repro.harness.page.draw_compute", draw_once)
 
 
 @pytest.fixture
