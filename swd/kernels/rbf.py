@@ -14,6 +14,7 @@ image. In high dimensions distances hardly vary, so that little is left to be ro
 the pull of the two means. 1 - c and k - 1 come from expm1, which keeps the digits that the ones of a wide kernel hide.
 """
 
+import math
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, get_args
 
@@ -22,7 +23,8 @@ from torch import Tensor
 
 Method = Literal["auto", "eager", "chunked", "triton"]
 EAGER_BYTES = 2**27  # of one kernel matrix; autograd keeps several. Above, auto goes in strips everywhere
-STRIP_BYTES = 2**25
+STRIP_BYTES = 2**25  # what a CPU's caches hold; a GPU takes more rows at a time
+CUDA_STRIPS = 8
 
 
 def rbf_mmd(fake: Tensor, real: Tensor, bandwidth: float, *, method: Method = "auto") -> Tensor:
@@ -41,12 +43,21 @@ def rbf_mmd(fake: Tensor, real: Tensor, bandwidth: float, *, method: Method = "a
         (B,), float32 or wider.
 
     Raises:
-        ValueError: an unknown method, "triton" elsewhere than on CUDA or in float64.
+        ValueError: an unknown method, shapes that do not match, fewer than two tokens, a bandwidth that is not
+            positive; "triton" elsewhere than on CUDA, in float64 or for two dtypes.
     """
     if method not in get_args(Method):
         raise ValueError(f"method must be one of {', '.join(get_args(Method))}, got {method!r}")
-    if method == "triton" and (fake.device.type != "cuda" or fake.dtype == torch.float64):
-        raise ValueError(f"method 'triton' needs CUDA and at most float32, got {fake.dtype} on {fake.device}")
+    if not 0 < bandwidth < math.inf:
+        raise ValueError(f"bandwidth must be finite and positive, got {bandwidth}")
+    if fake.ndim != 3 or real.ndim != 3 or len(fake) != len(real) or fake.shape[2] != real.shape[2]:
+        raise ValueError(f"tokens must be (B, N, D) of one B and D, got {tuple(fake.shape)} and {tuple(real.shape)}")
+    if fake.shape[1] < 2 or real.shape[1] < 2:
+        raise ValueError(f"unbiased MMD needs at least 2 tokens a set, got {fake.shape[1]} and {real.shape[1]}")
+    kinds = {(tokens.dtype, tokens.device) for tokens in (fake, real)}
+    if method == "triton" and (len(kinds) > 1 or fake.device.type != "cuda" or fake.dtype == torch.float64):
+        given = " and ".join(f"{dtype} on {device}" for dtype, device in kinds)
+        raise ValueError(f"method 'triton' needs CUDA and one dtype of at most float32, got {given}")
     if method == "auto":
         matrix_bytes = 4 * len(fake) * max(fake.shape[1], real.shape[1]) ** 2
         method = "chunked" if fake.device.type == "cpu" or matrix_bytes > EAGER_BYTES else "eager"
@@ -94,25 +105,26 @@ def _rbf_mmd(fake: Tensor, real: Tensor, bandwidth: float, with_gradient: bool, 
     x, y = (_centred(tokens, centre, keep_dtype=triton) for tokens in (fake, real))
     strip = _triton_strip if triton else _torch_strip
     (images, n, width), m = x.shape, y.shape[1]
-    rows = _strip_rows(images, max(n, m), width, x.element_size())
+    rows = _strip_rows(images, max(n, m), width, x)
     own, cross, theirs = (centre.new_zeros(images) for _ in range(3))
     pulls = torch.empty_like(fake) if with_gradient else fake.new_empty(0)
-    mean_x, mean_y = _wide_mean(x), _wide_mean(y)
-    lift_own, lift_cross, lift_theirs = (_lift(a, b, factor) for a, b in ((x, x), (x, y), (y, y)))
+    (mean_x, square_x), (mean_y, square_y) = ((_wide_mean(tokens), _squares(tokens)) for tokens in (x, y))
+    pairs = ((mean_x, square_x, mean_x, square_x), (mean_x, square_x, mean_y, square_y), (mean_y, square_y) * 2)
+    lift_own, lift_cross, lift_theirs = (_lift(*pair, factor) for pair in pairs)
     for start in range(0, n, rows):
-        part = x[:, start : start + rows]
-        values, sums = strip(part, x, factor, lift_own, diagonal=start, store=with_gradient)
+        part, square = x[:, start : start + rows], square_x[:, start : start + rows]
+        values, sums = strip(part, x, square, square_x, factor, lift_own, diagonal=start, store=with_gradient)
         own += sums.sum(1)
         if with_gradient:
             pull = _pull(values, part, x, mean_x, lift_own) / (n - 1)
-        values, sums = strip(part, y, factor, lift_cross, store=with_gradient)
+        values, sums = strip(part, y, square, square_y, factor, lift_cross, store=with_gradient)
         cross += sums.sum(1)
         if with_gradient:
             pull -= _pull(values, part, y, mean_y, lift_cross) / m
             pulls[:, start : start + rows] = pull
     for start in range(0, m, rows):
-        part = y[:, start : start + rows]
-        theirs += strip(part, y, factor, lift_theirs, diagonal=start, store=False)[1].sum(1)
+        part, square = y[:, start : start + rows], square_y[:, start : start + rows]
+        theirs += strip(part, y, square, square_y, factor, lift_theirs, diagonal=start, store=False)[1].sum(1)
     constants = lift_own + lift_theirs - 2 * lift_cross
     return own / (n * (n - 1)) + theirs / (m * (m - 1)) - 2 * cross / (n * m) - constants, pulls
 
@@ -163,11 +175,10 @@ def _centred(tokens: Tensor, centre: Tensor, *, keep_dtype: bool) -> Tensor:
     return result
 
 
-def _lift(x: Tensor, y: Tensor, factor: float) -> Tensor:
-    """1 - c of every image, (B,)."""
-    square_x, square_y = (_squares(tokens).mean(1) for tokens in (x, y))
-    product = (_wide_mean(x) * _wide_mean(y)).sum((1, 2))
-    return -torch.expm1(factor * (square_x + square_y - 2 * product))
+def _lift(mean_x: Tensor, square_x: Tensor, mean_y: Tensor, square_y: Tensor, factor: float) -> Tensor:
+    """1 - c of every image, (B,), from mean tokens (B, 1, D) and squared norms (B, L)."""
+    square = square_x.mean(1) + square_y.mean(1) - 2 * (mean_x * mean_y).sum((1, 2))
+    return -torch.expm1(factor * square)
 
 
 def _squares(tokens: Tensor) -> Tensor:
@@ -177,17 +188,26 @@ def _squares(tokens: Tensor) -> Tensor:
     return squares
 
 
-def _strip_rows(images: int, columns: int, width: int, element_size: int) -> int:
+def _strip_rows(images: int, columns: int, width: int, like: Tensor) -> int:
     """Rows of a strip: within its share of memory, and never more than the tokens themselves take."""
-    return max(1, min(STRIP_BYTES // (images * columns * element_size), max(width, 128)))
+    share = STRIP_BYTES * (CUDA_STRIPS if like.is_cuda else 1)
+    return max(1, min(share // (images * columns * like.element_size()), max(width, 128)))
 
 
 def _torch_strip(
-    x: Tensor, y: Tensor, factor: float, lift: Tensor, *, diagonal: int | None = None, store: bool = True
+    x: Tensor,
+    y: Tensor,
+    square_x: Tensor,
+    square_y: Tensor,
+    factor: float,
+    lift: Tensor,
+    *,
+    diagonal: int | None = None,
+    store: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """As `swd.kernels.triton_rbf.rbf_strip`, for float32 and float64."""
-    values = torch.baddbmm(y.square().sum(-1)[:, None, :], x, y.mT, alpha=-2)
-    values.add_(x.square().sum(-1)[:, :, None]).mul_(factor).expm1_().add_(lift[:, None, None])
+    values = torch.baddbmm(square_y[:, None, :], x, y.mT, alpha=-2)
+    values.add_(square_x[:, :, None]).mul_(factor).expm1_().add_(lift[:, None, None])
     if diagonal is not None:
         values.diagonal(offset=diagonal, dim1=1, dim2=2).zero_()
     return values, values.sum(-1)

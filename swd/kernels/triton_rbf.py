@@ -17,6 +17,8 @@ def _expm1(z):
 def _rbf_strip(
     x_ptr,
     y_ptr,
+    x_square_ptr,
+    y_square_ptr,
     strip_ptr,
     sums_ptr,
     lift_ptr,
@@ -31,6 +33,8 @@ def _rbf_strip(
     y_batch,
     y_row,
     y_column,
+    x_square_batch,
+    y_square_batch,
     BLOCK_ROWS: tl.constexpr,
     BLOCK_COLUMNS: tl.constexpr,
     BLOCK_WIDTH: tl.constexpr,
@@ -44,9 +48,9 @@ def _rbf_strip(
     columns = tl.program_id(0) * BLOCK_COLUMNS + tl.arange(0, BLOCK_COLUMNS)
     x_rows = x_ptr + image * x_batch + rows.to(tl.int64)[:, None] * x_row
     y_rows = y_ptr + image * y_batch + columns.to(tl.int64)[:, None] * y_row
+    x_square = tl.load(x_square_ptr + image * x_square_batch + rows, mask=rows < num_rows, other=0.0)
+    y_square = tl.load(y_square_ptr + image * y_square_batch + columns, mask=columns < num_columns, other=0.0)
     product = tl.zeros((BLOCK_ROWS, BLOCK_COLUMNS), dtype=tl.float32)
-    x_square = tl.zeros((BLOCK_ROWS,), dtype=tl.float32)
-    y_square = tl.zeros((BLOCK_COLUMNS,), dtype=tl.float32)
     for start in range(0, width, BLOCK_WIDTH):
         inside = start + tl.arange(0, BLOCK_WIDTH)
         x = tl.load(
@@ -57,11 +61,8 @@ def _rbf_strip(
             mask=(columns < num_columns)[:, None] & (inside < width)[None, :],
             other=0.0,
         )
-        x_wide, y_wide = x.to(tl.float32), y.to(tl.float32)
-        x_square += tl.sum(x_wide * x_wide, axis=1)
-        y_square += tl.sum(y_wide * y_wide, axis=1)
         if UPCAST:
-            product = tl.dot(x_wide, tl.trans(y_wide), product, input_precision="ieee")
+            product = tl.dot(x.to(tl.float32), tl.trans(y.to(tl.float32)), product, input_precision="ieee")
         else:
             product = tl.dot(x, tl.trans(y), product, input_precision="ieee")
     values = _expm1(factor * (x_square[:, None] + y_square[None, :] - 2 * product)) + tl.load(lift_ptr + image)
@@ -77,13 +78,23 @@ def _rbf_strip(
 
 
 def rbf_strip(
-    x: Tensor, y: Tensor, factor: float, lift: Tensor, *, diagonal: int | None = None, store: bool = True
+    x: Tensor,
+    y: Tensor,
+    square_x: Tensor,
+    square_y: Tensor,
+    factor: float,
+    lift: Tensor,
+    *,
+    diagonal: int | None = None,
+    store: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """expm1(factor |x_i - y_j|^2) + lift, of tokens near the origin.
 
     Args:
         x: rows, (B, C, D) float32, bfloat16 or float16, of any strides.
         y: columns, (B, M, D), same dtype and device.
+        square_x: squared norms of the rows, (B, C) float32; the images may lie apart.
+        square_y: squared norms of the columns, (B, M) float32, likewise.
         factor: -1 / (2 bandwidth^2).
         lift: (B,) float32, 1 less what is taken off the kernel.
         diagonal: row i and column ``diagonal + i`` are the same token, whose value counts as 0.
@@ -103,6 +114,8 @@ def rbf_strip(
         _rbf_strip[grid](
             x,
             y,
+            square_x,
+            square_y,
             strip,
             sums,
             lift,
@@ -113,6 +126,8 @@ def rbf_strip(
             factor,
             *x.stride(),
             *y.stride(),
+            square_x.stride(0),
+            square_y.stride(0),
             HAS_DIAGONAL=diagonal is not None,
             STORE=store,
             UPCAST=x.device.type == "cpu",  # the interpreter multiplies no bfloat16

@@ -34,9 +34,9 @@ def _upscale_renoise(
     BLOCK: tl.constexpr,
 ):
     """BLOCK places of one channel: (1 - sigma) of the 16 nearest latents, weighted, plus sigma times the noise."""
-    plane = tl.program_id(1)
+    plane = tl.program_id(0)
     image, channel = plane // channels, plane % channels
-    place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    place = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = place < out_height * out_width
     row = (place // out_width + 0.5) * (height / out_height) - 0.5
     column = (place % out_width + 0.5) * (width / out_width) - 0.5
@@ -63,15 +63,15 @@ def upscale_renoise(x0: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
     Args:
         x0: (B, C, h, w), of any strides.
         noise: (B, C, H, W), H >= h and W >= w.
-        sigma: (B,) float32.
+        sigma: (B,), of any stride.
 
     Returns:
         (B, C, H, W) in the dtype of ``noise``; the arithmetic is that of float32.
     """
     (images, channels, height, width), (out_height, out_width) = x0.shape, noise.shape[-2:]
-    noise = noise.contiguous()
+    noise, sigma = noise.contiguous(), sigma.to(torch.float32).contiguous()
     out = torch.empty_like(noise)
-    grid = (triton.cdiv(out_height * out_width, BLOCK), images * channels)
+    grid = (images * channels, triton.cdiv(out_height * out_width, BLOCK))
     sizes = (channels, height, width, out_height, out_width)
     with torch.cuda.device_of(x0):
         _upscale_renoise[grid](x0, noise, sigma, out, *sizes, *x0.stride(), BLOCK=BLOCK)

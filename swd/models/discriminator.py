@@ -16,7 +16,8 @@ class Discriminator(nn.Sequential):
     """
 
     def __init__(self, inner_dim: int) -> None:
-        widths = torch.linspace(inner_dim, 1, NUM_LAYERS + 1, dtype=torch.int64).tolist()  # truncates, as released
+        # truncates, as released; on the CPU whatever the default device, since meta tensors hold no numbers
+        widths = torch.linspace(inner_dim, 1, NUM_LAYERS + 1, dtype=torch.int64, device="cpu").tolist()
         layers: list[nn.Module] = []
         for width, narrower in pairwise(widths):
             layers += [nn.LayerNorm(width), nn.GELU(), nn.Linear(width, narrower)]

@@ -18,7 +18,8 @@ from swd.kernels import triton_modulate, triton_rbf, triton_renoise
 
 ROWS = {"scale_ptr", "shift_ptr", "gate_ptr"}
 TENSORS = {"x_ptr", "y_ptr", "strip_ptr", "x0_ptr", "noise_ptr", "out_ptr", "of_out_ptr", *ROWS}
-WIDE = dict.fromkeys(("sums_ptr", "lift_ptr", "sigma_ptr", "stats_ptr"), "*fp32") | {"factor": "fp32", "eps": "fp32"}
+NUMBERS = ("x_square_ptr", "y_square_ptr", "sums_ptr", "lift_ptr", "sigma_ptr", "stats_ptr")
+WIDE = dict.fromkeys(NUMBERS, "*fp32") | {"factor": "fp32", "eps": "fp32"}
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 for dtype, capability in (("bf16", 90), ("fp16", 80), ("fp32", 90)):
     tiles = triton_rbf.launch_options(DTYPES[dtype], 4096, 4096, 1536)

@@ -43,7 +43,7 @@ def gradients(run: Operator, given: list[Tensor], weights: Tensor) -> list[Tenso
 
 def assert_agrees(run: Operator, exact: Operator, given: list[Tensor], dtype: torch.dtype) -> None:
     """Values and gradients, within the rounding of the result."""
-    weights = torch.randn(given[0].shape, generator=torch.Generator().manual_seed(1))
+    weights = torch.randn(given[0].shape, generator=torch.Generator().manual_seed(1)).to(given[0].device)
     doubles = [tensor.double() for tensor in given]
     found = run(*given)
     assert found.dtype == dtype

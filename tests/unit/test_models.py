@@ -49,6 +49,12 @@ def test_discriminator_is_the_published_head() -> None:
     assert names == ["LayerNorm", "GELU", "Linear"] * 4
 
 
+def test_head_can_be_made_without_weights() -> None:
+    with torch.device("meta"):
+        head = Discriminator(1536)
+    assert {parameter.device.type for parameter in head.parameters()} == {"meta"}
+
+
 def test_discriminator_reads_the_mean_token() -> None:
     head = Discriminator(32)
     features = torch.randn(3, 9, 32)
