@@ -135,15 +135,16 @@ def read_metadata(folder: Path) -> tuple[list[tuple[str, str]], str]:
     if not path.is_file():
         raise CacheError(f"{path} is missing: it names images and captions, one JSON object a line")
     records, digest = [], hashlib.sha256()
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            record = json.loads(line)
-            name, text = str(record["file_name"]), str(record["text"])
-            size = (folder / name).stat().st_size
-        except (ValueError, KeyError, TypeError, OSError) as error:
-            raise CacheError(f"{path}, line {number}: {error!r}") from None
-        records.append((name, text))
-        digest.update(f"{name}\0{size}\0".encode())
+    with path.open(encoding="utf-8") as lines:  # str.splitlines also ends a line at U+2028, which a caption may hold
+        for number, line in enumerate(lines, 1):
+            try:
+                record = json.loads(line)
+                name, text = str(record["file_name"]), str(record["text"])
+                size = (folder / name).stat().st_size
+            except (ValueError, KeyError, TypeError, OSError) as error:
+                raise CacheError(f"{path}, line {number}: {error!r}") from None
+            records.append((name, text))
+            digest.update(f"{name}\0{size}\0".encode())
     return records, digest.hexdigest()[:16]
 
 

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import torch
 from diffusers import SD3Transformer2DModel
@@ -97,6 +98,13 @@ def text_cost(encoder: nn.Module, tokens: int, *, batch: int = 1) -> Cost:
     model = on_meta(encoder)
     ids = torch.zeros(batch, tokens, dtype=torch.int64, device="meta")
     return count(lambda: model(input_ids=ids))
+
+
+def prompt_cost(pipeline: Any, t5_tokens: int, *, batch: int = 1) -> Cost:
+    """All text encoders that an SD3 pipeline has, the CLIPs over their own length and T5 over ``t5_tokens``."""
+    clip = pipeline.tokenizer_max_length
+    lengths = ((pipeline.text_encoder, clip), (pipeline.text_encoder_2, clip), (pipeline.text_encoder_3, t5_tokens))
+    return sum((text_cost(encoder, n, batch=batch) for encoder, n in lengths if encoder is not None), Cost())
 
 
 @torch.no_grad()

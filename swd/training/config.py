@@ -10,8 +10,9 @@ from swd.training.errors import ConfigError
 if TYPE_CHECKING:
     from swd.schedule import ScaleSchedule
 
-# What may differ between the run that saved a state and the run that resumes from it: none of these moves a number
-# (micro-batches and shared passes move the order of sums, as the number of processes does).
+# What may differ between the run that saved a state and the run that resumes from it: none of these changes what is
+# computed, only how (the order of sums, as the number of processes does; Triton's strips are rounded to bfloat16 where
+# the features are).
 FREE_ON_RESUME = frozenset(
     {
         "iterations",

@@ -88,7 +88,7 @@ class Batch:
     Attributes:
         target: real latents at ``s``, (B, C, s, s) float32.
         lower: real latents at the scale of the step before, (B, C, l, l); the target itself where the scale stays.
-        cond: prompt embeddings, B of them.
+        cond: prompt embeddings, B of them, in the dtype of the cache.
     """
 
     target: Tensor
@@ -98,9 +98,17 @@ class Batch:
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device; a GPU copies from pinned memory, and nobody waits for it."""
         pinned = device.type == "cuda" and not self.target.is_cuda
-        held = (self.target, self.lower, self.cond.prompt_embeds, self.cond.pooled)
-        parts = [(part.pin_memory() if pinned else part).to(device, non_blocking=pinned) for part in held]
+        parts = [(part.pin_memory() if pinned else part).to(device, non_blocking=pinned) for part in self._parts]
         return Batch(parts[0], parts[1], TextCondition(parts[2], parts[3]))
+
+    @property
+    def nbytes(self) -> int:
+        """What its tensors hold."""
+        return sum(part.nbytes for part in self._parts)
+
+    @property
+    def _parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return self.target, self.lower, self.cond.prompt_embeds, self.cond.pooled
 
     def __len__(self) -> int:
         """B, the number of images."""
@@ -139,7 +147,7 @@ class LatentCache:
         index = CacheIndex.read(folder)
         if pipeline is not None and pipeline != index.pipeline:
             raise CacheError(
-                f"{folder} was made with other VAE or text encoder weights (fingerprint {index.pipeline}, "
+                f"{folder} was made with another VAE, text encoder or tokenizer (fingerprint {index.pipeline}, "
                 f"this pipeline has {pipeline}): build a cache for this pipeline in another folder"
             )
         try:
@@ -230,7 +238,7 @@ class LatentCache:
     def _condition(self, prompts: Sequence[int]) -> TextCondition:
         size = self.index.prompt_shard_size
         embeds, pooled = (_gather(self._embeddings, key, prompts, size) for key in ("prompt_embeds", "pooled"))
-        return TextCondition(embeds.float(), pooled.float())
+        return TextCondition(embeds, pooled)
 
 
 def growing_pairs(scales: Sequence[int]) -> tuple[tuple[int, int], ...]:

@@ -31,7 +31,8 @@ def training_cost(
 ) -> dict[str, Cost]:
     """Every pass of one training iteration, by name, averaged over the steps of the schedule.
 
-    The training step itself runs, forward and backward, on meta tensors of float32; its optimisers do not.
+    The training step itself runs, forward and backward, on meta tensors of float32; its optimisers do not. What losses
+    compute from the passes, under a hundredth of the whole, counts on the way back alone.
 
     Args:
         transformer: SD3Transformer2DModel; only its config matters.
@@ -96,9 +97,11 @@ def choose_checkpointing(
 ) -> Checkpointing:
     """The mode of gradient checkpointing that computes least again and fits into ``free_bytes``.
 
-    Activations are counted on meta tensors: those of float32, halved under autocast. "full" is what is left when
+    Activations are counted on meta tensors: those of float32, halved under autocast. The student's pass for all fake
+    updates is left out: it keeps nothing for a way back, so no mode makes it smaller. "full" is what is left when
     nothing fits.
     """
+    config = replace(config, share_student_pass=False)
     share = 1.0 if config.mixed_precision == "no" else 0.5
     for mode in ("off",) if config.compile else ("off", "selective"):
         needed = update_bytes(
@@ -112,6 +115,8 @@ def choose_checkpointing(
 def _meta_step(
     transformer: nn.Module, config: DistillConfig, text_tokens: int
 ) -> tuple[DistillationStep, "_CountedDenoiser"]:
+    if config.pdm_method == "triton":  # which runs on a GPU only; its products are those of the strips in torch
+        config = replace(config, pdm_method="chunked")
     schedule = config.schedule()
     denoiser = _CountedDenoiser(on_meta(transformer, torch.float32))
     schedule.check_patch(denoiser.patch_size)

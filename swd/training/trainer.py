@@ -93,11 +93,14 @@ class Trainer:
         teacher = weights_fingerprint({"transformer": denoiser.transformer})
         self.identity = RunIdentity(config=config.as_json(), data=data.index.fingerprint, teacher=teacher)
         denoiser = denoiser.to(accelerator.device).eval()
+        self.device = (
+            denoiser.transformer.device
+        )  # with its index: a thread that reads ahead has a current GPU of its own
         self.bank = AdapterBank(denoiser, rank=config.rank, alpha=config.alpha, seed=config.seed)
         if (mode := self._checkpointing()) != "off":
             self.bank.enable_gradient_checkpointing(selective=mode == "selective")
         self.discriminator = self._new_discriminator() if config.uses_gan else None
-        empty = data.empty.to(accelerator.device)
+        empty = data.empty.to(self.device)
         self.steps = DistillationStep(config, self.schedule, self.bank, self.discriminator, empty)
         self.student_descent, self.fake_descent = descents(config, self.bank, self.discriminator, accelerator)
         self.ema = {}
@@ -111,6 +114,7 @@ class Trainer:
         self._prepare_folder(resume)
         if resume:
             self._resume()
+            self._agree()
         if self.accelerator.is_main_process:
             self.log.rewind(self.iteration)
         if self.config.log_with:
@@ -208,7 +212,7 @@ class Trainer:
         random = StepRandom(config.seed, iteration, name, mine)
         drawn = random if config.sample_latents else None
         batch = self.data.batch([rows[place] for place in mine], self.schedule, step, drawn)
-        return batch.to(self.accelerator.device), random
+        return batch.to(self.device), random
 
     def _position(self, iteration: int) -> int:
         """Batches read before ``iteration``; the fake model's count whether or not it is trained."""
@@ -280,6 +284,13 @@ class Trainer:
             self.accelerator.scaler.load_state_dict(state.scaler)
         self.iteration, self.seconds = state.iteration, state.seconds
 
+    def _agree(self) -> None:
+        """Every process reads the state by itself: one that sees another folder would average other weights."""
+        mine = torch.tensor([self.iteration], device=self.device)
+        found = self.accelerator.gather(mine).tolist()
+        if len(set(found)) > 1:
+            raise StateError(f"processes found states of iterations {found}: {self.output} must be one folder for all")
+
     def _export(self) -> Path:
         """Write the student, or its EMA, to ``final``."""
         folder = self.output / "final"
@@ -296,21 +307,35 @@ class Trainer:
 
     def _checkpointing(self) -> Checkpointing:
         """The mode that is asked for, or the one that fits the GPU; elsewhere memory is not what training lacks."""
-        config, device = self.config, self.accelerator.device
+        config, device = self.config, self.device
         if config.gradient_checkpointing != "auto":
             return config.gradient_checkpointing
         if device.type != "cuda":
             return "off"
         reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         free = torch.cuda.mem_get_info(device)[0] + reserved
-        images = config.micro_batch_size or config.batch_size // self.accelerator.num_processes
+        share = config.batch_size // self.accelerator.num_processes
         tokens = self.data.empty.prompt_embeds.shape[1]
-        transformer = self.bank.denoiser.transformer
-        return choose_checkpointing(transformer, config, text_tokens=tokens, batch=images, free_bytes=free)
+        return choose_checkpointing(
+            self.bank.denoiser.transformer,
+            config,
+            text_tokens=tokens,
+            batch=config.micro_batch_size or share,
+            free_bytes=free - self._awaited_bytes(share),
+        )
+
+    def _awaited_bytes(self, images: int) -> int:
+        """What will stay on the device from the first iteration on: optimisers, EMA, data, and data read ahead."""
+        states = (BYTES_PER_PARAMETER - 4) * self._num_parameters()
+        updates = 1 + (self.config.fake_updates if self.config.uses_fake else 0)
+        one = self.data.batch([0], self.schedule, self.schedule.num_steps - 1)
+        return states + (1 + self.config.prefetch) * updates * images * one.nbytes
+
+    def _num_parameters(self) -> int:
+        return sum(p.numel() for group in self.bank.names for p in self.bank.parameters(group))
 
     def _prepare_folder(self, resume: bool) -> None:
-        parameters = sum(p.numel() for group in self.bank.names for p in self.bank.parameters(group))
-        state_bytes = BYTES_PER_PARAMETER * parameters
+        state_bytes = BYTES_PER_PARAMETER * self._num_parameters()
         if self.accelerator.is_main_process:
             probe_writable(self.output, needed_bytes=state_bytes * (self.config.keep_last + 2))
             if not resume:

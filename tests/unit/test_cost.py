@@ -209,6 +209,10 @@ class TestTraining:
         assert linear.keys() == rbf.keys()
         assert rbf["student update: backward"].flops > linear["student update: backward"].flops
 
+    def test_what_needs_a_gpu_is_counted_without_one(self, tiny: SD3Transformer2DModel) -> None:
+        strips, triton = (self.passes(tiny, pdm_kernel="rbf", pdm_method=method) for method in ("chunked", "triton"))
+        assert strips == triton
+
     def test_forward_passes_cost_what_the_forward_costs(self, tiny: SD3Transformer2DModel) -> None:
         passes = self.passes(tiny, share_fake_pass=False)
         forward = sum(forward_cost(tiny, side, text_tokens=5).flops for side in (8, 16)) / 2

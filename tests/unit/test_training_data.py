@@ -182,12 +182,18 @@ def test_slightly_trained_weights_are_not_the_same(tiny_pipeline: Any, part: str
     assert pipeline_fingerprint(tiny_pipeline) != before
 
 
+def test_embeddings_travel_as_they_are_kept(images: list, tiny_pipeline: Any, tmp_path: Path) -> None:
+    made = build(images, tiny_pipeline, tmp_path, dtype=torch.bfloat16)
+    assert (made.condition([0]).prompt_embeds.dtype, made.empty.pooled.dtype) == (torch.bfloat16, torch.bfloat16)
+    assert made.latents(4, [0]).dtype == torch.float32
+
+
 def test_cache_of_other_weights_is_refused(images: list, tiny_pipeline: Any, tmp_path: Path) -> None:
     build(images, tiny_pipeline, tmp_path)
     LatentCache.open(tmp_path, pipeline=pipeline_fingerprint(tiny_pipeline.to(torch.float16)))
     with torch.no_grad():
         tiny_pipeline.vae.encoder.conv_in.weight.add_(1)
-    with pytest.raises(CacheError, match="other VAE or text encoder weights"):
+    with pytest.raises(CacheError, match="another VAE, text encoder or tokenizer"):
         LatentCache.open(tmp_path, pipeline=pipeline_fingerprint(tiny_pipeline))
 
 
