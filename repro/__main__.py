@@ -132,7 +132,9 @@ def _measure(arguments: argparse.Namespace, typed: Sequence[str]) -> int:
     profile = _profile(experiment, arguments)
     options = _run_options(arguments, typed, profile)
     if isinstance(experiment, LatencyTable):
-        options = replace(options, **_protocol_options(arguments, experiment.protocols[profile.name], options.out))
+        options = replace(
+            options, **_protocol_options(arguments, experiment.protocols[profile.name], profile, options.out)
+        )
     for folder in (options.out, options.work):
         probe_writable(folder)
     _measure_and_print(experiment, profile, options)
@@ -195,7 +197,7 @@ def _vae_options(arguments: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(arguments, name) for name in ("images", "pipeline", "random_weights")}
 
 
-def _protocol_options(arguments: argparse.Namespace, protocol: Protocol, out: Path) -> dict[str, Any]:
+def _protocol_options(arguments: argparse.Namespace, protocol: Protocol, profile: Profile, out: Path) -> dict[str, Any]:
     names = ("batch_sizes", "dtype", "text_length", "vae", "fast", "compile", "warmup", "rounds", "train_rounds")
     typed = {name: getattr(arguments, name) for name in names}
     typed["batch_sizes"] = arguments.batch_sizes and tuple(arguments.batch_sizes)
@@ -203,8 +205,14 @@ def _protocol_options(arguments: argparse.Namespace, protocol: Protocol, out: Pa
         asked = changed(protocol, **typed)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    if asked != protocol and out.resolve().is_relative_to((_root() / COMMITTED).resolve()):
-        raise UsageError(f"times of another protocol do not belong into {COMMITTED}; choose another --out")
+    if out.resolve().is_relative_to((_root() / COMMITTED).resolve()):
+        if asked != protocol:
+            raise UsageError(f"times of another protocol do not belong into {COMMITTED}; choose another --out")
+        if arguments.pipeline and "architecture" not in profile.settings:
+            raise UsageError(
+                f"weights of {arguments.pipeline} are not those of profile {profile.name}, which belong into "
+                f"{COMMITTED}; choose another --profile or --out"
+            )
     return {"protocol": asked, "pipeline": arguments.pipeline}
 
 

@@ -143,7 +143,7 @@ def seed_rngs(seeds: Sequence[Seed], device: torch.device | str = "cpu") -> list
 def draw_noise(rngs: Sequence[torch.Generator], shape: tuple[int, ...], device: torch.device | str) -> Tensor:
     """Standard Gaussian (B, *shape), float32, row ``i`` from ``rngs[i]``."""
     noise = torch.stack([torch.randn(shape, generator=rng, device=rng.device) for rng in rngs])
-    return noise.to(device, non_blocking=True)
+    return noise.to(device, non_blocking=noise.device.type == "cpu")  # from a GPU nobody would wait for the copy
 
 
 @torch.no_grad()

@@ -50,7 +50,9 @@ def _caption(result: LatencyResult) -> str:
     protocol, run = result.protocol, result.records.runs[0]
     length = "the pipeline's own" if protocol["text_length"] is None else protocol["text_length"]
     vae = {"full": "its VAE", "tiny": "a tiny VAE", "none": "no decoding"}[protocol["vae"]]
-    weights = "random weights, which no clock can tell from trained ones" if run.config["random_weights"] else "weights"
+    weights = f"weights of {run.config['weights']}" if run.config.get("weights") else "trained weights"
+    if run.config["random_weights"]:
+        weights = "random weights, which no clock can tell from trained ones"
     peak = result.value(DEVICE, "matmul_flops") or 0.0
     lines = [
         f"> **Profile `{result.profile.name}`.** {result.profile.caption}",

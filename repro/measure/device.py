@@ -6,7 +6,7 @@ from repro.harness.experiment import ExperimentError
 
 
 def torch_device(name: str) -> torch.device:
-    """A device by name; "auto" is CUDA where there is one, else the CPU.
+    """A device by name; "auto" is CUDA where there is one, else the CPU. A card becomes the current one.
 
     Raises:
         ExperimentError: CUDA, or a card of that number, is asked for and not there, or the name is no device.
@@ -21,4 +21,6 @@ def torch_device(name: str) -> torch.device:
         raise ExperimentError(f"--device {name} is no torch device: {error}") from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ExperimentError(f"--device {name} was asked for, but there are {torch.cuda.device_count()} CUDA devices")
+    if device.index is not None and device.type == "cuda":
+        torch.cuda.set_device(device)  # accelerate takes the current one
     return device

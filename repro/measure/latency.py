@@ -25,12 +25,11 @@ from repro.measure import latency_counts
 from repro.measure.device import torch_device
 from repro.measure.latency_training import training_times
 from repro.measure.subject import ROOT, Subject
-from repro.measure.timing import Clock, PeakMemory, device_name, free_bytes, is_out_of_memory, matmul_flops
+from repro.measure.timing import GIB, Clock, PeakMemory, device_name, free_bytes, is_out_of_memory, matmul_flops
 from swd.sampler import sample, sample_teacher
-from swd.training.errors import PipelineError
+from swd.training.errors import USER_ERRORS
 
 STAGE, COUNT_STAGE, IMAGE_STAGE, TRAIN_STAGE, VERSION = "latency", "counts", "image-times", "train-times", 1
-GIB = 2**30
 
 
 def run(table: LatencyTable, profile: Profile, options: RunOptions) -> Path:
@@ -40,7 +39,8 @@ def run(table: LatencyTable, profile: Profile, options: RunOptions) -> Path:
         The records file. It is left alone where it already holds exactly this measurement of this device.
 
     Raises:
-        ExperimentError: no such device or autoencoder, or a pipeline that cannot be loaded.
+        ExperimentError: no such device or autoencoder, a pipeline that cannot be loaded, or a training that failed.
+            Parts that were measured stay.
     """
     protocol, device = options.protocol or table.protocols[profile.name], torch_device(options.device)
     if device.type not in ("cpu", "cuda"):
@@ -48,7 +48,7 @@ def run(table: LatencyTable, profile: Profile, options: RunOptions) -> Path:
     subject = Subject(profile, protocol, device, options.pipeline)
     try:
         return _Runner(table, options, subject).run()
-    except PipelineError as error:
+    except USER_ERRORS as error:
         raise ExperimentError(str(error)) from error
 
 
@@ -116,6 +116,7 @@ class _Runner:
             "rows": [asdict(timed) for timed in self.table.rows],
             "pipeline": self.subject.digest(),
             "random_weights": self.subject.architecture is not None,
+            "weights": Path(self.subject.weights).name,
             "distil": {key: profile.settings.get(key) for key in ("distil", "distil_scalewise", "distil_fullscale")},
             "device": device_name(self.subject.device),
             "versions": versions(),

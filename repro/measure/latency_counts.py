@@ -8,9 +8,9 @@ import torch
 from repro.harness.latency import AUTOENCODERS, DEVICE, LOSSES, TimedRow
 from repro.measure.architectures import random_pipeline, random_tiny_vae
 from repro.measure.students import distil_config
-from repro.measure.subject import Subject, text_encoders
+from repro.measure.subject import Subject
 from repro.profiles import sd35_architecture
-from swd.cost import decode_cost, forward_cost, schedule_cost, text_cost, training_cost
+from swd.cost import decode_cost, forward_cost, prompt_cost, schedule_cost, training_cost
 from swd.counting import Cost
 from swd.schedule import preset
 
@@ -20,10 +20,8 @@ Costs = Mapping[str, Mapping[str, Cost]]
 
 def image_costs(subject: Subject, rows: Sequence[TimedRow]) -> Costs:
     """Row -> costs of one image, alone in its batch: text, steps, decode, and the empty prompt of a whole batch."""
-    pipeline, text, found = subject.skeleton, Cost(), {}
-    for encoder in text_encoders(pipeline):
-        tokens = subject.text_length if encoder is pipeline.text_encoder_3 else pipeline.tokenizer_max_length
-        text += text_cost(encoder, tokens)
+    pipeline, found = subject.skeleton, {}
+    text = prompt_cost(pipeline, subject.text_length)
     for timed in rows:
         schedule = subject.schedule(timed)
         steps = schedule_cost(pipeline.transformer, schedule, text_tokens=subject.text_tokens, guidance=timed.guided)
@@ -68,9 +66,7 @@ def published_arithmetic() -> Iterator[Count]:
     for name, transformer in (("sd35-medium", sd35_architecture.MEDIUM), ("sd35-large", sd35_architecture.LARGE)):
         architecture = {**sd35_architecture.PIPELINE, "transformer": transformer}
         pipeline, tiny = random_pipeline(architecture, meta, dtype), random_tiny_vae(architecture, meta, dtype)
-        text = text_cost(pipeline.text_encoder_3, 256)
-        for encoder in (pipeline.text_encoder, pipeline.text_encoder_2):
-            text += text_cost(encoder, 77)
+        text = prompt_cost(pipeline, 256)
         around = {
             "none": 0,
             "tiny": text.flops + decode_cost(tiny, 128).flops,

@@ -17,9 +17,8 @@ from repro.harness.experiment import Row
 from repro.harness.latency import LOSSES
 from repro.measure.students import distil_config
 from repro.measure.subject import Subject
-from repro.measure.timing import is_out_of_memory
+from repro.measure.timing import GIB, free_bytes, is_out_of_memory
 from swd.models.sd3 import SD3Denoiser
-from swd.pipelines import ScalewiseStableDiffusion3Pipeline
 from swd.schedule import preset
 from swd.training import DistillConfig, LatentCache, build_cache, cache_ladder, train
 
@@ -32,15 +31,21 @@ def training_times(subject: Subject, students: Sequence[Row], folder: Path) -> T
     Students take turns within a round. The subject's pipeline is let go of.
 
     Args:
-        subject: what is distilled, on the data of `_cache`.
+        subject: what is distilled.
         students: rows.
         folder: for the cache, and for each training while it lasts.
     """
-    subject.release()
-    pipeline = subject.load(subject.device)
-    cache, teacher = _cache(subject, pipeline, students, folder / "cache"), pipeline.transformer
-    del pipeline
     found: Times = {f"{row.key} {loss}": [] for row in students for loss in LOSSES}
+    subject.release()
+    needed, free = subject.weights_to_load(copies=2), free_bytes(subject.device)
+    if needed > free:
+        return dict.fromkeys(found, f"Needs more than {needed / GIB:.1f} GiB, {free / GIB:.1f} GiB were free.")
+    try:
+        teacher, cache = _loaded(subject, students, folder / "cache")
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return dict.fromkeys(found, "Out of memory before training.")
     for _ in tqdm(range(subject.protocol.train_rounds), desc="training", leave=False):
         for row in students:
             for loss, options in LOSSES.items():
@@ -76,15 +81,14 @@ def _cycle(config: DistillConfig, teacher: SD3Transformer2DModel, cache: LatentC
     return float(sum(line["seconds"] for line in log[-steps:]) / steps)
 
 
-def _cache(
-    subject: Subject, pipeline: ScalewiseStableDiffusion3Pipeline, students: Sequence[Row], folder: Path
-) -> LatentCache:
-    """One batch of random images: what they show does not move a clock."""
+def _loaded(subject: Subject, students: Sequence[Row], folder: Path) -> tuple[SD3Transformer2DModel, LatentCache]:
+    """Teacher, and one batch of random images: what they show does not move a clock."""
+    pipeline = subject.load(subject.device)
     scales, pairs = cache_ladder([preset(subject.profile.preset(row) or "").scales for row in students])
     count, resolution = subject.profile.settings["distil"]["batch_size"], subject.profile.settings["resolution"]
     rng = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (count, 3, resolution, resolution), generator=rng, dtype=torch.uint8)
-    return build_cache(
+    cache = build_cache(
         images,
         subject.captions(count),
         pipeline,
@@ -92,7 +96,8 @@ def _cache(
         folder,
         pairs=pairs,
         source="random images",
-        max_sequence_length=subject.text_length,
+        max_sequence_length=subject.t5_tokens(pipeline),
         truncate=True,
         progress=False,
     )
+    return pipeline.transformer, cache

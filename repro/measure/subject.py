@@ -101,14 +101,16 @@ class Subject:
     def release(self) -> None:
         """Let go of the pipeline: what comes next needs the room."""
         vars(self).pop("pipeline", None)
+        if self.architecture is None:  # then it is the same
+            vars(self).pop("skeleton", None)
         gc.collect()
 
-    def weights_to_load(self) -> int:
-        """Bytes that loading the pipeline will take; 0 once it is loaded."""
-        if "pipeline" in vars(self):
+    def weights_to_load(self, *, copies: int = 1) -> int:
+        """Bytes that loading the pipeline will take, with so many transformers; 0 once it is loaded, or if unknown."""
+        if "pipeline" in vars(self) or self.architecture is None:
             return 0
         pipeline = self.skeleton
-        return weight_bytes(pipeline.transformer, pipeline.vae, *text_encoders(pipeline)) if self.architecture else 0
+        return weight_bytes(*[pipeline.transformer] * copies, pipeline.vae, *text_encoders(pipeline))
 
     @cached_property
     def skeleton(self) -> ScalewiseStableDiffusion3Pipeline:
@@ -133,8 +135,12 @@ class Subject:
     @property
     def text_length(self) -> int:
         """T5 tokens, 0 for a model without any."""
+        return self.t5_tokens(self.skeleton)
+
+    def t5_tokens(self, pipeline: ScalewiseStableDiffusion3Pipeline) -> int:
+        """As asked for, or else what the pipeline reads."""
         asked = self.protocol.text_length
-        return int(self.skeleton.config.max_sequence_length) if asked is None else asked
+        return int(pipeline.config.max_sequence_length) if asked is None else asked
 
     @property
     def text_tokens(self) -> int:

@@ -12,6 +12,7 @@ import torch
 from repro.harness.provenance import peak_memory_bytes
 
 _CLEAR_REFS, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+GIB = 2**30
 PEAK_SIDES = (1024, 2048, 4096, 8192)
 PEAK_SECONDS = 0.5  # products that take longer are not repeated at twice the side
 
@@ -118,7 +119,9 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether a device or the system had no memory left."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return any(sign in str(error) for sign in ("can't allocate memory", "STATUS_ALLOC_FAILED", "out of memory"))
+    # the last is what cuDNN says when no convolution fits
+    signs = ("can't allocate memory", "STATUS_ALLOC_FAILED", "out of memory", "unable to find an engine to execute")
+    return any(sign in str(error) for sign in signs)
 
 
 def device_name(device: torch.device) -> str:

@@ -22,7 +22,7 @@ from repro.measure.benchmarks import ROOT, configurations, machine, run_pytest, 
 from repro.measure.images import load_pipeline
 from repro.measure.subject import text_encoders
 from repro.profiles import load_profile
-from swd.cost import encode_cost, text_cost, training_cost, weight_bytes
+from swd.cost import encode_cost, prompt_cost, training_cost, weight_bytes
 from swd.counting import count
 from swd.models.base import TextCondition
 from swd.models.meta import meta_condition, on_meta
@@ -179,13 +179,10 @@ def _plain_step() -> Any:
 
 def _encoding(pipe: Any, config: DistillConfig, t5_tokens: int) -> dict[str, int]:
     """Fresh batches for every update: prompts, and images at the side of the step and of the one before."""
-    updates, clip = config.fake_updates + 1, pipe.tokenizer_max_length
-    lengths = ((pipe.text_encoder, clip), (pipe.text_encoder_2, clip), (pipe.text_encoder_3, t5_tokens))
-    prompts = sum(text_cost(encoder, length).flops for encoder, length in lengths if encoder is not None)
-    scales = config.schedule().scales
+    updates, scales = config.fake_updates + 1, config.schedule().scales
     sides = (*scales, scales[0], *scales[:-1])
     images = sum(encode_cost(pipe.vae, side).flops for side in sides) // len(scales)
-    return {PROMPTS: updates * prompts, IMAGES: updates * images}
+    return {PROMPTS: updates * prompt_cost(pipe, t5_tokens).flops, IMAGES: updates * images}
 
 
 def _skeleton(profile: Profile) -> Any:

@@ -1,7 +1,7 @@
 """Blocks of a network compiled for training, while adapters switch and hooks read features."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -31,8 +31,14 @@ def _often(compiled: Callable[..., Any]) -> Callable[..., Any]:
     """May be compiled as often as it takes; the limit belongs to a thread, and autograd computes again in its own."""
 
     def forward(*args: Any, **kwargs: Any) -> Any:
-        limits = {"recompile_limit": RECOMPILATIONS, "accumulated_recompile_limit": 16 * RECOMPILATIONS}
-        with torch._dynamo.config.patch(**limits):
+        with many_compilations():
             return compiled(*args, **kwargs)
 
     return forward
+
+
+def many_compilations() -> AbstractContextManager[Any]:
+    """Compiled code may be compiled again for another kind of block, batch or width; torch gives up after 8."""
+    limits = {"recompile_limit": RECOMPILATIONS, "accumulated_recompile_limit": 16 * RECOMPILATIONS}
+    found: AbstractContextManager[Any] = torch._dynamo.config.patch(**limits)
+    return found

@@ -11,7 +11,7 @@ and a compiled block sees plain tensors.
 
 import copy
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,10 +23,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from swd.flow import FlowMatching
 from swd.models.base import TextCondition
+from swd.models.compiled import many_compilations
 from swd.models.sd3 import SD3Denoiser
 from swd.models.sharing import merged_layers, snapshot, substitute
 
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+_GRAPH_MODES = ("reduce-overhead", "max-autotune")  # on CUDA they record CUDA graphs
 _KERNELS = {
     "cudnn": SDPBackend.CUDNN_ATTENTION,
     "flash": SDPBackend.FLASH_ATTENTION,
@@ -149,7 +151,13 @@ class FastSD3Denoiser(SD3Denoiser):
         """The raw prediction, noise - x0, (B, C, H, W); a condition that is not prepared is prepared first."""
         if not isinstance(cond, StepCondition):
             (cond,) = self.prepare(sigma[None], cond)
-        with _attention(self.options.attention, x_t.device):
+        with ExitStack() as stack:
+            stack.enter_context(_attention(self.options.attention, x_t.device))
+            if _compiles(self.transformer, self.options):
+                stack.enter_context(many_compilations())
+                if self.options.compile_mode in _GRAPH_MODES:
+                    # or a block would count as the next step, and free the output of the one before it
+                    torch.compiler.cudagraph_mark_step_begin()
             return super().velocity(x_t, sigma, cond)
 
 
@@ -245,9 +253,13 @@ def _fused(norm: RMSNorm) -> nn.Module:
     return fused
 
 
+def _compiles(module: nn.Module, options: FastOptions) -> bool:
+    on_cuda = next(module.parameters()).device.type == "cuda"
+    return on_cuda if options.compile is None else options.compile
+
+
 def _compiled(block: nn.Module, options: FastOptions) -> nn.Module:
-    on_cuda = next(block.parameters()).device.type == "cuda"
-    if on_cuda if options.compile is None else options.compile:
+    if _compiles(block, options):
         block.compile(fullgraph=True, dynamic=True, mode=options.compile_mode)  # dynamic: one code for all scales
     return block
 

@@ -1,6 +1,7 @@
 """Copies of a network that share its weights: what to put in place of what, and whether the original has changed."""
 
 import copy
+import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -65,7 +66,7 @@ def all_modules(root: nn.Module) -> Iterator[nn.Module]:
 def snapshot(*roots: nn.Module | None) -> list[tuple[Any, ...]]:
     """State that differs once modules, adapters or weights were exchanged, written or moved.
 
-    It holds the modules themselves, so that none made later can pass for one of them.
+    It knows the modules by weak references, so that none made later can pass for one of them, and none is kept alive.
     """
     return [_state(module) for root in roots if root is not None for module in all_modules(root)]
 
@@ -74,7 +75,7 @@ def _state(module: nn.Module) -> tuple[Any, ...]:
     parameters = [parameter for parameter in module._parameters.values() if parameter is not None]
     weights = [(weight.data_ptr(), 0 if weight.is_inference() else weight._version) for weight in parameters]
     instance = vars(module)  # offloading hooks replace forward on the instance
-    state = (module, weights, instance.get("processor"), instance.get("forward"))
+    state = (weakref.ref(module), weights, instance.get("processor"), instance.get("forward"))
     if not isinstance(module, BaseTunerLayer):
         return state
     scaling = dict(getattr(module, "scaling", {}))

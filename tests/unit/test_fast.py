@@ -13,7 +13,7 @@ from test_sampler import NoHostSync
 
 from swd.models.adapters import LORA_TARGETS, load_adapter
 from swd.models.base import TextCondition
-from swd.models.fast import FastOptions, FastSD3Denoiser, adaptive_norms
+from swd.models.fast import COMPILE_MODES, FastOptions, FastSD3Denoiser, adaptive_norms
 from swd.models.sd3 import SD3Denoiser
 from swd.models.sharing import substitute
 from swd.sampler import finish_teacher, sample, sample_teacher
@@ -30,6 +30,14 @@ def student(adapter: Path) -> SD3Transformer2DModel:
     transformer = sd35()
     load_adapter(transformer, adapter)
     return transformer
+
+
+@pytest.fixture
+def traced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled as far as the graph, which then runs without a compiler behind it."""
+    compile_with = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda fn, *, mode, **kwargs: compile_with(fn, backend="eager", **kwargs))
+    torch._dynamo.reset()
 
 
 @pytest.mark.parametrize("parts", PARTS)
@@ -195,20 +203,54 @@ def test_substitution_shares_what_it_does_not_change() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("others", [OFF, ON], ids=["alone", "all"])
 def test_blocks_of_one_kind_are_compiled_once(
-    others: FastOptions, tmp_path: Path, tiny_condition: TextCondition, monkeypatch: pytest.MonkeyPatch
+    others: FastOptions, tmp_path: Path, tiny_condition: TextCondition, traced: None
 ) -> None:
-    """Traced as for any compiler, but run as it is: three kinds in six blocks, one graph each for all sizes."""
-    compile_with = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda fn, *, mode, **kwargs: compile_with(fn, backend="eager", **kwargs))
+    """Three kinds in six blocks, one graph each for all sizes."""
     transformer = sd35(num_layers=6, dual_attention_layers=(0, 1, 2))
     load_adapter(transformer, write_adapter(sd35(num_layers=6, dual_attention_layers=(0, 1, 2)), tmp_path))
-    torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
     for batch in (2, 3, 7):
         fast = FastSD3Denoiser(transformer, dataclasses.replace(others, compile=True))  # built again, compiled once
         expected = sample(SD3Denoiser(transformer), SCHEDULE, tiny_condition[:batch], range(batch))
         assert_same(sample(fast, SCHEDULE, tiny_condition[:batch], range(batch)), expected)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 3
+
+
+def test_more_kinds_of_blocks_and_batches_run_than_torch_compiles_by_default(
+    traced: None, tiny_condition: TextCondition
+) -> None:
+    transformer = make_transformer(num_layers=1)
+    fast = FastSD3Denoiser(transformer, dataclasses.replace(OFF, compile=True))
+    with torch._dynamo.config.patch(recompile_limit=1):
+        for cond in (tiny_condition, tiny_condition[:1]):
+            expected = sample(SD3Denoiser(transformer), SCHEDULE, cond, range(len(cond)))
+            assert_same(sample(fast, SCHEDULE, cond, range(len(cond))), expected)
+
+
+@pytest.mark.parametrize(("mode", "steps"), [("reduce-overhead", SCHEDULE.num_steps), ("default", 0)])
+def test_an_evaluation_is_a_step_of_the_cuda_graphs(
+    mode: str, steps: int, traced: None, tiny_condition: TextCondition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not a block, whose output the next one reads."""
+    begun: list[int] = []
+    monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", lambda: begun.append(1))
+    options = dataclasses.replace(OFF, compile=True, compile_mode=mode)
+    sample(FastSD3Denoiser(make_transformer(num_layers=2), options), SCHEDULE, tiny_condition, range(7))
+    assert len(begun) == steps
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("mode", COMPILE_MODES)
+@pytest.mark.parametrize("attention", ["auto", "native", "math"])
+def test_every_mode_gives_the_same_latents_on_the_gpu(mode: str, attention: str, tiny_condition: TextCondition) -> None:
+    transformer, cond = make_transformer(num_layers=3).cuda(), tiny_condition.to("cuda")
+    fast = FastSD3Denoiser(transformer, FastOptions(compile_mode=mode, attention=attention))
+    for batch in (7, 1):
+        expected = sample(SD3Denoiser(transformer), SCHEDULE, cond[:batch], range(batch))
+        for _ in range(3):  # graphs are recorded in the second call, and played in the third
+            found = sample(fast, SCHEDULE, cond[:batch], range(batch))
+            torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.slow

@@ -1,3 +1,6 @@
+import copy
+import gc
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -155,6 +158,16 @@ def test_prompt_cache_follows_the_text_encoders(
     assert not torch.equal(before.pooled, after.pooled)
     pipeline.to(torch.float64)
     assert pipeline.encode_condition(PROMPTS, max_sequence_length=4).pooled.dtype == torch.float64
+
+
+def test_kept_prompts_keep_no_encoder(pipeline: ScalewiseStableDiffusion3Pipeline) -> None:
+    pipeline.text_encoder = copy.deepcopy(pipeline.text_encoder)  # nobody else has this one
+    pipeline.enable_fast()
+    pipeline.encode_condition(PROMPTS, max_sequence_length=4)
+    encoder = weakref.ref(pipeline.text_encoder)
+    pipeline.text_encoder = None
+    gc.collect()
+    assert encoder() is None
 
 
 @pytest.mark.parametrize("switch", [lambda pipe: pipe.enable_fast(OFF), lambda pipe: pipe.disable_fast()])

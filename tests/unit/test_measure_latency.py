@@ -1,5 +1,7 @@
 """Table 3: clocks, random pipelines, the table timed on a tiny architecture, and its page."""
 
+import weakref
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,9 @@ from repro.harness.records import RecordSet, load
 from repro.measure import latency, latency_counts, latency_training
 from repro.measure.architectures import random_pipeline, random_tiny_vae
 from repro.measure.timing import Clock, PeakMemory, device_name, free_bytes, is_out_of_memory, matmul_flops
-from repro.profiles import sd35_medium
+from repro.profiles import mini, sd35_medium
 from repro.table3 import TABLE
+from swd.training.errors import OutputFolderError
 
 CPU = torch.device("cpu")
 CLIP = {
@@ -88,6 +91,13 @@ def light(patch: pytest.MonkeyPatch) -> None:
     """SD3.5 is counted, and the device gauged, in tests of their own."""
     patch.setattr(latency_counts, "published_arithmetic", lambda: iter([("sd35-medium", "ideal_6_tiny", 2.5, "")]))
     patch.setattr(latency, "matmul_flops", lambda *_: 1e11)
+
+
+def raising(error: Exception) -> Callable[..., Any]:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return fail
 
 
 @pytest.fixture(autouse=True)
@@ -319,6 +329,38 @@ def test_a_training_without_memory_is_skipped(
     assert records.find("fullscale_4", "", "train_seconds_full")[0].note == "Out of memory at batch size 2."
     assert any(curve.metric == "train_seconds_pdm" for curve in records.curves)
     assert "Out of memory at batch size 2." in page(LatencyResult(SMALL, PROFILE, records), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("patched", "note"),
+    [
+        ({"free_bytes": lambda _: 1000}, "Needs more than 0.0 GiB, 0.0 GiB were free."),
+        ({"build_cache": raising(torch.OutOfMemoryError("CUDA out of memory"))}, "Out of memory before training."),
+    ],
+)
+def test_trainings_that_cannot_begin_are_skipped(
+    patched: dict[str, Any], note: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uncounted_training: None
+) -> None:
+    for name, stand_in in patched.items():
+        monkeypatch.setattr(latency_training, name, stand_in)
+    records = measured(tmp_path, protocol=replace(PROTOCOL, batch_sizes=(1,)))
+    assert records.find("scalewise_4", "", "train_seconds_pdm")[0].note == note
+    assert any(curve.metric == "seconds_b1" for curve in records.curves)
+
+
+def test_a_training_that_fails_is_a_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uncounted_training: None
+) -> None:
+    monkeypatch.setattr(latency_training, "_cycle", raising(OutputFolderError("the disk is full")))
+    with pytest.raises(ExperimentError, match="the disk is full"):
+        measured(tmp_path, protocol=replace(PROTOCOL, batch_sizes=(1,)))
+
+
+def test_a_loaded_pipeline_is_let_go_of() -> None:
+    subject = latency.Subject(mini.PROFILE, PROTOCOL, CPU)
+    network = weakref.ref(subject.skeleton.transformer)
+    subject.release()
+    assert network() is None
 
 
 def test_a_profile_without_a_tiny_vae_says_so(tmp_path: Path) -> None:
