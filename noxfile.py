@@ -51,10 +51,10 @@ def environment(session: nox.Session) -> None:
     STAMP.write_text(digest)
 
 
-def python(session: nox.Session, *arguments: str) -> None:
-    """Run a module in the shared environment."""
+def python(session: nox.Session, *arguments: str, **variables: str) -> None:
+    """Run a module in the shared environment; what the caller's shell says goes before our variables."""
     environment(session)
-    session.run(str(PYTHON), "-m", *arguments, external=True, env={**ALLOCATOR, **os.environ})
+    session.run(str(PYTHON), "-m", *arguments, external=True, env={**ALLOCATOR, **variables, **os.environ})
 
 
 @nox.session
@@ -72,8 +72,9 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The test suite; arguments go to pytest."""
-    python(session, "pytest", *session.posargs)
+    """The test suite, a process on every core; arguments go to pytest (`-- -n 0 --pdb` for a debugger)."""
+    # torch's threads would wait for each other, and most of a test is Python, which has one
+    python(session, "pytest", "-n", "auto", "--maxprocesses", "8", *session.posargs, OMP_NUM_THREADS="1")
 
 
 @nox.session

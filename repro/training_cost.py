@@ -36,9 +36,9 @@ PAGE = TrainingCostPage(
         "Memory is that of the networks which an order needs, and the most that tensors take beside them in an "
         "iteration at the largest scale. On a CPU the tensors of a real iteration are followed one by one, since the "
         "size of the process is mostly that of its libraries; on CUDA the allocator tells it. Adapters and what their "
-        "optimisers keep, the same in every order, are left out, and counts take SD3.5 to be in bfloat16. What is not "
-        "computed again on the way back is held instead: by default `gradient_checkpointing` chooses by the memory of "
-        "the GPU, and where it has to choose `full`, training costs what the line *Student samples for all fake "
-        "updates in one pass* says.",
+        "optimisers keep, the same in every order, are left out, and so is data read ahead; counts take SD3.5 to be "
+        "in bfloat16. What is not computed again on the way back is held instead: by default `gradient_checkpointing` "
+        "chooses by the memory of the GPU, and where it has to choose `full`, training costs what the line *Student "
+        "samples for all fake updates in one pass* says.",
     ),
 )
