@@ -30,7 +30,7 @@ from swd.training.prefetch import ReadAhead
 from swd.training.trainer import Trainer
 
 Iterate = Callable[[int], dict[str, float]]
-ORDERS = ("plain", "cached", "one_network", "fake_pass", "student_pass", "memory", "lean")
+ORDERS = ("plain", "cached", "one_network", "fake_pass", "student_pass", "half", "memory", "lean")
 _OFF = {
     "share_fake_pass": False,
     "share_student_pass": False,
@@ -41,6 +41,7 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "one_network": _OFF,
     "fake_pass": {**_OFF, "share_fake_pass": True},
     "student_pass": {**_OFF, "share_fake_pass": True, "share_student_pass": True},
+    "half": {"prefetch": False, "gradient_checkpointing": "half"},
     "memory": {"prefetch": False, "gradient_checkpointing": "off"},
     "lean": {"gradient_checkpointing": "off"},
 }

@@ -12,7 +12,8 @@ PAGE = TrainingCostPage(
         Order("one_network", "One network with adapters, guidance in one batch"),
         Order("fake_pass", "Fake model's x0 and GAN features from one pass"),
         Order("student_pass", "Student samples for all fake updates in one pass"),
-        Order("memory", "Nothing computed again on the way back"),
+        Order("half", "Every second block computed again on the way back"),
+        Order("memory", "No block computed again"),
         Order("lean", "The next batch read meanwhile: the default"),
     ),
     counted={"mini": None, "sd35-medium": 512, "sd35-large": 512},
@@ -38,7 +39,7 @@ PAGE = TrainingCostPage(
         "size of the process is mostly that of its libraries; on CUDA the allocator tells it. Adapters and what their "
         "optimisers keep, the same in every order, are left out, and so is data read ahead; counts take SD3.5 to be "
         "in bfloat16. What is not computed again on the way back is held instead: by default `gradient_checkpointing` "
-        "chooses by the memory of the GPU, and where it has to choose `full`, training costs what the line *Student "
-        "samples for all fake updates in one pass* says.",
+        "chooses by the memory of the GPU, and where it has to choose `full` or `half`, training costs what the lines "
+        "*Student samples for all fake updates in one pass* and *Every second block* say.",
     ),
 )

@@ -34,13 +34,14 @@ from swd.training.rng import StepRandom
 
 Counts = dict[str, dict[str, Any]]
 
-STAGE, VERSION = "training-counts", 3
+STAGE, VERSION = "training-counts", 4
 BENCHMARK = "bench_training.py"
 # how the passes of an order are counted; those that only move time or memory share FLOPs
 COUNTS: dict[str, dict[str, Any]] = {
     "one_network": {"share_fake_pass": False, "share_student_pass": False, "gradient_checkpointing": "full"},
     "fake_pass": {"share_fake_pass": True, "share_student_pass": False, "gradient_checkpointing": "full"},
     "student_pass": {"gradient_checkpointing": "full"},
+    "half": {"gradient_checkpointing": "half"},
     "memory": {"gradient_checkpointing": "off"},
 }
 SAME = {"cached": "one_network", "lean": "memory"}

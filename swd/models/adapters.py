@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
@@ -136,22 +136,27 @@ class AdapterBank:
             for parameter, flag in flags:
                 parameter.requires_grad_(flag)
 
-    def enable_gradient_checkpointing(self, *, selective: bool = False) -> None:
-        """Checkpoint every block, and recompute it under the adapter it first ran under, whatever is in use by then.
+    def enable_gradient_checkpointing(self, mode: Literal["selective", "half", "full"] = "full") -> None:
+        """Checkpoint blocks, and recompute them under the adapter they first ran under, whatever is in use by then.
 
         Args:
-            selective: keep the results of attention and of the base's matrix products, and compute again what is cheap:
-                norms, activations, and the second product of an adapter, as large as the base's and as little work as
-                its rank.
+            mode: "full", every block. "half", every second block; the last one is kept, since it would be computed
+                again at once. "selective", every block, but the results of attention and of the base's matrix products
+                are kept: what is computed again is cheap, namely norms, activations, and the second product of an
+                adapter, as large as the base's and as little work as its rank.
         """
 
         def policy(context: SelectiveCheckpointContext, operator: Any, *args: Any, **kwargs: Any) -> CheckpointPolicy:
             costly = operator in _ATTENTION or (operator in _PRODUCTS and args[-1].shape[-2] > 2 * self.rank)
             return CheckpointPolicy.MUST_SAVE if costly else CheckpointPolicy.PREFER_RECOMPUTE
 
-        context = partial(create_selective_checkpoint_contexts, policy) if selective else noop_context_fn
+        context = partial(create_selective_checkpoint_contexts, policy) if mode == "selective" else noop_context_fn
+        transformer = self.denoiser.transformer
+        kept = set(transformer.transformer_blocks[::-2]) if mode == "half" else set()
 
         def checkpointed(block: nn.Module, *args: Any) -> Any:
+            if block in kept:
+                return block(*args)
             name = self._active
 
             def run(*inputs: Any) -> Any:
@@ -160,7 +165,7 @@ class AdapterBank:
 
             return checkpoint(run, *args, use_reentrant=False, context_fn=context)
 
-        self.denoiser.transformer.enable_gradient_checkpointing(checkpointed)
+        transformer.enable_gradient_checkpointing(checkpointed)
 
     def named_parameters(self, name: str) -> dict[str, nn.Parameter]:
         """Weights of one adapter by PEFT key, such as ``transformer_blocks.0.attn.to_q.lora_A.weight``."""

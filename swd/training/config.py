@@ -31,7 +31,7 @@ FREE_ON_RESUME = frozenset(
 )
 
 
-Checkpointing = Literal["auto", "off", "selective", "full"]
+Checkpointing = Literal["auto", "off", "selective", "half", "full"]
 Method = Literal["auto", "eager", "chunked", "triton"]  # as swd.kernels.rbf has them; torch stays out of here
 
 
@@ -113,8 +113,8 @@ class DistillConfig:
     """Images per pass of one process; gradients of the passes add up to those of its whole share, the default."""
     gradient_checkpointing: Checkpointing = "auto"
     """What the way back computes again rather than finds in memory: off (nothing), selective (what is cheap: neither
-    attention nor the base's matrix products), full (whole blocks); auto takes the first of them that fits into the
-    memory of a GPU, and off elsewhere."""
+    attention nor the base's matrix products), half (every second block), full (every block); auto takes the first of
+    them that fits into the memory of a GPU, and off elsewhere."""
     share_student_pass: bool = True
     """Sample for all fake updates of an iteration in one pass, which holds fake_updates x batch_size images, without a
     graph: the student does not move between them. Not with micro_batch_size."""
@@ -260,7 +260,7 @@ def _check_together(config: DistillConfig) -> None:
             known = ", ".join(get_args(choices))
             raise ConfigError(f"{name} must be one of {known}, got {getattr(config, name)!r}")
     if config.compile and config.gradient_checkpointing == "selective":
-        raise ConfigError("gradient_checkpointing selective does not see into compiled blocks: use off or full")
+        raise ConfigError("gradient_checkpointing selective does not see into compiled blocks: use off, half or full")
     if (config.scales is None) != (config.boundaries is None):
         raise ConfigError("scales and boundaries replace the preset's together: give both or neither")
     if not (config.weight_pdm or config.weight_dmd or config.weight_gan):

@@ -103,7 +103,7 @@ def choose_checkpointing(
     """
     config = replace(config, share_student_pass=False)
     share = 1.0 if config.mixed_precision == "no" else 0.5
-    for mode in ("off",) if config.compile else ("off", "selective"):
+    for mode in ("off", "half") if config.compile else ("off", "selective", "half"):
         needed = update_bytes(
             transformer, replace(config, gradient_checkpointing=mode), text_tokens=text_tokens, batch=batch
         )
@@ -123,8 +123,8 @@ def _meta_step(
     schedule.check_size(denoiser.max_side)
     with torch.device("meta"):
         bank = AdapterBank(denoiser, rank=config.rank, alpha=config.alpha, seed=0)
-    if config.gradient_checkpointing in ("selective", "full"):
-        bank.enable_gradient_checkpointing(selective=config.gradient_checkpointing == "selective")
+    if config.gradient_checkpointing in ("selective", "half", "full"):
+        bank.enable_gradient_checkpointing(config.gradient_checkpointing)
     head = Discriminator(denoiser.inner_dim).to("meta") if config.uses_gan else None
     return DistillationStep(config, schedule, bank, head, meta_condition(denoiser, 1, text_tokens)), denoiser
 

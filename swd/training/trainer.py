@@ -98,7 +98,7 @@ class Trainer:
         )  # with its index: a thread that reads ahead has a current GPU of its own
         self.bank = AdapterBank(denoiser, rank=config.rank, alpha=config.alpha, seed=config.seed)
         if (mode := self._checkpointing()) != "off":
-            self.bank.enable_gradient_checkpointing(selective=mode == "selective")
+            self.bank.enable_gradient_checkpointing(mode)
         self.discriminator = self._new_discriminator() if config.uses_gan else None
         empty = data.empty.to(self.device)
         self.steps = DistillationStep(config, self.schedule, self.bank, self.discriminator, empty)

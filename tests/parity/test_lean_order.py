@@ -119,6 +119,7 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "lean": {},
     "own student passes": {"share_student_pass": False},
     "own fake passes": {"share_fake_pass": False},
+    "every second block again": {"gradient_checkpointing": "half"},
     "full checkpointing": {"gradient_checkpointing": "full"},
     "selective checkpointing": {"gradient_checkpointing": "selective"},
     "pieces": {"micro_batch_size": 2},

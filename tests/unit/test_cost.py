@@ -236,10 +236,12 @@ class TestTraining:
         assert flat == longer
 
     def test_checkpointing_computes_again(self, tiny: SD3Transformer2DModel) -> None:
-        plain, some, again = (self.passes(tiny, gradient_checkpointing=on) for on in ("off", "selective", "full"))
+        modes = ("off", "selective", "half", "full")
+        plain, some, half, again = (self.passes(tiny, gradient_checkpointing=on) for on in modes)
         name = "student update: backward"
         assert again[name].flops > 1.2 * plain[name].flops
         assert some[name].flops < 1.05 * plain[name].flops  # the second products of adapters alone
+        assert some[name].flops < half[name].flops < again[name].flops
         forward, light = (passes["student update: student x0"] for passes in (plain, again))
         assert light.flops == forward.flops
         assert light.peak_bytes < forward.peak_bytes / 2
@@ -257,11 +259,12 @@ class TestTraining:
     def test_auto_takes_the_mode_that_fits(self) -> None:
         deep = SD3Transformer2DModel(**{**TINY, "num_layers": 6})  # one block is always held whole
         config = DistillConfig(preset="none", **self.options)
-        off, some, full = (
+        off, some, half, full = (
             update_bytes(deep, replace(config, gradient_checkpointing=mode), text_tokens=5)
-            for mode in ("off", "selective", "full")
+            for mode in ("off", "selective", "half", "full")
         )
-        assert full < 0.8 * some
+        assert full < 0.8 * half
+        assert half < 0.8 * some
         assert some < 0.95 * off
 
         def chosen(free: float, precision: str = "no") -> str:
@@ -270,7 +273,8 @@ class TestTraining:
 
         assert chosen(1.3 * off) == "off"
         assert chosen(1.3 * some) == "selective"
-        assert chosen(some) == "full"
+        assert chosen(1.3 * half) == "half"
+        assert chosen(half) == "full"
         assert chosen(off, "bf16") == "off"  # autocast halves it
 
     def test_the_transformer_stays_as_it_was(self, tiny: SD3Transformer2DModel) -> None:
