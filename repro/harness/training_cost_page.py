@@ -9,6 +9,7 @@ import numpy as np
 from repro.harness.cells import DASH, markdown, number
 from repro.harness.page import EDITED, provenance
 from repro.harness.result import Measured
+from repro.harness.schema import RecordError
 from repro.harness.training_cost import TrainingCostPage
 
 Unit = tuple[str, float]
@@ -28,9 +29,14 @@ class TrainingCostResult(Measured[TrainingCostPage]):
         return next((about for about in described.values() if about["model"] == model), None)
 
     def seconds(self, order: str, model: str) -> np.ndarray:
-        """Of an iteration, in every round."""
+        """Of an iteration, in every round.
+
+        Raises:
+            RecordError: the records were measured before there was this order.
+        """
         curve = self.curve(order, f"seconds_{model}")
-        assert curve is not None, f"{order} of {model} was not timed"
+        if curve is None:
+            raise RecordError(f"{self.stem}: order {order!r} of {model} was not timed, measure the page again")
         return np.array(curve.y)
 
 

@@ -54,7 +54,7 @@ def rbf_mmd(fake: Tensor, real: Tensor, bandwidth: float, *, method: Method = "a
         raise ValueError(f"tokens must be (B, N, D) of one B and D, got {tuple(fake.shape)} and {tuple(real.shape)}")
     if fake.shape[1] < 2 or real.shape[1] < 2:
         raise ValueError(f"unbiased MMD needs at least 2 tokens a set, got {fake.shape[1]} and {real.shape[1]}")
-    kinds = {(tokens.dtype, tokens.device) for tokens in (fake, real)}
+    kinds = dict.fromkeys((tokens.dtype, tokens.device) for tokens in (fake, real))
     if method == "triton" and (len(kinds) > 1 or fake.device.type != "cuda" or fake.dtype == torch.float64):
         given = " and ".join(f"{dtype} on {device}" for dtype, device in kinds)
         raise ValueError(f"method 'triton' needs CUDA and one dtype of at most float32, got {given}")

@@ -93,9 +93,8 @@ class Trainer:
         teacher = weights_fingerprint({"transformer": denoiser.transformer})
         self.identity = RunIdentity(config=config.as_json(), data=data.index.fingerprint, teacher=teacher)
         denoiser = denoiser.to(accelerator.device).eval()
-        self.device = (
-            denoiser.transformer.device
-        )  # with its index: a thread that reads ahead has a current GPU of its own
+        # with its index: a thread that reads ahead has a current GPU of its own
+        self.device = denoiser.transformer.device
         self.bank = AdapterBank(denoiser, rank=config.rank, alpha=config.alpha, seed=config.seed)
         if (mode := self._checkpointing()) != "off":
             self.bank.enable_gradient_checkpointing(mode)

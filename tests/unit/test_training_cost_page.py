@@ -9,6 +9,7 @@ from repro.harness import render
 from repro.harness.experiment import ExperimentError
 from repro.harness.options import RunOptions
 from repro.harness.records import load
+from repro.harness.schema import RecordError
 from repro.harness.stages import StageStore
 from repro.measure import training_cost
 from repro.measure.subject import text_encoders
@@ -78,6 +79,14 @@ def test_a_missed_aim_is_said(options: RunOptions, monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(EXTRA, "seconds", {**SECONDS, "lean": [1.8, 1.8, 1.8]})
     training_cost.run(PAGE, PROFILE, options)
     assert "It is missed: 0.90." in text(options)
+
+
+def test_records_without_a_new_order_ask_for_another_measurement(options: RunOptions) -> None:
+    path = training_cost.run(PAGE, PROFILE, options)
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if not ('"half"' in line and "seconds_mini" in line)))
+    with pytest.raises(RecordError, match="order 'half' of mini was not timed, measure the page again"):
+        text(options)
 
 
 def test_times_of_the_wrong_model_are_no_times(options: RunOptions, monkeypatch: pytest.MonkeyPatch) -> None:
