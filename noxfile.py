@@ -86,8 +86,8 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def mini(session: nox.Session) -> None:
-    """Train the mini pipeline from nothing and write repro/mini/weights: about three hours on two cores, resumable."""
-    python(session, "repro.mini", *session.posargs)
+    """Train the mini pipeline from nothing (repro/worlds/mini/weights): about three hours on two cores, resumable."""
+    python(session, "repro.worlds.mini", *session.posargs)
 
 
 @nox.session

@@ -14,7 +14,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from sampling_world import roof
 from torch import Tensor
 
-from repro.measure.timing import PeakMemory, free_bytes
+from repro.stages.timing import PeakMemory, free_bytes
 from swd.kernels import gated_residual, layer_norm_modulate, rbf_mmd, upscale_renoise
 
 Run = Callable[[], Tensor]

@@ -12,8 +12,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from sampling_world import seconds
 from training_world import ORDERS, PARAMETERS, Case, Iterate, World, skip_unless_it_fits
 
-from repro.measure.timing import PeakMemory, device_name
-from swd.counting import count
+from repro.stages.timing import PeakMemory, device_name
+from swd.cost.counting import count
 
 ROUNDS = 2
 TERMS = ("pdm", "dmd", "gan", "fake", "discriminator")

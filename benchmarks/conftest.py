@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from repro.harness.provenance import versions
-from repro.measure.timing import device_name
+from repro.stages.timing import device_name
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -16,16 +16,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from swd.backbones.base import TextCondition
+from swd.backbones.sd3.denoiser import SD3Denoiser
+from swd.data.cache import Batch
 from swd.flow import FlowMatching, guide
+from swd.lora.bank import AdapterBank
 from swd.losses import dmd_gradient, dmd_loss, gan_discriminator_loss, gan_student_loss, pdm_linear
-from swd.models.adapters import AdapterBank
-from swd.models.base import TextCondition
-from swd.models.discriminator import Discriminator
-from swd.models.sd3 import SD3Denoiser
 from swd.resize import downscale_area, upscale_bicubic
+from swd.rng import StepRandom
 from swd.training import DistillConfig
-from swd.training.data import Batch
-from swd.training.rng import StepRandom
+from swd.training.discriminator import Discriminator
 
 Draw = tuple[Tensor, list[str]]  # images (B, 3, H, W) in [-1, 1], and their captions
 

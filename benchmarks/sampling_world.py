@@ -12,19 +12,19 @@ import pytest
 import torch
 from diffusers import FlowMatchLCMScheduler, StableDiffusion3Pipeline
 
-from repro.measure.architectures import random_pipeline
-from repro.measure.images import load_pipeline
-from repro.measure.subject import text_encoders
-from repro.measure.timing import Clock, PeakMemory, copy_bytes, device_name, free_bytes, matmul_flops
+from repro.kinds.latency.timed_pipeline import text_encoders
 from repro.profiles import sd35_architecture
-from repro.scenes import sample_scene
+from repro.stages.images import load_pipeline
+from repro.stages.random_weights import random_pipeline
+from repro.stages.timing import Clock, PeakMemory, copy_bytes, device_name, free_bytes, matmul_flops
+from repro.worlds.mini.scenes import sample_scene
+from swd.backbones.sd3.fast import FastOptions
 from swd.cost import decode_cost, forward_cost, prompt_cost, schedule_cost, weight_bytes
-from swd.counting import Cost
-from swd.models.fast import FastOptions
+from swd.cost.counting import Cost
 from swd.pipelines import ScalewiseStableDiffusion3Pipeline
 from swd.schedule import preset
 
-WEIGHTS = Path(__file__).parents[1] / "repro" / "mini" / "weights"
+WEIGHTS = Path(__file__).parents[1] / "repro" / "worlds" / "mini" / "weights"
 PROVIDERS = ("plain", "fast", "diffusers")
 ARCHITECTURES = {"sd35-medium": sd35_architecture.MEDIUM, "sd35-large": sd35_architecture.LARGE}
 Draw = Callable[[], Any]

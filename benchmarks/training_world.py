@@ -15,17 +15,18 @@ from accelerate.state import AcceleratorState
 from plain_step import PlainStep
 from sampling_world import ARCHITECTURES, WEIGHTS
 
-from repro.measure.architectures import random_pipeline
-from repro.measure.images import load_pipeline
-from repro.measure.subject import text_encoders
-from repro.measure.timing import free_bytes
+from repro.kinds.latency.timed_pipeline import text_encoders
 from repro.profiles import load_profile, sd35_architecture
-from repro.scenes import render, sample_scene
+from repro.stages.images import load_pipeline
+from repro.stages.random_weights import random_pipeline
+from repro.stages.timing import free_bytes
+from repro.worlds.mini.scenes import render, sample_scene
+from swd.backbones.sd3.denoiser import SD3Denoiser
 from swd.cost import weight_bytes
-from swd.models.sd3 import SD3Denoiser
-from swd.training import DistillConfig, LatentCache, build_cache
-from swd.training.data import Batch, data_rows
-from swd.training.passes import update_bytes
+from swd.data import LatentCache, build_cache
+from swd.data.cache import Batch, data_rows
+from swd.training import DistillConfig
+from swd.training.cost import update_bytes
 from swd.training.prefetch import ReadAhead
 from swd.training.trainer import Trainer
 

@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repro import EXPERIMENTS, load_experiment
-from repro.harness.benchmarks import BenchmarkPage
 from repro.harness.experiment import ExperimentError, Profile, UnknownNameError
-from repro.harness.figure import SpectraFigure
 from repro.harness.files import OutputError, probe_writable
-from repro.harness.latency import AUTOENCODERS, DTYPES, LatencyTable, Protocol, changed
 from repro.harness.options import RunOptions
 from repro.harness.schema import RecordError
-from repro.harness.training_cost import TrainingCostPage
-from repro.harness.upscaling import UpscalingTable
+from repro.kinds.benchmarks.declare import BenchmarkPage
+from repro.kinds.latency.declare import AUTOENCODERS, DTYPES, LatencyTable, Protocol, changed
+from repro.kinds.spectra.declare import SpectraFigure
+from repro.kinds.training_cost.declare import TrainingCostPage
+from repro.kinds.upscaling.declare import UpscalingTable
 from repro.profiles import PROFILES, load_profile
 
 if TYPE_CHECKING:
@@ -224,27 +224,27 @@ def _refuse_uncommitted(profile: Profile, out: Path) -> None:
 def _measure_and_print(experiment: "Experiment", profile: Profile, options: RunOptions) -> None:
     # torch: only where it is needed
     if isinstance(experiment, SpectraFigure):
-        from repro.measure.spectra import run as run_figure
+        from repro.kinds.spectra.measure import run as run_figure
 
         run_figure(experiment, profile, options)
     elif isinstance(experiment, BenchmarkPage):
-        from repro.measure.benchmarks import run as run_benchmarks
+        from repro.kinds.benchmarks.measure import run as run_benchmarks
 
         run_benchmarks(experiment, profile, options)
     elif isinstance(experiment, TrainingCostPage):
-        from repro.measure.training_cost import run as run_training_cost
+        from repro.kinds.training_cost.measure import run as run_training_cost
 
         run_training_cost(experiment, profile, options)
     elif isinstance(experiment, LatencyTable):
-        from repro.measure.latency import run as run_latency
+        from repro.kinds.latency.measure import run as run_latency
 
         run_latency(experiment, profile, options)
     elif isinstance(experiment, UpscalingTable):
-        from repro.measure.upscaling import run as run_upscaling
+        from repro.kinds.upscaling.measure import run as run_upscaling
 
         run_upscaling(experiment, profile, options)
     else:
-        from repro.harness.runner import run
+        from repro.kinds.scores.measure import run
 
         run(experiment, profile, options)
     _render(options.out)

@@ -1,6 +1,6 @@
 """Benchmarks: how fast the building blocks are, and how our sampling compares with diffusers'."""
 
-from repro.harness.benchmarks import BenchmarkPage
+from repro.kinds.benchmarks.declare import BenchmarkPage
 
 PAGE = BenchmarkPage(
     key="benchmarks",

@@ -1,6 +1,6 @@
 """Figure 1: spectra of latents under noise, the reason why early steps may work at a low resolution."""
 
-from repro.harness.figure import Panel, SpectraFigure
+from repro.kinds.spectra.declare import Panel, SpectraFigure
 
 FIGURE = SpectraFigure(
     key="figure1",

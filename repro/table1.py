@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from repro.harness.experiment import Column, Reported
-from repro.harness.upscaling import Cell, Contrast, UpscalingTable
+from repro.kinds.upscaling.declare import Cell, Contrast, UpscalingTable
 
 LEVELS = (400, 600, 800)
 

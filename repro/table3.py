@@ -1,7 +1,7 @@
 """Table 3: seconds per image and per training iteration, and what the arithmetic says of them."""
 
 from repro.harness.experiment import Row
-from repro.harness.latency import LatencyTable, Protocol, SpeedClaim, TimedRow
+from repro.kinds.latency.declare import LatencyTable, Protocol, SpeedClaim, TimedRow
 
 
 def student(kind: str, steps: int) -> TimedRow:

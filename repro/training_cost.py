@@ -1,6 +1,6 @@
 """Training cost: one iteration, from the published order of passes to the lean one."""
 
-from repro.harness.training_cost import Order, TrainingCostPage
+from repro.kinds.training_cost.declare import Order, TrainingCostPage
 
 PAGE = TrainingCostPage(
     key="training_cost",

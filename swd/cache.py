@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from swd.training.errors import USER_ERRORS, CacheError, ConfigError
+from swd.errors import USER_ERRORS, CacheError, ConfigError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -74,9 +74,9 @@ def run(command: CacheCommand) -> None:
     """Load the pipeline and build; the slow imports wait until here."""
     import torch
 
-    from swd.training import build_cache, cache_ladder
-    from swd.training.fingerprint import TEXT_AND_VAE
-    from swd.training.loading import load_pipeline
+    from swd.backbones.fingerprint import TEXT_AND_VAE
+    from swd.backbones.loading import load_pipeline
+    from swd.data import build_cache, cache_ladder
 
     scales, pairs = cache_ladder(ladders(command))
     records, digest = read_metadata(command.images)

@@ -24,8 +24,8 @@ from typing import Annotated, Any
 
 import tyro
 
+from swd.errors import USER_ERRORS, ConfigError, StudyError
 from swd.training.config import DistillConfig
-from swd.training.errors import USER_ERRORS, ConfigError, StudyError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,9 +113,11 @@ def run(command: TrainCommand) -> None:
     """Load what the command names and train; the slow imports wait until here."""
     import torch
 
-    from swd.models.sd3 import SD3Denoiser
-    from swd.training import LatentCache, pipeline_fingerprint, train
-    from swd.training.loading import load_pipeline
+    from swd.backbones.fingerprint import pipeline_fingerprint
+    from swd.backbones.loading import load_pipeline
+    from swd.backbones.sd3.denoiser import SD3Denoiser
+    from swd.data import LatentCache
+    from swd.training import train
 
     config = command.distill
     config.schedule()  # an unknown preset is found before gigabytes are read

@@ -18,7 +18,7 @@ LAYERS = {
     "swd.sampler": 1,
     "swd.spectra": 1,
     "swd.kernels": 1,
-    "swd.counting": 1,
+    "swd.cost.counting": 1,
     "swd.models": 2,
     "swd.pipelines": 2,
     "swd.training": 3,
@@ -109,7 +109,7 @@ def test_harness_renders_without_torch(path: Path) -> None:
     assert not offences(path, HARNESS_LIBRARIES)
     inside = {module for _, module in imports(path) if within(module, "repro")}
     assert all(within(module, "repro.harness") for module in inside), inside
-    assert "repro.harness.runner" not in inside
+    assert "repro.kinds.scores.measure" not in inside
 
 
 TABLES = [
@@ -144,9 +144,9 @@ def test_light_imports_stay_light(code: str, absent: str) -> None:
 
 def test_the_rules_can_fail(tmp_path: Path) -> None:
     path = tmp_path / "bad.py"
-    path.write_text("import json\ndef late():\n    import torch.nn\n    from repro.scenes import oracle\n")
+    path.write_text("import json\ndef late():\n    import torch.nn\n    from repro.worlds.mini.scenes import oracle\n")
     assert offences(path, HARNESS_LIBRARIES - {"repro"}) == [
         "bad.py:3 imports torch.nn",
-        "bad.py:4 imports repro.scenes.oracle",
+        "bad.py:4 imports repro.worlds.mini.scenes.oracle",
     ]
     assert [module for _, module in imports(path, whole_file=False)] == ["json"]

@@ -13,7 +13,7 @@ from diffusers import SD3Transformer2DModel
 import swd.train
 from repro import EXPERIMENTS
 from repro.__main__ import _parser
-from swd.models.sd3 import SD3Denoiser
+from swd.backbones.sd3.denoiser import SD3Denoiser
 from swd.training.checks import check_fit
 
 ROOT = Path(__file__).parents[1]
@@ -75,7 +75,7 @@ def test_training_options_exist(module: str) -> None:
 
 
 def test_the_mini_training_command_fits_the_mini_pipeline() -> None:
-    (words,) = [w for w in map(shlex.split, SHELL) if "swd.train" in w and "repro/mini/weights/pipeline" in w]
+    (words,) = [w for w in map(shlex.split, SHELL) if "swd.train" in w and "repro/worlds/mini/weights/pipeline" in w]
     command = swd.train.parse(words[words.index("swd.train") + 1 :])
     config = SD3Transformer2DModel.load_config(ROOT / command.pipeline / "transformer")
     with torch.device("meta"):

@@ -1,1 +1,1 @@
-"""Experiments as data: declarations, records, claims and rendering. Only ``runner`` imports torch."""
+"""Experiments as data: declarations, records, claims and rendering. Nothing here imports torch."""

@@ -9,6 +9,8 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).resolve().parents[2]  # the checkout, or what the packages are installed into
+
 
 class OutputError(Exception):
     """An output folder or file cannot be written; the message names it."""

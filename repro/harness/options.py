@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from repro.harness.latency import Protocol
+from repro.kinds.latency.declare import Protocol
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

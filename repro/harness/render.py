@@ -5,32 +5,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from repro.harness import (
-    benchmarks_page,
-    latency_figure,
-    latency_page,
-    page,
-    spectra_page,
-    training_cost_page,
-    upscaling_page,
-)
-from repro.harness.benchmarks import BenchmarkPage
-from repro.harness.benchmarks_page import BenchmarkResult
+from repro.harness import page
 from repro.harness.cells import DASH, markdown
 from repro.harness.experiment import Profile, Table
-from repro.harness.figure import SpectraFigure
 from repro.harness.files import write_atomic
-from repro.harness.latency import LatencyTable
-from repro.harness.latency_result import LatencyResult
 from repro.harness.page import EDITED, Result, difference
 from repro.harness.plots import Drawing, recorded_digest
 from repro.harness.records import load
 from repro.harness.schema import RecordError
-from repro.harness.spectra_page import SpectraResult
-from repro.harness.training_cost import TrainingCostPage
-from repro.harness.training_cost_page import TrainingCostResult
-from repro.harness.upscaling import UpscalingTable
-from repro.harness.upscaling_page import UpscalingResult
+from repro.kinds.benchmarks import page as benchmarks_page
+from repro.kinds.benchmarks.declare import BenchmarkPage
+from repro.kinds.benchmarks.page import BenchmarkResult
+from repro.kinds.latency import figure as latency_figure
+from repro.kinds.latency import page as latency_page
+from repro.kinds.latency.declare import LatencyTable
+from repro.kinds.latency.result import LatencyResult
+from repro.kinds.spectra import page as spectra_page
+from repro.kinds.spectra.declare import SpectraFigure
+from repro.kinds.spectra.page import SpectraResult
+from repro.kinds.training_cost import page as training_cost_page
+from repro.kinds.training_cost.declare import TrainingCostPage
+from repro.kinds.training_cost.page import TrainingCostResult
+from repro.kinds.upscaling import page as upscaling_page
+from repro.kinds.upscaling.declare import UpscalingTable
+from repro.kinds.upscaling.page import UpscalingResult
 
 Experiment = Table | UpscalingTable | LatencyTable | SpectraFigure | BenchmarkPage | TrainingCostPage
 AnyResult = Result | UpscalingResult | LatencyResult | SpectraResult | BenchmarkResult | TrainingCostResult

@@ -10,7 +10,7 @@
 from repro.metrics.base import Estimate, EvaluationResult, Metric, Prompt, WeightsError, evaluate
 from repro.metrics.clip_score import ClipScore
 from repro.metrics.fid import EfficientNetLite0, FrechetDistance, extract_features
-from repro.metrics.scene_accuracy import SceneAccuracy
+from repro.worlds.mini.scene_accuracy import SceneAccuracy
 
 __all__ = [
     "ClipScore",

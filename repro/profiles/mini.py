@@ -9,7 +9,7 @@ PROFILE = Profile(
         "Measured in the mini world: an SD3-style teacher of 2.3 M parameters on 64x64 scenes, and students distilled "
         "from it. It is not SD3.5; its numbers say how the methods compare here, not what they reach there."
     ),
-    pipeline="repro/mini/weights/pipeline",
+    pipeline="repro/worlds/mini/weights/pipeline",
     presets="mini",
     columns=(
         Column("scene_accuracy", "Scene accuracy", better="higher", digits=1, unit="%", percent=True),
@@ -29,12 +29,12 @@ PROFILE = Profile(
     teacher_guidance=4.0,
     committed=True,
     settings={
-        "world": "repro.mini.world:MiniWorld",
+        "world": "repro.worlds.mini.world:MiniWorld",
         "resolution": 64,
         "process": "flow",
         "sources": ("scenes", "photographs"),
-        "adapters": "repro/mini/weights/adapters",
-        "clip": "repro/mini/weights/clip",
+        "adapters": "repro/worlds/mini/weights/adapters",
+        "clip": "repro/worlds/mini/weights/clip",
         "reference_images": 1000,
         "training_images": 8000,
         "batch_size": 50,

@@ -2,11 +2,11 @@
 
 import torch
 
-from swd.models.sd3 import SD3Denoiser
+from swd.backbones.sd3.denoiser import SD3Denoiser
+from swd.data.cache import LatentCache
+from swd.errors import ConfigError
 from swd.schedule import ScaleSchedule
 from swd.training.config import DistillConfig
-from swd.training.data import LatentCache
-from swd.training.errors import ConfigError
 
 
 def check_data(config: DistillConfig, schedule: ScaleSchedule, denoiser: SD3Denoiser, data: LatentCache) -> None:

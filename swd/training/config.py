@@ -5,7 +5,7 @@ import math
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from swd.training.errors import ConfigError
+from swd.errors import ConfigError
 
 if TYPE_CHECKING:
     from swd.schedule import ScaleSchedule

@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from swd.models.adapters import AdapterBank
+from swd.lora.bank import AdapterBank
 from swd.training.config import DistillConfig
 
 

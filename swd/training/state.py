@@ -19,9 +19,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from swd.errors import OutputFolderError, StateError, what_is_kept
+from swd.files import replacing_folder, write_json, write_tensors, writing
 from swd.training.config import DistillConfig, differences
-from swd.training.errors import OutputFolderError, StateError, what_is_kept
-from swd.training.files import replacing_folder, write_json, write_tensors, writing
 
 SCHEMA = 1
 TORN = (OSError, ValueError, KeyError, TypeError, SafetensorError)  # what reading a damaged state raises

@@ -17,7 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from swd.backbones.base import Denoiser, TextCondition
+from swd.data.cache import Batch
 from swd.flow import NoiseProcess, guide
+from swd.lora.bank import AdapterBank
 from swd.losses import (
     dmd_gradient,
     dmd_loss,
@@ -27,13 +30,10 @@ from swd.losses import (
     pdm_linear,
     pdm_rbf,
 )
-from swd.models.adapters import AdapterBank
-from swd.models.base import Denoiser, TextCondition
 from swd.resize import upscale_bicubic
+from swd.rng import StepRandom
 from swd.schedule import ScaleSchedule
 from swd.training.config import DistillConfig
-from swd.training.data import Batch
-from swd.training.rng import StepRandom
 
 
 @dataclass(frozen=True, slots=True)

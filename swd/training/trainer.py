@@ -13,20 +13,20 @@ from accelerate import Accelerator
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from swd.models.adapters import AdapterBank, save_adapter
-from swd.models.compiled import compiled_blocks
-from swd.models.discriminator import Discriminator
-from swd.models.sd3 import SD3Denoiser
+from swd.backbones.compiled import compiled_blocks
+from swd.backbones.fingerprint import weights_fingerprint
+from swd.backbones.sd3.denoiser import SD3Denoiser
+from swd.data.cache import Batch, LatentCache, data_rows
+from swd.errors import ConfigError, NonFiniteLossError, StateError
+from swd.files import probe_writable, replacing_folder, write_json
+from swd.lora.bank import AdapterBank, save_adapter
+from swd.rng import StepRandom
 from swd.training.checks import check_data, check_fit
 from swd.training.config import Checkpointing, DistillConfig
-from swd.training.data import Batch, LatentCache, data_rows
-from swd.training.errors import ConfigError, NonFiniteLossError, StateError
-from swd.training.files import probe_writable, replacing_folder, write_json
-from swd.training.fingerprint import weights_fingerprint
+from swd.training.cost import choose_checkpointing
+from swd.training.discriminator import Discriminator
 from swd.training.optim import Descent, descents
-from swd.training.passes import choose_checkpointing
 from swd.training.prefetch import ReadAhead
-from swd.training.rng import StepRandom
 from swd.training.state import LossLog, RunIdentity, StateStore, TrainState
 from swd.training.step import DistillationStep, FakeStepResult, StudentStepResult
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from diffusers import FlowMatchLCMScheduler, StableDiffusion3Pipeline
 
-from swd.models.adapters import AdapterBank, save_adapter
-from swd.models.sd3 import SD3Denoiser
+from swd.backbones.sd3.denoiser import SD3Denoiser
+from swd.lora.bank import AdapterBank, save_adapter
 from swd.pipelines import ScalewiseStableDiffusion3Pipeline
 from swd.schedule import ScaleSchedule, preset
 

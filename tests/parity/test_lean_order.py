@@ -14,10 +14,11 @@ from diffusers import StableDiffusion3Pipeline
 from torch import Tensor
 
 from benchmarks.plain_step import PlainStep
-from swd.cost import training_cost
-from swd.counting import count
-from swd.models.sd3 import SD3Denoiser
-from swd.training import DistillConfig, build_cache
+from swd.backbones.sd3.denoiser import SD3Denoiser
+from swd.cost.counting import count
+from swd.data import build_cache
+from swd.training import DistillConfig
+from swd.training.cost import training_cost
 from swd.training.optim import Descent
 from swd.training.trainer import Trainer
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FlowMatchLCMScheduler, StableDiffusion3Pipeline
 
-from swd.models.base import TextCondition
-from swd.models.sd3 import SD3Denoiser
+from swd.backbones.base import TextCondition
+from swd.backbones.sd3.denoiser import SD3Denoiser
 from swd.pipelines import ScalewiseStableDiffusion3Pipeline
 from swd.sampler import sample, sample_teacher
 from swd.schedule import ScaleSchedule, preset

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from swd.models.base import TextCondition
+from swd.backbones.base import TextCondition
 from swd.sampler import sample, sample_teacher
 from swd.schedule import ScaleSchedule, preset
 

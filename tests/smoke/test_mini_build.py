@@ -10,9 +10,9 @@ from diffusers import SD3Transformer2DModel
 from safetensors.torch import load_file
 
 from repro.metrics.clip_score import load_clip
-from repro.mini import build, fit, teacher
-from repro.mini.clip import CLIP_FIT, train_clip
-from repro.mini.vae import VAE_FIT, train_vae
+from repro.worlds.mini import build, fit, teacher
+from repro.worlds.mini.clip import CLIP_FIT, train_clip
+from repro.worlds.mini.vae import VAE_FIT, train_vae
 from swd.pipelines import ScalewiseStableDiffusion3Pipeline
 
 SIDES = {"low": (8,), "high": (16,), "mixed": (16, 8), "long": (8, 16)}

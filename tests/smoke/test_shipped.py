@@ -10,16 +10,16 @@ from diffusers import FlowMatchLCMScheduler, StableDiffusion3Pipeline
 from repro import load_experiment
 from repro.harness import records, render
 from repro.harness.files import digest_folder
-from repro.mini.data import HELD_OUT_SEEDS, render_scenes
-from repro.mini.vae import psnr
 from repro.profiles import load_profile
 from repro.profiles.mini import PROFILE
 from repro.table2 import TABLE
+from repro.worlds.mini.data import HELD_OUT_SEEDS, render_scenes
+from repro.worlds.mini.vae import psnr
 from swd.pipelines import ScalewiseStableDiffusion3Pipeline
 from swd.schedule import preset
 
 ROOT = Path(__file__).parents[2]
-WEIGHTS = ROOT / "repro" / "mini" / "weights"
+WEIGHTS = ROOT / "repro" / "worlds" / "mini" / "weights"
 RESULTS = ROOT / "paper_tables"
 STUDENTS = [row for row in TABLE.rows if not row.is_teacher]
 

@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 
 from swd import cache as cache_command
 from swd import train as train_command
-from swd.models.adapters import ADAPTER_FILE
-from swd.training import loading
-from swd.training.errors import ConfigError, PipelineError, StudyError
+from swd.backbones import loading
+from swd.errors import ConfigError, PipelineError, StudyError
+from swd.lora.bank import ADAPTER_FILE
 
 ROOT = Path(__file__).parents[2]
 CAPTIONS = ("a red star", "a blue cross", "two circles")

@@ -8,9 +8,9 @@ import torch
 from conftest import make_transformer
 from diffusers import SD3Transformer2DModel
 
-from swd.models.adapters import AdapterBank, save_adapter
-from swd.models.fast import FastOptions
-from swd.models.sd3 import SD3Denoiser
+from swd.backbones.sd3.denoiser import SD3Denoiser
+from swd.backbones.sd3.fast import FastOptions
+from swd.lora.bank import AdapterBank, save_adapter
 from swd.schedule import ScaleSchedule
 
 SCHEDULE = ScaleSchedule((4, 6, 8), (1.0, 0.8, 0.5, 0.0))

@@ -4,9 +4,9 @@ import pytest
 import torch
 from conftest import make_transformer
 
-from swd.models.adapters import ADAPTER_FILE, AdapterBank, load_adapter, read_adapter, save_adapter
-from swd.models.base import TextCondition
-from swd.models.sd3 import SD3Denoiser
+from swd.backbones.base import TextCondition
+from swd.backbones.sd3.denoiser import SD3Denoiser
+from swd.lora.bank import ADAPTER_FILE, AdapterBank, load_adapter, read_adapter, save_adapter
 
 
 @pytest.fixture
@@ -186,7 +186,7 @@ def test_a_failed_write_leaves_the_old_adapter(
     def full_disk(*args: object, **kwargs: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("swd.models.adapters.save_file", full_disk)
+    monkeypatch.setattr("swd.lora.bank.save_file", full_disk)
     with pytest.raises(OSError, match="No space left"):
         save_adapter(bank, "student", tmp_path)
     assert path.read_bytes() == before

@@ -14,7 +14,7 @@ from repro.harness import render
 from repro.harness.experiment import ExperimentError
 from repro.harness.options import RunOptions
 from repro.harness.records import load
-from repro.measure import benchmarks
+from repro.kinds.benchmarks import measure as benchmarks
 from repro.profiles.mini import PROFILE
 
 ROUNDS = {"plain": [0.8, 0.9, 0.8], "fast": [0.5, 0.6, 0.5], "diffusers": [1.0, 1.2, 1.0]}

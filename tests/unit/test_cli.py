@@ -44,7 +44,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> Ran:
         save(path, RecordSet.of(renamed))
         return path
 
-    monkeypatch.setitem(sys.modules, "repro.harness.runner", SimpleNamespace(run=run))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "repro.kinds.scores.measure", SimpleNamespace(run=run))  # type: ignore[arg-type]
     return calls
 
 
@@ -208,7 +208,7 @@ def test_torn_records_are_named(toy: Path, ran: Ran, capsys: pytest.CaptureFixtu
 def test_errors_of_the_runner(
     toy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: BaseException, status: int
 ) -> None:
-    monkeypatch.setitem(sys.modules, "repro.harness.runner", SimpleNamespace(run=raising(error)))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "repro.kinds.scores.measure", SimpleNamespace(run=raising(error)))  # type: ignore[arg-type]
     assert cli.main(["table2", "--profile", "toy"]) == status
     told = capsys.readouterr().err
     assert "goes on from here" in told if status == 130 else "error: no weights in x" in told

@@ -7,10 +7,10 @@ import torch
 from conftest import make_transformer
 from torch._dynamo.utils import counters
 
-from swd.models.adapters import AdapterBank
-from swd.models.base import TextCondition
-from swd.models.compiled import compiled_blocks
-from swd.models.sd3 import SD3Denoiser
+from swd.backbones.base import TextCondition
+from swd.backbones.compiled import compiled_blocks
+from swd.backbones.sd3.denoiser import SD3Denoiser
+from swd.lora.bank import AdapterBank
 
 
 @pytest.fixture

@@ -10,14 +10,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, T5Config, T5EncoderModel
 
 from repro.profiles import sd35_architecture
-from swd import counting
-from swd.cost import decode_cost, forward_cost, on_meta, schedule_cost, text_cost, training_cost, weight_bytes
-from swd.counting import Cost, count
-from swd.models.base import TextCondition
-from swd.models.sd3 import SD3Denoiser
+from swd.backbones.base import TextCondition
+from swd.backbones.sd3.denoiser import SD3Denoiser
+from swd.cost import counting, decode_cost, forward_cost, on_meta, schedule_cost, text_cost, weight_bytes
+from swd.cost.counting import Cost, count
 from swd.schedule import ScaleSchedule, preset
 from swd.training import DistillConfig
-from swd.training.passes import choose_checkpointing, update_bytes
+from swd.training.cost import choose_checkpointing, training_cost, update_bytes
 
 TINY = {
     "sample_size": 16,

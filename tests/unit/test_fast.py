@@ -11,11 +11,11 @@ from diffusers import SD3Transformer2DModel
 from fast_world import OFF, ON, PARTS, SCHEDULE, assert_same, sd35, write_adapter
 from test_sampler import NoHostSync
 
-from swd.models.adapters import LORA_TARGETS, load_adapter
-from swd.models.base import TextCondition
-from swd.models.fast import COMPILE_MODES, FastOptions, FastSD3Denoiser, adaptive_norms
-from swd.models.sd3 import SD3Denoiser
-from swd.models.sharing import substitute
+from swd.backbones.base import TextCondition
+from swd.backbones.sd3.denoiser import SD3Denoiser
+from swd.backbones.sd3.fast import COMPILE_MODES, FastOptions, FastSD3Denoiser, adaptive_norms
+from swd.backbones.shared_weights import substitute
+from swd.lora.bank import LORA_TARGETS, load_adapter
 from swd.sampler import finish_teacher, sample, sample_teacher
 
 

@@ -12,13 +12,13 @@ from conftest import make_transformer
 from diffusers import StableDiffusion3Pipeline
 from fast_world import OFF, PARTS, SCHEDULE, assert_same, write_adapter
 
-from swd.models.base import TextCondition
-from swd.models.fast import FastOptions
+from swd.backbones.base import TextCondition
+from swd.backbones.prompt_cache import PromptCache
+from swd.backbones.sd3.fast import FastOptions
 from swd.pipelines import ScalewiseStableDiffusion3Pipeline
-from swd.pipelines.prompts import PromptCache
 from swd.schedule import preset
 
-WEIGHTS = Path(__file__).parents[2] / "repro" / "mini" / "weights"
+WEIGHTS = Path(__file__).parents[2] / "repro" / "worlds" / "mini" / "weights"
 SHORT = {"schedule": SCHEDULE, "output_type": "latent", "max_sequence_length": 4, "seeds": [3, 8]}
 PROMPTS = ["a red star", "two blue circles"]
 

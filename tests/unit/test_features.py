@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from swd.models.base import TextCondition
-from swd.models.sd3 import SD3Denoiser
+from swd.backbones.base import TextCondition
+from swd.backbones.sd3.denoiser import SD3Denoiser
 
 
 @pytest.fixture

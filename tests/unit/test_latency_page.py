@@ -8,9 +8,9 @@ from harness_world import RUN
 
 from repro import load_experiment
 from repro.harness.claims import Verdict
-from repro.harness.latency import Protocol, changed
-from repro.harness.latency_result import LatencyResult
 from repro.harness.records import Curve, Record, RecordSet
+from repro.kinds.latency.declare import Protocol, changed
+from repro.kinds.latency.result import LatencyResult
 from repro.profiles import mini
 from repro.table3 import TABLE
 

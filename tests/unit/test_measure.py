@@ -13,21 +13,21 @@ import torch
 from conftest import make_transformer
 from safetensors import SafetensorError
 
-from repro.harness import runner
 from repro.harness.experiment import ExperimentError, Row
 from repro.harness.options import RunOptions
-from repro.harness.runner import run
-from repro.harness.stages import StageStore
-from repro.measure import compute
-from repro.measure.images import generator_of, load_pipeline, make_images
-from repro.measure.scores import score_images
-from repro.measure.students import check_adapter, distil_config
+from repro.kinds.scores import measure as runner
+from repro.kinds.scores.measure import run
 from repro.metrics import SceneAccuracy
 from repro.profiles.mini import PROFILE
-from repro.scenes import render, sample_scene
+from repro.stages import compute
+from repro.stages.images import generator_of, load_pipeline, make_images
+from repro.stages.scores import score_images
+from repro.stages.store import StageStore
+from repro.stages.students import check_adapter, distil_config
 from repro.table2 import TABLE
-from swd.models.adapters import AdapterBank, save_adapter
-from swd.models.sd3 import SD3Denoiser
+from repro.worlds.mini.scenes import render, sample_scene
+from swd.backbones.sd3.denoiser import SD3Denoiser
+from swd.lora.bank import AdapterBank, save_adapter
 
 PROMPTS = [
     {"caption": scene.caption, "kind": scene.kind, "seed": scene.seed} for scene in (sample_scene(i) for i in range(10))

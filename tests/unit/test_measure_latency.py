@@ -12,17 +12,19 @@ from diffusers import AutoencoderTiny
 
 from repro.harness import render
 from repro.harness.experiment import ExperimentError
-from repro.harness.latency import Protocol
-from repro.harness.latency_page import page
-from repro.harness.latency_result import LatencyResult
 from repro.harness.options import RunOptions
 from repro.harness.records import RecordSet, load
-from repro.measure import latency, latency_counts, latency_training
-from repro.measure.architectures import random_pipeline, random_tiny_vae
-from repro.measure.timing import Clock, PeakMemory, device_name, free_bytes, is_out_of_memory, matmul_flops
+from repro.kinds.latency import counts as latency_counts
+from repro.kinds.latency import measure as latency
+from repro.kinds.latency import training as latency_training
+from repro.kinds.latency.declare import Protocol
+from repro.kinds.latency.page import page
+from repro.kinds.latency.result import LatencyResult
 from repro.profiles import mini, sd35_medium
+from repro.stages.random_weights import random_pipeline, random_tiny_vae
+from repro.stages.timing import Clock, PeakMemory, device_name, free_bytes, is_out_of_memory, matmul_flops
 from repro.table3 import TABLE
-from swd.training.errors import OutputFolderError
+from swd.errors import OutputFolderError
 
 CPU = torch.device("cpu")
 CLIP = {
@@ -132,7 +134,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_clock_gives_the_spans_between_its_marks(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([1.0, 1.5, 4.0])
-    monkeypatch.setattr("repro.measure.timing.time.perf_counter", lambda: next(times))
+    monkeypatch.setattr("repro.stages.timing.time.perf_counter", lambda: next(times))
     clock = Clock(CPU)
     for _ in range(3):
         clock.mark()
@@ -151,7 +153,7 @@ def test_peak_memory_sees_what_was_held_for_a_moment() -> None:
 
 
 def test_gauges_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("repro.measure.timing.PEAK_SIDES", (256, 512))
+    monkeypatch.setattr("repro.stages.timing.PEAK_SIDES", (256, 512))
     assert 1e8 < matmul_flops(CPU, torch.float32) < 1e15
     assert free_bytes(CPU) > 0
     assert device_name(CPU).endswith("threads")

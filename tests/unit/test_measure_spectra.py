@@ -14,18 +14,20 @@ from diffusers import AutoencoderKL, AutoencoderTiny
 from PIL import Image
 
 from repro.figure1 import FIGURE
-from repro.harness import render, spectra_page
+from repro.harness import render
 from repro.harness.experiment import ExperimentError, Profile, UnknownNameError
 from repro.harness.options import RunOptions
 from repro.harness.plots import recorded_digest
 from repro.harness.records import Curve, RecordError, RecordSet, load, parse, save
-from repro.measure import sources, spectra
-from repro.measure.autoencoders import load_vae, whitened_latents
-from repro.measure.photographs import FILES, photograph_crops
+from repro.kinds.spectra import measure as spectra
+from repro.kinds.spectra import page as spectra_page
 from repro.profiles.sd35_medium import PROFILE as SD35
 from repro.profiles.sd35_medium_tiny_vae import PROFILE as SD35_TINY
 from repro.profiles.sdxl import PROFILE as SDXL
 from repro.profiles.smoke import PROFILE
+from repro.stages.autoencoders import load_vae, whitened_latents
+from repro.worlds import sources
+from repro.worlds.photographs import FILES, photograph_crops
 from swd.flow import FlowMatching, VariancePreserving
 from swd.schedule import preset
 from swd.spectra import safe_side
@@ -281,5 +283,5 @@ def test_what_cannot_be_measured_is_refused(
 
 
 def test_drawing_needs_no_torch() -> None:
-    code = "import repro.harness.spectra_page, repro.figure1, sys; sys.exit('torch' in sys.modules)"
+    code = "import repro.kinds.spectra.page, repro.figure1, sys; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

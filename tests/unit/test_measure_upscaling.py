@@ -12,10 +12,10 @@ from repro.harness.claims import Verdict
 from repro.harness.experiment import ExperimentError, Profile
 from repro.harness.options import RunOptions
 from repro.harness.records import Curve, Record, RecordSet, load
-from repro.harness.upscaling import Cell, Contrast
-from repro.harness.upscaling_page import judge
-from repro.measure import upscaling
-from repro.measure.upscaling import noisy_latents
+from repro.kinds.upscaling import measure as upscaling
+from repro.kinds.upscaling.declare import Cell, Contrast
+from repro.kinds.upscaling.measure import noisy_latents
+from repro.kinds.upscaling.page import judge
 from repro.metrics.fid import Reference, frechet_distance, jackknife, jackknife_error, jackknife_replicates
 from repro.profiles.smoke import PROFILE
 from repro.table1 import EXTENDED, TABLE

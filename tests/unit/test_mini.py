@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import nn
 
-from repro.mini import precision
-from repro.mini.clip import contrastive_loss
-from repro.mini.data import CLIP_SEEDS, HELD_OUT_SEEDS, TRAIN_SEEDS, cached, render_scenes
-from repro.mini.fit import FitConfig, StateError, fit
-from repro.mini.report import summarise, total_seconds
-from repro.mini.teacher import new_teacher
-from repro.mini.text import TEXT_LENGTH, encode_text, new_tokenizer, tokenize
-from repro.scenes import CAPTION_WORDS, sample_scene
+from repro.worlds.mini import precision
+from repro.worlds.mini.clip import contrastive_loss
+from repro.worlds.mini.data import CLIP_SEEDS, HELD_OUT_SEEDS, TRAIN_SEEDS, cached, render_scenes
+from repro.worlds.mini.fit import FitConfig, StateError, fit
+from repro.worlds.mini.report import summarise, total_seconds
+from repro.worlds.mini.scenes import CAPTION_WORDS, sample_scene
+from repro.worlds.mini.teacher import new_teacher
+from repro.worlds.mini.text import TEXT_LENGTH, encode_text, new_tokenizer, tokenize
 
 CONFIG = FitConfig(iterations=6, batch_size=4, lr=0.1, warmup=2, save_every=3)
 DATA = [torch.arange(3.0)]
@@ -118,8 +118,8 @@ def test_every_caption_word_is_one_token() -> None:
 
 
 def test_text_is_encoded_as_the_pipeline_does(tmp_path: Path) -> None:
-    from repro.mini.build import save_pipeline
-    from repro.mini.vae import new_vae
+    from repro.worlds.mini.build import save_pipeline
+    from repro.worlds.mini.vae import new_vae
     from swd.pipelines import ScalewiseStableDiffusion3Pipeline
 
     tokenizer, vae = new_tokenizer(), new_vae()

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from swd.models.base import TextCondition
-from swd.models.discriminator import Discriminator
-from swd.models.sd3 import SD3Denoiser
+from swd.backbones.base import TextCondition
+from swd.backbones.sd3.denoiser import SD3Denoiser
+from swd.training.discriminator import Discriminator
 
 
 def test_x0_is_the_transformers_velocity_converted(tiny_denoiser: SD3Denoiser, tiny_condition: TextCondition) -> None:

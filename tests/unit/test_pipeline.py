@@ -6,8 +6,8 @@ import torch
 from accelerate.hooks import AlignDevicesHook, add_hook_to_module
 from diffusers import StableDiffusion3Pipeline
 
+from swd.backbones.arguments import check_prompt
 from swd.pipelines import ScalewiseStableDiffusion3Pipeline
-from swd.pipelines.arguments import check_prompt
 from swd.schedule import ScaleSchedule
 
 SCALES, SIGMAS = [4, 6, 8], [1.0, 0.8, 0.5, 0.0]

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from swd.backbones.base import TextCondition
+from swd.backbones.sd3.denoiser import SD3Denoiser
 from swd.flow import FlowMatching
-from swd.models.base import TextCondition
-from swd.models.sd3 import SD3Denoiser
 from swd.sampler import Guided, draw_noise, finish_teacher, sample, sample_teacher, seed_rngs
 from swd.schedule import ScaleSchedule, preset, sigma_grid
 

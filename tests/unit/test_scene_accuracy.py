@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from repro.metrics.scene_accuracy import SceneAccuracy
-from repro.scenes import SceneOracle, render, sample_scene
+from repro.worlds.mini.scene_accuracy import SceneAccuracy
+from repro.worlds.mini.scenes import SceneOracle, render, sample_scene
 
 
 class BrightEnough:

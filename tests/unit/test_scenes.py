@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repro.scenes import CAPTION_WORDS, KINDS, SHAPES, SceneOracle, parse_caption, render, sample_scene
-from repro.scenes.render import coverage
+from repro.worlds.mini.scenes import CAPTION_WORDS, KINDS, SHAPES, SceneOracle, parse_caption, render, sample_scene
+from repro.worlds.mini.scenes.render import coverage
 
 SCENES = 360
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from repro.harness.files import OutputError
-from repro.harness.stages import StageStore
+from repro.stages.store import StageStore
 
 INPUTS = {"seed": 1, "sigmas": (1.0, 0.5), "weights": "abc"}
 

@@ -3,10 +3,10 @@ from dataclasses import replace
 import pytest
 from training_world import CONFIG, config
 
+from swd.errors import ConfigError
 from swd.schedule import PRESETS, preset
 from swd.training import DistillConfig
 from swd.training.config import differences
-from swd.training.errors import ConfigError
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from repro.harness.experiment import ExperimentError
 from repro.harness.options import RunOptions
 from repro.harness.records import load
 from repro.harness.schema import RecordError
-from repro.harness.stages import StageStore
-from repro.measure import training_cost
-from repro.measure.subject import text_encoders
+from repro.kinds.latency.timed_pipeline import text_encoders
+from repro.kinds.training_cost import measure as training_cost
 from repro.profiles.mini import PROFILE
+from repro.stages.store import StageStore
 from repro.training_cost import PAGE
 from swd.cost import weight_bytes
 from swd.training import DistillConfig

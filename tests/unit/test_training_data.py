@@ -12,11 +12,14 @@ from conftest import make_pipeline
 from safetensors import SafetensorError
 from training_world import assert_same, cache, tensors
 
+from swd import files
+from swd.backbones.fingerprint import pipeline_fingerprint
+from swd.data import LatentCache, build_cache, cache_ladder
+from swd.data import build as cache_build
+from swd.data.cache import SCHEMA, Batch
+from swd.errors import CacheError, OutputFolderError
+from swd.rng import StepRandom
 from swd.schedule import ScaleSchedule
-from swd.training import LatentCache, build_cache, cache_build, cache_ladder, files, pipeline_fingerprint
-from swd.training.data import SCHEMA, Batch
-from swd.training.errors import CacheError, OutputFolderError
-from swd.training.rng import StepRandom
 
 CAPTIONS = ["a red star", "a blue cross", "a red star", "two circles", "a red star"]
 SCALES = (4, 6, 8)

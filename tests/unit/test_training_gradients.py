@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from training_world import World, assert_same, cache, config, fresh_accelerate, losses, tensors
 
-from swd.models.sd3 import SD3Denoiser
+from swd.backbones.sd3.denoiser import SD3Denoiser
 from swd.training import NonFiniteLossError
 from swd.training.trainer import Trainer
 

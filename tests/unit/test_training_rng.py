@@ -2,8 +2,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swd.training.data import data_rows
-from swd.training.rng import StepRandom
+from swd.data.cache import data_rows
+from swd.rng import StepRandom
 
 
 def test_a_sample_draws_the_same_in_any_share_of_the_batch() -> None:

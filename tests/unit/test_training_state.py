@@ -6,9 +6,9 @@ import pytest
 import torch
 from training_world import CONFIG
 
-from swd.training import files
-from swd.training.errors import OutputFolderError, StateError
-from swd.training.files import probe_writable, replacing_folder, write_json
+from swd import files
+from swd.errors import OutputFolderError, StateError
+from swd.files import probe_writable, replacing_folder, write_json
 from swd.training.state import LossLog, RunIdentity, StateStore, TrainState
 
 

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 from training_world import cache, config, draw, steps
 
+from swd.backbones.base import TextCondition
+from swd.backbones.sd3.denoiser import SD3Denoiser
 from swd.losses import dmd_gradient, pdm_linear
-from swd.models.base import TextCondition
-from swd.models.sd3 import SD3Denoiser
 from swd.resize import upscale_bicubic
-from swd.training.rng import StepRandom
+from swd.rng import StepRandom
 from swd.training.step import DistillationStep
 
 

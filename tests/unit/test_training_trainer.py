@@ -12,11 +12,11 @@ from accelerate.tracking import GeneralTracker
 from safetensors.torch import load_file
 from training_world import World, assert_same, cache, config, fresh_accelerate, losses, tensors
 
-from swd.models.adapters import ADAPTER_FILE, read_adapter
-from swd.models.sd3 import SD3Denoiser
+from swd.backbones.sd3.denoiser import SD3Denoiser
+from swd.errors import CacheError, OutputFolderError, StateError
+from swd.lora.bank import ADAPTER_FILE, read_adapter
 from swd.training import NonFiniteLossError, train
 from swd.training import step as training_step
-from swd.training.errors import CacheError, OutputFolderError, StateError
 from swd.training.trainer import Drawn, Trainer
 
 

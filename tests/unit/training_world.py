@@ -13,12 +13,13 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from torch import Tensor
 
-from swd.models.adapters import AdapterBank
-from swd.models.discriminator import Discriminator
-from swd.models.sd3 import SD3Denoiser
-from swd.training import DistillConfig, LatentCache, TrainResult, train
-from swd.training.data import SCHEMA, Batch, CacheIndex, deviation_key, growing_pairs, lower_key
-from swd.training.rng import StepRandom
+from swd.backbones.sd3.denoiser import SD3Denoiser
+from swd.data import LatentCache
+from swd.data.cache import SCHEMA, Batch, CacheIndex, deviation_key, growing_pairs, lower_key
+from swd.lora.bank import AdapterBank
+from swd.rng import StepRandom
+from swd.training import DistillConfig, TrainResult, train
+from swd.training.discriminator import Discriminator
 from swd.training.step import DistillationStep
 from swd.training.trainer import Trainer
 

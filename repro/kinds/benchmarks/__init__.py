@@ -1,0 +1,1 @@
+"""Times of the building blocks, from pytest-benchmark."""

@@ -1,0 +1,1 @@
+"""Seconds per image and per training iteration, beside what the arithmetic allows."""

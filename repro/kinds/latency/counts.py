@@ -1,0 +1,80 @@
+"""The arithmetic of Table 3: FLOPs of images, steps and training iterations, and of the published setting."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import torch
+
+from repro.kinds.latency.declare import AUTOENCODERS, DEVICE, LOSSES, TimedRow
+from repro.kinds.latency.timed_pipeline import Subject
+from repro.profiles import sd35_architecture
+from repro.stages.random_weights import random_pipeline, random_tiny_vae
+from repro.stages.students import distil_config
+from swd.cost import decode_cost, forward_cost, prompt_cost, schedule_cost
+from swd.cost.counting import Cost
+from swd.schedule import preset
+from swd.training.cost import training_cost
+
+Count = tuple[str, str, float, str]  # variant, metric, value, unit
+Costs = Mapping[str, Mapping[str, Cost]]
+
+
+def image_costs(subject: Subject, rows: Sequence[TimedRow]) -> Costs:
+    """Row -> costs of one image, alone in its batch: text, steps, decode, and the empty prompt of a whole batch."""
+    pipeline, found = subject.skeleton, {}
+    text = prompt_cost(pipeline, subject.text_length)
+    for timed in rows:
+        schedule = subject.schedule(timed)
+        steps = schedule_cost(pipeline.transformer, schedule, text_tokens=subject.text_tokens, guidance=timed.guided)
+        decode = decode_cost(pipeline.vae, schedule.scales[-1]) if subject.protocol.vae != "none" else Cost()
+        empty = text if timed.guided else Cost()
+        found[timed.key] = {"text": text, "steps": steps, "decode": decode, "empty": empty}
+    return found
+
+
+def counts(subject: Subject, rows: Sequence[TimedRow], costs: Costs) -> list[Count]:
+    """FLOPs of an image by part, of a step by side, of a training iteration by loss."""
+    found = [
+        (key, f"flops_{part}", float(cost.flops), "FLOP")
+        for key, parts in costs.items()
+        for part, cost in parts.items()
+    ]
+    for side in sorted({side for timed in rows for side in subject.schedule(timed).scales}):
+        flops = forward_cost(subject.skeleton.transformer, side, text_tokens=subject.text_tokens).flops
+        found.append((DEVICE, f"flops_side_{side}", float(flops), "FLOP"))
+    if subject.protocol.train_rounds:
+        found += _training_counts(subject, [timed for timed in rows if not timed.row.is_teacher])
+    return [*found, *published_arithmetic()]
+
+
+def _training_counts(subject: Subject, students: Sequence[TimedRow]) -> Iterator[Count]:
+    """For each sample; every full-scale student trains at the same cost, whatever its steps."""
+    known: dict[tuple[frozenset[int], int, str], float] = {}
+    for timed in students:
+        scales = subject.schedule(timed).scales
+        for loss, options in LOSSES.items():
+            work = (frozenset(scales), len(scales) if timed.row.scalewise else 1, loss)
+            if work not in known:
+                config = replace(distil_config(subject.profile, timed.row, 0), **options)
+                passes = training_cost(subject.skeleton.transformer, config, text_tokens=subject.text_tokens)
+                known[work] = float(sum(cost.flops for cost in passes.values()))
+            yield timed.key, f"train_flops_{loss}", known[work], "FLOP"
+
+
+def published_arithmetic() -> Iterator[Count]:
+    """What FLOPs say of the published setting: SD3.5, 333 text tokens, an image with no, a tiny or the full VAE."""
+    meta, dtype = torch.device("meta"), torch.bfloat16
+    for name, transformer in (("sd35-medium", sd35_architecture.MEDIUM), ("sd35-large", sd35_architecture.LARGE)):
+        architecture = {**sd35_architecture.PIPELINE, "transformer": transformer}
+        pipeline, tiny = random_pipeline(architecture, meta, dtype), random_tiny_vae(architecture, meta, dtype)
+        text = prompt_cost(pipeline, 256)
+        around = {
+            "none": 0,
+            "tiny": text.flops + decode_cost(tiny, 128).flops,
+            "full": text.flops + decode_cost(pipeline.vae, 128).flops,
+        }
+        for steps in (6, 4):
+            schedules = (preset(f"sd35-full-{steps}"), preset(f"sd35-{steps}"))
+            slow, fast = (schedule_cost(pipeline.transformer, schedule).flops for schedule in schedules)
+            for vae in AUTOENCODERS:
+                yield name, f"ideal_{steps}_{vae}", (slow + around[vae]) / (fast + around[vae]), ""

@@ -1,0 +1,129 @@
+"""What Table 3 is, as data: who is timed, how, and what the paper reports."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from repro.harness.experiment import Row
+
+Autoencoder = Literal["full", "tiny", "none"]
+AUTOENCODERS: tuple[Autoencoder, ...] = ("full", "tiny", "none")
+DTYPES = ("float32", "bfloat16", "float16")
+LOSSES: dict[str, Mapping[str, Any]] = {  # key in the records -> options of a distillation run
+    "full": {},
+    "pdm": {"weight_dmd": 0.0, "weight_gan": 0.0},
+}
+DEVICE = "device"  # variant of the record that holds the measured peak of matrix products
+SIDES = "sides"  # metric of the curve that holds the latent side of every step of a student
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protocol:
+    """How images are timed; all of it is recorded.
+
+    Args:
+        batch_sizes: images in a batch, each timed by itself.
+        dtype: of all networks.
+        text_length: T5 tokens; the pipeline's own number when None.
+        vae: the profile's VAE, its tiny one, or none (latents are not decoded).
+        fast: the fast sampling path in place of the plain one (`swd.backbones.sd3.fast`); every prompt is encoded anew.
+        compile: torch.compile on the transformer's blocks, the decoder and the text encoders.
+        rounds: timed calls of every row and batch size, in turn: A B C A B C.
+        warmup: calls before them.
+        train_rounds: timed cycles of the schedule for every student and loss; 0 leaves training out.
+    """
+
+    batch_sizes: tuple[int, ...] = (1, 8)
+    dtype: str = "float32"
+    text_length: int | None = None
+    vae: Autoencoder = "full"
+    fast: bool = False
+    compile: bool = False
+    rounds: int = 15
+    warmup: int = 1
+    train_rounds: int = 3
+
+    def __post_init__(self) -> None:
+        if not self.batch_sizes or min(self.batch_sizes) < 1 or len(set(self.batch_sizes)) < len(self.batch_sizes):
+            raise ValueError(f"batch sizes must be different and at least 1, got {list(self.batch_sizes)}")
+        for name, value, known in (("dtype", self.dtype, DTYPES), ("vae", self.vae, AUTOENCODERS)):
+            if value not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+        if self.rounds < 3 or self.warmup < 0 or self.train_rounds < 0:
+            counts = f"rounds {self.rounds}, warm-up {self.warmup}, training rounds {self.train_rounds}"
+            raise ValueError(f"at least 3 rounds are needed and no count may be negative, got {counts}")
+        if self.text_length is not None and self.text_length < 0:
+            raise ValueError(f"the text length must not be negative, got {self.text_length}")
+
+
+@dataclass(frozen=True, slots=True)
+class TimedRow:
+    """One line: a model, how it samples, and against which row its speed-up counts.
+
+    Args:
+        row: what samples; ``reported`` picks its line in the CSV of times.
+        guided: with classifier-free guidance, a doubled batch per step.
+        baseline: key of the full-scale row of the same steps; empty for those that have none.
+    """
+
+    row: Row
+    guided: bool = False
+    baseline: str = ""
+
+    @property
+    def key(self) -> str:
+        """Variant in the records."""
+        return self.row.key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeedClaim:
+    """A claim that one row is at least ``factor`` times as fast as another, at one batch size."""
+
+    key: str
+    text: str
+    fast: str
+    slow: str
+    factor: float
+    batch_size: int = 8
+    source: str = "v1, Table 3"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyTable:
+    """Seconds per image and per training iteration, beside what the arithmetic allows.
+
+    Args:
+        key: name on the command line and of the files.
+        question: one sentence that the table answers, printed under the title.
+        rows: in table order.
+        claims: about speed.
+        times, train_times: CSV files of published times, full loss and PDM only.
+        models: profile -> model in those files, for the notes on published times.
+        protocols: profile -> how it is timed; other profiles cannot be.
+        notes: paragraphs printed under the table.
+    """
+
+    key: str
+    title: str
+    question: str
+    rows: tuple[TimedRow, ...]
+    claims: tuple[SpeedClaim, ...]
+    times: str
+    train_times: str
+    models: Mapping[str, str]
+    protocols: Mapping[str, Protocol]
+    notes: tuple[str, ...] = ()
+
+    def row(self, key: str) -> TimedRow:
+        """The row of that key."""
+        return next(timed for timed in self.rows if timed.key == key)
+
+
+def changed(protocol: Protocol, **options: Any) -> Protocol:
+    """The protocol with those options that are not None.
+
+    Raises:
+        ValueError: an option that is none; the message names it and what was expected.
+    """
+    return replace(protocol, **{name: value for name, value in options.items() if value is not None})

@@ -1,0 +1,269 @@
+"""Measures Table 3: seconds per image in interleaved rounds, seconds per training iteration, FLOPs of both."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from repro.harness import records
+from repro.harness.experiment import ExperimentError, Profile
+from repro.harness.files import ROOT, digest_file, digest_json, write_atomic
+from repro.harness.options import RunOptions
+from repro.harness.provenance import git_stamp, start_run, versions
+from repro.harness.schema import Curve, Line, Record, RecordSet, Run
+from repro.kinds.latency import counts as latency_counts
+from repro.kinds.latency.declare import DEVICE, SIDES, LatencyTable, Protocol, TimedRow
+from repro.kinds.latency.timed_pipeline import Subject
+from repro.kinds.latency.training import training_times
+from repro.stages.device import torch_device
+from repro.stages.store import StageStore
+from repro.stages.timing import GIB, Clock, PeakMemory, device_name, free_bytes, is_out_of_memory, matmul_flops
+from swd.errors import USER_ERRORS
+from swd.sampler import sample, sample_teacher
+
+MEASURED = ("swd", "repro/stages", "repro/kinds/latency")  # whose code moves a time
+STAGE, COUNT_STAGE, IMAGE_STAGE, TRAIN_STAGE, VERSION = "latency", "counts", "image-times", "train-times", 1
+
+
+def run(table: LatencyTable, profile: Profile, options: RunOptions) -> Path:
+    """Time every row, count what it computes, and write the records.
+
+    Returns:
+        The records file. It is left alone where it already holds exactly this measurement of this device.
+
+    Raises:
+        ExperimentError: no such device or autoencoder, a pipeline that cannot be loaded, or a training that failed.
+            Parts that were measured stay.
+    """
+    protocol, device = options.protocol or table.protocols[profile.name], torch_device(options.device)
+    if device.type not in ("cpu", "cuda"):
+        raise ExperimentError(f"times are measured on cpu and cuda devices, not on {device}")
+    subject = Subject(profile, protocol, device, options.pipeline)
+    try:
+        return _Runner(table, options, subject).run()
+    except USER_ERRORS as error:
+        raise ExperimentError(str(error)) from error
+
+
+@dataclass(frozen=True)
+class _Runner:
+    table: LatencyTable
+    options: RunOptions
+    subject: Subject
+
+    def run(self) -> Path:
+        profile = self.subject.profile
+        path = self.options.out / "records" / f"{profile.stem(self.table.key)}.jsonl"
+        self.subject.check()
+        config = self._config()
+        there = self.store.done(STAGE, config) and path.exists()
+        if there and self.store.result(STAGE, config) == {"records": digest_file(path)}:
+            print(f"nothing to do: {path} holds exactly this measurement", file=sys.stderr)
+            return path
+        opened = start_run(
+            table=self.table.key, profile=profile.name, config=config, command=self.options.command, folder=ROOT
+        )
+        counts = self._counted()
+        timed = {batch: self._timed(batch) for batch in self.protocol.batch_sizes}
+        peak = matmul_flops(self.subject.device, self.subject.dtype)
+        trained = self._trained() if self.protocol.train_rounds else {}
+        closed = opened.close(
+            device=config["device"],
+            dtype=self.protocol.dtype,
+            data_hash=digest_json(self.subject.captions(max(self.protocol.batch_sizes))),
+            weights_hash=config["pipeline"],
+            reused=self.store.reused,
+        )
+        lines: list[Line] = [closed, Record.of(closed, DEVICE, "matmul_flops", peak, unit="FLOP/s")]
+        lines += [Record.of(closed, key, metric, value, unit=unit) for key, metric, value, unit in counts]
+        for batch, found in timed.items():
+            lines += _image_lines(closed, batch, found)
+        lines += [_curve(row.key, SIDES, self.subject.schedule(row).scales, 0) for row in self._students]
+        lines += _train_lines(closed, trained)
+        records.save(path, RecordSet.of(lines))
+        if not any(map(_is_short, (*timed.values(), trained))):
+            self.store.finish(STAGE, config, {"records": digest_file(path)})
+        return path
+
+    @property
+    def protocol(self) -> Protocol:
+        return self.subject.protocol
+
+    @property
+    def _students(self) -> list[TimedRow]:
+        return [timed for timed in self.table.rows if not timed.row.is_teacher]
+
+    @cached_property
+    def store(self) -> StageStore:
+        return StageStore(self.options.work, stamp=git_stamp(ROOT))
+
+    def _config(self, **protocol: Any) -> dict[str, Any]:
+        """All that the times follow from, the code among it: the identity of the measurement, or of a part of it."""
+        profile = self.subject.profile
+        return {
+            "version": VERSION,
+            "code": _code_digest(),
+            "allocator": {name: value for name, value in os.environ.items() if name.startswith("MALLOC_")},
+            "profile": profile.name,
+            "protocol": asdict(replace(self.protocol, **protocol)),
+            "rows": [asdict(timed) for timed in self.table.rows],
+            "pipeline": self.subject.digest(),
+            "random_weights": self.subject.architecture is not None,
+            "weights": Path(self.subject.weights).name,
+            "distil": {key: profile.settings.get(key) for key in ("distil", "distil_scalewise", "distil_fullscale")},
+            "device": device_name(self.subject.device),
+            "versions": versions(),
+        }
+
+    def _stage(self, name: str, inputs: Mapping[str, Any], measure: Callable[[], Any]) -> Any:
+        """What an interrupted run has already measured is not measured again, unless memory was short."""
+        path = self.store.folder(name, inputs) / "found.json"
+        if self.store.done(name, inputs) and path.exists():
+            return json.loads(path.read_text())
+        found = measure()
+        write_atomic(path, json.dumps(found))
+        if not _is_short(found):
+            self.store.finish(name, inputs)
+        return json.loads(path.read_text())
+
+    @cached_property
+    def _costs(self) -> latency_counts.Costs:
+        return latency_counts.image_costs(self.subject, self.table.rows)
+
+    def _counted(self) -> list[latency_counts.Count]:
+        """FLOPs, which no option of the clock moves."""
+        trained = min(1, self.protocol.train_rounds)
+        inputs = self._config(batch_sizes=(1,), rounds=3, warmup=0, fast=False, compile=False, train_rounds=trained)
+        found: list[latency_counts.Count] = self._stage(
+            COUNT_STAGE,
+            {key: value for key, value in inputs.items() if key not in ("device", "allocator")},
+            lambda: latency_counts.counts(self.subject, self.table.rows, self._costs),
+        )
+        return found
+
+    def _trained(self) -> dict[str, Any]:
+        """Student and loss -> seconds of every round, whatever the options of sampling."""
+        inputs = self._config(batch_sizes=(1,), rounds=3, warmup=0, fast=False, compile=False, vae="full")
+        students, folder = [timed.row for timed in self._students], self.store.folder(TRAIN_STAGE, inputs)
+        found: dict[str, Any] = self._stage(TRAIN_STAGE, inputs, lambda: training_times(self.subject, students, folder))
+        return found
+
+    def _timed(self, batch: int) -> dict[str, Any]:
+        """Row -> seconds per image of every round and part, (R, parts), and peak memory; or why it was skipped."""
+        inputs = self._config(batch_sizes=(batch,), train_rounds=0)
+        found: dict[str, Any] = self._stage(IMAGE_STAGE, inputs, lambda: self._time(batch))
+        return found
+
+    def _time(self, batch: int) -> dict[str, Any]:
+        found = {timed.key: self._refused(timed, batch) or {"rounds": []} for timed in self.table.rows}
+        calls = ["warm-up"] * self.protocol.warmup + ["memory"] + ["timed"] * self.protocol.rounds
+        for call in tqdm(calls, desc=f"batch of {batch}", leave=False):
+            for timed in self.table.rows:
+                result = found[timed.key]
+                if "skipped" in result:
+                    continue
+                try:
+                    self._call(timed, batch, call, result)
+                except (RuntimeError, MemoryError) as error:  # torch's out-of-memory errors are RuntimeErrors
+                    if not is_out_of_memory(error):
+                        raise
+                    result["skipped"] = f"Out of memory at batch size {batch}."
+        return found
+
+    def _refused(self, timed: TimedRow, batch: int) -> dict[str, Any] | None:
+        """Weights, and activations of the largest step or of decoding, must fit: asked before loading."""
+        activations = batch * max(cost.peak_bytes for cost in self._costs[timed.key].values())
+        needed = self.subject.weights_to_load() + activations
+        free = free_bytes(self.subject.device)
+        if needed <= free:
+            return None
+        return {"skipped": f"Needs about {needed / GIB:.1f} GiB, {free / GIB:.1f} GiB were free."}
+
+    def _call(self, timed: TimedRow, batch: int, call: str, result: dict[str, Any]) -> None:
+        memory = PeakMemory(self.subject.device)
+        if call == "memory":
+            memory.restart()
+        spans = self._sample(timed, batch)
+        if call == "memory":
+            result["bytes"] = memory.bytes()
+        if call == "timed":
+            result["rounds"].append([span / batch for span in spans])
+
+    @torch.no_grad()
+    def _sample(self, timed: TimedRow, batch: int) -> list[float]:
+        """One batch from text to pixels: seconds of text, of each student step or all teacher steps, of decoding."""
+        subject, seeds, captions = self.subject, range(batch), self.subject.captions(batch)
+        pipeline, schedule, clock = subject.pipeline, subject.schedule(timed), Clock(subject.device)
+        how: dict[str, Any] = {"max_sequence_length": subject.text_length, "device": subject.device}
+        denoiser = pipeline.denoiser()
+        clock.mark()
+        cond = pipeline.encode_condition(captions, truncate=True, **how)
+        uncond = pipeline.encode_uncond(**how) if timed.guided else None
+        clock.mark()
+        if timed.row.is_teacher:
+            x0 = sample_teacher(
+                denoiser,
+                cond,
+                uncond,
+                seeds,
+                side=schedule.scales[-1],
+                num_steps=schedule.num_steps,
+                shift=subject.profile.shift,
+                guidance_scale=subject.profile.teacher_guidance if timed.guided else 1.0,
+            )
+            clock.mark()
+        else:
+            x0 = sample(denoiser, schedule, cond, seeds, on_step=lambda step, x_t, x0: clock.mark())
+        if self.protocol.vae != "none":
+            pipeline.decode(x0, output_type="pt")
+        clock.mark()
+        return clock.spans()
+
+
+def _image_lines(run: Run, batch: int, found: Mapping[str, Any]) -> Iterator[Line]:
+    for key, result in found.items():
+        metric = f"seconds_b{batch}"
+        if "skipped" in result:
+            yield replace(Record.of(run, key, metric, 0.0, n=0), value=None, note=result["skipped"])
+            continue
+        rounds = result["rounds"]
+        yield _curve(key, metric, [sum(parts) for parts in rounds], len(rounds))
+        medians = [median(part) for part in zip(*rounds, strict=True)]
+        yield _curve(key, f"parts_b{batch}", medians, len(rounds))
+        yield Record.of(run, key, f"peak_bytes_b{batch}", float(result["bytes"]), unit="bytes")
+
+
+def _train_lines(run: Run, found: Mapping[str, Sequence[float] | str]) -> Iterator[Line]:
+    for name, seconds in found.items():
+        key, loss = name.split()
+        metric = f"train_seconds_{loss}"
+        if isinstance(seconds, str):
+            yield replace(Record.of(run, key, metric, 0.0, n=0), value=None, note=seconds)
+        else:
+            yield _curve(key, metric, seconds, len(seconds))
+
+
+def _is_short(found: Any) -> bool:
+    """Whether memory was short for a row: another time it may not be."""
+    rows = found.values() if isinstance(found, dict) else ()
+    return any(isinstance(row, str) or (isinstance(row, dict) and "skipped" in row) for row in rows)
+
+
+def _code_digest() -> str:
+    """Of the library and of what measures it."""
+    files = sorted(path for part in MEASURED for path in (ROOT / part).rglob("*.py"))
+    return digest_json({path.relative_to(ROOT).as_posix(): digest_file(path) for path in files})
+
+
+def _curve(variant: str, metric: str, values: Sequence[float], n: int) -> Curve:
+    y = tuple(float(f"{value:.6g}") for value in values)
+    x = tuple(map(float, range(1, len(y) + 1)))
+    return Curve(variant=variant, metric=metric, x=x, y=y, error=(0.0,) * len(y), n=n)

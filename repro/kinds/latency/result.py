@@ -1,0 +1,68 @@
+"""What was measured for Table 3, and its claims tested on the rounds."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from repro.harness.claims import Comparison, Judgement, Verdict, verdict
+from repro.harness.experiment import Claim, Column, at_least
+from repro.harness.result import Measured
+from repro.kinds.latency.declare import LatencyTable, SpeedClaim
+
+SPEED = Column("speedup", "Speed-up", better="higher", digits=2)
+RESAMPLES, _SEED = 10_000, 20250324
+
+
+class LatencyResult(Measured[LatencyTable]):
+    """The clock and the counts of Table 3, and the verdicts."""
+
+    @cached_property
+    def judgements(self) -> tuple[Judgement, ...]:
+        """Every claim with its verdict."""
+        return tuple(_judge(self, claim) for claim in self.experiment.claims)
+
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """As measured."""
+        return tuple(self.protocol["batch_sizes"])
+
+    @property
+    def protocol(self) -> Mapping[str, Any]:
+        """How it was measured."""
+        found: Mapping[str, Any] = self.records.runs[0].config["protocol"]
+        return found
+
+    def note(self, key: str, metric: str) -> str:
+        """Why a row has no times."""
+        found = self.records.find(key, "", metric)
+        return found[0].note if found and found[0].note else "Not measured yet."
+
+    def flops(self, key: str, batch: int) -> float:
+        """Of one image in a batch, all parts; the empty prompt of guidance serves the whole batch."""
+        image = sum(self.value(key, f"flops_{part}") or 0.0 for part in ("text", "steps", "decode"))
+        return image + (self.value(key, "flops_empty") or 0.0) / batch
+
+    def ratios(self, slow: str, fast: str, batch: int) -> "np.ndarray | None":
+        """Seconds of the slow row by those of the fast one, within each round; None unless both were timed."""
+        curves = [self.curve(key, f"seconds_b{batch}") for key in (slow, fast)]
+        if curves[0] is None or curves[1] is None:
+            return None
+        ratios: np.ndarray = np.array(curves[0].y) / np.array(curves[1].y)
+        return ratios
+
+
+def _judge(result: LatencyResult, asked: SpeedClaim) -> Judgement:
+    check = at_least(SPEED.key, asked.fast, asked.slow)
+    claim = Claim(asked.key, asked.text, check, source=asked.source)
+    ratios = result.ratios(asked.slow, asked.fast, asked.batch_size)
+    if ratios is None:
+        reason = f"not both were measured at batch size {asked.batch_size}"
+        return Judgement(claim=claim, column=SPEED, verdict=Verdict.NOT_MEASURED, reason=reason)
+    rng = np.random.default_rng(_SEED)
+    drawn = np.median(ratios[rng.integers(0, len(ratios), (RESAMPLES, len(ratios)))], axis=1)
+    low, high = (float(bound) - asked.factor for bound in np.percentile(drawn, (2.5, 97.5)))
+    gap = float(np.median(ratios)) - asked.factor
+    comparison = Comparison(difference=gap, low=low, high=high, margin=0.0, n=len(ratios), captions=len(ratios))
+    return Judgement(claim=claim, column=SPEED, verdict=verdict(check, comparison), comparison=comparison)

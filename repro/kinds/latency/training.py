@@ -1,0 +1,104 @@
+"""Seconds per training iteration of every student of Table 3, by the trainer itself."""
+
+import copy
+import gc
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from accelerate import Accelerator
+from diffusers import SD3Transformer2DModel
+from tqdm import tqdm
+
+from repro.harness.experiment import Row
+from repro.kinds.latency.declare import LOSSES
+from repro.kinds.latency.timed_pipeline import Subject
+from repro.stages.students import distil_config
+from repro.stages.timing import GIB, free_bytes, is_out_of_memory
+from swd.backbones.sd3.denoiser import SD3Denoiser
+from swd.data import LatentCache, build_cache, cache_ladder
+from swd.schedule import preset
+from swd.training import DistillConfig, train
+
+Times = dict[str, list[float] | str]
+
+
+def training_times(subject: Subject, students: Sequence[Row], folder: Path) -> Times:
+    """Student and loss, as "key loss" -> mean seconds of an iteration in every round, or why there are none.
+
+    Students take turns within a round. The subject's pipeline is let go of.
+
+    Args:
+        subject: what is distilled.
+        students: rows.
+        folder: for the cache, and for each training while it lasts.
+    """
+    found: Times = {f"{row.key} {loss}": [] for row in students for loss in LOSSES}
+    subject.release()
+    needed, free = subject.weights_to_load(copies=2), free_bytes(subject.device)
+    if needed > free:
+        return dict.fromkeys(found, f"Needs more than {needed / GIB:.1f} GiB, {free / GIB:.1f} GiB were free.")
+    try:
+        teacher, cache = _loaded(subject, students, folder / "cache")
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return dict.fromkeys(found, "Out of memory before training.")
+    for _ in tqdm(range(subject.protocol.train_rounds), desc="training", leave=False):
+        for row in students:
+            for loss, options in LOSSES.items():
+                config = replace(distil_config(subject.profile, row, 0), progress=False, **options)
+                _add(found, f"{row.key} {loss}", config, teacher, cache, folder)
+    return found
+
+
+def _add(
+    found: Times, name: str, config: DistillConfig, teacher: SD3Transformer2DModel, cache: LatentCache, folder: Path
+) -> None:
+    """One round of one training; memory that runs out ends that training alone."""
+    taken = found[name]
+    if isinstance(taken, str):
+        return
+    try:
+        taken.append(_cycle(config, copy.deepcopy(teacher), cache, folder))
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        found[name] = f"Out of memory at batch size {config.batch_size}."
+    gc.collect()  # adapters refer to the network that they are on, and back
+
+
+def _cycle(config: DistillConfig, teacher: SD3Transformer2DModel, cache: LatentCache, folder: Path) -> float:
+    """Mean seconds of an iteration over a cycle of the schedule; the iteration before it warms up."""
+    steps = config.schedule().num_steps
+    config = replace(config, iterations=steps + 1, checkpoint_every=steps + 1, keep_last=1)
+    accelerator = Accelerator(cpu=teacher.device.type == "cpu", mixed_precision=config.mixed_precision)
+    with TemporaryDirectory(dir=folder) as output:
+        result = train(config, SD3Denoiser(teacher), cache, Path(output), accelerator=accelerator)
+        log = [json.loads(line) for line in result.log.read_text().splitlines()]
+    return float(sum(line["seconds"] for line in log[-steps:]) / steps)
+
+
+def _loaded(subject: Subject, students: Sequence[Row], folder: Path) -> tuple[SD3Transformer2DModel, LatentCache]:
+    """Teacher, and one batch of random images: what they show does not move a clock."""
+    pipeline = subject.load(subject.device)
+    scales, pairs = cache_ladder([preset(subject.profile.preset(row) or "").scales for row in students])
+    count, resolution = subject.profile.settings["distil"]["batch_size"], subject.profile.settings["resolution"]
+    rng = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (count, 3, resolution, resolution), generator=rng, dtype=torch.uint8)
+    cache = build_cache(
+        images,
+        subject.captions(count),
+        pipeline,
+        scales,
+        folder,
+        pairs=pairs,
+        source="random images",
+        max_sequence_length=subject.t5_tokens(pipeline),
+        truncate=True,
+        progress=False,
+    )
+    return pipeline.transformer, cache

@@ -1,0 +1,1 @@
+"""Tables of scores: rows, prompt sets, metrics, claims."""

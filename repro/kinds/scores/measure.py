@@ -1,0 +1,221 @@
+"""Carries out a table in a profile: students, images, scores, records, sample grid. Finished stages are not redone."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
+from errno import ENOSPC
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from repro.harness import plots, records
+from repro.harness.experiment import ExperimentError, Profile, Row, Table
+from repro.harness.files import ROOT, digest_folder, digest_json
+from repro.harness.options import RunOptions
+from repro.harness.provenance import OpenRun, versions
+from repro.harness.schema import CAPTIONS, Line, PerImage, Record, RecordSet, Run
+from repro.metrics import EvaluationResult, WeightsError
+from repro.stages import compute
+from repro.stages.images import VERSION as IMAGES_VERSION
+from repro.stages.images import ImageSet, check_pipeline, generator_of, load_pipeline, make_images, sampling_inputs
+from repro.stages.measurement import Setting
+from repro.stages.sample_grid import image_grid
+from repro.stages.scores import VERSION as SCORES_VERSION
+from repro.stages.scores import reference_features, score_images
+from repro.stages.students import check_adapter, distil, shipped_adapter
+from swd.backbones.base import TextCondition
+from swd.errors import CacheError, NonFiniteLossError, OutputFolderError, PipelineError, StateError
+
+STAGE = "tables"
+GRID_COLUMNS = 6  # of each prompt set, in the sample grid
+
+
+def run(table: Table, profile: Profile, options: RunOptions) -> Path:
+    """Measure a table and write its records and sample grid.
+
+    Returns:
+        The records file. It is left alone where it already holds exactly these numbers.
+
+    Raises:
+        ExperimentError: weights are missing or truncated, or the device is not there. Finished stages stay.
+    """
+    try:
+        return _Runner(table, profile, options).run()
+    except (CacheError, NonFiniteLossError, OutputFolderError, PipelineError, StateError, WeightsError) as error:
+        raise ExperimentError(str(error)) from error
+    except (OSError, SafetensorError) as error:
+        if getattr(error, "errno", None) != ENOSPC and "No space left" not in str(error):
+            raise
+        message = f"the disk is full; finished stages stay in {options.work}: free some space and run this again"
+        raise ExperimentError(message) from error
+
+
+class _Runner(Setting[Table]):
+    def run(self) -> Path:
+        self._check()
+        opened = self.open({})
+        adapters = {(row.key, seed): self._adapter(row, seed) for seed in self.options.seeds for row in self.table.rows}
+        opened = replace(opened, config=self._config(adapters))
+        if self.is_done(STAGE, opened.config):
+            return self.records_path
+        images = {
+            (row.key, prompts.key, seed): self._images(row, prompts.key, adapters[row.key, seed])
+            for row in self.table.rows
+            for prompts in self.profile.prompt_sets
+            for seed in self.options.seeds
+        }
+        self._draw_grid(images)
+        self._write(opened, images)
+        self.finish(STAGE, opened.config)
+        return self.records_path
+
+    @cached_property
+    def encoded(self) -> dict[str, TextCondition]:
+        """Captions as the text encoders, which all rows share, have encoded them."""
+        return {}
+
+    @cached_property
+    def metric_inputs(self) -> dict[str, Any]:
+        return self.world.metric_inputs()
+
+    def _check(self) -> None:
+        """Whatever can be known to be missing or broken is, before any work."""
+        _ = self.device
+        check_pipeline(self.pipeline_folder)
+        if not self.options.retrain:
+            for row in self.table.rows:
+                if not row.is_teacher:
+                    check_adapter(shipped_adapter(ROOT, self.profile, row), self.pipeline_folder)
+        _ = self.metric_inputs
+
+    def _adapter(self, row: Row, seed: int) -> Path | None:
+        if row.is_teacher:
+            return None
+        if self.options.retrain:
+            return distil(self.store, self.world, row, seed=seed, rows=self.table.rows, device=self.device)
+        return shipped_adapter(ROOT, self.profile, row)
+
+    def _config(self, adapters: Mapping[tuple[str, int], Path | None]) -> dict[str, Any]:
+        """All that the numbers follow from: the identity of the measurement."""
+        return {
+            "profile": asdict(self.profile),
+            "rows": {row.key: sampling_inputs(self.profile, row) for row in self.table.rows},
+            "pipeline": self.pipeline_digest,
+            "adapters": {f"{row} seed {seed}": _digest(adapter) for (row, seed), adapter in adapters.items()},
+            "metrics": self.metric_inputs,
+            "world": self.world.fingerprint(),
+            "stages": {"images": IMAGES_VERSION, "scores": SCORES_VERSION},
+            "versions": versions(),
+            "retrain": self.options.retrain,
+            "device": self.device.type,
+        }
+
+    def _images(self, row: Row, prompt_set: str, adapter: Path | None) -> ImageSet:
+        prompts = self.world.prompts(prompt_set)
+        settings = self.profile.settings
+        inputs = {
+            "version": IMAGES_VERSION,
+            "pipeline": self.pipeline_digest,
+            "adapter": _digest(adapter),
+            "sampling": sampling_inputs(self.profile, row),
+            "prompts": digest_json(prompts),
+            "count": len(prompts),
+            "dtype": settings["dtype"],
+            "device": self.device.type,
+            "versions": versions(("torch", "diffusers", "transformers", "peft")),
+            "shard_size": settings["batch_size"],
+        }
+
+        def make() -> Any:
+            pipeline = load_pipeline(self.pipeline_folder, settings["dtype"], self.device)
+            return generator_of(self.profile, row, pipeline, adapter, self.encoded)
+
+        return make_images(self.store, inputs, prompts, make, f"{row.key}, {prompt_set}: images")
+
+    def _scores(self, prompt_set: str, images: ImageSet) -> EvaluationResult:
+        inputs = {
+            "metrics": self.metric_inputs,
+            "reference": {**self.world.fingerprint(), "count": self.profile.settings["reference_images"]},
+            "prompts": prompt_set,
+            "versions": versions(("torch", "torchmetrics", "timm", "open_clip_torch")),
+        }
+
+        def metrics() -> list[Any]:
+            reference = reference_features(self.store, self.world, prompt_set, lambda: self.extractor)
+            return [*self.world.per_image_metrics(self.device), self.world.set_metric(self.extractor, reference)]
+
+        return score_images(self.store, images, inputs, metrics)
+
+    def _write(self, opened: OpenRun, images: Mapping[tuple[str, str, int], ImageSet]) -> None:
+        scores = {key: self._scores(key[1], found) for key, found in images.items()}
+        config, settings = opened.config, self.profile.settings
+        closed = opened.close(
+            device=_device_name(self.device),
+            dtype=settings["dtype"],
+            data_hash=digest_json([config["world"], [dict(found.inputs) for found in images.values()]]),
+            weights_hash=digest_json([config["pipeline"], config["adapters"], config["metrics"]]),
+            reused=self.store.reused,
+            figures={"samples": plots.recorded_digest(self.grid_path) or ""},
+        )
+        lines: list[Line] = [closed, *self._compute_records(closed), *self._caption_lines()]
+        for (key, prompt_set, seed), result in scores.items():
+            lines += self._score_records(closed, self.table.row(key), prompt_set, seed, result)
+        records.save(self.records_path, RecordSet.of(lines))
+
+    def _caption_lines(self) -> Iterator[PerImage]:
+        """Which images share a caption: claims draw captions, not images."""
+        for prompt_set in self.profile.prompt_sets:
+            captions = [prompt["caption"] for prompt in self.world.prompts(prompt_set.key)]
+            number = {caption: float(index) for index, caption in enumerate(dict.fromkeys(captions))}
+            values = [number[caption] for caption in captions]
+            yield PerImage.of(values, variant=CAPTIONS, prompts=prompt_set.key, metric=CAPTIONS, seed=0)
+
+    def _compute_records(self, run: Run) -> Iterator[Record]:
+        pipeline = load_pipeline(self.pipeline_folder, "float32", torch.device("cpu"))
+        length = pipeline.tokenizer_max_length + pipeline.config.max_sequence_length
+        costs = {row.key: compute.flops(self.profile, row, pipeline.transformer, length) for row in self.table.rows}
+        teacher = next(costs[row.key] for row in self.table.rows if row.is_teacher)
+        for row in self.table.rows:
+            tokens = compute.tokens(self.profile, row, pipeline.transformer)
+            yield Record.of(run, row.variant, "tokens", float(tokens), unit="tokens")
+            yield Record.of(run, row.variant, "relative_flops", costs[row.key] / teacher)
+
+    def _score_records(
+        self, run: Run, row: Row, prompt_set: str, seed: int, result: EvaluationResult
+    ) -> Iterator[Record | PerImage]:
+        for metric, estimate in result.values.items():
+            bounds = (estimate.ci_low, estimate.ci_high)
+            yield Record.of(
+                run, row.variant, metric, estimate.value, prompts=prompt_set, seed=seed, n=estimate.n, bounds=bounds
+            )
+        for metric, values in result.per_image.items():
+            yield PerImage.of(values, variant=row.variant, prompts=prompt_set, metric=metric, seed=seed)
+
+    def _draw_grid(self, images: Mapping[tuple[str, str, int], ImageSet]) -> None:
+        """The first prompts of every set, the same prompts and seeds in every row."""
+        grid: list[torch.Tensor] = []
+        captions: list[str] = []
+        for row in self.table.rows:
+            line, captions = [], []
+            for prompt_set in self.profile.prompt_sets:
+                seed = min(seed for key, name, seed in images if (key, name) == (row.key, prompt_set.key))
+                batch, prompts = next(images[row.key, prompt_set.key, seed].batches())
+                line.append(batch[:GRID_COLUMNS])
+                captions += [prompt["caption"] for prompt in prompts[:GRID_COLUMNS]]
+            grid.append(torch.cat(line))
+        labels = [f"{row.label}\n{self.profile.steps(row)} steps" for row in self.table.rows]
+        image_grid(self.grid_path, grid, rows=labels, captions=captions)
+
+
+def _digest(adapter: Path | None) -> str | None:
+    return None if adapter is None else digest_folder(adapter)
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    import platform
+
+    return f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)"

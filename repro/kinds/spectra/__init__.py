@@ -1,0 +1,1 @@
+"""Figures of spectra: which frequencies noise masks."""

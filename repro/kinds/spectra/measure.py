@@ -1,0 +1,230 @@
+"""Measures a figure of spectra: images, latents, noise, averages over rings, and the safe side of each noise level."""
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from repro.harness import records
+from repro.harness.experiment import ExperimentError, Profile
+from repro.harness.files import ROOT, digest_file, digest_json
+from repro.harness.options import RunOptions
+from repro.harness.provenance import git_stamp, start_run, versions
+from repro.harness.schema import Curve, Line, Record, RecordSet
+from repro.kinds.spectra.declare import EXPONENT, PUBLISHED, Panel, SpectraFigure
+from repro.stages.autoencoders import Autoencoder, load_vae, vae_digest, whitened_latents
+from repro.stages.device import torch_device
+from repro.stages.store import StageStore
+from repro.worlds import sources
+from repro.worlds.sources import ImageSource
+from swd.flow import NUM_TIMESTEPS, FlowMatching, NoiseProcess, VariancePreserving
+from swd.sampler import draw_noise, seed_rngs
+from swd.schedule import PRESETS, preset
+from swd.spectra import (
+    Spectrum,
+    fit_power_law,
+    noisy_spectrum,
+    radial_spectrum,
+    safe_side,
+    schedule_from_spectrum,
+)
+
+STAGE, VERSION = "spectra", 3
+BATCH_PIXELS = 2**20  # encoded at once: one image of 1024 px, 256 of 64
+RANDOM_IMAGES = 4  # enough to see that an architecture runs
+RESAMPLES = 500
+PROCESSES: Mapping[str, NoiseProcess] = MappingProxyType(
+    {"flow": FlowMatching(), "variance-preserving": VariancePreserving()}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PanelSpectra:
+    """What a panel shows.
+
+    Attributes:
+        clean: spectrum of every image, channels averaged: power (N, F).
+        noisy: timestep -> measured spectrum of x_t, likewise.
+        process: what makes x_t.
+    """
+
+    clean: Spectrum
+    noisy: dict[int, Spectrum]
+    process: NoiseProcess
+
+    @classmethod
+    def of(cls, batches: Iterable[Tensor], timesteps: tuple[int, ...], process: NoiseProcess) -> "PanelSpectra":
+        """Spectra of samples (B, C, H, W) and of what noise makes of them; the noise of image i follows from i."""
+        clean: list[Spectrum] = []
+        noisy: dict[int, list[Spectrum]] = {timestep: [] for timestep in timesteps}
+        seen = 0
+        for samples in batches:
+            noise = draw_noise(seed_rngs(range(seen, seen + len(samples))), tuple(samples.shape[1:]), samples.device)
+            seen += len(samples)
+            clean.append(_per_image(samples))
+            for timestep, found in noisy.items():
+                found.append(_per_image(process.add_noise(samples, noise, timestep / NUM_TIMESTEPS)))
+        return cls(_joined(clean), {timestep: _joined(found) for timestep, found in noisy.items()}, process)
+
+    def curves(self, variant: str) -> Iterator[Curve]:
+        """Clean and noisy spectra as measured, and the noisy ones as the clean one and the noise level give them."""
+        yield _curve(variant, "clean", self.clean)
+        mean = self.clean.mean()
+        for timestep, measured in self.noisy.items():
+            expected = noisy_spectrum(mean, timestep / NUM_TIMESTEPS, self.process)
+            signal = replace(expected, power=expected.power - self.noise_power(timestep))
+            yield _curve(variant, f"noisy_t{timestep}", measured)
+            yield _curve(variant, f"expected_t{timestep}", expected)
+            yield _curve(variant, f"signal_t{timestep}", signal)
+
+    def noise_power(self, timestep: int) -> float:
+        """Power of the noise in x_t, the same at every frequency."""
+        silent = replace(self.clean, power=torch.zeros(1))
+        return float(noisy_spectrum(silent, timestep / NUM_TIMESTEPS, self.process).power)
+
+    def numbers(self, figure: SpectraFigure) -> Iterator[tuple[str, float, float, float]]:
+        """Metric, value and 95 % interval: of the exponent by its fit, of the sides by a bootstrap over images."""
+        law = fit_power_law(self.clean.mean())
+        yield EXPONENT.key, law.exponent, law.low, law.high
+        rng = np.random.default_rng(0)
+        drawn = torch.from_numpy(rng.integers(0, len(self.clean.power), (RESAMPLES, len(self.clean.power))))
+        resampled = [replace(self.clean, power=self.clean.power[index]).mean() for index in drawn]
+        for timestep in figure.timesteps:
+            sides = [safe_side(s, timestep / NUM_TIMESTEPS, process=self.process) for s in resampled]
+            low, high = np.percentile(sides, (2.5, 97.5))
+            value = safe_side(self.clean.mean(), timestep / NUM_TIMESTEPS, process=self.process)
+            yield figure.safe_side(timestep).key, value, float(low), float(high)
+
+
+def _schedules(figure: SpectraFigure, profile: Profile, panels: Mapping[str, PanelSpectra]) -> Iterator[Curve]:
+    """Published schedules, and what the spectrum of each kind of latents proposes at the same sigmas."""
+    for name in (f"{profile.presets}-{schedule}" for schedule in figure.schedules):
+        if name not in PRESETS:
+            continue
+        published = preset(name)
+        yield _steps(PUBLISHED, f"sigmas_{name}", published.sigmas[:-1])
+        yield _steps(PUBLISHED, f"scales_{name}", published.scales)
+        for panel in figure.panels:
+            if panel.space == "latents" and panel.key in panels:
+                measured = panels[panel.key]
+                proposed = schedule_from_spectrum(
+                    measured.clean.mean(), sigmas=published.sigmas, process=measured.process
+                )
+                yield _steps(panel.key, f"scales_{name}", proposed.scales)
+
+
+def _steps(variant: str, metric: str, values: Sequence[float]) -> Curve:
+    steps, y = tuple(map(float, range(1, len(values) + 1))), tuple(map(float, values))
+    return Curve(variant=variant, metric=metric, x=steps, y=y, error=(0.0,) * len(y), n=0)
+
+
+def run(figure: SpectraFigure, profile: Profile, options: RunOptions) -> Path:
+    """Measure every panel whose images are there and write the records.
+
+    Returns:
+        The records file. It is left alone where it already holds exactly these numbers.
+
+    Raises:
+        ExperimentError: no images or bad ones, a VAE that cannot be loaded, or a device that is not there.
+    """
+    device = torch_device(options.device)
+    path = options.out / "records" / f"{profile.stem(figure.key)}.jsonl"
+    found = _sources(figure, profile, options)
+    vae = load_vae(profile, ROOT, pipeline=options.pipeline, random=options.random_weights)
+    config = _config(figure, profile, found, vae, options)
+    store = StageStore(options.work, stamp=git_stamp(ROOT))
+    if store.done(STAGE, config) and path.exists() and store.result(STAGE, config) == {"records": digest_file(path)}:
+        print(f"nothing to do: {path} holds exactly this measurement", file=sys.stderr)
+        return path
+    opened = start_run(table=figure.key, profile=profile.name, config=config, command=options.command, folder=ROOT)
+    vae, process = vae.to(device), PROCESSES[profile.settings["process"]]
+    panels = {
+        panel.key: PanelSpectra.of(_samples(panel, found[panel.source], vae, device), figure.timesteps, process)
+        for panel in figure.panels
+        if panel.source in found
+    }
+    data_hash = digest_json(config["images"])
+    closed = opened.close(device=device.type, dtype="float32", data_hash=data_hash, weights_hash=config["vae"])
+    lines: list[Line] = [closed]
+    for key, panel in panels.items():
+        lines += panel.curves(key)
+        for metric, value, low, high in panel.numbers(figure):
+            lines.append(Record.of(closed, key, metric, value, n=len(panel.clean.power), bounds=(low, high)))
+    lines += _schedules(figure, profile, panels)
+    records.save(path, RecordSet.of(lines))
+    store.finish(STAGE, config, {"records": digest_file(path)})
+    return path
+
+
+def _sources(figure: SpectraFigure, profile: Profile, options: RunOptions) -> dict[str, ImageSource]:
+    """Images by source: what the profile has, and the user's folder."""
+    side = profile.settings["resolution"]
+    made = {"scenes": sources.scenes, "photographs": sources.photographs}
+    names = profile.settings.get("sources", ())
+    if options.random_weights and not names and options.images is None:
+        names, count = ("scenes",), RANDOM_IMAGES
+    else:
+        count = figure.images
+    found = {name: made[name](side, count) for name in names}
+    if options.images is not None:
+        found["folder"] = sources.folder(options.images, side, count)
+    if not found:
+        raise ExperimentError(f"profile {profile.name} has no images of its own: give a folder with --images DIR")
+    return found
+
+
+def _config(
+    figure: SpectraFigure, profile: Profile, found: dict[str, ImageSource], vae: Autoencoder, options: RunOptions
+) -> dict[str, Any]:
+    """All that the numbers follow from."""
+    return {
+        "figure": asdict(figure),
+        "profile": profile.name,
+        "process": profile.settings["process"],
+        "vae": vae_digest(vae),
+        "random_weights": options.random_weights,
+        "images": {name: source.digest for name, source in sorted(found.items())},
+        "skipped": {name: source.skipped for name, source in sorted(found.items())},
+        "versions": versions(("torch", "diffusers", "numpy", "scikit-image", "scikit-learn")),
+        "version": VERSION,
+    }
+
+
+def _samples(panel: Panel, source: ImageSource, vae: Autoencoder, device: torch.device) -> Iterator[Tensor]:
+    """Batches of whitened latents, or of pixels in [-1, 1]."""
+    size = max(1, BATCH_PIXELS // source.side**2)
+    for images in tqdm(source.batches(size), desc=panel.label, total=-(-source.count // size)):
+        yield images.to(device) if panel.space == "pixels" else whitened_latents(vae, images.to(device))
+
+
+def _joined(parts: list[Spectrum]) -> Spectrum:
+    return replace(parts[0], power=torch.cat([part.power for part in parts]))
+
+
+def _per_image(samples: Tensor) -> Spectrum:
+    spectrum = radial_spectrum(samples)
+    power = spectrum.power.mean(1).cpu()
+    return Spectrum(power, spectrum.frequency.cpu(), spectrum.population.cpu(), spectrum.size)
+
+
+def _curve(variant: str, metric: str, spectrum: Spectrum) -> Curve:
+    """Mean and standard error over the rings that are whole; a single spectrum was computed and has no error."""
+    whole = spectrum.inscribed
+    power = spectrum.power[..., whole]
+    measured = power.ndim > 1
+    error = power.std(0) / len(power) ** 0.5 if measured else torch.zeros_like(power)
+    x, y, spread = (
+        _rounded(values) for values in (spectrum.frequency[whole], power.mean(0) if measured else power, error)
+    )
+    return Curve(variant=variant, metric=metric, x=x, y=y, error=spread, n=len(power) if measured else 0)
+
+
+def _rounded(values: Tensor) -> tuple[float, ...]:
+    return tuple(float(f"{value:.6g}") for value in values.tolist())

@@ -1,0 +1,194 @@
+"""Measures a training iteration: seconds by the benchmark, FLOPs of every pass by the cost model."""
+
+import importlib.util
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+from repro.harness import records
+from repro.harness.experiment import ExperimentError, Profile
+from repro.harness.files import ROOT, digest_folder, digest_json
+from repro.harness.options import RunOptions
+from repro.harness.provenance import git_stamp, start_run
+from repro.harness.schema import Line, Record, RecordSet, Run
+from repro.kinds.benchmarks.measure import configurations, machine, run_pytest, times
+from repro.kinds.latency.timed_pipeline import text_encoders
+from repro.kinds.training_cost.declare import TrainingCostPage
+from repro.profiles import load_profile
+from repro.stages.images import load_pipeline
+from repro.stages.random_weights import random_pipeline
+from repro.stages.store import StageStore
+from swd.backbones.base import TextCondition
+from swd.backbones.sd3.denoiser import SD3Denoiser
+from swd.cost import encode_cost, prompt_cost, weight_bytes
+from swd.cost.counting import count
+from swd.cost.meta import meta_condition, on_meta
+from swd.data.cache import Batch
+from swd.rng import StepRandom
+from swd.training import DistillConfig
+from swd.training.cost import training_cost, update_bytes
+
+Counts = dict[str, dict[str, Any]]
+
+STAGE, VERSION = "training-counts", 4
+BENCHMARK = "bench_training.py"
+# how the passes of an order are counted; those that only move time or memory share FLOPs
+COUNTS: dict[str, dict[str, Any]] = {
+    "one_network": {"share_fake_pass": False, "share_student_pass": False, "gradient_checkpointing": "full"},
+    "fake_pass": {"share_fake_pass": True, "share_student_pass": False, "gradient_checkpointing": "full"},
+    "student_pass": {"gradient_checkpointing": "full"},
+    "half": {"gradient_checkpointing": "half"},
+    "memory": {"gradient_checkpointing": "off"},
+}
+SAME = {"cached": "one_network", "lean": "memory"}
+PROMPTS, IMAGES = "prompts through the text encoders", "images through the VAE"
+
+
+def run(page: TrainingCostPage, profile: Profile, options: RunOptions) -> Path:
+    """Time all orders anew, count what has not been counted, and write the records.
+
+    Returns:
+        The records file.
+
+    Raises:
+        ExperimentError: the benchmark is not there or failed.
+    """
+    store = StageStore(options.work, stamp=git_stamp(ROOT))
+    opened = start_run(table=page.key, profile=profile.name, config={}, command=options.command, folder=ROOT)
+    counts = {name: _counts(store, page, name) for name in page.counted}
+    measured, _ = run_pytest([ROOT / "benchmarks" / BENCHMARK], options.work, page.rounds)
+    opened = replace(opened, config={"benchmarks": configurations(measured), "machine": machine(measured)})
+    closed = opened.close(
+        device=str(_timing(page, measured)["device"]),
+        dtype="float32",
+        data_hash=digest_json(opened.config["benchmarks"]),
+        weights_hash=digest_folder(ROOT / profile.pipeline),
+        reused=store.reused,
+    )
+    path = options.out / "records" / f"{profile.stem(page.key)}.jsonl"
+    records.save(path, RecordSet.of([closed, *_timed(closed, measured), *_counted(closed, page, counts)]))
+    return path
+
+
+def _timed(run: Run, measured: Any) -> Iterator[Line]:
+    for entry in measured["benchmarks"]:
+        extra = entry["extra_info"]
+        for order, seconds in extra["seconds"].items():
+            yield times(order, f"seconds_{extra['model']}", seconds)
+            memory = float(extra["peak_bytes"][order])
+            yield Record.of(run, order, f"peak_bytes_{extra['model']}", memory, unit="bytes")
+
+
+def _timing(page: TrainingCostPage, measured: Any) -> dict[str, Any]:
+    found = [entry for entry in measured["benchmarks"] if entry["extra_info"].get("model") == page.timed]
+    if not found:
+        raise ExperimentError(f"{BENCHMARK} did not time {page.timed}")
+    extra: dict[str, Any] = found[0]["extra_info"]
+    return extra
+
+
+def _counted(run: Run, page: TrainingCostPage, counts: Mapping[str, Counts]) -> Iterator[Line]:
+    for model, found in counts.items():
+        for order in page.orders:
+            passes, held = found["flops"][order.key], found["bytes"][order.key]
+            yield Record.of(run, order.key, f"flops_{model}", float(sum(passes.values())))
+            yield Record.of(run, order.key, f"counted_bytes_{model}", float(held), unit="bytes")
+        for order in (page.orders[0].key, page.orders[-1].key):
+            for name, flops in found["flops"][order].items():
+                yield Record.of(run, f"{order}: {name}", f"flops_{model}", float(flops))
+
+
+def _counts(store: StageStore, page: TrainingCostPage, name: str) -> Counts:
+    """Of one model; minutes for SD3.5, so a finished count is kept."""
+    profile = load_profile(name)
+    preset = profile.presets + "-6"
+    options = {**profile.settings["distil"], "fake_updates": page.fake_updates, "mixed_precision": "no"}
+    config = DistillConfig(preset=preset, **options)
+    architecture = profile.settings.get("architecture") or digest_folder(ROOT / profile.pipeline)
+    inputs = {
+        "version": VERSION,
+        "config": config.as_json(),
+        "architecture": architecture,
+        "t5_tokens": page.counted[name],
+        "batch": page.batch,
+    }
+    if not store.done(STAGE, inputs):
+        store.finish(STAGE, inputs, _count(page, profile, config))
+    return store.result(STAGE, inputs)
+
+
+def _count(page: TrainingCostPage, profile: Profile, config: DistillConfig) -> Counts:
+    """``flops``: order -> pass -> FLOPs of a sample; ``bytes``: order -> memory of a batch."""
+    pipe, t5 = _skeleton(profile), page.counted[profile.name]
+    t5 = pipe.config.max_sequence_length if t5 is None else t5
+    tokens = pipe.tokenizer_max_length + t5
+    flops, held = {}, {}
+    for order, options in COUNTS.items():
+        chosen = replace(config, **options)
+        passes = training_cost(pipe.transformer, chosen, text_tokens=tokens)
+        flops[order] = {name: cost.flops for name, cost in passes.items()}
+        held[order] = update_bytes(pipe.transformer, chosen, text_tokens=tokens, batch=page.batch)
+    flops |= {order: flops[twin] for order, twin in SAME.items()}
+    flops["plain"] = {**_encoding(pipe, config, t5), **flops["one_network"]}
+    held = {order: number + weight_bytes(pipe.transformer) for order, number in held.items()}
+    held["lean"] = held["memory"]
+    networks, update = 3 * weight_bytes(pipe.transformer), _plain_update_bytes(pipe, config, tokens, page.batch)
+    held["cached"] = networks + update
+    encoding = encode_cost(pipe.vae, config.schedule().scales[-1], batch=page.batch).peak_bytes
+    held["plain"] = networks + weight_bytes(pipe.vae, *text_encoders(pipe)) + max(update, encoding)
+    width = 4 if profile.settings["distil"].get("mixed_precision", "no") == "no" else 2
+    return {"flops": flops, "bytes": {order: width * number // 4 for order, number in held.items()}}
+
+
+def _plain_update_bytes(pipe: Any, config: DistillConfig, tokens: int, batch: int) -> int:
+    """As `swd.training.cost.update_bytes`, for the published order: its passes share nothing, not even a batch."""
+    transformer = on_meta(pipe.transformer, torch.float32)
+    cond = meta_condition(SD3Denoiser(transformer), batch, tokens)
+
+    class Plain(_plain_step()):
+        def encode_text(self, captions: list[str]) -> TextCondition:
+            return cond[: len(captions)]
+
+    with torch.device("meta"):
+        plain = Plain(config, SimpleNamespace(transformer=transformer))
+        side = config.schedule().scales[-1]
+        target = torch.empty(batch, transformer.config.in_channels, side, side)
+    peaks, drawn = [], (Batch(target, target, cond), 0, StepRandom(0, 0, "", range(batch)))
+    with plain.fake.trainable("fake"):
+        peaks.append(count(lambda: plain.fake_losses(*drawn)["fake_total"].backward()).peak_bytes)
+    with plain.student.trainable("student"):
+        peaks.append(count(lambda: plain.student_losses(*drawn)["total"].backward()).peak_bytes)
+    return max(peaks)
+
+
+def _plain_step() -> Any:
+    """The class of the published order, which lies with the benchmarks of a checkout."""
+    path = ROOT / "benchmarks" / "plain_step.py"
+    if not path.is_file():
+        raise ExperimentError(f"{path} is not there: it comes with a checkout only")
+    spec = importlib.util.spec_from_file_location("plain_step", path)
+    assert spec is not None, "a Python file has a spec"
+    assert spec.loader is not None, "and a loader"
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.PlainStep
+
+
+def _encoding(pipe: Any, config: DistillConfig, t5_tokens: int) -> dict[str, int]:
+    """Fresh batches for every update: prompts, and images at the side of the step and of the one before."""
+    updates, scales = config.fake_updates + 1, config.schedule().scales
+    sides = (*scales, scales[0], *scales[:-1])
+    images = sum(encode_cost(pipe.vae, side).flops for side in sides) // len(scales)
+    return {PROMPTS: updates * prompt_cost(pipe, t5_tokens).flops, IMAGES: updates * images}
+
+
+def _skeleton(profile: Profile) -> Any:
+    """The pipeline of a profile, without weights where they are not at hand."""
+    architecture = profile.settings.get("architecture")
+    if architecture is None:
+        return load_pipeline(ROOT / profile.pipeline, "float32", torch.device("cpu"))
+    return random_pipeline(architecture, torch.device("meta"), torch.float32)

@@ -1,0 +1,121 @@
+"""The page of training costs, from the records alone."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from repro.harness.cells import DASH, markdown, number
+from repro.harness.page import EDITED, provenance
+from repro.harness.result import Measured
+from repro.harness.schema import RecordError
+from repro.kinds.training_cost.declare import TrainingCostPage
+
+Unit = tuple[str, float]
+COMMANDS = """\
+```sh
+nox -s bench   # measure, and write this page and that of the benchmarks
+nox -s tables  # only writes the pages again, from the records
+```"""
+
+
+class TrainingCostResult(Measured[TrainingCostPage]):
+    """Times and counts of the orders; the paper does not say what its training spends."""
+
+    def about(self, model: str) -> Mapping[str, Any] | None:
+        """How a model was timed; None if it was not."""
+        described: Mapping[str, Any] = self.records.runs[0].config["benchmarks"]
+        return next((about for about in described.values() if about["model"] == model), None)
+
+    def seconds(self, order: str, model: str) -> np.ndarray:
+        """Of an iteration, in every round.
+
+        Raises:
+            RecordError: the records were measured before there was this order.
+        """
+        curve = self.curve(order, f"seconds_{model}")
+        if curve is None:
+            raise RecordError(f"{self.stem}: order {order!r} of {model} was not timed, measure the page again")
+        return np.array(curve.y)
+
+
+def page(result: TrainingCostResult, _: Path) -> str:
+    """The Markdown page."""
+    timed = [model for model in result.experiment.counted if result.about(model)]
+    blocks = [
+        f"# {result.title}",
+        result.experiment.question,
+        f"> {result.profile.caption}",
+        "## By the clock",
+        *(block for model in timed for block in _clock(result, model)),
+        "## By count",
+        _counted(result, "flops", ("GFLOP a sample", 1e9), ("TFLOP a sample", 1e12)),
+        f"Peak memory of an iteration at {result.experiment.batch} samples an update, at the largest scale:",
+        _counted(result, "counted_bytes", ("MiB", 2**20), ("GiB", 2**30)),
+        "## Where the work goes",
+        _passes(result),
+        *result.experiment.notes,
+        "## Make it again",
+        COMMANDS,
+        f"Numbers: [records/{result.stem}.jsonl](records/{result.stem}.jsonl). {EDITED}",
+        "---",
+        "\n".join(f"- {provenance(run)}" for run in result.records.runs),
+    ]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _clock(result: TrainingCostResult, model: str) -> list[str]:
+    """How a model was timed, the table, and whether the aim is met."""
+    about, first, rows = result.about(model) or {}, result.experiment.orders[0].key, []
+    ratios = {o.key: result.seconds(o.key, model) / result.seconds(first, model) for o in result.experiment.orders}
+    for order in result.experiment.orders:
+        memory = result.value(order.key, f"peak_bytes_{model}")
+        cells = [order.label, _quartiles(result.seconds(order.key, model)), _quartiles(ratios[order.key])]
+        rows.append([*cells, number(memory / 2**20, 0) if memory else DASH])
+    ratio = float(np.median(ratios[result.experiment.orders[-1].key]))
+    verdict = "met" if ratio <= result.experiment.aim else "missed"
+    return [
+        f"**{model}**: {about['device']}, {about['dtype']}, schedule {about['schedule']}, batch size "
+        f"{about['batch_size']}. Medians, quartiles in brackets.",
+        markdown(["Order", "Seconds an iteration", "Of the published", "Peak memory, MiB"], rows, left=1),
+        f"Aim: at most {number(result.experiment.aim, 2)} of the published order. It is {verdict}: {number(ratio, 2)}.",
+    ]
+
+
+def _counted(result: TrainingCostResult, metric: str, small: Unit, large: Unit) -> str:
+    """A number of every order and model, in the small unit for the model that is timed, beside the first order's."""
+    models, first = list(result.experiment.counted), result.experiment.orders[0].key
+    units = {model: small if model == result.experiment.timed else large for model in models}
+    rows = []
+    for order in result.experiment.orders:
+        cells = [order.label]
+        for model in models:
+            value, whole = (result.value(key, f"{metric}_{model}") for key in (order.key, first))
+            cells += [number(value / units[model][1], 1), number(value / whole, 2)] if value and whole else [DASH, DASH]
+        rows.append(cells)
+    heads = ["Order", *(head for model in models for head in (f"{model}, {units[model][0]}", "of the published"))]
+    return markdown(heads, rows, left=1)
+
+
+def _passes(result: TrainingCostResult) -> str:
+    """Parts of the first and the last order, of the largest models alone."""
+    models = [model for model in result.experiment.counted if model != result.experiment.timed]
+    ends = {"published": result.experiment.orders[0].key, "lean": result.experiment.orders[-1].key}
+    names = dict.fromkeys(
+        record.variant.partition(": ")[2]
+        for key in ends.values()
+        for record in result.records.records
+        if record.variant.startswith(f"{key}: ")
+    )
+    heads = ["Pass", *(f"{model}, {end}, TFLOP" for model in models for end in ends)]
+    rows = []
+    for name in sorted(names):
+        values = [result.value(f"{key}: {name}", f"flops_{model}") for model in models for key in ends.values()]
+        rows.append([name[0].upper() + name[1:], *(DASH if v is None else number(v / 1e12, 1) for v in values)])
+    return markdown(heads, rows, left=1)
+
+
+def _quartiles(values: np.ndarray) -> str:
+    low, middle, high = (number(float(q), 2) for q in np.quantile(values, (0.25, 0.5, 0.75)))
+    return f"{middle} [{low}, {high}]"

@@ -1,0 +1,191 @@
+"""Image stage: one image per prompt, in shards on disk, resumable by shard."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from repro.harness.experiment import Profile, Row
+from repro.stages.store import StageStore
+from swd.backbones import loading
+from swd.backbones.base import TextCondition
+from swd.backbones.sd3.denoiser import SD3Denoiser
+from swd.errors import PipelineError
+from swd.lora.bank import load_adapter
+from swd.pipelines import ScalewiseStableDiffusion3Pipeline
+from swd.sampler import sample, sample_teacher
+from swd.schedule import preset
+
+STAGE, VERSION = "images", 1
+Prompt = Mapping[str, Any]
+Generate = Callable[[Sequence[Prompt]], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSet:
+    """Finished images of one row and prompt set.
+
+    Attributes:
+        folder: shards of uint8 images (B, 3, H, W).
+        inputs: what they follow from; their identity for later stages.
+        prompts: one per image, in order.
+    """
+
+    folder: Path
+    inputs: Mapping[str, Any]
+    prompts: Sequence[Prompt]
+    shard_size: int
+
+    def batches(self) -> Iterator[tuple[Tensor, Sequence[Prompt]]]:
+        """Images and their prompts, shard by shard."""
+        for index, prompts in enumerate(_split(self.prompts, self.shard_size)):
+            with safe_open(_shard(self.folder, index), framework="pt") as file:
+                yield file.get_tensor("images"), prompts
+
+
+def load_pipeline(folder: str | Path, dtype: str, device: torch.device) -> ScalewiseStableDiffusion3Pipeline:
+    """A pipeline folder or hub name as the scale-wise pipeline, without progress bars.
+
+    Raises:
+        PipelineError: a missing folder, or a missing, truncated or foreign weight file.
+    """
+    pipeline = loading.load_pipeline(str(folder), dtype=getattr(torch, dtype))
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(device)
+
+
+def sampling_inputs(profile: Profile, row: Row) -> dict[str, Any]:
+    """How a row samples, as plain data."""
+    if (name := profile.preset(row)) is None:
+        steps, guidance = profile.teacher_steps, profile.teacher_guidance
+        return {"steps": steps, "guidance": guidance, "shift": profile.shift}
+    schedule = preset(name)
+    return {"scales": list(schedule.scales), "sigmas": list(schedule.sigmas)}
+
+
+def generator_of(
+    profile: Profile,
+    row: Row,
+    pipeline: ScalewiseStableDiffusion3Pipeline,
+    adapter: Path | None,
+    encoded: dict[str, TextCondition] | None = None,
+) -> Generate:
+    """The function from prompts to uint8 images (B, 3, H, W) of a row.
+
+    Args:
+        profile: teacher's steps and guidance.
+        row: what samples.
+        pipeline: the base; changed by an adapter.
+        adapter: the student, merged for speed; None for the teacher.
+        encoded: captions that the same text encoders have encoded; new ones are added.
+    """
+    encoded = {} if encoded is None else encoded
+    if adapter is not None:
+        load_adapter(pipeline.transformer, adapter)
+        pipeline.transformer.fuse_lora()
+    denoiser = SD3Denoiser(pipeline.transformer).eval()
+    uncond = pipeline.encode_uncond()
+    name = profile.preset(row)
+    schedule = preset(name) if name else None
+
+    @torch.no_grad()
+    def generate(prompts: Sequence[Prompt]) -> Tensor:
+        captions = [prompt["caption"] for prompt in prompts]
+        if new := [caption for caption in dict.fromkeys(captions) if caption not in encoded]:
+            rows = pipeline.encode_condition(new)
+            encoded.update({caption: rows[index : index + 1] for index, caption in enumerate(new)})
+        cond = TextCondition.cat([encoded[caption] for caption in captions])
+        seeds = [prompt["seed"] for prompt in prompts]
+        if schedule is not None:
+            x0 = sample(denoiser, schedule, cond, seeds)
+        else:
+            x0 = sample_teacher(
+                denoiser,
+                cond,
+                uncond,
+                seeds,
+                side=pipeline.transformer.config.sample_size,
+                num_steps=profile.teacher_steps,
+                shift=profile.shift,
+                guidance_scale=profile.teacher_guidance,
+            )
+        pixels = pipeline.decode(x0, output_type="pt").float().clamp(0, 1)
+        return (pixels * 255).round().to(torch.uint8).cpu()
+
+    return generate
+
+
+def make_images(
+    store: StageStore, inputs: Mapping[str, Any], prompts: Sequence[Prompt], make: Callable[[], Generate], label: str
+) -> ImageSet:
+    """Generate what is missing of an image set.
+
+    Args:
+        store: where finished stages are.
+        inputs: all that the images follow from, apart from the batch size.
+        prompts: caption and seed of every image.
+        make: builds the generator; only called when something is missing.
+        label: for the progress bar.
+    """
+    shard_size = inputs["shard_size"]
+    folder = store.folder(STAGE, inputs)
+    result = ImageSet(folder, inputs, prompts, shard_size)
+    shards = list(enumerate(_split(prompts, shard_size)))
+    missing = [(index, part) for index, part in shards if not _complete(_shard(folder, index), len(part))]
+    if store.done(STAGE, inputs) and not missing:
+        return result
+    generate = make() if missing else None
+    for index, part in tqdm(missing, desc=label, initial=len(shards) - len(missing), total=len(shards), leave=False):
+        partial = folder / f".{index:05d}.partial"
+        save_file({"images": generate(part).contiguous()}, partial)
+        partial.replace(_shard(folder, index))
+    store.finish(STAGE, inputs)
+    return result
+
+
+def check_pipeline(folder: Path) -> None:
+    """Refuse a missing pipeline or a truncated weight file before anything long starts.
+
+    Raises:
+        PipelineError: no pipeline, or a file that is not a whole safetensors file.
+    """
+    if not (folder / "model_index.json").is_file():
+        raise PipelineError(f"no pipeline in {folder}; build the mini pipeline with: nox -s mini")
+    for path in sorted(folder.rglob("*.safetensors")):
+        check_whole(path)
+
+
+def check_whole(path: Path) -> None:
+    """Refuse a truncated weight file.
+
+    Raises:
+        PipelineError: the file is not a whole safetensors file.
+    """
+    try:
+        with safe_open(path, framework="pt"):
+            return
+    except SafetensorError as error:
+        raise PipelineError(f"{path} is truncated or not a safetensors file: {error}") from error
+
+
+def _split(prompts: Sequence[Prompt], size: int) -> list[Sequence[Prompt]]:
+    return [prompts[start : start + size] for start in range(0, len(prompts), size)]
+
+
+def _shard(folder: Path, index: int) -> Path:
+    return folder / f"images-{index:05d}.safetensors"
+
+
+def _complete(path: Path, count: int) -> bool:
+    """Whether a shard is there and whole; a torn one is made again."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.get_slice("images").get_shape()[0] == count
+    except (FileNotFoundError, SafetensorError):
+        return False

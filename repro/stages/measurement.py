@@ -1,0 +1,91 @@
+"""What a measurement on images needs, whatever it measures: device, metrics, finished stages, where results go."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+
+from repro.harness.experiment import Profile
+from repro.harness.files import ROOT, digest_file, digest_folder
+from repro.harness.options import RunOptions
+from repro.harness.provenance import OpenRun, git_stamp, start_run
+from repro.harness.result import Described
+from repro.stages.device import torch_device
+from repro.stages.store import StageStore
+from repro.worlds.base import World, load_world
+
+T = TypeVar("T", bound=Described)
+
+
+@dataclass(frozen=True)
+class Setting(Generic[T]):
+    """An experiment, the profile that it is measured in, and the options of the command."""
+
+    table: T
+    profile: Profile
+    options: RunOptions
+
+    @cached_property
+    def store(self) -> StageStore:
+        """Finished stages of this and earlier runs."""
+        return StageStore(self.options.work, stamp=git_stamp(ROOT))
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where networks run."""
+        return torch_device(self.options.device)
+
+    @cached_property
+    def world(self) -> World:
+        """Prompts, references and metrics of the profile."""
+        return load_world(self.profile, ROOT)
+
+    @cached_property
+    def extractor(self) -> torch.nn.Module:
+        """Network whose features FID-E compares."""
+        return self.world.extractor(self.device)
+
+    @cached_property
+    def pipeline_folder(self) -> Path:
+        """The teacher's pipeline."""
+        return ROOT / self.profile.pipeline
+
+    @cached_property
+    def pipeline_digest(self) -> str:
+        """Hash of the pipeline's files."""
+        return digest_folder(self.pipeline_folder)
+
+    @property
+    def records_path(self) -> Path:
+        """Where the records go."""
+        return self.options.out / "records" / f"{self.profile.stem(self.table.key)}.jsonl"
+
+    @property
+    def grid_path(self) -> Path:
+        """Where the picture of samples goes."""
+        return self.options.out / "figures" / f"{self.profile.stem(self.table.key)}_samples.png"
+
+    def open(self, config: Mapping[str, Any]) -> OpenRun:
+        """Start the clock of a run."""
+        key, profile, command = self.table.key, self.profile.name, self.options.command
+        return start_run(table=key, profile=profile, config=config, command=command, folder=ROOT)
+
+    def is_done(self, stage: str, config: Mapping[str, Any]) -> bool:
+        """Whether this very measurement was finished here and its files are as it left them; then says so."""
+        if not self.store.done(stage, config) or not self.records_path.exists() or not self.grid_path.exists():
+            return False
+        if self.store.result(stage, config) != self._left():
+            return False
+        print(f"nothing to do: {self.records_path} holds exactly this measurement", file=sys.stderr)
+        return True
+
+    def finish(self, stage: str, config: Mapping[str, Any]) -> None:
+        """Remember that the measurement is finished, and what it left."""
+        self.store.finish(stage, config, self._left())
+
+    def _left(self) -> dict[str, str]:
+        return {"records": digest_file(self.records_path), "grid": digest_file(self.grid_path)}

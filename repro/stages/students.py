@@ -1,0 +1,120 @@
+"""Student stage: distil the adapters of a table, or take the ones that ship."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from diffusers import SD3Transformer2DModel
+
+from repro.harness.experiment import ExperimentError, Profile, Row
+from repro.harness.files import digest_folder
+from repro.stages.images import load_pipeline
+from repro.stages.store import StageStore
+from repro.worlds.base import World
+from swd.backbones.sd3.denoiser import SD3Denoiser
+from swd.data import LatentCache, build_cache, cache_ladder
+from swd.data.cache import SCHEMA
+from swd.lora.bank import ADAPTER_FILE, check_adapter_fits, read_adapter
+from swd.schedule import preset
+from swd.training import DistillConfig, train
+
+STAGE, CACHE_STAGE, VERSION = "students", "latents", 1
+
+
+def shipped_adapter(root: Path, profile: Profile, row: Row) -> Path:
+    """Folder of the adapter that comes with the repository.
+
+    Raises:
+        ExperimentError: it is not there.
+    """
+    folder = root / profile.settings["adapters"] / row.variant
+    if not (folder / ADAPTER_FILE).is_file():
+        raise ExperimentError(f"no adapter for {row.variant} in {folder}; distil it with --retrain, or run nox -s mini")
+    return folder
+
+
+def check_adapter(folder: Path, pipeline: Path) -> None:
+    """Refuse an adapter that is broken or belongs to another transformer, without loading any weights of that.
+
+    Raises:
+        ExperimentError: it is truncated, no adapter, or of another shape; the message names the file.
+    """
+    with torch.device("meta"):
+        transformer = SD3Transformer2DModel.from_config(SD3Transformer2DModel.load_config(pipeline / "transformer"))
+    try:
+        state, metadata = read_adapter(folder)
+        check_adapter_fits(transformer, state, metadata["rank"])
+    except ValueError as error:
+        raise ExperimentError(f"{folder}: {error}") from error
+
+
+def distil_config(profile: Profile, row: Row, seed: int) -> DistillConfig:
+    """The profile's options, those of the kind of student, and the row's schedule."""
+    kind = "distil_scalewise" if row.scalewise else "distil_fullscale"
+    options: Mapping[str, Any] = {**profile.settings["distil"], **profile.settings[kind]}
+    name = profile.preset(row)
+    assert name is not None, "the teacher is not distilled"
+    return DistillConfig(preset=name, seed=seed, shift=profile.shift, **options)
+
+
+def distil(
+    store: StageStore, world: World, row: Row, *, seed: int, rows: tuple[Row, ...], device: torch.device
+) -> Path:
+    """Train the adapter of a row, or find it finished.
+
+    Args:
+        store: where finished stages are; an interrupted training resumes from its last state.
+        world: gives the training images.
+        row: which student.
+        seed: training seed.
+        rows: all rows of the table; they share one latent cache.
+        device: where to train.
+
+    Returns:
+        Folder of the adapter.
+    """
+    profile = world.profile
+    config = distil_config(profile, row, seed)
+    pipeline_folder = world.root / profile.pipeline
+    inputs = {
+        "version": VERSION,
+        "config": config.as_json(),
+        "pipeline": digest_folder(pipeline_folder),
+        "data": {**world.fingerprint(), "images": profile.settings["training_images"]},
+        "device": device.type,
+    }
+    folder = store.folder(STAGE, inputs)
+    adapter = folder / "final"
+    if not store.done(STAGE, inputs) or not (adapter / ADAPTER_FILE).is_file():
+        pipeline = load_pipeline(pipeline_folder, "float32", device)
+        cache = latent_cache(store, world, rows, pipeline, inputs["pipeline"])
+        accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=config.mixed_precision)
+        train(config, SD3Denoiser(pipeline.transformer), cache, folder, accelerator=accelerator)
+        store.finish(STAGE, inputs)
+    return adapter
+
+
+def latent_cache(
+    store: StageStore, world: World, rows: tuple[Row, ...], pipeline: Any, pipeline_digest: str
+) -> LatentCache:
+    """Latents at every scale that any student of the table needs, encoded once for all of them."""
+    schedules = [preset(name).scales for row in rows if (name := world.profile.preset(row)) is not None]
+    scales, pairs = cache_ladder(schedules)
+    count = world.profile.settings["training_images"]
+    inputs = {
+        "version": VERSION,
+        "cache_schema": SCHEMA,
+        **world.fingerprint(),
+        "pipeline": pipeline_digest,
+        "images": count,
+        "scales": scales,
+        "pairs": pairs,
+    }
+    folder = store.folder(CACHE_STAGE, inputs)
+    if not store.done(CACHE_STAGE, inputs):
+        images, captions, source = world.training_images()
+        build_cache(images, captions, pipeline, scales, folder, pairs=pairs, source=source)
+        store.finish(CACHE_STAGE, inputs)
+    return LatentCache.open(folder)

@@ -1,0 +1,1 @@
+"""Where prompts, references and training images come from."""

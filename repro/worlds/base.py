@@ -1,0 +1,69 @@
+"""What the measuring stages need to know of a world: prompts, references, training images, metrics."""
+
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from repro.harness.experiment import Profile
+from repro.metrics import Metric
+
+
+class World(Protocol):
+    """A source of prompts and images with the metrics that suit it; `repro.worlds.mini.world.MiniWorld` is one."""
+
+    @property
+    def profile(self) -> Profile:
+        """Gives the counts."""
+        ...
+
+    @property
+    def root(self) -> Path:
+        """The checkout; paths in the profile are relative to it."""
+        ...
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What prompts, references and training images follow from, as plain data."""
+        ...
+
+    def prompts(self, prompt_set: str) -> list[dict[str, Any]]:
+        """``caption``, ``kind`` and image ``seed`` of every image, the same for every row."""
+        ...
+
+    def reference(self, prompt_set: str) -> Iterator[Tensor]:
+        """Batches of real images, uint8 (B, 3, H, W)."""
+        ...
+
+    def training_images(self) -> tuple[Sequence[Tensor], list[str], str]:
+        """Images to distil on, their captions, and a name for the fingerprint of the latent cache."""
+        ...
+
+    def metric_inputs(self) -> dict[str, Any]:
+        """What the metrics follow from: versions and hashes of their weights.
+
+        Raises:
+            WeightsError: a weight file is missing or truncated.
+        """
+        ...
+
+    def per_image_metrics(self, device: torch.device) -> list[Metric]:
+        """Metrics with a value for every image."""
+        ...
+
+    def extractor(self, device: torch.device) -> nn.Module:
+        """Feature network of the set metric."""
+        ...
+
+    def set_metric(self, extractor: nn.Module, reference: Tensor) -> Metric:
+        """Distance of the whole set to reference features (M, D)."""
+        ...
+
+
+def load_world(profile: Profile, root: Path) -> World:
+    """The world that a profile names, as "module:Class"."""
+    module, _, name = profile.settings["world"].partition(":")
+    world: World = getattr(import_module(module), name)(profile, root)
+    return world

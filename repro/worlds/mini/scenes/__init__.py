@@ -1,0 +1,22 @@
+"""The mini world: captioned 64x64 scenes with exact ground truth, and the oracle that reads them back."""
+
+from repro.worlds.mini.scenes.captions import CAPTION_WORDS, Caption, parse_caption
+from repro.worlds.mini.scenes.oracle import Reading, SceneOracle
+from repro.worlds.mini.scenes.render import render
+from repro.worlds.mini.scenes.scene import COLOURS, KINDS, SHAPES, Kind, Scene, SceneObject, sample_scene
+
+__all__ = [
+    "CAPTION_WORDS",
+    "COLOURS",
+    "KINDS",
+    "SHAPES",
+    "Caption",
+    "Kind",
+    "Reading",
+    "Scene",
+    "SceneObject",
+    "SceneOracle",
+    "parse_caption",
+    "render",
+    "sample_scene",
+]

@@ -1,0 +1,93 @@
+"""What the runner asks of the mini world: prompts, reference images, training images and metrics."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from repro.harness.experiment import Profile
+from repro.harness.files import digest_folder
+from repro.metrics import ClipScore, EfficientNetLite0, FrechetDistance, Metric, SceneAccuracy
+from repro.metrics.clip_score import load_clip
+from repro.metrics.fid import WEIGHTS_SHA256, packaged_weights, read_weights
+from repro.worlds.mini.data import HELD_OUT_SEEDS, IMAGE_SIZE, TRAIN_SEEDS, render_scenes
+from repro.worlds.mini.scenes import Kind, Scene, render, sample_scene
+
+VERSION = 1  # raise it when a scene of the same seed looks different
+METRICS_VERSION = 1  # raise it when a metric gives another value for the same images
+_PROMPT_KINDS: dict[str, tuple[Kind, ...]] = {"short": ("single", "count"), "compositional": ("position",)}
+_OFFSETS = {"short": 0, "compositional": 100_000}  # into the held-out seeds
+_REFERENCE_OFFSET = 500_000
+
+
+@dataclass(frozen=True, slots=True)
+class MiniWorld:
+    """Scenes that nothing was trained on, for prompts and references; the training range for distillation.
+
+    Attributes:
+        profile: gives the counts.
+        root: the checkout, where the mini-CLIP lies.
+    """
+
+    profile: Profile
+    root: Path
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What prompts and references follow from."""
+        return {"world": "scenes", "version": VERSION, "size": IMAGE_SIZE}
+
+    def prompts(self, prompt_set: str) -> list[dict[str, Any]]:
+        """Captions with their kind and image seed, the same for every row.
+
+        Raises:
+            ValueError: the mini world has no such prompt set.
+        """
+        if prompt_set not in _PROMPT_KINDS:
+            raise ValueError(f"the mini world has prompt sets {', '.join(_PROMPT_KINDS)}, not {prompt_set!r}")
+        scenes = self._scenes(prompt_set, 0, self.profile.images_per_set)
+        return [{"caption": scene.caption, "kind": scene.kind, "seed": scene.seed} for scene in scenes]
+
+    def reference(self, prompt_set: str) -> Iterator[Tensor]:
+        """Rendered scenes with captions of the same distribution: batches of uint8 (B, 3, 64, 64)."""
+        scenes = self._scenes(prompt_set, _REFERENCE_OFFSET, self.profile.settings["reference_images"])
+        for start in range(0, len(scenes), 50):
+            pixels = np.stack([render(scene, IMAGE_SIZE) for scene in scenes[start : start + 50]])
+            yield torch.from_numpy(pixels).permute(0, 3, 1, 2)
+
+    def training_images(self) -> tuple[Tensor, list[str], str]:
+        """Images (N, 3, 64, 64) of uint8, their captions, and a name for the fingerprint of the latent cache."""
+        count = self.profile.settings["training_images"]
+        scenes = render_scenes(TRAIN_SEEDS, count)
+        return scenes.images, scenes.captions, f"scenes version {VERSION}, {count} from seed {TRAIN_SEEDS.start}"
+
+    def metric_inputs(self) -> dict[str, Any]:
+        """Versions of the metrics and hashes of their weights, which are read on the way.
+
+        Raises:
+            WeightsError: a weight file is missing or truncated.
+        """
+        clip = self.root / self.profile.settings["clip"]
+        load_clip(clip)
+        read_weights(packaged_weights())
+        return {"version": METRICS_VERSION, "clip": digest_folder(clip), "fid_e": WEIGHTS_SHA256}
+
+    def extractor(self, device: torch.device) -> torch.nn.Module:
+        """EfficientNet-Lite0, the feature network of FID-E."""
+        return EfficientNetLite0().to(device)
+
+    def per_image_metrics(self, device: torch.device) -> list[Metric]:
+        """Scene accuracy and mini-CLIP score."""
+        return [SceneAccuracy(), ClipScore(self.root / self.profile.settings["clip"], device=device)]
+
+    def set_metric(self, extractor: torch.nn.Module, reference: Tensor) -> Metric:
+        """FID-E against reference features (M, D)."""
+        return FrechetDistance(extractor, reference)
+
+    def _scenes(self, prompt_set: str, offset: int, count: int) -> list[Scene]:
+        kinds = _PROMPT_KINDS[prompt_set]
+        first = HELD_OUT_SEEDS.start + _OFFSETS[prompt_set] + offset
+        return [sample_scene(first + index, kinds[index % len(kinds)]) for index in range(count)]

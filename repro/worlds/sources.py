@@ -1,0 +1,103 @@
+"""Where the images of a figure of spectra come from: scenes, photographs that packages ship, or a user's folder."""
+
+import hashlib
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from repro.harness.experiment import ExperimentError
+from repro.harness.files import digest_file, digest_json
+from repro.worlds.mini.data import HELD_OUT_SEEDS
+from repro.worlds.mini.scenes import render, sample_scene
+from repro.worlds.photographs import photograph_crops
+from swd.cache import ImageFiles
+from swd.errors import CacheError
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSource:
+    """Square images of one size.
+
+    Attributes:
+        count: how many.
+        side: in pixels.
+        digest: identity of the images.
+        image: gives one, (3, side, side) in [-1, 1].
+        skipped: files that could not be read.
+    """
+
+    count: int
+    side: int
+    digest: str
+    image: Callable[[int], Tensor]
+    skipped: int = 0
+
+    def batches(self, size: int) -> Iterator[Tensor]:
+        """Images (B, 3, side, side), B up to ``size``."""
+        for start in range(0, self.count, size):
+            yield torch.stack([self.image(index) for index in range(start, min(start + size, self.count))])
+
+
+def scenes(side: int, count: int) -> ImageSource:
+    """Held-out scenes of all kinds, rendered at any size."""
+    first = HELD_OUT_SEEDS.start
+
+    def image(index: int) -> Tensor:
+        pixels = render(sample_scene(first + index), side)
+        return torch.from_numpy(pixels).permute(2, 0, 1) / 127.5 - 1
+
+    return ImageSource(count, side, f"scenes {first} to {first + count - 1} at {side} px", image)
+
+
+def photographs(side: int, count: int) -> ImageSource:
+    """The first crops of the photographs that packages ship."""
+    crops = photograph_crops(side)[:count]
+    digest = hashlib.sha256(np.ascontiguousarray(crops.numpy())).hexdigest()
+    return ImageSource(len(crops), side, digest, lambda index: crops[index] / 127.5 - 1)
+
+
+def folder(path: Path, side: int, count: int) -> ImageSource:
+    """The first images of a folder and its subfolders by name, centre squares, area-downscaled to ``side``.
+
+    All are decoded once before anything else, so that what is wrong with one is known first. Those that cannot be read
+    are skipped with a warning that counts them.
+
+    Raises:
+        ExperimentError: no folder, no image in it, none that can be read, or one that is too small.
+    """
+    if not path.is_dir():
+        raise ExperimentError(f"--images {path} is no folder")
+    known = Image.registered_extensions()
+    files = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in known][:count]
+    if not files:
+        raise ExperimentError(f"--images {path} holds no images; known are {', '.join(sorted(known))}")
+    problems = {file: problem for file in tqdm(files, desc="check images") if (problem := _problem(file, side))}
+    good = [file for file in files if file not in problems]
+    if not good:
+        raise ExperimentError(f"--images {path}: none of {len(files)} images can be read; {problems[files[0]]}")
+    if problems:
+        print(f"warning: {len(problems)} of {len(files)} images are skipped: {_first(problems)}", file=sys.stderr)
+    digest = digest_json([digest_file(file) for file in good])
+    return ImageSource(len(good), side, digest, ImageFiles(good, side).__getitem__, skipped=len(problems))
+
+
+def _problem(file: Path, side: int) -> str:
+    """Why a file cannot be read, or nothing."""
+    try:
+        ImageFiles([file], side)[0]
+    except CacheError as error:
+        if isinstance(error.__cause__, OSError):
+            return str(error)
+        raise ExperimentError(str(error)) from error
+    return ""
+
+
+def _first(problems: dict[Path, str], shown: int = 3) -> str:
+    return "; ".join(list(problems.values())[:shown])

@@ -1,0 +1,120 @@
+"""What a forward pass, a schedule, text encoding and decoding cost, counted on meta tensors."""
+
+import json
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import torch
+from diffusers import SD3Transformer2DModel
+from torch import nn
+
+from swd.backbones.sd3.denoiser import SD3Denoiser
+from swd.cost.counting import Cost, count
+from swd.cost.meta import constructor_arguments, meta_condition, on_meta
+from swd.schedule import ScaleSchedule, latent_size
+
+SD35_TEXT_TOKENS = 333  # 77 of CLIP and 256 of T5
+
+
+def forward_cost(
+    transformer: nn.Module,
+    side: int,
+    *,
+    batch: int = 1,
+    text_tokens: int = SD35_TEXT_TOKENS,
+    aspect: float = 1.0,
+) -> Cost:
+    """One evaluation of an SD3 transformer.
+
+    Args:
+        transformer: SD3Transformer2DModel; only its config and dtype matter.
+        side: latent side of the square of the same area.
+        batch: images.
+        text_tokens: of all text encoders together.
+        aspect: width / height.
+
+    Raises:
+        ValueError: the patch size does not divide ``side``, or the network has no positions for it.
+    """
+    patch, positions = transformer.config.patch_size, transformer.config.pos_embed_max_size
+    schedule = ScaleSchedule((side,), (1.0, 0.0))
+    schedule.check_patch(patch)
+    schedule.check_size(patch * positions, aspect=aspect, multiple=patch)
+    size = latent_size(side, aspect=aspect, multiple=patch)
+    dtype = next(transformer.parameters()).dtype
+    return _forward(transformer.to_json_string(), dtype, size, batch, text_tokens)
+
+
+@cache
+@torch.no_grad()
+def _forward(config: str, dtype: torch.dtype, size: tuple[int, int], batch: int, text_tokens: int) -> Cost:
+    """Schedules come back to the same sides, and tables to the same schedules."""
+    with torch.device("meta"):
+        made = SD3Transformer2DModel(**constructor_arguments(SD3Transformer2DModel, json.loads(config)))
+    denoiser = SD3Denoiser(nn.Module.to(made, dtype).eval())
+    x_t = torch.empty(batch, denoiser.latent_channels, *size, device="meta", dtype=dtype)
+    sigma, cond = torch.empty(batch, device="meta"), meta_condition(denoiser, batch, text_tokens)
+    counted = count(lambda: denoiser.velocity(x_t, sigma, cond))
+    return replace(counted, tokens=batch * size[0] * size[1] // denoiser.patch_size**2)
+
+
+def schedule_cost(
+    transformer: nn.Module,
+    schedule: ScaleSchedule,
+    *,
+    batch: int = 1,
+    text_tokens: int = SD35_TEXT_TOKENS,
+    guidance: bool = False,
+    aspect: float = 1.0,
+) -> Cost:
+    """All evaluations of a schedule; with guidance each is a doubled batch.
+
+    Raises:
+        ValueError: the schedule does not fit the network.
+    """
+    rows = 2 * batch if guidance else batch
+    sides = dict.fromkeys(schedule.scales)
+    costs = {
+        side: forward_cost(transformer, side, batch=rows, text_tokens=text_tokens, aspect=aspect) for side in sides
+    }
+    return sum((costs[side] for side in schedule.scales), Cost())
+
+
+@torch.no_grad()
+def text_cost(encoder: nn.Module, tokens: int, *, batch: int = 1) -> Cost:
+    """One text encoder of transformers (CLIP, T5) over ``tokens`` tokens for each prompt."""
+    model = on_meta(encoder)
+    ids = torch.zeros(batch, tokens, dtype=torch.int64, device="meta")
+    return count(lambda: model(input_ids=ids))
+
+
+def prompt_cost(pipeline: Any, t5_tokens: int, *, batch: int = 1) -> Cost:
+    """All text encoders that an SD3 pipeline has, the CLIPs over their own length and T5 over ``t5_tokens``."""
+    clip = pipeline.tokenizer_max_length
+    lengths = ((pipeline.text_encoder, clip), (pipeline.text_encoder_2, clip), (pipeline.text_encoder_3, t5_tokens))
+    return sum((text_cost(encoder, n, batch=batch) for encoder, n in lengths if encoder is not None), Cost())
+
+
+@torch.no_grad()
+def decode_cost(vae: nn.Module, side: int, *, batch: int = 1) -> Cost:
+    """Decoding of latents of that side, by an AutoencoderKL or AutoencoderTiny."""
+    model = on_meta(vae)
+    dtype = next(model.parameters()).dtype
+    latents = torch.empty(batch, model.config.latent_channels, side, side, device="meta", dtype=dtype)
+    return count(lambda: model.decode(latents))
+
+
+@torch.no_grad()
+def encode_cost(vae: nn.Module, side: int, *, batch: int = 1) -> Cost:
+    """Encoding of images to latents of that side, by an AutoencoderKL."""
+    model = on_meta(vae)
+    dtype, factor = next(model.parameters()).dtype, 2 ** (len(model.config.block_out_channels) - 1)
+    images = torch.empty(batch, model.config.in_channels, factor * side, factor * side, device="meta", dtype=dtype)
+    return count(lambda: model.encode(images))
+
+
+def weight_bytes(*modules: nn.Module | None) -> int:
+    """Memory of the parameters of the modules that are there."""
+    present = [module for module in modules if module is not None]
+    return sum(p.numel() * p.element_size() for module in present for p in module.parameters())

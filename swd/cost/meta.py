@@ -1,0 +1,40 @@
+"""Architectures on meta tensors: shapes and counts without memory."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from swd.backbones.base import TextCondition
+from swd.backbones.sd3.denoiser import SD3Denoiser
+
+
+def on_meta(module: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
+    """The architecture of a diffusers or transformers model without its weights, LoRA layers left out.
+
+    Args:
+        module: with the ``config`` that its class is built from.
+        dtype: of the copy; that of the module when absent.
+    """
+    kind = type(module)
+    with torch.device("meta"):
+        made = (
+            kind(**constructor_arguments(kind, module.config)) if hasattr(kind, "from_config") else kind(module.config)
+        )
+    # diffusers' own `to` warns of modules that it keeps in float32
+    return nn.Module.to(made, dtype or next(module.parameters()).dtype).eval()
+
+
+def constructor_arguments(kind: type[nn.Module], config: Mapping[str, Any]) -> dict[str, Any]:
+    """What the class is built from; a config of diffusers holds more, and ``from_config`` warns of it."""
+    known = inspect.signature(kind.__init__).parameters
+    return {name: value for name, value in config.items() if name in known}
+
+
+def meta_condition(denoiser: SD3Denoiser, rows: int, text_tokens: int) -> TextCondition:
+    """A condition of the shape that the network takes, ``text_tokens`` of all encoders together."""
+    config = denoiser.transformer.config
+    embeds = torch.empty(rows, text_tokens, config.joint_attention_dim, device="meta", dtype=denoiser.dtype)
+    return TextCondition(embeds, torch.empty(rows, config.pooled_projection_dim, device="meta", dtype=denoiser.dtype))

@@ -1,0 +1,108 @@
+"""Atomic files: a reader sees the old file, the new file, or none, never half of one."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from swd.errors import OutputFolderError
+
+PROBE_BYTES = 1 << 16
+
+
+def probe_writable(folder: Path, needed_bytes: int) -> None:
+    """Make ``folder`` and write to it once, so that a bad path or a full disk is found before the long work.
+
+    Raises:
+        OutputFolderError: the folder cannot be made or written, or less than ``needed_bytes`` are free.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".probe-") as file:
+            file.write(bytes(PROBE_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise OutputFolderError(f"cannot write to {folder}: {error.strerror or error}") from error
+    if free < needed_bytes:
+        raise OutputFolderError(
+            f"{folder} needs about {_mib(needed_bytes)} MiB, but only {_mib(free)} MiB are free on that disk"
+        )
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Whatever keeps the block from writing ``path``, a full disk above all, becomes an OutputFolderError."""
+    try:
+        yield
+    except OutputFolderError:
+        raise
+    except (OSError, SafetensorError) as error:  # safetensors wraps the system's errors
+        raise OutputFolderError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Save ``tensors`` as safetensors, atomically and flushed to disk."""
+    with _replacing(path) as temporary:
+        plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        save_file(plain, temporary, metadata=dict(metadata or {}))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Save ``value`` as JSON, atomically and flushed to disk."""
+    with _replacing(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """Give a temporary folder that becomes ``folder`` at the end; an exception or a kill leaves no ``folder``."""
+    temporary = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(temporary, ignore_errors=True)
+    with writing(folder):
+        temporary.mkdir(parents=True)
+        try:
+            yield temporary
+            sync_folder(temporary)
+            if folder.exists():  # only ever a torn or outdated one
+                shutil.rmtree(folder)
+            os.replace(temporary, folder)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush the names inside ``folder``: a rename is durable only after its folder is."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        with writing(path):
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _mib(count: int) -> int:
+    return -(-count // (1 << 20))

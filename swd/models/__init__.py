@@ -1,1 +1,0 @@
-"""Backbones behind one interface, LoRA adapters and the GAN head. Import from the submodules: they need diffusers."""
