@@ -241,7 +241,9 @@ def test_an_evaluation_is_a_step_of_the_cuda_graphs(
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("mode", COMPILE_MODES)
+@pytest.mark.parametrize(
+    "mode", [pytest.param(m, marks=pytest.mark.slow) if "autotune" in m else m for m in COMPILE_MODES]
+)
 @pytest.mark.parametrize("attention", ["auto", "native", "math"])
 def test_every_mode_gives_the_same_latents_on_the_gpu(mode: str, attention: str, tiny_condition: TextCondition) -> None:
     transformer, cond = make_transformer(num_layers=3).cuda(), tiny_condition.to("cuda")
