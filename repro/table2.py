@@ -1,6 +1,7 @@
 """Table 2: students distilled scale-wise against students at full scale, at equal steps and at equal compute."""
 
-from repro.harness.experiment import Claim, Column, Reported, Row, Table, at_least, not_worse
+from repro.harness.experiment import Claim, Column, Reported, Row, at_least, not_worse
+from repro.kinds.scores.declare import Table
 
 EQUAL_COST = (
     "Scale-wise at 4 steps is at least as good as full-scale at 2, which costs about the same (9 % fewer tokens)"

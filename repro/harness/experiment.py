@@ -170,48 +170,6 @@ class Reported:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
-    """A table of the paper: rows to measure, claims to test, published numbers to show beside.
-
-    Args:
-        key: name on the command line and of the files.
-        question: one sentence that the table answers, printed under the title.
-        notes: paragraphs printed under the tables, for example links to deviations from the paper.
-
-    Raises:
-        ValueError: two rows or claims share a key, or a claim names a row that is not there.
-    """
-
-    key: str
-    title: str
-    question: str
-    rows: tuple[Row, ...]
-    claims: tuple[Claim, ...] = ()
-    reported: Reported | None = None
-    notes: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        keys = [row.key for row in self.rows]
-        for kind, names in (("row", keys), ("claim", [claim.key for claim in self.claims])):
-            if len(set(names)) < len(names):
-                raise ValueError(f"{self.key}: {kind} keys repeat: {sorted(names)}")
-        for claim in self.claims:
-            if strangers := {claim.check.candidate, claim.check.baseline} - set(keys):
-                raise ValueError(f"{self.key}: claim {claim.key!r} names unknown rows {sorted(strangers)}")
-
-    def row(self, key: str) -> Row:
-        """The row of that key.
-
-        Raises:
-            UnknownNameError: no such row.
-        """
-        for row in self.rows:
-            if row.key == key:
-                return row
-        raise UnknownNameError(f"row of {self.key}", key, [row.key for row in self.rows])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
     """The world an experiment runs in. The same table runs in any profile.
 

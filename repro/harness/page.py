@@ -1,29 +1,13 @@
-"""The page of one table: measured numbers beside the paper's, claims with verdicts, figures, provenance."""
+"""What all pages share: how to make them again, where their numbers come from, how a difference is written."""
 
-from collections.abc import Sequence
-from functools import cached_property
-from pathlib import Path
+from collections.abc import Iterable
 
-from repro.harness.cells import TIMES, Footnotes, estimate, header, here, markdown, number, paper, signed
-from repro.harness.claims import Judgement, Verdict, judge_all
-from repro.harness.experiment import COMPUTE, Column, Profile, PromptSet, Row, Table
-from repro.harness.plots import Drawing, compute_data, draw_compute
-from repro.harness.result import Measured
+from repro.harness.cells import signed
+from repro.harness.claims import Judgement
+from repro.harness.experiment import Profile
 from repro.harness.schema import RecordSet, Run
 
 EDITED = "Written by `python -m repro render` from the records: edits by hand are overwritten."
-CLAIM_RULE = """\
-Difference: the first minus the second, positive where the first is better, with the 95 % interval of a paired
-bootstrap over captions, all images of a caption together (and over training seeds where there are several). *At least
-as good* is reproduced if the whole interval is at or above zero and not reproduced if it is below; *not worse* takes
-minus the margin in place of zero, and the margin is the half-width of the second's own 95 % interval. All else is
-inconclusive, and so are two rows that agree on every image. FID has no value per image, so no claim is tested on it."""
-
-FIGURES = {
-    "compute": "Quality against compute. Further left costs less; arrows point to better; bars are 95 % intervals.",
-    "samples": "Samples. In each column every row has the same prompt and the same seed.",
-}
-
 COMMANDS = """\
 ```sh
 {session}
@@ -31,128 +15,9 @@ nox -s tables  # only writes the pages again, from the records
 ```"""
 
 
-class Result(Measured[Table]):
-    """Scores of a table's rows, and the verdicts."""
-
-    @cached_property
-    def judgements(self) -> tuple[Judgement, ...]:
-        """Every claim with its verdict."""
-        return tuple(judge_all(self.experiment, self.profile, self.records))
-
-
-def page(result: Result, folder: Path) -> str:
-    """The Markdown page. Figures are linked if they are in ``folder``; all else comes from the records."""
-    blocks = [
-        f"# {result.experiment.title}",
-        result.experiment.question,
-        f"**Reading.** {reading(result)}",
-        caption(result),
-        *(block for prompts in result.profile.prompt_sets for block in prompt_set(result, prompts)),
-        *details(result),
-        *claims(result),
-        *figures(result, folder),
-        *result.experiment.notes,
-        *footer(result.experiment.key, result.profile, result.records),
-    ]
+def joined(blocks: Iterable[str]) -> str:
+    """The Markdown of a page from its blocks, empty ones left out."""
     return "\n\n".join(block for block in blocks if block) + "\n"
-
-
-def drawing(result: Result) -> Drawing | None:
-    """Quality against compute."""
-    data = compute_data(result.experiment, result.profile, result.records)
-    return Drawing("compute", data.digest, lambda: draw_compute(data)) if data.panels else None
-
-
-def reading(result: Result) -> str:
-    """One sentence: how many claims hold, and how the first one came out."""
-    judged = result.judgements
-    if not judged:
-        return f"No claim of this table can be tested in {result.profile.title}."
-    counts = [(verdict, sum(j.verdict is verdict for j in judged)) for verdict in Verdict]
-    parts = ", ".join(f"{count} {verdict}" for verdict, count in counts if count)
-    sentence = f"Of {len(judged)} claims tested in {result.profile.title}, {parts}"
-    first = judged[0]
-    if first.comparison is None:
-        return f"{sentence}."
-    gap = f"{first.column.label} {difference(first)}"
-    return f'{sentence}; the first, "{lower(first.claim.text)}", is {first.verdict}: {gap}.'
-
-
-def caption(result: Result) -> str:
-    """Profile, number of images, and what the two groups of columns are."""
-    profile, reported = result.profile, result.experiment.reported
-    lines = [
-        f"> **Profile `{profile.name}`.** {profile.caption}",
-        f"> **here**: measured, {_images(result)} for each row and prompt set, 95 % interval in brackets.",
-    ]
-    if reported is not None and profile.comparable:
-        lines.append(f"> **paper**: {reported.label}.")
-    elif reported is not None:
-        warning = "Another model and other data: compare the order of the rows, not the values."
-        lines.append(f"> **paper**: {reported.label}. {warning}")
-    teacher = (
-        f"which takes {profile.teacher_steps} steps with guidance {profile.teacher_guidance:g} and pays twice for each"
-    )
-    lines.append(f"> **Compute**: image tokens {TIMES} steps, and FLOPs relative to the teacher, {teacher}.")
-    return "\n>\n".join(lines)
-
-
-def prompt_set(result: Result, prompts: PromptSet) -> list[str]:
-    """Heading, table and footnotes of one prompt set."""
-    profile, notes = result.profile, Footnotes()
-    reported = result.experiment.reported if prompts.reported else None
-    published = reported.columns if reported is not None else ()
-    measured = [column for column in profile.columns if not column.detail]
-    heads = ["Setup", "Steps", *map(header, COMPUTE)]
-    heads += [header(column, "paper") for column in published] + [header(column, "here") for column in measured]
-    rows = []
-    for row in result.experiment.rows:
-        cells = [row.label, str(profile.steps(row))]
-        cells += [here(result.records, row, prompts.key, column, profile, notes) for column in COMPUTE]
-        if reported is not None:
-            cells += [paper(reported, row, prompts, column, notes) for column in published]
-        cells += [here(result.records, row, prompts.key, column, profile, notes) for column in measured]
-        rows.append(cells)
-    heading = f"## {_upper(prompts.label)}"
-    beside = f"*Here: {prompts.label}. Paper: {prompts.reported}.*" if reported is not None else ""
-    return [heading, beside, markdown(heads, rows), notes.text()]
-
-
-def details(result: Result) -> list[str]:
-    """One more table for the detail columns: a column for each prompt set that has the metric."""
-    profile, records, notes = result.profile, result.records, Footnotes()
-    wanted = [
-        (prompts, column)
-        for prompts in profile.prompt_sets
-        for column in profile.columns
-        if column.detail
-        and any(estimate(records.find(row.variant, prompts.key, column.key)) for row in result.experiment.rows)
-    ]
-    if not wanted:
-        return []
-    heads = ["Setup", "Steps", *(header(column, prompts.label) for prompts, column in wanted)]
-    rows = [_detail_row(result, row, wanted, notes) for row in result.experiment.rows]
-    return ["## In detail", markdown(heads, rows), notes.text()]
-
-
-def claims(result: Result) -> list[str]:
-    """Every claim that the profile can test, with verdict, difference and interval."""
-    if not result.judgements:
-        return []
-    heads = ["Verdict", "Claim", "Source", "Metric", "Difference", "Margin", "Images", "Captions"]
-    rows = [claim_cells(judgement) for judgement in result.judgements]
-    return ["## Claims", markdown(heads, rows, left=4), CLAIM_RULE]
-
-
-def claim_cells(judgement: Judgement) -> list[str]:
-    """Verdict, claim, source, metric, difference, margin, images, captions."""
-    compared, column = judgement.comparison, judgement.column
-    cells = [f"**{judgement.verdict}**", judgement.claim.text, judgement.claim.source, column.label]
-    if compared is None:
-        return [*cells, judgement.reason, "", "", ""]
-    strict = judgement.claim.check.kind == "at_least"
-    margin = "0" if strict else number(compared.margin * column.factor, column.digits)
-    return [*cells, difference(judgement), margin, str(compared.n), str(compared.captions)]
 
 
 def difference(judgement: Judgement) -> str:
@@ -164,13 +29,6 @@ def difference(judgement: Judgement) -> str:
         signed(number_ * column.factor, column.digits) for number_ in (compared.difference, compared.low, compared.high)
     )
     return f"{value}{' points' if column.percent else ''} [{low}, {high}]"
-
-
-def figures(result: Result, folder: Path) -> list[str]:
-    """Links to the figures of this table that exist."""
-    found = [(f"figures/{result.stem}_{kind}.png", text) for kind, text in FIGURES.items()]
-    links = [f"![{text.split('.')[0]}]({name})\n\n*{text}*" for name, text in found if (folder / name).exists()]
-    return ["## Figures", *links] if links else []
 
 
 def footer(key: str, profile: Profile, records: RecordSet) -> list[str]:
@@ -203,23 +61,6 @@ def provenance(run: Run) -> str:
     return f"{run.start[:10]}, {state}, {run.device}, {run.dtype}, {used}, {cost}: `{run.command}`"
 
 
-def _detail_row(result: Result, row: Row, wanted: Sequence[tuple[PromptSet, Column]], notes: Footnotes) -> list[str]:
-    cells = [here(result.records, row, prompts.key, column, result.profile, notes) for prompts, column in wanted]
-    return [row.label, str(result.profile.steps(row)), *cells]
-
-
-def _images(result: Result) -> str:
-    keys = {column.key for column in result.profile.columns if not column.detail}
-    counts = sorted({record.n for record in result.records.records if record.metric in keys and record.n})
-    if not counts:
-        return "no images"
-    return f"{counts[0]:,} images" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,} images"
-
-
 def lower(text: str) -> str:
     """With a small first letter."""
     return text[:1].lower() + text[1:]
-
-
-def _upper(text: str) -> str:
-    return text[:1].upper() + text[1:]

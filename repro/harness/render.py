@@ -5,33 +5,38 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from repro.harness import page
 from repro.harness.cells import DASH, markdown
-from repro.harness.experiment import Profile, Table
+from repro.harness.experiment import Profile
 from repro.harness.files import write_atomic
-from repro.harness.page import EDITED, Result, difference
+from repro.harness.page import EDITED, difference, joined
 from repro.harness.plots import Drawing, recorded_digest
 from repro.harness.records import load
 from repro.harness.schema import RecordError
+from repro.kinds.benchmarks import figure as benchmarks_figure
 from repro.kinds.benchmarks import page as benchmarks_page
 from repro.kinds.benchmarks.declare import BenchmarkPage
-from repro.kinds.benchmarks.page import BenchmarkResult
+from repro.kinds.benchmarks.result import BenchmarkResult
 from repro.kinds.latency import figure as latency_figure
 from repro.kinds.latency import page as latency_page
 from repro.kinds.latency.declare import LatencyTable
 from repro.kinds.latency.result import LatencyResult
+from repro.kinds.scores import figure as scores_figure
+from repro.kinds.scores import page as scores_page
+from repro.kinds.scores.declare import Table
+from repro.kinds.scores.result import ScoresResult
+from repro.kinds.spectra import figure as spectra_figure
 from repro.kinds.spectra import page as spectra_page
 from repro.kinds.spectra.declare import SpectraFigure
-from repro.kinds.spectra.page import SpectraResult
+from repro.kinds.spectra.result import SpectraResult
 from repro.kinds.training_cost import page as training_cost_page
 from repro.kinds.training_cost.declare import TrainingCostPage
-from repro.kinds.training_cost.page import TrainingCostResult
+from repro.kinds.training_cost.result import TrainingCostResult
 from repro.kinds.upscaling import page as upscaling_page
 from repro.kinds.upscaling.declare import UpscalingTable
-from repro.kinds.upscaling.page import UpscalingResult
+from repro.kinds.upscaling.result import UpscalingResult
 
 Experiment = Table | UpscalingTable | LatencyTable | SpectraFigure | BenchmarkPage | TrainingCostPage
-AnyResult = Result | UpscalingResult | LatencyResult | SpectraResult | BenchmarkResult | TrainingCostResult
+AnyResult = ScoresResult | UpscalingResult | LatencyResult | SpectraResult | BenchmarkResult | TrainingCostResult
 
 
 class Kind(NamedTuple):
@@ -43,11 +48,11 @@ class Kind(NamedTuple):
 
 
 KINDS: dict[type, Kind] = {
-    Table: Kind(Result, page.page, page.drawing),
+    Table: Kind(ScoresResult, scores_page.page, scores_figure.drawing),
     UpscalingTable: Kind(UpscalingResult, upscaling_page.page),
     LatencyTable: Kind(LatencyResult, latency_page.page, latency_figure.drawing),
-    SpectraFigure: Kind(SpectraResult, spectra_page.page, spectra_page.drawing),
-    BenchmarkPage: Kind(BenchmarkResult, benchmarks_page.page, benchmarks_page.drawing),
+    SpectraFigure: Kind(SpectraResult, spectra_page.page, spectra_figure.drawing),
+    BenchmarkPage: Kind(BenchmarkResult, benchmarks_page.page, benchmarks_figure.drawing),
     TrainingCostPage: Kind(TrainingCostResult, training_cost_page.page),
 }
 FindExperiment = Callable[[str], Experiment]
@@ -140,7 +145,7 @@ def index(found: Sequence[AnyResult]) -> str:
     )
     profiles = {result.profile.name: result.profile for result in found}
     blocks.append("\n".join(f"- `{name}`: {profiles[name].caption}" for name in sorted(profiles)))
-    return "\n\n".join(block for block in [*blocks, EDITED] if block) + "\n"
+    return joined([*blocks, EDITED])
 
 
 def _pages(out: Path, found: Sequence[AnyResult]) -> dict[Path, str]:

@@ -7,11 +7,11 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor
 
-from repro.harness import plots
+from repro.harness.sample_grid import sample_grid
 
 
 def image_grid(path: Path, images: Sequence[Tensor], *, rows: Sequence[str], captions: Sequence[str]) -> bool:
-    """Draw images as `plots.sample_grid` does.
+    """Draw images as `repro.harness.sample_grid` does.
 
     Args:
         path: PNG to write.
@@ -28,4 +28,4 @@ def image_grid(path: Path, images: Sequence[Tensor], *, rows: Sequence[str], cap
             files.append([Path(folder) / f"{i}-{j}.png" for j in range(len(row))])
             for file, image in zip(files[-1], row, strict=True):
                 Image.fromarray(image.permute(1, 2, 0).numpy()).save(file)
-        return plots.sample_grid(path, files, rows=rows, captions=captions)
+        return sample_grid(path, files, rows=rows, captions=captions)

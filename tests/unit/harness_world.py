@@ -4,9 +4,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from repro.harness.experiment import Claim, Column, Profile, PromptSet, Reported, Row, Table, at_least, not_worse
-from repro.harness.plots import draw_compute
+from repro.harness.experiment import Claim, Column, Profile, PromptSet, Reported, Row, at_least, not_worse
 from repro.harness.schema import Line, PerImage, Record, Run
+from repro.kinds.scores.declare import Table
+from repro.kinds.scores.figure import draw_compute
 
 PROFILE = Profile(
     name="toy",

@@ -5,9 +5,11 @@ import pytest
 from harness_world import PROFILE, RUN, TABLE, lines
 from numpy.typing import NDArray
 
-from repro.harness.claims import Comparison, Verdict, compare, judge_all, verdict
+from repro.harness.bootstrap import compare
+from repro.harness.claims import Comparison, Verdict, verdict
 from repro.harness.experiment import Claim, at_least, not_worse
 from repro.harness.schema import Line, PerImage, RecordError, RecordSet
+from repro.kinds.scores.judge import judge_all
 
 
 def normal(seed: int, shape: tuple[int, int], mean: float = 0.0) -> NDArray[np.float64]:
@@ -71,7 +73,7 @@ def test_the_same_numbers_give_the_same_interval() -> None:
 def test_large_sets_draw_as_small_ones_do(monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = normal(0, (1, 300)), normal(1, (1, 300))
     shared = compare(a, b)
-    monkeypatch.setattr("repro.harness.claims._SHARED", 100)
+    monkeypatch.setattr("repro.harness.bootstrap._SHARED", 100)
     assert compare(a, b) == shared
 
 

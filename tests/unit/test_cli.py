@@ -11,9 +11,10 @@ from harness_world import PROFILE, TABLE, draw_once, lines
 
 from repro import __main__ as cli
 from repro import load_experiment
-from repro.harness.experiment import ExperimentError, Profile, Table
+from repro.harness.experiment import ExperimentError, Profile
 from repro.harness.options import RunOptions
 from repro.harness.records import RecordSet, save
+from repro.kinds.scores.declare import Table
 
 Ran = list[tuple[Table, Profile, RunOptions]]
 
@@ -25,7 +26,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "toy": replace(PROFILE, committed=True),
         "loose": replace(PROFILE, name="loose", output="results/loose"),
     }
-    monkeypatch.setattr("repro.harness.page.draw_compute", draw_once)
+    monkeypatch.setattr("repro.kinds.scores.figure.draw_compute", draw_once)
     monkeypatch.setattr(cli, "_root", lambda: tmp_path)
     monkeypatch.setattr(cli, "load_profile", profiles.__getitem__)
     monkeypatch.setattr(cli, "load_experiment", lambda _: TABLE)

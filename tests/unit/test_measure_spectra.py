@@ -20,7 +20,8 @@ from repro.harness.options import RunOptions
 from repro.harness.plots import recorded_digest
 from repro.harness.records import Curve, RecordError, RecordSet, load, parse, save
 from repro.kinds.spectra import measure as spectra
-from repro.kinds.spectra import page as spectra_page
+from repro.kinds.spectra.figure import drawing as drawing_of
+from repro.kinds.spectra.result import SpectraResult
 from repro.profiles.sd35_medium import PROFILE as SD35
 from repro.profiles.sd35_medium_tiny_vae import PROFILE as SD35_TINY
 from repro.profiles.sdxl import PROFILE as SDXL
@@ -131,8 +132,8 @@ def test_other_numbers_make_page_and_figure_stale(out: Path, tmp_path: Path) -> 
     kept = [line for line in records.lines if getattr(line, "metric", "") != "safe_side_t250"]
     save(tmp_path / "records" / "figure1.jsonl", RecordSet.of([*kept, *moved]))
     (result,) = found(tmp_path)
-    assert isinstance(result, spectra_page.SpectraResult)
-    drawing = spectra_page.drawing(result)
+    assert isinstance(result, SpectraResult)
+    drawing = drawing_of(result)
     assert drawing is not None
     assert drawing.digest != recorded_digest(out / "figures" / "figure1_spectra.png")
     render.render(tmp_path, [result])

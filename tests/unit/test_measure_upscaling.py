@@ -15,7 +15,7 @@ from repro.harness.records import Curve, Record, RecordSet, load
 from repro.kinds.upscaling import measure as upscaling
 from repro.kinds.upscaling.declare import Cell, Contrast
 from repro.kinds.upscaling.measure import noisy_latents
-from repro.kinds.upscaling.page import judge
+from repro.kinds.upscaling.result import judge
 from repro.metrics.fid import Reference, frechet_distance, jackknife, jackknife_error, jackknife_replicates
 from repro.profiles.smoke import PROFILE
 from repro.table1 import EXTENDED, TABLE

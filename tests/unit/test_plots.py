@@ -7,8 +7,10 @@ import pytest
 from harness_world import PROFILE, TABLE, lines
 from matplotlib.image import imread, imsave
 
-from repro.harness.plots import compute_data, draw_compute, recorded_digest, sample_grid
+from repro.harness.plots import recorded_digest
+from repro.harness.sample_grid import sample_grid
 from repro.harness.schema import Record, RecordSet
+from repro.kinds.scores.figure import compute_data, draw_compute
 
 CAPTIONS = ["a red star", "three green circles"]
 LABELS = ["Teacher\n28 steps", "Scale-wise\n4 steps"]

@@ -7,11 +7,15 @@ from harness_world import PROFILE, RUN, TABLE, draw_once, lines, record
 
 from repro.harness import render
 from repro.harness.cells import Estimate, Footnotes, estimate, number, paper, published, signed, with_interval
-from repro.harness.experiment import Claim, Column, Profile, PromptSet, Row, Table, UnknownNameError, at_least
-from repro.harness.page import Result, footer, page
-from repro.harness.plots import compute_data, recorded_digest
+from repro.harness.experiment import Claim, Column, Profile, PromptSet, Row, UnknownNameError, at_least
+from repro.harness.page import footer
+from repro.harness.plots import recorded_digest
 from repro.harness.records import RecordError, RecordSet, save
 from repro.harness.schema import Line, Run
+from repro.kinds.scores.declare import Table
+from repro.kinds.scores.figure import compute_data
+from repro.kinds.scores.page import page
+from repro.kinds.scores.result import ScoresResult
 from repro.table2 import TABLE as TABLE2
 
 GOLDEN = Path(__file__).parent / "golden" / "toy_table.md"
@@ -34,7 +38,7 @@ def written(out: Path, made: list[Line]) -> list[Path]:
 
 @pytest.fixture(autouse=True)
 def _quick_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("repro.harness.page.draw_compute", draw_once)
+    monkeypatch.setattr("repro.kinds.scores.figure.draw_compute", draw_once)
 
 
 @pytest.fixture
@@ -109,7 +113,7 @@ def test_a_figure_that_another_run_drew_is_stale(tmp_path: Path) -> None:
 
 
 def test_figures_are_linked_once_they_exist(out: Path) -> None:
-    result = Result(TABLE, PROFILE, RecordSet.of(lines()))
+    result = ScoresResult(TABLE, PROFILE, RecordSet.of(lines()))
     assert "table2_samples.png" not in page(result, out)
     (out / "figures" / "table2_samples.png").write_bytes(b"")
     assert "](figures/table2_samples.png)" in page(result, out)
@@ -119,7 +123,7 @@ def test_figures_are_linked_once_they_exist(out: Path) -> None:
 def test_the_paper_columns_say_that_they_are_another_model(out: Path) -> None:
     text = (out / "table2.md").read_text(encoding="utf-8")
     assert "Another model and other data: compare the order of the rows, not the values." in text
-    real = Result(TABLE, replace(PROFILE, comparable=True), RecordSet.of(lines()))
+    real = ScoresResult(TABLE, replace(PROFILE, comparable=True), RecordSet.of(lines()))
     assert "Another model" not in page(real, out)
 
 

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 VERSION = 1  # of the drawing code: raise it when the figure should look different
-KIND = "times"
+PICTURE = "times"
 
 
 def drawing(result: LatencyResult) -> plots.Drawing:
     """Parts of an image for every student, and seconds of a step against its side."""
     shown = [result.records.curves, [r for r in result.records.records if r.metric.startswith("flops_")]]
     digest = digest_json({"version": VERSION, "stem": result.stem, "shown": shown})
-    return plots.Drawing(KIND, digest, lambda: _draw(result, digest))
+    return plots.Drawing(PICTURE, digest, lambda: _draw(result, digest))
 
 
 def _draw(result: LatencyResult, digest: str) -> bytes:

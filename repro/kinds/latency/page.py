@@ -9,10 +9,10 @@ import numpy as np
 
 from repro.harness.cells import DASH, Footnotes, markdown, number, published
 from repro.harness.claims import Judgement
-from repro.harness.page import difference, footer
+from repro.harness.page import difference, footer, joined
 from repro.harness.schema import Curve
 from repro.kinds.latency.declare import DEVICE, LOSSES, TimedRow
-from repro.kinds.latency.figure import KIND
+from repro.kinds.latency.figure import PICTURE
 from repro.kinds.latency.result import LatencyResult
 
 RULE = """\
@@ -28,7 +28,7 @@ LEGEND = (
 
 def page(result: LatencyResult, folder: Path) -> str:
     """The Markdown page. The figure is linked if it is in ``folder``; all else comes from the records."""
-    name = f"figures/{result.stem}_{KIND}.png"
+    name = f"figures/{result.stem}_{PICTURE}.png"
     blocks = [
         f"# {result.title}",
         result.experiment.question,
@@ -43,7 +43,7 @@ def page(result: LatencyResult, folder: Path) -> str:
         *result.experiment.notes,
         *footer(result.experiment.key, result.profile, result.records),
     ]
-    return "\n\n".join(block for block in blocks if block) + "\n"
+    return joined(blocks)
 
 
 def _caption(result: LatencyResult) -> str:

@@ -11,11 +11,12 @@ import torch
 from safetensors import SafetensorError
 
 from repro.harness import plots, records
-from repro.harness.experiment import ExperimentError, Profile, Row, Table
+from repro.harness.experiment import ExperimentError, Profile, Row
 from repro.harness.files import ROOT, digest_folder, digest_json
 from repro.harness.options import RunOptions
 from repro.harness.provenance import OpenRun, versions
 from repro.harness.schema import CAPTIONS, Line, PerImage, Record, RecordSet, Run
+from repro.kinds.scores.declare import Table
 from repro.metrics import EvaluationResult, WeightsError
 from repro.stages import compute
 from repro.stages.images import VERSION as IMAGES_VERSION

@@ -1,16 +1,12 @@
 """The page of training costs, from the records alone."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from repro.harness.cells import DASH, markdown, number
-from repro.harness.page import EDITED, provenance
-from repro.harness.result import Measured
-from repro.harness.schema import RecordError
-from repro.kinds.training_cost.declare import TrainingCostPage
+from repro.harness.page import EDITED, joined, provenance
+from repro.kinds.training_cost.result import TrainingCostResult
 
 Unit = tuple[str, float]
 COMMANDS = """\
@@ -18,26 +14,6 @@ COMMANDS = """\
 nox -s bench   # measure, and write this page and that of the benchmarks
 nox -s tables  # only writes the pages again, from the records
 ```"""
-
-
-class TrainingCostResult(Measured[TrainingCostPage]):
-    """Times and counts of the orders; the paper does not say what its training spends."""
-
-    def about(self, model: str) -> Mapping[str, Any] | None:
-        """How a model was timed; None if it was not."""
-        described: Mapping[str, Any] = self.records.runs[0].config["benchmarks"]
-        return next((about for about in described.values() if about["model"] == model), None)
-
-    def seconds(self, order: str, model: str) -> np.ndarray:
-        """Of an iteration, in every round.
-
-        Raises:
-            RecordError: the records were measured before there was this order.
-        """
-        curve = self.curve(order, f"seconds_{model}")
-        if curve is None:
-            raise RecordError(f"{self.stem}: order {order!r} of {model} was not timed, measure the page again")
-        return np.array(curve.y)
 
 
 def page(result: TrainingCostResult, _: Path) -> str:
@@ -62,7 +38,7 @@ def page(result: TrainingCostResult, _: Path) -> str:
         "---",
         "\n".join(f"- {provenance(run)}" for run in result.records.runs),
     ]
-    return "\n\n".join(blocks) + "\n"
+    return joined(blocks)
 
 
 def _clock(result: TrainingCostResult, model: str) -> list[str]:

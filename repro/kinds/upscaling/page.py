@@ -1,71 +1,21 @@
 """The page of Table 1: Frechet distances beside the paper's, and its claims by a paired jackknife."""
 
-import math
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-from scipy.special import stdtrit
-
 from repro.harness.cells import Footnotes, estimate, header, markdown, number, published, with_interval
-from repro.harness.claims import Comparison, Judgement, Verdict, verdict
-from repro.harness.experiment import Claim, Column, at_least, not_worse
-from repro.harness.page import difference, footer
-from repro.harness.result import Measured
-from repro.harness.schema import RecordSet
-from repro.kinds.upscaling.declare import ORDERS, Cell, Contrast, UpscalingTable
+from repro.harness.claims import Judgement
+from repro.harness.experiment import Column
+from repro.harness.page import difference, footer, joined
+from repro.kinds.upscaling.declare import ORDERS, Cell, UpscalingTable
+from repro.kinds.upscaling.result import UpscalingResult
 
 RULE = """\
 Difference: what the claim says is larger minus what it says is smaller, in FID-E, positive where the claim holds, with
 its 95 % interval from the paired jackknife. A claim is reproduced if the whole interval is at or above zero, not
 reproduced if it is below, else inconclusive. Where there is a margin, the half-width of the full latent's own interval,
 minus the margin takes the place of zero."""
-FID_E = Column("fid_e", "FID-E", better="lower", digits=2)
 PAPER_SIDE = 128
-
-
-class UpscalingResult(Measured[UpscalingTable]):
-    """The distances of Table 1, and the verdicts."""
-
-    @cached_property
-    def judgements(self) -> tuple[Judgement, ...]:
-        """Every claim with its verdict."""
-        return tuple(judge(contrast, self.experiment, self.records) for contrast in self.experiment.contrasts)
-
-
-def judge(contrast: Contrast, table: UpscalingTable, records: RecordSet) -> Judgement:
-    """Test one claim by the jackknife that leaves the same images out of every row."""
-    test = at_least if contrast.margin is None else not_worse
-    check = test(FID_E.key, contrast.smaller[0][0], contrast.larger[0][0])
-    claim = Claim(contrast.key, contrast.text, check, source=contrast.source)
-    terms = [(1.0, term) for term in contrast.larger] + [(-1.0, term) for term in contrast.smaller]
-    total, replicates, counts = 0.0, np.zeros(1), []
-    for sign, (cell, timestep) in terms:
-        key = table.column(timestep).key
-        found = estimate(records.find(cell, "", key))
-        blocks = [c for c in records.curves if (c.variant, c.metric) == (cell, f"{key}_without_block")]
-        if found is None or not blocks:
-            reason = f"{cell} was not measured at t = {timestep}"
-            return Judgement(claim=claim, column=FID_E, verdict=Verdict.NOT_MEASURED, reason=reason)
-        total += sign * found.value
-        replicates = replicates + sign * np.array(blocks[0].y)
-        counts.append(blocks[0].n)
-    half = _half_width(replicates)
-    margin = 0.0
-    if contrast.margin is not None:
-        own = estimate(records.find(contrast.margin[0], "", table.column(contrast.margin[1]).key))
-        margin = (own.high - own.low) / 2 if own and own.high is not None and own.low is not None else 0.0
-    comparison = Comparison(
-        difference=total, low=total - half, high=total + half, margin=margin, n=min(counts), captions=min(counts)
-    )
-    return Judgement(claim=claim, column=FID_E, verdict=verdict(check, comparison), comparison=comparison)
-
-
-def _half_width(replicates: np.ndarray) -> float:
-    blocks = len(replicates)
-    error = math.sqrt((blocks - 1) / blocks * float(np.square(replicates - replicates.mean()).sum()))
-    return float(stdtrit(blocks - 1, 0.975)) * error
 
 
 def page(result: UpscalingResult, folder: Path) -> str:
@@ -84,7 +34,7 @@ def page(result: UpscalingResult, folder: Path) -> str:
         *table.notes,
         *footer(table.key, result.profile, result.records),
     ]
-    return "\n\n".join(block for block in blocks if block) + "\n"
+    return joined(blocks)
 
 
 def _caption(result: UpscalingResult) -> str:
