@@ -1,8 +1,9 @@
 """Every number of the project, in one schema: JSON lines with their provenance beside them.
 
-A records file holds four kinds of lines: ``run`` (where numbers come from), ``record`` (a number with its interval),
-``per_image`` (the values behind it, in prompt order) and ``curve`` (a measured function). One file belongs to one
-experiment and one profile. Reading is strict: whatever is not exactly the schema is an error that names its line.
+A records file holds five kinds of lines: ``run`` (where numbers come from), ``record`` (a number with its interval),
+``per_image`` (the values behind it, in prompt order), ``series`` (many values of one thing, such as rounds of a clock)
+and ``curve`` (a measured function). One file belongs to one experiment and one profile. Reading is strict: whatever is
+not exactly the schema is an error that names its line, and so is every other schema, older ones included.
 """
 
 import json
@@ -11,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NoReturn, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 from repro.harness.files import canonical_json, write_atomic
-from repro.harness.schema import SCHEMA, Curve, Line, PerImage, Record, RecordError, RecordSet, Run
+from repro.harness.schema import SCHEMA, Curve, Line, PerImage, Record, RecordError, RecordSet, Run, Series
 
 __all__ = [
     "SCHEMA",
@@ -25,13 +26,20 @@ __all__ = [
     "RecordError",
     "RecordSet",
     "Run",
+    "Series",
     "dumps",
     "load",
     "parse",
     "save",
 ]
 
-_KINDS: dict[str, type[Line]] = {"run": Run, "record": Record, "per_image": PerImage, "curve": Curve}
+_KINDS: dict[str, type[Line]] = {
+    "run": Run,
+    "record": Record,
+    "per_image": PerImage,
+    "series": Series,
+    "curve": Curve,
+}
 _HINTS = {kind: get_type_hints(cls) for kind, cls in _KINDS.items()}
 
 
@@ -107,14 +115,19 @@ def _line(raw: str) -> Line:
         raise ValueError(f"expected an object with kind {', '.join(_KINDS)}")
     kind = data.pop("kind")
     if data.get("schema") != SCHEMA:
-        raise ValueError(f"schema {data.get('schema')!r}; this version reads schema {SCHEMA}")
+        raise ValueError(
+            f"schema {data.get('schema')!r}; this version reads schema {SCHEMA}: delete the file and measure again, or "
+            "read it with the version that wrote it"
+        )
     _check_fields(kind, data)
-    for name in ("values", "stage_commits", "x", "y", "error"):  # JSON has no tuples
-        if name in data:
+    for name, hint in _HINTS[kind].items():
+        if get_origin(hint) is tuple and name in data:  # JSON has no tuples
             data[name] = tuple(data[name])
     line = _KINDS[kind](**data)
     if isinstance(line, Record):
         _check_record(line)
+    if isinstance(line, Series):
+        _check_series(line)
     if isinstance(line, Curve):
         _check_curve(line)
     return line
@@ -142,6 +155,13 @@ def _check_record(record: Record) -> None:
         raise ValueError(f"n is {record.n}")
 
 
+def _check_series(series: Series) -> None:
+    if not series.values:
+        raise ValueError("a series without values")
+    if series.n < 0:
+        raise ValueError(f"n is {series.n}")
+
+
 def _check_curve(curve: Curve) -> None:
     if not len(curve.x) == len(curve.y) == len(curve.error):
         raise ValueError(f"curve of {len(curve.x)} places, {len(curve.y)} values and {len(curve.error)} errors")
@@ -164,6 +184,8 @@ def _fits(value: object, hint: Any) -> bool:
     if isinstance(hint, types.UnionType):
         return any(_fits(value, option) for option in get_args(hint))
     origin = get_origin(hint)
+    if origin is Literal:
+        return isinstance(value, str) and value in get_args(hint)
     if origin is tuple:
         return isinstance(value, list) and all(_fits(item, get_args(hint)[0]) for item in value)
     if origin is Mapping:
@@ -175,6 +197,8 @@ def _fits(value: object, hint: Any) -> bool:
 
 
 def _spell(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return " or ".join(get_args(hint))
     return hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint).replace("collections.abc.", "")
 
 

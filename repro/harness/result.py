@@ -5,7 +5,7 @@ from typing import Generic, Protocol, TypeVar
 
 from repro.harness.claims import Judgement
 from repro.harness.experiment import Profile
-from repro.harness.schema import Curve, RecordSet
+from repro.harness.schema import Curve, RecordSet, Series
 
 
 class Described(Protocol):
@@ -51,6 +51,10 @@ class Measured(Generic[E]):
         found = self.records.find(variant, "", metric)
         return found[0].value if found else None
 
+    def series(self, variant: str, metric: str) -> Series | None:
+        """A series, if it was measured."""
+        return self.records.find_series(variant, metric)
+
     def curve(self, variant: str, metric: str) -> Curve | None:
         """A curve, if it was measured."""
-        return next((c for c in self.records.curves if (c.variant, c.metric) == (variant, metric)), None)
+        return self.records.find_curve(variant, metric)

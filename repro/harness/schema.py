@@ -1,12 +1,15 @@
-"""The four kinds of lines of a records file: ``run``, ``record``, ``per_image`` and ``curve``."""
+"""The kinds of lines of a records file: ``run``, ``record``, ``per_image``, ``series`` and ``curve``."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-SCHEMA = 1
+SCHEMA = 2
 CAPTIONS = "captions"  # variant and metric of the per-image line that numbers the caption of each image
+
+
+Over = Literal["round", "replicate", "part", "step"]
 
 
 class RecordError(ValueError):
@@ -137,8 +140,52 @@ class PerImage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """Many values of one thing, in order.
+
+    Args:
+        variant: what was measured, such as the key of a row.
+        metric: which of its numbers.
+        over: what the values run over: rounds of a clock, replicates of a jackknife, parts of an image or of its
+            time, steps of a schedule.
+        values: in that order; series over rounds of one run are paired by their places.
+        n: measurements behind the values, such as rounds or images; 0 for what is stated and not measured.
+        unit: of the values; empty for a plain number.
+    """
+
+    variant: str
+    metric: str
+    over: Over
+    values: tuple[float, ...]
+    n: int
+    unit: str = ""
+    schema: int = SCHEMA
+
+    @classmethod
+    def of(
+        cls,
+        variant: str,
+        metric: str,
+        values: Iterable[float],
+        *,
+        over: Over,
+        n: int | None = None,
+        unit: str = "",
+        digits: int = 6,
+    ) -> "Series":
+        """From numbers, rounded to so many significant digits to keep the file small; ``n`` is their count if None."""
+        kept = tuple(float(f"{value:.{digits}g}") for value in values)
+        return cls(variant=variant, metric=metric, over=over, values=kept, n=len(kept) if n is None else n, unit=unit)
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """What may occur once in a file."""
+        return ("series", self.variant, self.metric)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """A measured function of ``x``.
+    """A measured function of ``x``, a quantity such as a frequency. What is merely counted off is a ``Series``.
 
     Args:
         variant: what was measured, such as the panel of a figure.
@@ -163,7 +210,7 @@ class Curve:
         return ("curve", self.variant, self.metric)
 
 
-Line = Run | Record | PerImage | Curve
+Line = Run | Record | PerImage | Series | Curve
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,13 +220,14 @@ class RecordSet:
     runs: tuple[Run, ...] = ()
     records: tuple[Record, ...] = ()
     per_image: tuple[PerImage, ...] = ()
+    series: tuple[Series, ...] = ()
     curves: tuple[Curve, ...] = ()
     _index: dict[tuple[str, str, str], list[Record]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
     def __post_init__(self) -> None:
-        for name in ("runs", "records", "per_image", "curves"):
+        for name in ("runs", "records", "per_image", "series", "curves"):
             object.__setattr__(self, name, tuple(sorted(getattr(self, name), key=lambda line: line.identity)))
         for record in self.records:
             self._index.setdefault((record.variant, record.prompts, record.metric), []).append(record)
@@ -192,13 +240,14 @@ class RecordSet:
             tuple(line for line in lines if isinstance(line, Run)),
             tuple(line for line in lines if isinstance(line, Record)),
             tuple(line for line in lines if isinstance(line, PerImage)),
+            tuple(line for line in lines if isinstance(line, Series)),
             tuple(line for line in lines if isinstance(line, Curve)),
         )
 
     @property
     def lines(self) -> tuple[Line, ...]:
         """Every line, runs first."""
-        return (*self.runs, *self.records, *self.per_image, *self.curves)
+        return (*self.runs, *self.records, *self.per_image, *self.series, *self.curves)
 
     @property
     def date(self) -> str:
@@ -212,3 +261,11 @@ class RecordSet:
     def values(self, variant: str, prompts: str, metric: str) -> Sequence[PerImage]:
         """Per-image values of a cell, one entry per training seed."""
         return [p for p in self.per_image if (p.variant, p.prompts, p.metric) == (variant, prompts, metric)]
+
+    def find_series(self, variant: str, metric: str) -> Series | None:
+        """A series, if it was measured."""
+        return next((s for s in self.series if (s.variant, s.metric) == (variant, metric)), None)
+
+    def find_curve(self, variant: str, metric: str) -> Curve | None:
+        """A curve, if it was measured."""
+        return next((c for c in self.curves if (c.variant, c.metric) == (variant, metric)), None)

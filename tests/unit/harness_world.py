@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 
 from repro.harness.experiment import Claim, Column, Profile, PromptSet, Reported, Row, at_least, not_worse
-from repro.harness.schema import Line, PerImage, Record, Run
+from repro.harness.schema import Line, PerImage, Record, Run, Series
 from repro.kinds.scores.declare import Table
 from repro.kinds.scores.figure import draw_compute
 
@@ -91,7 +91,7 @@ def record(variant: str, prompts: str, metric: str, value: float | None, **chang
 
 
 def lines() -> list[Line]:
-    """One run, accuracy on both prompt sets, distance of the students on the short one only."""
+    """One run, accuracy on both prompt sets, distance of the students on the short one only, a clock of one student."""
     made: list[Line] = [RUN]
     for variant, accuracy in ACCURACY.items():
         made.append(record(variant, "", "tokens", TOKENS[variant], n=0))
@@ -103,4 +103,5 @@ def lines() -> list[Line]:
     made.append(record("small", "short", "distance", 1.5, ci_low=1.25, ci_high=1.75))
     made.append(record("big", "short", "distance", None, note="The ruler broke."))
     made.append(record("small", "long", "accuracy/count", 0.5, n=20))
+    made.append(Series.of("small", "seconds", (0.25, 1 / 3, 0.5), over="round", unit="s"))
     return made

@@ -79,8 +79,9 @@ def rendered(options: RunOptions) -> str:
 
 def test_records_hold_rounds_shares_and_skips(options: RunOptions, pytest_run: list[list[str]]) -> None:
     records = load(benchmarks.run(PAGE, PROFILE, options))
-    curves = {(curve.variant, curve.metric): curve for curve in records.curves}
-    assert curves["sampling[mini]", "seconds_fast"].y == (0.5, 0.6, 0.5)
+    fast = records.find_series("sampling[mini]", "seconds_fast")
+    assert fast is not None
+    assert (fast.over, fast.values, fast.n, fast.unit) == ("round", (0.5, 0.6, 0.5), 3, "s")
     assert records.find("sampling[mini]", "", "share_of_roofline_fast")[0].value == 0.5
     (skipped,) = records.find("sampling[large]", "", "seconds")
     assert (skipped.value, skipped.note) == (None, "Skipped: needs a CUDA device.")
@@ -91,11 +92,11 @@ def test_records_hold_rounds_shares_and_skips(options: RunOptions, pytest_run: l
 
 def test_thousands_of_rounds_keep_their_quantiles(options: RunOptions, pytest_run: list[list[str]]) -> None:
     records = load(benchmarks.run(PAGE, PROFILE, options))
-    (curve,) = [c for c in records.curves if c.variant == "loss"]
-    assert len(curve.y) == 101
-    assert curve.y[0] == 0.001
-    assert curve.y[50] == pytest.approx(0.5005, abs=0.001)
-    assert curve.y[-1] == 1.0
+    (rounds,) = [series.values for series in records.series if series.variant == "loss"]
+    assert len(rounds) == 101
+    assert rounds[0] == 0.001
+    assert rounds[50] == pytest.approx(0.5005, abs=0.001)
+    assert rounds[-1] == 1.0
 
 
 def test_the_page_compares_within_rounds(options: RunOptions, pytest_run: list[list[str]]) -> None:

@@ -8,7 +8,7 @@ from harness_world import RUN
 
 from repro import load_experiment
 from repro.harness.claims import Verdict
-from repro.harness.records import Curve, Record, RecordSet
+from repro.harness.records import Record, RecordSet, Series
 from repro.kinds.latency.declare import Protocol, changed
 from repro.kinds.latency.result import LatencyResult
 from repro.profiles import mini
@@ -42,9 +42,7 @@ def result(slow: tuple[float, ...], fast: tuple[float, ...]) -> LatencyResult:
     run = replace(RUN, table="table3", config={"protocol": {"batch_sizes": [8], "train_rounds": 0}})
     lines: list[Any] = [run]
     for key, seconds in (("fullscale_6", slow), ("scalewise_6", fast)):
-        places = tuple(map(float, range(len(seconds))))
-        zeros = (0.0,) * len(seconds)
-        lines.append(Curve(variant=key, metric="seconds_b8", x=places, y=seconds, error=zeros, n=len(seconds)))
+        lines.append(Series.of(key, "seconds_b8", seconds, over="round"))
         lines.append(Record.of(run, key, "flops_steps", 2.0 if key == "fullscale_6" else 1.0))
     return LatencyResult(TABLE, mini.PROFILE, RecordSet.of(lines))
 

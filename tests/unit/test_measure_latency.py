@@ -180,15 +180,15 @@ def test_a_skeleton_holds_nothing() -> None:
 
 def test_every_row_has_times_costs_and_memory(folder: Path) -> None:
     records = load(folder / "out" / "records" / "table3.jsonl")
-    curves = {(curve.variant, curve.metric): curve for curve in records.curves}
+    series = {(line.variant, line.metric): line for line in records.series}
     for timed in SMALL.rows:
         for batch in (1, 8):
-            assert len(curves[timed.key, f"seconds_b{batch}"].y) == 3
+            assert len(series[timed.key, f"seconds_b{batch}"].values) == 3
             assert records.find(timed.key, "", f"peak_bytes_b{batch}")[0].value > 1e7
-        parts = curves[timed.key, "parts_b8"].y
+        parts = series[timed.key, "parts_b8"].values
         assert len(parts) == (3 if timed.row.is_teacher else timed.row.steps + 2)
         assert all(seconds > 0 for seconds in parts)
-    assert curves["scalewise_4", "sides"].y == (16, 20, 24, 32)
+    assert series["scalewise_4", "sides"].values == (16, 20, 24, 32)
     flops = {
         (key, part): records.find(key, "", f"flops_{part}")[0].value
         for key in ("fullscale_4", "fullscale_2", "teacher_guided")
@@ -204,13 +204,13 @@ def test_every_row_has_times_costs_and_memory(folder: Path) -> None:
 
 def test_training_is_timed_and_counted_for_both_losses(folder: Path) -> None:
     records = load(folder / "out" / "records" / "table3.jsonl")
-    curves = {(curve.variant, curve.metric): curve for curve in records.curves}
+    series = {(line.variant, line.metric): line for line in records.series}
     for key in ("scalewise_4", "fullscale_4", "fullscale_2"):
-        full, pdm = (curves[key, f"train_seconds_{loss}"].y for loss in ("full", "pdm"))
+        full, pdm = (series[key, f"train_seconds_{loss}"].values for loss in ("full", "pdm"))
         assert 0 < min(pdm) < min(full)
         counts = [records.find(key, "", f"train_flops_{loss}")[0].value for loss in ("full", "pdm")]
         assert counts[0] > 2 * counts[1]
-    assert ("teacher_guided", "train_seconds_full") not in curves
+    assert ("teacher_guided", "train_seconds_full") not in series
 
 
 def test_a_finished_measurement_is_not_repeated(
@@ -256,7 +256,7 @@ def test_a_row_without_memory_is_skipped_with_its_reason(tmp_path: Path, monkeyp
     (skipped,) = records.find("fullscale_4", "", "seconds_b8")
     assert skipped.value is None
     assert skipped.note == "Out of memory at batch size 8."
-    assert {curve.variant for curve in records.curves if curve.metric == "seconds_b8"} == {
+    assert {line.variant for line in records.series if line.metric == "seconds_b8"} == {
         "scalewise_4",
         "fullscale_2",
         "teacher_guided",
@@ -300,7 +300,7 @@ def test_the_fast_path_and_compilation_are_timed(tmp_path: Path, monkeypatch: py
     for fast in (False, True):
         protocol = replace(PROTOCOL, batch_sizes=(2,), train_rounds=0, compile=True, fast=fast)
         records = load(latency.run(table, PROFILE, options(tmp_path / str(fast), protocol=protocol)))
-        assert sum(curve.metric == "seconds_b2" for curve in records.curves) == 2
+        assert sum(line.metric == "seconds_b2" for line in records.series) == 2
 
 
 def test_a_t5_needs_tokens(tmp_path: Path) -> None:
@@ -312,8 +312,8 @@ def test_short_memory_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyP
     protocol = replace(PROTOCOL, batch_sizes=(1,), train_rounds=0)
     with monkeypatch.context() as patch:
         patch.setattr(latency, "free_bytes", lambda _: 1000)
-        assert not any(curve.metric == "seconds_b1" for curve in measured(tmp_path, protocol=protocol).curves)
-    assert any(curve.metric == "seconds_b1" for curve in measured(tmp_path, protocol=protocol).curves)
+        assert not any(line.metric == "seconds_b1" for line in measured(tmp_path, protocol=protocol).series)
+    assert any(line.metric == "seconds_b1" for line in measured(tmp_path, protocol=protocol).series)
 
 
 def test_a_training_without_memory_is_skipped(
@@ -329,7 +329,7 @@ def test_a_training_without_memory_is_skipped(
     monkeypatch.setattr(latency_training, "_cycle", hungry)
     records = measured(tmp_path, protocol=replace(PROTOCOL, batch_sizes=(1,)))
     assert records.find("fullscale_4", "", "train_seconds_full")[0].note == "Out of memory at batch size 2."
-    assert any(curve.metric == "train_seconds_pdm" for curve in records.curves)
+    assert any(line.metric == "train_seconds_pdm" for line in records.series)
     assert "Out of memory at batch size 2." in page(LatencyResult(SMALL, PROFILE, records), tmp_path)
 
 
@@ -347,7 +347,7 @@ def test_trainings_that_cannot_begin_are_skipped(
         monkeypatch.setattr(latency_training, name, stand_in)
     records = measured(tmp_path, protocol=replace(PROTOCOL, batch_sizes=(1,)))
     assert records.find("scalewise_4", "", "train_seconds_pdm")[0].note == note
-    assert any(curve.metric == "seconds_b1" for curve in records.curves)
+    assert any(line.metric == "seconds_b1" for line in records.series)
 
 
 def test_a_training_that_fails_is_a_message(

@@ -80,8 +80,7 @@ def test_records_hold_every_panel_and_level(out: Path) -> None:
     assert {record.variant for record in records.records} == {panel.key for panel in OWN}
     assert {record.metric for record in records.records} == {column.key for column in FIGURE.columns}
     assert all(r.ci_low <= r.value <= r.ci_high for r in records.records if r.metric == "exponent")
-    schedules = [curve for curve in records.curves if curve.metric.startswith(("sigmas", "scales"))]
-    assert len(records.curves) - len(schedules) == len(OWN) * (1 + 3 * len(FIGURE.timesteps))
+    assert len(records.curves) == len(OWN) * (1 + 3 * len(FIGURE.timesteps))
 
 
 def test_the_safe_side_is_that_of_the_latents(out: Path) -> None:
@@ -112,15 +111,15 @@ def test_page_and_figure_follow_from_the_records(out: Path) -> None:
 
 def test_schedules_stand_beside_the_published_ones(out: Path) -> None:
     records = load(out / "records" / "figure1.jsonl")
-    curves = {(curve.variant, curve.metric): curve.y for curve in records.curves}
+    series = {(line.variant, line.metric): line.values for line in records.series}
     for name in ("mini-6", "mini-4"):
-        assert curves["published", f"sigmas_{name}"] == preset(name).sigmas[:-1]
-        assert curves["published", f"scales_{name}"] == preset(name).scales
+        assert series["published", f"sigmas_{name}"] == preset(name).sigmas[:-1]
+        assert series["published", f"scales_{name}"] == preset(name).scales
         for panel in ("scenes", "photographs"):
-            proposed = curves[panel, f"scales_{name}"]
+            proposed = series[panel, f"scales_{name}"]
             assert proposed[-1] == 32
             assert list(proposed) == sorted(proposed)
-    assert ("pixels", "scales_mini-6") not in curves
+    assert ("pixels", "scales_mini-6") not in series
     page = (out / "figure1.md").read_text(encoding="utf-8")
     assert "| `mini-4`, sigmas" in page
     assert "| scales, latents of photographs" in page
@@ -168,7 +167,7 @@ def test_a_second_run_measures_nothing(
     ],
 )
 def test_bad_curves_are_refused(changes: dict[str, object], message: str) -> None:
-    line = {"kind": "curve", "schema": 1, "variant": "a", "metric": "b", "x": [0.1, 0.2], "y": [1, 2], "error": [0, 0]}
+    line = {"kind": "curve", "schema": 2, "variant": "a", "metric": "b", "x": [0.1, 0.2], "y": [1, 2], "error": [0, 0]}
     assert isinstance(parse(json.dumps({**line, "n": 1}), Path("ok")).curves[0], Curve)
     with pytest.raises(RecordError, match=message):
         parse(json.dumps({**line, "n": 1, **changes}), Path("bad"))

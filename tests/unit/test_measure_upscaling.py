@@ -11,7 +11,7 @@ from repro.harness import render
 from repro.harness.claims import Verdict
 from repro.harness.experiment import ExperimentError, Profile
 from repro.harness.options import RunOptions
-from repro.harness.records import Curve, Record, RecordSet, load
+from repro.harness.records import Record, RecordSet, Series, load
 from repro.kinds.upscaling import measure as upscaling
 from repro.kinds.upscaling.declare import Cell, Contrast
 from repro.kinds.upscaling.measure import noisy_latents
@@ -76,12 +76,11 @@ def test_replicates_give_the_interval() -> None:
 def made(values: dict[str, tuple[float, float]]) -> RecordSet:
     """Records of cells at t = 400, as (value, noise of the cell's own); all share the noise of the blocks."""
     shared = np.random.default_rng(0).normal(size=20)
-    lines: list[Record | Curve] = []
+    lines: list[Record | Series] = []
     for place, (cell, (value, spread)) in enumerate(values.items()):
         own = spread * np.random.default_rng(1 + place).normal(size=20)
-        blocks = tuple(float(v) for v in value + shared + own)
-        x, zeros = tuple(map(float, range(20))), (0.0,) * 20
-        lines.append(Curve(variant=cell, metric="fid_e_t400_without_block", x=x, y=blocks, error=zeros, n=300))
+        blocks = value + shared + own
+        lines.append(Series.of(cell, "fid_e_t400_without_block", blocks, over="replicate", n=300, digits=8))
         record = Record(
             table="table1", variant=cell, prompts="", profile="mini", seed=0, metric="fid_e_t400", value=value, n=300,
             ci_low=value - 8, ci_high=value + 8, unit="", run="r",
@@ -177,8 +176,7 @@ def test_a_torn_image_shard_is_drawn_again_and_nothing_else(out: Path, monkeypat
     upscaling.run(TINY, PROFILE, RunOptions(out=out, work=out.parent / "work", device="cpu", command="test"))
     assert made == [1]
     assert shard.read_bytes() == whole
-    first = [line for line in load(out / "records" / "kept").lines if isinstance(line, Curve)]
-    assert first == [line for line in load(out / "records" / "table1.jsonl").lines if isinstance(line, Curve)]
+    assert load(out / "records" / "kept").series == load(out / "records" / "table1.jsonl").series
 
 
 def test_a_missing_pipeline_is_named_first(tmp_path: Path) -> None:

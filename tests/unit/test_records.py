@@ -45,6 +45,15 @@ def test_per_image_keeps_absent_values_and_rounds() -> None:
     assert made.values == (1.0, None, 0.333333)
 
 
+def test_series_are_found_by_variant_and_metric() -> None:
+    records = RecordSet.of(lines())
+    found = records.find_series("small", "seconds")
+    assert found is not None
+    assert (found.values, found.n) == ((0.25, 0.333333, 0.5), 3)
+    assert records.find_series("small", "accuracy") is None
+    assert records.find_series("teacher", "seconds") is None
+
+
 BAD_LINES: dict[str, tuple[str, Edit, str]] = {
     "unknown field": ("record", lambda line: line.update(colour="red"), "unknown field 'colour' of a record"),
     "missing field": ("record", lambda line: line.pop("metric"), "record without field 'metric'"),
@@ -54,9 +63,14 @@ BAD_LINES: dict[str, tuple[str, Edit, str]] = {
     "half an interval": ("record", lambda line: line.update(ci_low=0.5, ci_high=None), "interval"),
     "crossed interval": ("record", lambda line: line.update(ci_low=0.5, ci_high=0.4), "interval"),
     "no value, no reason": ("record", lambda line: line.update(value=None), "needs a note"),
-    "other schema": ("record", lambda line: line.update(schema=99), "schema 99; this version reads schema 1"),
+    "other schema": ("record", lambda line: line.update(schema=99), "schema 99; this version reads schema 2"),
     "unknown kind": ("record", lambda line: line.update(kind="rumour"), "kind run, record, per_image"),
     "numbers for versions": ("run", lambda line: line.update(versions={"torch": 2}), "field 'versions' of a run"),
+    "the schema before": ("run", lambda line: line.update(schema=1), "schema 2: delete the file and measure again"),
+    "series over nothing known": ("series", lambda line: line.update(over="epoch"), "expected round or replicate or"),
+    "empty series": ("series", lambda line: line.update(values=[]), "a series without values"),
+    "gap in a series": ("series", lambda line: line.update(values=[1.0, None]), "field 'values' of a series"),
+    "negative count": ("series", lambda line: line.update(n=-1), "n is -1"),
     "text among values": ("per_image", lambda line: line.update(values=[1.0, "x"]), "field 'values' of a per_image"),
 }
 

@@ -12,7 +12,7 @@ PICTURE = "providers"
 
 def drawing(result: BenchmarkResult) -> plots.Drawing | None:
     """Ratios to the baseline, a group of bars for each case."""
-    digest = digest_json({"version": VERSION, "curves": [c for c in result.records.curves if c.metric != "seconds"]})
+    digest = digest_json({"version": VERSION, "series": [s for s in result.records.series if s.metric != "seconds"]})
     return plots.Drawing(PICTURE, digest, lambda: _draw(result, digest)) if result.providers() else None
 
 
@@ -22,10 +22,10 @@ def _draw(result: BenchmarkResult, digest: str) -> bytes:
         figure = plots.new_figure(7.2, 0.8 + 0.55 * len(cases))
         axis = figure.subplots()
         labels = []
-        for place, (case, curves) in enumerate(reversed(cases.items())):
+        for place, (case, timed) in enumerate(reversed(cases.items())):
             about = result.about(case)
             labels.append(f"{about['model']}, {about['schedule']}, batch {about['batch_size']}")
-            found = [pair for pair in result.ratios(curves) if pair[0] in result.experiment.targets]
+            found = [pair for pair in result.ratios(timed) if pair[0] in result.experiment.targets]
             for index, (provider, ratios) in enumerate(found):
                 low, middle, high = np.quantile(ratios, (0.25, 0.5, 0.75))
                 axis.barh(

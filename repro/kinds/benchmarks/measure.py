@@ -14,7 +14,7 @@ from repro.harness.experiment import ExperimentError, Profile
 from repro.harness.files import ROOT, digest_folder, digest_json
 from repro.harness.options import RunOptions
 from repro.harness.provenance import start_run
-from repro.harness.schema import Curve, Line, Record, RecordSet, Run
+from repro.harness.schema import Line, Record, RecordSet, Run, Series
 from repro.kinds.benchmarks.declare import BenchmarkPage
 
 
@@ -99,14 +99,12 @@ def _lines(run: Run, measured: Mapping[str, Any]) -> Iterator[Line]:
                 yield Record.of(run, name, f"{metric}_{provider}".removesuffix("_"), float(f"{value:.6g}"))
 
 
-def times(variant: str, metric: str, seconds: list[float]) -> Curve:
+def times(variant: str, metric: str, seconds: list[float]) -> Series:
     """At most 101 of the rounds, evenly chosen from the sorted ones of a benchmark that took thousands."""
     if len(seconds) > 101:
         ordered = sorted(seconds)
         seconds = [ordered[round(place * (len(ordered) - 1) / 100)] for place in range(101)]
-    y = tuple(float(f"{value:.6g}") for value in seconds)
-    x = tuple(map(float, range(1, len(y) + 1)))
-    return Curve(variant=variant, metric=metric, x=x, y=y, error=(0.0,) * len(y), n=len(y))
+    return Series.of(variant, metric, seconds, over="round", unit="s")
 
 
 def _skipped(run: Run, report: Path) -> Iterator[Record]:

@@ -51,10 +51,10 @@ def _providers(result: BenchmarkResult) -> str:
     heads = ["Model", "Schedule", "Batch size", "Device", "Dtype", "Provider", "ms an image", "Ratio", "Aim"]
     heads += ["of roofline, %", "Peak memory, GiB"]
     rows = []
-    for case, curves in result.providers().items():
+    for case, timed in result.providers().items():
         about = result.about(case)
-        for provider, ratios in result.ratios(curves):
-            per_image = [1000 * seconds / about["batch_size"] for seconds in curves[provider].y]
+        for provider, ratios in result.ratios(timed):
+            per_image = [1000 * seconds / about["batch_size"] for seconds in timed[provider].values]
             aim = result.experiment.targets.get(provider)
             share, memory = (result.value(case, f"{what}_{provider}") for what in ("share_of_roofline", "peak_bytes"))
             cells = [
@@ -74,10 +74,10 @@ def _providers(result: BenchmarkResult) -> str:
 def _all(result: BenchmarkResult) -> str:
     notes, rows = Footnotes(), []
     compared = result.providers()
-    for curve in result.records.curves:
-        if curve.metric == "seconds" and curve.variant not in compared:
-            share, memory = (result.value(curve.variant, what) for what in ("share_of_roofline", "peak_bytes"))
-            cells = [curve.variant, _quartiles([1000 * seconds for seconds in curve.y], 2), str(curve.n)]
+    for rounds in result.records.series:
+        if rounds.metric == "seconds" and rounds.variant not in compared:
+            share, memory = (result.value(rounds.variant, what) for what in ("share_of_roofline", "peak_bytes"))
+            cells = [rounds.variant, _quartiles([1000 * seconds for seconds in rounds.values], 2), str(rounds.n)]
             cells += [number(memory / 2**20, 0) if memory is not None else "", number(100 * share, 0) if share else ""]
             rows.append(cells)
     for record in result.records.records:

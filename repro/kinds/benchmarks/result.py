@@ -6,19 +6,19 @@ from typing import Any
 import numpy as np
 
 from repro.harness.result import Measured
-from repro.harness.schema import Curve
+from repro.harness.schema import Series
 from repro.kinds.benchmarks.declare import BenchmarkPage
 
 
 class BenchmarkResult(Measured[BenchmarkPage]):
     """Times of the building blocks; the paper says nothing about our code."""
 
-    def providers(self) -> dict[str, dict[str, Curve]]:
+    def providers(self) -> dict[str, dict[str, Series]]:
         """Case -> provider -> its seconds in every round."""
-        found: dict[str, dict[str, Curve]] = {}
-        for curve in self.records.curves:
-            if curve.metric.startswith("seconds_"):
-                found.setdefault(curve.variant, {})[curve.metric.removeprefix("seconds_")] = curve
+        found: dict[str, dict[str, Series]] = {}
+        for seconds in self.records.series:
+            if seconds.metric.startswith("seconds_"):
+                found.setdefault(seconds.variant, {})[seconds.metric.removeprefix("seconds_")] = seconds
         return found
 
     def about(self, variant: str) -> Mapping[str, Any]:
@@ -26,9 +26,9 @@ class BenchmarkResult(Measured[BenchmarkPage]):
         found: Mapping[str, Any] = self.records.runs[0].config["benchmarks"].get(variant, {})
         return found
 
-    def ratios(self, curves: Mapping[str, Curve]) -> Iterator[tuple[str, list[float]]]:
+    def ratios(self, timed: Mapping[str, Series]) -> Iterator[tuple[str, list[float]]]:
         """Each provider's time by the baseline's, within each round."""
-        baseline = np.array(curves[self.experiment.baseline].y)
+        baseline = np.array(timed[self.experiment.baseline].values)
         for provider in (*self.experiment.targets, self.experiment.baseline):
-            if provider in curves:
-                yield provider, (np.array(curves[provider].y) / baseline).tolist()
+            if provider in timed:
+                yield provider, (np.array(timed[provider].values) / baseline).tolist()

@@ -18,7 +18,7 @@ PICTURE = "times"
 
 def drawing(result: LatencyResult) -> plots.Drawing:
     """Parts of an image for every student, and seconds of a step against its side."""
-    shown = [result.records.curves, [r for r in result.records.records if r.metric.startswith("flops_")]]
+    shown = [result.records.series, [r for r in result.records.records if r.metric.startswith("flops_")]]
     digest = digest_json({"version": VERSION, "stem": result.stem, "shown": shown})
     return plots.Drawing(PICTURE, digest, lambda: _draw(result, digest))
 
@@ -42,21 +42,21 @@ def _draw(result: LatencyResult, digest: str) -> bytes:
 def _draw_parts(axis: "Axes", result: LatencyResult, batch: int) -> None:
     """Stacked bars: text, steps, decoding; in outline what the FLOPs allow."""
     rows = [timed for timed in result.experiment.rows if not timed.row.is_teacher]
-    unit = result.curve("fullscale_2", f"seconds_b{batch}")
+    unit = result.series("fullscale_2", f"seconds_b{batch}")
     for place, timed in enumerate(reversed(rows)):
-        parts = result.curve(timed.key, f"parts_b{batch}")
+        parts = result.series(timed.key, f"parts_b{batch}")
         if parts is None:
             axis.text(0, place, " not measured", va="center", fontsize=8, color="#888888")
             continue
-        names = ["text", *[f"step {step}" for step in range(1, len(parts.y) - 1)], "decoding"]
+        names = ["text", *[f"step {step}" for step in range(1, len(parts.values) - 1)], "decoding"]
         start = 0.0
-        for index, (name, seconds) in enumerate(zip(names, parts.y, strict=True)):
+        for index, (name, seconds) in enumerate(zip(names, parts.values, strict=True)):
             colour = {"text": "#009E73", "decoding": "#CC79A7"}.get(name, "#56B4E9" if index % 2 else "#0072B2")
             label = {"text": name, "decoding": name, "step 1": "steps"}.get(name) if place == 0 else None
             axis.barh(place, 1000 * seconds, left=1000 * start, color=colour, height=0.6, label=label)
             start += seconds
         if unit is not None:
-            ideal = 1000 * median(unit.y) * result.flops(timed.key, batch) / result.flops("fullscale_2", batch)
+            ideal = 1000 * median(unit.values) * result.flops(timed.key, batch) / result.flops("fullscale_2", batch)
             label = "by FLOPs" if place == 0 else None
             axis.barh(place, ideal, color="none", edgecolor="#000000", height=0.8, lw=0.8, label=label)
     axis.set_yticks(range(len(rows)), [f"{t.row.label} {t.row.steps}" for t in reversed(rows)])
@@ -69,11 +69,11 @@ def _draw_sides(axis: "Axes", result: LatencyResult, batch: int, colour: str) ->
     """Seconds of a step against its side."""
     found: dict[int, list[float]] = {}
     for timed in result.experiment.rows:
-        parts = result.curve(timed.key, f"parts_b{batch}")
+        parts = result.series(timed.key, f"parts_b{batch}")
         if parts is None or timed.row.is_teacher:
             continue
-        scales = result.curve(timed.key, SIDES)
-        for side, seconds in list(zip(scales.y if scales else (), parts.y[1:-1], strict=True))[1:]:
+        scales = result.series(timed.key, SIDES)
+        for side, seconds in list(zip(scales.values if scales else (), parts.values[1:-1], strict=True))[1:]:
             found.setdefault(round(side), []).append(1000 * seconds)
     if not found:
         return

@@ -18,7 +18,7 @@ from repro.harness.experiment import ExperimentError, Profile
 from repro.harness.files import ROOT, digest_file, digest_json, write_atomic
 from repro.harness.options import RunOptions
 from repro.harness.provenance import git_stamp, start_run, versions
-from repro.harness.schema import Curve, Line, Record, RecordSet, Run
+from repro.harness.schema import Line, Record, RecordSet, Run, Series
 from repro.kinds.latency import counts as latency_counts
 from repro.kinds.latency.declare import DEVICE, SIDES, LatencyTable, Protocol, TimedRow
 from repro.kinds.latency.timed_pipeline import Subject
@@ -86,7 +86,8 @@ class _Runner:
         lines += [Record.of(closed, key, metric, value, unit=unit) for key, metric, value, unit in counts]
         for batch, found in timed.items():
             lines += _image_lines(closed, batch, found)
-        lines += [_curve(row.key, SIDES, self.subject.schedule(row).scales, 0) for row in self._students]
+        for row in self._students:
+            lines.append(Series.of(row.key, SIDES, self.subject.schedule(row).scales, over="step", n=0))
         lines += _train_lines(closed, trained)
         records.save(path, RecordSet.of(lines))
         if not any(map(_is_short, (*timed.values(), trained))):
@@ -235,9 +236,9 @@ def _image_lines(run: Run, batch: int, found: Mapping[str, Any]) -> Iterator[Lin
             yield replace(Record.of(run, key, metric, 0.0, n=0), value=None, note=result["skipped"])
             continue
         rounds = result["rounds"]
-        yield _curve(key, metric, [sum(parts) for parts in rounds], len(rounds))
+        yield Series.of(key, metric, [sum(parts) for parts in rounds], over="round", unit="s")
         medians = [median(part) for part in zip(*rounds, strict=True)]
-        yield _curve(key, f"parts_b{batch}", medians, len(rounds))
+        yield Series.of(key, f"parts_b{batch}", medians, over="part", n=len(rounds), unit="s")
         yield Record.of(run, key, f"peak_bytes_b{batch}", float(result["bytes"]), unit="bytes")
 
 
@@ -248,7 +249,7 @@ def _train_lines(run: Run, found: Mapping[str, Sequence[float] | str]) -> Iterat
         if isinstance(seconds, str):
             yield replace(Record.of(run, key, metric, 0.0, n=0), value=None, note=seconds)
         else:
-            yield _curve(key, metric, seconds, len(seconds))
+            yield Series.of(key, metric, seconds, over="round", unit="s")
 
 
 def _is_short(found: Any) -> bool:
@@ -261,9 +262,3 @@ def _code_digest() -> str:
     """Of the library and of what measures it."""
     files = sorted(path for part in MEASURED for path in (ROOT / part).rglob("*.py"))
     return digest_json({path.relative_to(ROOT).as_posix(): digest_file(path) for path in files})
-
-
-def _curve(variant: str, metric: str, values: Sequence[float], n: int) -> Curve:
-    y = tuple(float(f"{value:.6g}") for value in values)
-    x = tuple(map(float, range(1, len(y) + 1)))
-    return Curve(variant=variant, metric=metric, x=x, y=y, error=(0.0,) * len(y), n=n)

@@ -10,7 +10,7 @@ import numpy as np
 from repro.harness.cells import DASH, Footnotes, markdown, number, published
 from repro.harness.claims import Judgement
 from repro.harness.page import difference, footer, joined
-from repro.harness.schema import Curve
+from repro.harness.schema import Series
 from repro.kinds.latency.declare import DEVICE, LOSSES, TimedRow
 from repro.kinds.latency.figure import PICTURE
 from repro.kinds.latency.result import LatencyResult
@@ -78,11 +78,11 @@ def _images(result: LatencyResult, batch: int) -> list[str]:
     for timed in result.experiment.rows:
         cells = [timed.row.label, str(result.profile.steps(timed.row))]
         cells += [_paper_time(result, timed, source, "latency_s_per_image", notes) for source in ("v1", "v2")]
-        seconds = result.curve(timed.key, f"seconds_b{batch}")
+        seconds = result.series(timed.key, f"seconds_b{batch}")
         if seconds is None:
             rows.append([*cells, notes.dash(result.note(timed.key, f"seconds_b{batch}")), *[""] * 6])
             continue
-        rate = result.flops(timed.key, batch) / median(seconds.y)
+        rate = result.flops(timed.key, batch) / median(seconds.values)
         memory = result.value(timed.key, f"peak_bytes_b{batch}") or 0.0
         cells += [_quartiles(seconds, 1000), *_speedup(result, timed, batch)]
         cells += [number(rate / 1e12, 3), number(100 * rate / peak, 0) if peak else DASH, number(memory / 2**30, 2)]
@@ -101,8 +101,8 @@ def _speedup(result: LatencyResult, timed: TimedRow, batch: int) -> list[str]:
     return [number(measured, 2), number(ideal, 2), number(100 * measured / ideal, 0)]
 
 
-def _quartiles(curve: Curve, factor: float) -> str:
-    low, middle, high = (factor * float(q) for q in np.quantile(curve.y, (0.25, 0.5, 0.75)))
+def _quartiles(seconds: Series, factor: float) -> str:
+    low, middle, high = (factor * float(q) for q in np.quantile(seconds.values, (0.25, 0.5, 0.75)))
     digits = max(0, 2 - math.floor(math.log10(middle)))
     return f"{number(middle, digits)} [{number(low, digits)}, {number(high, digits)}]"
 
@@ -140,14 +140,14 @@ def _training(result: LatencyResult) -> list[str]:
 
 
 def _train_cells(result: LatencyResult, timed: TimedRow, loss: str, notes: Footnotes) -> list[str]:
-    seconds = result.curve(timed.key, f"train_seconds_{loss}")
+    seconds = result.series(timed.key, f"train_seconds_{loss}")
     if seconds is None:
         return [notes.dash(result.note(timed.key, f"train_seconds_{loss}")), "", "", ""]
-    shown = f"{number(median(seconds.y), 2)} [{number(min(seconds.y), 2)}, {number(max(seconds.y), 2)}]"
-    slow = result.curve(timed.baseline, f"train_seconds_{loss}") if timed.baseline else None
+    shown = f"{number(median(seconds.values), 2)} [{number(min(seconds.values), 2)}, {number(max(seconds.values), 2)}]"
+    slow = result.series(timed.baseline, f"train_seconds_{loss}") if timed.baseline else None
     if slow is None:
         return [shown, "", "", ""]
-    measured = float(np.median(np.array(slow.y) / np.array(seconds.y)))
+    measured = float(np.median(np.array(slow.values) / np.array(seconds.values)))
     flops = [result.value(key, f"train_flops_{loss}") or math.nan for key in (timed.baseline, timed.key)]
     ideal = flops[0] / flops[1]
     return [shown, number(measured, 2), number(ideal, 2), number(100 * measured / ideal, 0)]

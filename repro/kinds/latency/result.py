@@ -46,10 +46,10 @@ class LatencyResult(Measured[LatencyTable]):
 
     def ratios(self, slow: str, fast: str, batch: int) -> "np.ndarray | None":
         """Seconds of the slow row by those of the fast one, within each round; None unless both were timed."""
-        curves = [self.curve(key, f"seconds_b{batch}") for key in (slow, fast)]
-        if curves[0] is None or curves[1] is None:
+        above, below = (self.series(key, f"seconds_b{batch}") for key in (slow, fast))
+        if above is None or below is None:
             return None
-        ratios: np.ndarray = np.array(curves[0].y) / np.array(curves[1].y)
+        ratios: np.ndarray = np.array(above.values) / np.array(below.values)
         return ratios
 
 

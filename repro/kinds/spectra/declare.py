@@ -5,7 +5,7 @@ from typing import Literal
 
 from repro.harness.experiment import Column, UnknownNameError
 
-PUBLISHED = "published"  # variant of the curves that hold the published schedules
+PUBLISHED = "published"  # variant of the series that hold the published schedules
 EXPONENT = Column("exponent", "Exponent of the power law", digits=2)
 
 Source = Literal["scenes", "photographs", "folder"]

@@ -17,7 +17,7 @@ from repro.harness.experiment import ExperimentError, Profile
 from repro.harness.files import ROOT, digest_file, digest_json
 from repro.harness.options import RunOptions
 from repro.harness.provenance import git_stamp, start_run, versions
-from repro.harness.schema import Curve, Line, Record, RecordSet
+from repro.harness.schema import Curve, Line, Record, RecordSet, Series
 from repro.kinds.spectra.declare import EXPONENT, PUBLISHED, Panel, SpectraFigure
 from repro.stages.autoencoders import Autoencoder, load_vae, vae_digest, whitened_latents
 from repro.stages.device import torch_device
@@ -103,7 +103,7 @@ class PanelSpectra:
             yield figure.safe_side(timestep).key, value, float(low), float(high)
 
 
-def _schedules(figure: SpectraFigure, profile: Profile, panels: Mapping[str, PanelSpectra]) -> Iterator[Curve]:
+def _schedules(figure: SpectraFigure, profile: Profile, panels: Mapping[str, PanelSpectra]) -> Iterator[Series]:
     """Published schedules, and what the spectrum of each kind of latents proposes at the same sigmas."""
     for name in (f"{profile.presets}-{schedule}" for schedule in figure.schedules):
         if name not in PRESETS:
@@ -120,9 +120,8 @@ def _schedules(figure: SpectraFigure, profile: Profile, panels: Mapping[str, Pan
                 yield _steps(panel.key, f"scales_{name}", proposed.scales)
 
 
-def _steps(variant: str, metric: str, values: Sequence[float]) -> Curve:
-    steps, y = tuple(map(float, range(1, len(values) + 1))), tuple(map(float, values))
-    return Curve(variant=variant, metric=metric, x=steps, y=y, error=(0.0,) * len(y), n=0)
+def _steps(variant: str, metric: str, values: Sequence[float]) -> Series:
+    return Series(variant=variant, metric=metric, over="step", values=tuple(map(float, values)), n=0)
 
 
 def run(figure: SpectraFigure, profile: Profile, options: RunOptions) -> Path:

@@ -67,16 +67,15 @@ def _table(result: SpectraResult) -> str:
 def _schedules(result: SpectraResult) -> list[str]:
     """The published schedules beside those that each kind of latents proposes at the same sigmas."""
     rows = []
-    for curve in result.records.curves:
-        if curve.variant != PUBLISHED or not curve.metric.startswith("sigmas_"):
+    for sigmas in result.records.series:
+        if sigmas.variant != PUBLISHED or not sigmas.metric.startswith("sigmas_"):
             continue
-        name = curve.metric.removeprefix("sigmas_")
-        rows.append([f"`{name}`, sigmas", *(f"{sigma:.4f}" for sigma in curve.y)])
+        name = sigmas.metric.removeprefix("sigmas_")
+        rows.append([f"`{name}`, sigmas", *(f"{sigma:.4f}" for sigma in sigmas.values)])
         kinds = [("published", PUBLISHED), *((panel.label, panel.key) for panel, _ in result.measured)]
         for label, key in kinds:
-            for scales in result.records.curves:
-                if (scales.variant, scales.metric) == (key, f"scales_{name}"):
-                    rows.append([f"scales, {lower(label)}", *(f"{scale:.0f}" for scale in scales.y)])
+            if (scales := result.series(key, f"scales_{name}")) is not None:
+                rows.append([f"scales, {lower(label)}", *(f"{scale:.0f}" for scale in scales.values)])
     if not rows:
         return []
     steps = max(map(len, rows)) - 1

@@ -24,7 +24,7 @@ class TrainingCostResult(Measured[TrainingCostPage]):
         Raises:
             RecordError: the records were measured before there was this order.
         """
-        curve = self.curve(order, f"seconds_{model}")
-        if curve is None:
+        rounds = self.series(order, f"seconds_{model}")
+        if rounds is None:
             raise RecordError(f"{self.stem}: order {order!r} of {model} was not timed, measure the page again")
-        return np.array(curve.y)
+        return np.array(rounds.values)

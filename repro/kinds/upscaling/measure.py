@@ -15,7 +15,7 @@ from repro.harness.experiment import ExperimentError, Profile
 from repro.harness.files import digest_json
 from repro.harness.options import RunOptions
 from repro.harness.provenance import OpenRun, versions
-from repro.harness.schema import Curve, Line, Record, RecordSet, Run
+from repro.harness.schema import Line, Record, RecordSet, Run, Series
 from repro.kinds.upscaling.declare import Cell, UpscalingTable
 from repro.metrics import WeightsError
 from repro.metrics.fid import Reference, extract_features, frechet_distance, jackknife, jackknife_replicates
@@ -230,7 +230,5 @@ def _lines(run: Run, cell: Cell, metric: str, reference: Reference, features: Te
     estimate = jackknife(sample, distance, distance(sample))
     bounds = (estimate.ci_low, estimate.ci_high)
     yield Record.of(run, cell.key, metric, estimate.value, n=estimate.n, bounds=bounds)
-    replicates = tuple(float(f"{value:.8g}") for value in jackknife_replicates(sample, distance))
-    places = tuple(float(block) for block in range(len(replicates)))
-    zeros = (0.0,) * len(replicates)
-    yield Curve(variant=cell.key, metric=f"{metric}_without_block", x=places, y=replicates, error=zeros, n=estimate.n)
+    replicates = jackknife_replicates(sample, distance)
+    yield Series.of(cell.key, f"{metric}_without_block", replicates, over="replicate", n=estimate.n, digits=8)

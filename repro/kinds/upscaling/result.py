@@ -35,13 +35,13 @@ def judge(contrast: Contrast, table: UpscalingTable, records: RecordSet) -> Judg
     for sign, (cell, timestep) in terms:
         key = table.column(timestep).key
         found = estimate(records.find(cell, "", key))
-        blocks = [c for c in records.curves if (c.variant, c.metric) == (cell, f"{key}_without_block")]
-        if found is None or not blocks:
+        blocks = records.find_series(cell, f"{key}_without_block")
+        if found is None or blocks is None:
             reason = f"{cell} was not measured at t = {timestep}"
             return Judgement(claim=claim, column=FID_E, verdict=Verdict.NOT_MEASURED, reason=reason)
         total += sign * found.value
-        replicates = replicates + sign * np.array(blocks[0].y)
-        counts.append(blocks[0].n)
+        replicates = replicates + sign * np.array(blocks.values)
+        counts.append(blocks.n)
     half = _half_width(replicates)
     margin = 0.0
     if contrast.margin is not None:
