@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repro import EXPERIMENTS, load_experiment
-from repro.harness.experiment import ExperimentError, Profile, UnknownNameError
+from repro.harness.experiment import ExperimentError, UnknownNameError
 from repro.harness.files import OutputError, probe_writable
 from repro.harness.options import RunOptions
+from repro.harness.profile import Profile
 from repro.harness.schema import RecordError
 from repro.kinds.benchmarks.declare import BenchmarkPage
 from repro.kinds.latency.declare import AUTOENCODERS, DTYPES, LatencyTable, Protocol, changed
@@ -208,7 +209,7 @@ def _protocol_options(arguments: argparse.Namespace, protocol: Protocol, profile
     if out.resolve().is_relative_to((_root() / COMMITTED).resolve()):
         if asked != protocol:
             raise UsageError(f"times of another protocol do not belong into {COMMITTED}; choose another --out")
-        if arguments.pipeline and "architecture" not in profile.settings:
+        if arguments.pipeline and profile.weights.architecture is None:
             raise UsageError(
                 f"weights of {arguments.pipeline} are not those of profile {profile.name}, which belong into "
                 f"{COMMITTED}; choose another --profile or --out"

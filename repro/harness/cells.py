@@ -11,7 +11,8 @@ from statistics import fmean, variance
 import pandas as pd
 from scipy.special import stdtrit
 
-from repro.harness.experiment import Column, Profile, PromptSet, Reported, Row
+from repro.harness.experiment import Column, PromptSet, Reported, Row
+from repro.harness.profile import Profile
 from repro.harness.schema import Record, RecordSet
 
 REPORTED = Path(__file__).resolve().parents[1] / "reported"

@@ -1,13 +1,13 @@
-"""What an experiment is, as data: tables of rows and claims, profiles of models, prompts and metrics.
+"""What an experiment is, as data: tables of rows, columns and claims.
 
-A table says what is compared (students, steps, claims) and a profile says in which world (pipeline, prompt sets,
-metrics). Nothing here runs or reads anything.
+A table says what is compared (students, steps, claims); ``repro.harness.profile`` says in which world. Nothing here
+runs or reads anything.
 """
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import KW_ONLY, dataclass, field
-from typing import Any, Literal
+from dataclasses import KW_ONLY, dataclass
+from typing import Literal
 
 Better = Literal["higher", "lower"]
 
@@ -167,64 +167,3 @@ class Reported:
     columns: tuple[Column, ...]
     prompts_column: str = "prompts"
     missing: str = "not published"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
-    """The world an experiment runs in. The same table runs in any profile.
-
-    Args:
-        name: on the command line and in the records.
-        title: short name for captions ("the mini world").
-        caption: one or two sentences that say plainly what was measured, and what it is not.
-        pipeline: folder of the diffusers pipeline, relative to the repository, or a hub name.
-        presets: prefix of the schedule presets ("mini" makes "mini-full-4" of a row's "full-4").
-        columns: this profile's own metrics.
-        prompt_sets: in table order.
-        images_per_set: images for each row and prompt set.
-        teacher_steps: steps of the teacher's rows.
-        teacher_guidance: guidance scale of the teacher's rows.
-        shift: time shift of the teacher's sigma grid.
-        seeds: training seeds of the students.
-        comparable: whether the paper's model and data are the same as here; if not, the page says so.
-        committed: whether results belong into ``paper_tables``; others may never be written there.
-        output: default output folder, relative to the repository.
-        suffix: part of the file names ("table2.sd35-medium.md"); empty for mini and smoke.
-        missing: metric key -> why this profile cannot measure it, for the footnote.
-        settings: whatever else the runner needs for this profile; part of the recorded config.
-    """
-
-    name: str
-    title: str
-    caption: str
-    pipeline: str
-    presets: str
-    columns: tuple[Column, ...]
-    prompt_sets: tuple[PromptSet, ...]
-    images_per_set: int
-    teacher_steps: int = 28
-    teacher_guidance: float = 7.0
-    shift: float = 3.0
-    seeds: tuple[int, ...] = (0,)
-    comparable: bool = False
-    committed: bool = False
-    output: str = "paper_tables"
-    suffix: str = ""
-    missing: Mapping[str, str] = field(default_factory=dict)
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-    def column(self, key: str) -> Column | None:
-        """The column of a metric, or None where this profile does not measure it."""
-        return next((column for column in self.columns if column.key == key), None)
-
-    def preset(self, row: Row) -> str | None:
-        """Name of the row's schedule preset; None for the teacher."""
-        return None if row.schedule is None else f"{self.presets}-{row.schedule}"
-
-    def steps(self, row: Row) -> int:
-        """Steps of a row: its own, or the teacher's."""
-        return self.teacher_steps if row.steps is None else row.steps
-
-    def stem(self, key: str) -> str:
-        """File name of an experiment's outputs, without the ending."""
-        return key + (f".{self.suffix}" if self.suffix else "")

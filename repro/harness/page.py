@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from repro.harness.cells import signed
 from repro.harness.claims import Judgement
-from repro.harness.experiment import Profile
+from repro.harness.profile import Profile
 from repro.harness.schema import RecordSet, Run
 
 EDITED = "Written by `python -m repro render` from the records: edits by hand are overwritten."

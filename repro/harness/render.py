@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from repro.harness.cells import DASH, markdown
-from repro.harness.experiment import Profile
 from repro.harness.files import write_atomic
 from repro.harness.page import EDITED, difference, joined
 from repro.harness.plots import Drawing, recorded_digest
+from repro.harness.profile import Profile
 from repro.harness.records import load
 from repro.harness.schema import RecordError
 from repro.kinds.benchmarks import figure as benchmarks_figure

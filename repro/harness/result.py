@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from repro.harness.claims import Judgement
-from repro.harness.experiment import Profile
+from repro.harness.profile import Profile
 from repro.harness.schema import Curve, RecordSet, Series
 
 

@@ -2,7 +2,8 @@
 
 from importlib import import_module
 
-from repro.harness.experiment import Profile, UnknownNameError
+from repro.harness.experiment import UnknownNameError
+from repro.harness.profile import Profile
 
 PROFILES = {  # name -> module that declares PROFILE
     "mini": "repro.profiles.mini",

@@ -1,6 +1,41 @@
 """The mini world: the paper's experiment at a size that two CPU cores can train. Scenes with exact ground truth."""
 
-from repro.harness.experiment import Column, Profile, PromptSet
+from repro.harness.experiment import Column, PromptSet
+from repro.harness.profile import Adapters, Data, Distil, Execution, Profile, Teacher, Weights
+
+DATA = Data(
+    resolution=64,
+    world="repro.worlds.mini.world:MiniWorld",
+    reference_images=1000,
+    training_images=8000,
+    sources=("scenes", "photographs"),
+)
+EXECUTION = Execution(
+    batch_size=50,
+    dtype="float32",  # bfloat16 is a hundred times slower on a CPU without arithmetic for it
+)
+# Same iterations, batch and data for every student; the learning rate is each kind's own.
+DISTIL = Distil(
+    common={
+        "iterations": 100,
+        "batch_size": 24,
+        "lr": 2e-4,
+        "lr_fake": 2e-4,
+        "lr_discriminator": 1e-3,
+        "fake_updates": 2,
+        "rank": 16,
+        "alpha": 16.0,
+        "guidance_scale": 4.0,
+        "feature_block": 1,
+        "warmup": 10,
+        "ema_decay": 0.98,
+        "mixed_precision": "no",
+        "checkpoint_every": 25,
+    },
+    scalewise={"lr": 4e-4, "lr_fake": 4e-4},
+    fullscale={"lr": 2e-4, "lr_fake": 2e-4},
+)
+ADAPTERS = Adapters(folder="repro/worlds/mini/weights/adapters", distil=DISTIL)
 
 PROFILE = Profile(
     name="mini",
@@ -9,7 +44,6 @@ PROFILE = Profile(
         "Measured in the mini world: an SD3-style teacher of 2.3 M parameters on 64x64 scenes, and students distilled "
         "from it. It is not SD3.5; its numbers say how the methods compare here, not what they reach there."
     ),
-    pipeline="repro/worlds/mini/weights/pipeline",
     presets="mini",
     columns=(
         Column("scene_accuracy", "Scene accuracy", better="higher", digits=1, unit="%", percent=True),
@@ -25,38 +59,14 @@ PROFILE = Profile(
         PromptSet("compositional", "Compositional captions", reported="MJHQ"),
     ),
     images_per_set=500,
-    teacher_steps=28,
-    teacher_guidance=4.0,
+    data=DATA,
+    weights=Weights(
+        pipeline="repro/worlds/mini/weights/pipeline",
+        adapters=ADAPTERS,
+        clip="repro/worlds/mini/weights/clip",
+    ),
+    teacher=Teacher(steps=28, guidance_scale=4.0),
+    execution=EXECUTION,
+    distil=DISTIL,
     committed=True,
-    settings={
-        "world": "repro.worlds.mini.world:MiniWorld",
-        "resolution": 64,
-        "process": "flow",
-        "sources": ("scenes", "photographs"),
-        "adapters": "repro/worlds/mini/weights/adapters",
-        "clip": "repro/worlds/mini/weights/clip",
-        "reference_images": 1000,
-        "training_images": 8000,
-        "batch_size": 50,
-        "dtype": "float32",  # bfloat16 is a hundred times slower on a CPU without arithmetic for it
-        # Same iterations, batch and data for every student; the learning rate is each kind's own.
-        "distil": {
-            "iterations": 100,
-            "batch_size": 24,
-            "lr": 2e-4,
-            "lr_fake": 2e-4,
-            "lr_discriminator": 1e-3,
-            "fake_updates": 2,
-            "rank": 16,
-            "alpha": 16.0,
-            "guidance_scale": 4.0,
-            "feature_block": 1,
-            "warmup": 10,
-            "ema_decay": 0.98,
-            "mixed_precision": "no",
-            "checkpoint_every": 25,
-        },
-        "distil_scalewise": {"lr": 4e-4, "lr_fake": 4e-4},
-        "distil_fullscale": {"lr": 2e-4, "lr_fake": 2e-4},
-    },
 )

@@ -2,20 +2,19 @@
 
 from dataclasses import replace
 
+from repro.harness.profile import Distil
 from repro.profiles import sd35_architecture, sd35_medium
-
-_SETTINGS = dict(sd35_medium.PROFILE.settings)
 
 PROFILE = replace(
     sd35_medium.PROFILE,
     name="sd35-large",
     title="SD3.5 Large",
     caption="Stable Diffusion 3.5 Large at 1024 px.",
-    pipeline="stabilityai/stable-diffusion-3.5-large",
+    weights=replace(
+        sd35_medium.WEIGHTS,
+        pipeline="stabilityai/stable-diffusion-3.5-large",
+        architecture={**sd35_architecture.PIPELINE, "transformer": sd35_architecture.LARGE},
+    ),
+    distil=Distil(common={**sd35_medium.DISTIL.common, "guidance_scale": 4.5, "feature_block": 20}),
     suffix="sd35-large",
-    settings={
-        **_SETTINGS,
-        "architecture": {**sd35_architecture.PIPELINE, "transformer": sd35_architecture.LARGE},
-        "distil": {**_SETTINGS["distil"], "guidance_scale": 4.5, "feature_block": 20},
-    },
 )

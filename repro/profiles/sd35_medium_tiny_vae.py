@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from repro.harness.profile import Weights
 from repro.profiles import sd35_architecture, sd35_medium
 
 PROFILE = replace(
@@ -9,7 +10,7 @@ PROFILE = replace(
     name="sd35-medium-tiny-vae",
     title="SD3.5 Medium with a tiny VAE",
     caption="TAESD3, the tiny autoencoder of Stable Diffusion 3.5, on images of 1024 px.",
-    pipeline="madebyollin/taesd3",
+    weights=Weights(pipeline="madebyollin/taesd3", tiny=True, vae_config=sd35_architecture.TINY_VAE),
+    distil=None,
     suffix="sd35-medium-tiny-vae",
-    settings={"resolution": 1024, "process": "flow", "tiny": True, "vae_config": sd35_architecture.TINY_VAE},
 )

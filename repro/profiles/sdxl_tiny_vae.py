@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from repro.harness.profile import Weights
 from repro.profiles import sdxl
 
 PROFILE = replace(
@@ -9,7 +10,6 @@ PROFILE = replace(
     name="sdxl-tiny-vae",
     title="SDXL with a tiny VAE",
     caption="TAESDXL, the tiny autoencoder of Stable Diffusion XL, on images of 1024 px.",
-    pipeline="madebyollin/taesdxl",
+    weights=Weights(pipeline="madebyollin/taesdxl", tiny=True, vae_config={"latent_channels": 4}),
     suffix="sdxl-tiny-vae",
-    settings={"resolution": 1024, "process": "variance-preserving", "tiny": True, "vae_config": {"latent_channels": 4}},
 )

@@ -7,7 +7,8 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor
 
-from repro.harness.experiment import ExperimentError, Profile
+from repro.harness.experiment import ExperimentError
+from repro.harness.profile import Profile
 
 Autoencoder = AutoencoderKL | AutoencoderTiny
 
@@ -16,23 +17,23 @@ def load_vae(profile: Profile, root: Path, *, pipeline: str = "", random: bool =
     """The VAE of a profile in float32.
 
     Args:
-        profile: names the pipeline; ``settings["tiny"]`` says that it is an AutoencoderTiny by itself.
+        profile: names the pipeline, and says whether that is an AutoencoderTiny by itself.
         root: what a relative pipeline folder is relative to.
         pipeline: a folder or hub name in place of the profile's.
-        random: the architecture alone (``settings["vae_config"]``), weights drawn from seed 0.
+        random: the architecture alone (``Weights.vae_config``), its weights drawn from seed 0.
 
     Raises:
         ExperimentError: the weights cannot be had, or the profile does not say its architecture.
     """
-    tiny = profile.settings.get("tiny", False)
+    tiny = profile.weights.tiny
     kind = AutoencoderTiny if tiny else AutoencoderKL
     if random:
-        if (config := profile.settings.get("vae_config")) is None:
+        if (config := profile.weights.vae_config) is None:
             raise ExperimentError(f"profile {profile.name} does not say the architecture that --random-weights needs")
         torch.manual_seed(0)
         drawn: Autoencoder = kind.from_config(dict(config)).eval()
         return drawn
-    name = pipeline or profile.pipeline
+    name = pipeline or profile.weights.pipeline
     local = root / name
     where = {} if tiny else {"subfolder": "vae"}
     try:

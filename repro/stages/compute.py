@@ -2,7 +2,8 @@
 
 from diffusers import SD3Transformer2DModel
 
-from repro.harness.experiment import Profile, Row
+from repro.harness.experiment import Row
+from repro.harness.profile import Profile
 from swd.cost import schedule_cost
 from swd.schedule import ScaleSchedule, preset, sigma_grid
 
@@ -11,9 +12,9 @@ def row_schedule(profile: Profile, row: Row, side: int) -> tuple[ScaleSchedule, 
     """A row's scales, and how many network evaluations each step takes (two with guidance)."""
     if (name := profile.preset(row)) is not None:
         return preset(name), 1
-    sigmas = sigma_grid(profile.teacher_steps, profile.shift)
-    passes = 2 if profile.teacher_guidance > 1 else 1
-    return ScaleSchedule((side,) * profile.teacher_steps, sigmas), passes
+    sigmas = sigma_grid(profile.teacher.steps, profile.teacher.shift)
+    passes = 2 if profile.teacher.guidance_scale > 1 else 1
+    return ScaleSchedule((side,) * profile.teacher.steps, sigmas), passes
 
 
 def tokens(profile: Profile, row: Row, transformer: SD3Transformer2DModel) -> int:

@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from repro.harness.experiment import Profile, Row
+from repro.harness.experiment import Row
+from repro.harness.profile import Profile
 from repro.stages.store import StageStore
 from swd.backbones import loading
 from swd.backbones.base import TextCondition
@@ -63,8 +64,8 @@ def load_pipeline(folder: str | Path, dtype: str, device: torch.device) -> Scale
 def sampling_inputs(profile: Profile, row: Row) -> dict[str, Any]:
     """How a row samples, as plain data."""
     if (name := profile.preset(row)) is None:
-        steps, guidance = profile.teacher_steps, profile.teacher_guidance
-        return {"steps": steps, "guidance": guidance, "shift": profile.shift}
+        steps, guidance = profile.teacher.steps, profile.teacher.guidance_scale
+        return {"steps": steps, "guidance": guidance, "shift": profile.teacher.shift}
     schedule = preset(name)
     return {"scales": list(schedule.scales), "sigmas": list(schedule.sigmas)}
 
@@ -111,9 +112,9 @@ def generator_of(
                 uncond,
                 seeds,
                 side=pipeline.transformer.config.sample_size,
-                num_steps=profile.teacher_steps,
-                shift=profile.shift,
-                guidance_scale=profile.teacher_guidance,
+                num_steps=profile.teacher.steps,
+                shift=profile.teacher.shift,
+                guidance_scale=profile.teacher.guidance_scale,
             )
         pixels = pipeline.decode(x0, output_type="pt").float().clamp(0, 1)
         return (pixels * 255).round().to(torch.uint8).cpu()

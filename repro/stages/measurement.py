@@ -9,9 +9,9 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
-from repro.harness.experiment import Profile
 from repro.harness.files import ROOT, digest_file, digest_folder
 from repro.harness.options import RunOptions
+from repro.harness.profile import Execution, Profile
 from repro.harness.provenance import OpenRun, git_stamp, start_run
 from repro.harness.result import Described
 from repro.stages.device import torch_device
@@ -44,6 +44,15 @@ class Setting(Generic[T]):
         """Prompts, references and metrics of the profile."""
         return load_world(self.profile, ROOT)
 
+    @property
+    def execution(self) -> Execution:
+        """How images are made.
+
+        Raises:
+            ExperimentError: the profile does not say.
+        """
+        return self.profile.required(self.profile.execution, "batch size and dtype of images")
+
     @cached_property
     def extractor(self) -> torch.nn.Module:
         """Network whose features FID-E compares."""
@@ -52,7 +61,7 @@ class Setting(Generic[T]):
     @cached_property
     def pipeline_folder(self) -> Path:
         """The teacher's pipeline."""
-        return ROOT / self.profile.pipeline
+        return ROOT / self.profile.weights.pipeline
 
     @cached_property
     def pipeline_digest(self) -> str:

@@ -24,7 +24,7 @@ def reference_features(store: StageStore, world: World, prompt_set: str, extract
         "version": VERSION,
         **world.fingerprint(),
         "prompts": prompt_set,
-        "count": world.profile.settings["reference_images"],
+        "count": world.profile.data.reference_images,
         "metrics": world.metric_inputs(),
     }
     path = store.folder(REFERENCE_STAGE, inputs) / "features.safetensors"

@@ -1,6 +1,5 @@
 """Student stage: distil the adapters of a table, or take the ones that ship."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +7,9 @@ import torch
 from accelerate import Accelerator
 from diffusers import SD3Transformer2DModel
 
-from repro.harness.experiment import ExperimentError, Profile, Row
+from repro.harness.experiment import ExperimentError, Row
 from repro.harness.files import digest_folder
+from repro.harness.profile import Distil, Profile
 from repro.stages.images import load_pipeline
 from repro.stages.store import StageStore
 from repro.worlds.base import World
@@ -27,9 +27,9 @@ def shipped_adapter(root: Path, profile: Profile, row: Row) -> Path:
     """Folder of the adapter that comes with the repository.
 
     Raises:
-        ExperimentError: it is not there.
+        ExperimentError: it is not there, or the profile ships none.
     """
-    folder = root / profile.settings["adapters"] / row.variant
+    folder = root / profile.required(profile.weights.adapters, "adapters that ship").folder / row.variant
     if not (folder / ADAPTER_FILE).is_file():
         raise ExperimentError(f"no adapter for {row.variant} in {folder}; distil it with --retrain, or run nox -s mini")
     return folder
@@ -50,13 +50,22 @@ def check_adapter(folder: Path, pipeline: Path) -> None:
         raise ExperimentError(f"{folder}: {error}") from error
 
 
+def distil_options(profile: Profile) -> Distil:
+    """How students are trained in a profile.
+
+    Raises:
+        ExperimentError: none are.
+    """
+    return profile.required(profile.distil, "options of distillation")
+
+
 def distil_config(profile: Profile, row: Row, seed: int) -> DistillConfig:
     """The profile's options, those of the kind of student, and the row's schedule."""
-    kind = "distil_scalewise" if row.scalewise else "distil_fullscale"
-    options: Mapping[str, Any] = {**profile.settings["distil"], **profile.settings[kind]}
+    distil = distil_options(profile)
+    options = {**distil.common, **(distil.scalewise if row.scalewise else distil.fullscale)}
     name = profile.preset(row)
     assert name is not None, "the teacher is not distilled"
-    return DistillConfig(preset=name, seed=seed, shift=profile.shift, **options)
+    return DistillConfig(preset=name, seed=seed, shift=profile.teacher.shift, **options)
 
 
 def distil(
@@ -77,12 +86,12 @@ def distil(
     """
     profile = world.profile
     config = distil_config(profile, row, seed)
-    pipeline_folder = world.root / profile.pipeline
+    pipeline_folder = world.root / profile.weights.pipeline
     inputs = {
         "version": VERSION,
         "config": config.as_json(),
         "pipeline": digest_folder(pipeline_folder),
-        "data": {**world.fingerprint(), "images": profile.settings["training_images"]},
+        "data": {**world.fingerprint(), "images": profile.data.training_images},
         "device": device.type,
     }
     folder = store.folder(STAGE, inputs)
@@ -102,7 +111,7 @@ def latent_cache(
     """Latents at every scale that any student of the table needs, encoded once for all of them."""
     schedules = [preset(name).scales for row in rows if (name := world.profile.preset(row)) is not None]
     scales, pairs = cache_ladder(schedules)
-    count = world.profile.settings["training_images"]
+    count = world.profile.data.training_images
     inputs = {
         "version": VERSION,
         "cache_schema": SCHEMA,

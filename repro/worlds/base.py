@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from repro.harness.experiment import Profile
+from repro.harness.profile import Profile
 from repro.metrics import Metric
 
 
@@ -63,7 +63,11 @@ class World(Protocol):
 
 
 def load_world(profile: Profile, root: Path) -> World:
-    """The world that a profile names, as "module:Class"."""
-    module, _, name = profile.settings["world"].partition(":")
+    """The world that a profile names, as "module:Class".
+
+    Raises:
+        ExperimentError: it names none.
+    """
+    module, _, name = profile.required(profile.data.world, "world of prompts and images").partition(":")
     world: World = getattr(import_module(module), name)(profile, root)
     return world

@@ -4,7 +4,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from repro.harness.experiment import Claim, Column, Profile, PromptSet, Reported, Row, at_least, not_worse
+from repro.harness.experiment import Claim, Column, PromptSet, Reported, Row, at_least, not_worse
+from repro.harness.profile import Data, Profile, Weights
 from repro.harness.schema import Line, PerImage, Record, Run, Series
 from repro.kinds.scores.declare import Table
 from repro.kinds.scores.figure import draw_compute
@@ -13,7 +14,6 @@ PROFILE = Profile(
     name="toy",
     title="the toy world",
     caption="Made-up numbers, for tests.",
-    pipeline="nowhere",
     presets="mini",
     columns=(
         Column("accuracy", "Accuracy", better="higher", digits=1, percent=True),
@@ -22,6 +22,8 @@ PROFILE = Profile(
     ),
     prompt_sets=(PromptSet("short", "short captions", reported="COCO 2014"), PromptSet("long", "long captions")),
     images_per_set=40,
+    data=Data(resolution=64),
+    weights=Weights(pipeline="nowhere"),
     missing={"distance": "Needs a ruler."},
 )
 

@@ -11,8 +11,9 @@ from harness_world import PROFILE, TABLE, draw_once, lines
 
 from repro import __main__ as cli
 from repro import load_experiment
-from repro.harness.experiment import ExperimentError, Profile
+from repro.harness.experiment import ExperimentError
 from repro.harness.options import RunOptions
+from repro.harness.profile import Profile
 from repro.harness.records import RecordSet, save
 from repro.kinds.scores.declare import Table
 

@@ -15,10 +15,11 @@ from safetensors import SafetensorError
 
 from repro.harness.experiment import ExperimentError, Row
 from repro.harness.options import RunOptions
+from repro.harness.profile import Adapters, Profile
 from repro.kinds.scores import measure as runner
 from repro.kinds.scores.measure import run
 from repro.metrics import SceneAccuracy
-from repro.profiles.mini import PROFILE
+from repro.profiles.mini import DISTIL, PROFILE
 from repro.stages import compute
 from repro.stages.images import generator_of, load_pipeline, make_images
 from repro.stages.scores import score_images
@@ -141,13 +142,13 @@ def options(tmp_path: Path) -> RunOptions:
     return RunOptions(out=tmp_path / "out", work=tmp_path / "work", device="cpu")
 
 
-def settings(**changes: str) -> dict[str, Any]:
-    return {**PROFILE.settings, **changes}
+def with_weights(**changes: Any) -> Profile:
+    return replace(PROFILE, weights=replace(PROFILE.weights, **changes))
 
 
 def test_a_missing_pipeline_is_named_with_what_to_do(tmp_path: Path, options: RunOptions) -> None:
     with pytest.raises(ExperimentError, match=r"no pipeline in .*nowhere.*nox -s mini"):
-        run(TABLE, replace(PROFILE, pipeline=str(tmp_path / "nowhere")), options)
+        run(TABLE, with_weights(pipeline=str(tmp_path / "nowhere")), options)
 
 
 def test_a_truncated_pipeline_is_named(tiny_pipeline_folder: Path, tmp_path: Path, options: RunOptions) -> None:
@@ -156,11 +157,19 @@ def test_a_truncated_pipeline_is_named(tiny_pipeline_folder: Path, tmp_path: Pat
     torn = folder / "vae" / "diffusion_pytorch_model.safetensors"
     torn.write_bytes(torn.read_bytes()[:-100])
     with pytest.raises(ExperimentError, match=r"vae/diffusion_pytorch_model.safetensors is truncated"):
-        run(TABLE, replace(PROFILE, pipeline=str(folder)), options)
+        run(TABLE, with_weights(pipeline=str(folder)), options)
+
+
+@pytest.mark.parametrize("part", ["execution", "distil"])
+def test_a_part_that_the_profile_lacks_is_named(part: str, tiny_pipeline_folder: Path, options: RunOptions) -> None:
+    profile = replace(with_weights(pipeline=str(tiny_pipeline_folder)), **{part: None})
+    wanted = {"execution": "batch size and dtype of images", "distil": "options of distillation"}[part]
+    with pytest.raises(ExperimentError, match=f"profile mini has no {wanted}.*--profile"):
+        run(TABLE, profile, replace(options, retrain=True))
 
 
 def test_a_missing_adapter_is_named(tiny_pipeline_folder: Path, tmp_path: Path, options: RunOptions) -> None:
-    profile = replace(PROFILE, pipeline=str(tiny_pipeline_folder), settings=settings(adapters=str(tmp_path)))
+    profile = with_weights(pipeline=str(tiny_pipeline_folder), adapters=Adapters(folder=str(tmp_path), distil=DISTIL))
     with pytest.raises(ExperimentError, match=r"no adapter for scalewise_6 in .*--retrain"):
         run(TABLE, profile, options)
 
@@ -171,7 +180,7 @@ def test_a_full_disk_ends_the_run_with_what_to_do(tiny_pipeline_folder: Path, op
         patch.object(runner._Runner, "run", side_effect=full),
         pytest.raises(ExperimentError, match="the disk is full; finished stages stay"),
     ):
-        run(TABLE, replace(PROFILE, pipeline=str(tiny_pipeline_folder)), options)
+        run(TABLE, with_weights(pipeline=str(tiny_pipeline_folder)), options)
 
 
 def test_an_adapter_of_another_shape_is_named(tiny_pipeline_folder: Path, tmp_path: Path) -> None:
@@ -184,7 +193,7 @@ def test_an_adapter_of_another_shape_is_named(tiny_pipeline_folder: Path, tmp_pa
 def test_a_truncated_adapter_is_named(tiny_pipeline_folder: Path, tmp_path: Path, options: RunOptions) -> None:
     (tmp_path / "scalewise_6").mkdir()
     (tmp_path / "scalewise_6" / "pytorch_lora_weights.safetensors").write_bytes(b"torn")
-    profile = replace(PROFILE, pipeline=str(tiny_pipeline_folder), settings=settings(adapters=str(tmp_path)))
+    profile = with_weights(pipeline=str(tiny_pipeline_folder), adapters=Adapters(folder=str(tmp_path), distil=DISTIL))
     with pytest.raises(ExperimentError, match=r"scalewise_6.*truncated"):
         run(TABLE, profile, options)
 
@@ -192,4 +201,4 @@ def test_a_truncated_adapter_is_named(tiny_pipeline_folder: Path, tmp_path: Path
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_cuda_is_refused_where_there_is_none(tiny_pipeline_folder: Path, options: RunOptions) -> None:
     with pytest.raises(ExperimentError, match="torch sees no CUDA device"):
-        run(TABLE, replace(PROFILE, pipeline=str(tiny_pipeline_folder)), replace(options, device="cuda"))
+        run(TABLE, with_weights(pipeline=str(tiny_pipeline_folder)), replace(options, device="cuda"))

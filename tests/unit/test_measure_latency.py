@@ -13,6 +13,7 @@ from diffusers import AutoencoderTiny
 from repro.harness import render
 from repro.harness.experiment import ExperimentError
 from repro.harness.options import RunOptions
+from repro.harness.profile import Data, Distil, Teacher
 from repro.harness.records import RecordSet, load
 from repro.kinds.latency import counts as latency_counts
 from repro.kinds.latency import measure as latency
@@ -73,15 +74,11 @@ PROFILE = replace(
     sd35_medium.PROFILE,
     name="tiny",
     presets="mini",
-    teacher_steps=2,
+    data=Data(resolution=64),
+    weights=replace(sd35_medium.WEIGHTS, architecture=ARCHITECTURE),
+    teacher=Teacher(steps=2),
+    distil=Distil(common={"batch_size": 2, "feature_block": 0, "rank": 2, "fake_updates": 1}),
     suffix="",
-    settings={
-        "resolution": 64,
-        "architecture": ARCHITECTURE,
-        "distil": {"batch_size": 2, "feature_block": 0, "rank": 2, "fake_updates": 1},
-        "distil_scalewise": {},
-        "distil_fullscale": {},
-    },
 )
 SMALL = replace(
     TABLE, rows=tuple(TABLE.row(key) for key in ("scalewise_4", "fullscale_4", "fullscale_2", "teacher_guided"))
@@ -366,11 +363,10 @@ def test_a_loaded_pipeline_is_let_go_of() -> None:
 
 
 def test_a_profile_without_a_tiny_vae_says_so(tmp_path: Path) -> None:
-    settings = {**PROFILE.settings, "architecture": {k: v for k, v in ARCHITECTURE.items() if k != "tiny_vae"}}
+    architecture = {k: v for k, v in ARCHITECTURE.items() if k != "tiny_vae"}
+    profile = replace(PROFILE, weights=replace(PROFILE.weights, architecture=architecture))
     with pytest.raises(ExperimentError, match="no tiny VAE"):
-        latency.run(
-            SMALL, replace(PROFILE, settings=settings), options(tmp_path, protocol=replace(PROTOCOL, vae="tiny"))
-        )
+        latency.run(SMALL, profile, options(tmp_path, protocol=replace(PROTOCOL, vae="tiny")))
 
 
 def test_cuda_that_is_not_there_says_so(tmp_path: Path) -> None:

@@ -15,9 +15,10 @@ from PIL import Image
 
 from repro.figure1 import FIGURE
 from repro.harness import render
-from repro.harness.experiment import ExperimentError, Profile, UnknownNameError
+from repro.harness.experiment import ExperimentError, UnknownNameError
 from repro.harness.options import RunOptions
 from repro.harness.plots import recorded_digest
+from repro.harness.profile import Profile, Weights
 from repro.harness.records import Curve, RecordError, RecordSet, load, parse, save
 from repro.kinds.spectra import measure as spectra
 from repro.kinds.spectra.figure import drawing as drawing_of
@@ -216,7 +217,7 @@ def test_bad_folders_are_named_before_any_work(folder: Path, tmp_path: Path) -> 
         sources.folder(folder, 256, 10)
 
 
-REAL = replace(SD35, settings={**SD35.settings, "resolution": 64})
+REAL = replace(SD35, data=replace(SD35.data, resolution=64))
 TINY = {"block_out_channels": (16, 16), "down_block_types": ("DownEncoderBlock2D",) * 2, "layers_per_block": 1}
 TINY |= {"up_block_types": ("UpDecoderBlock2D",) * 2, "norm_num_groups": 8, "latent_channels": 16}
 
@@ -241,7 +242,7 @@ def test_a_users_folder_and_pipeline_in_the_layout_of_sd35(folder: Path, tmp_pat
 
 def test_sdxl_has_no_shift_and_preserves_variance(folder: Path, tmp_path: Path) -> None:
     AutoencoderKL(**{**TINY, "latent_channels": 4}, shift_factor=None).save_pretrained(tmp_path / "pipeline" / "vae")
-    profile = replace(SDXL, settings={**SDXL.settings, "resolution": 64})
+    profile = replace(SDXL, data=replace(SDXL.data, resolution=64))
     measured(profile, tmp_path / "out", images=folder, pipeline=str(tmp_path / "pipeline"))
     records = load(tmp_path / "out" / "records" / "figure1.sdxl.jsonl")
     (expected,) = (c for c in records.curves if (c.variant, c.metric) == ("images", "expected_t500"))
@@ -252,13 +253,13 @@ def test_sdxl_has_no_shift_and_preserves_variance(folder: Path, tmp_path: Path) 
 
 def test_a_tiny_autoencoder_lies_in_its_own_folder(folder: Path, tmp_path: Path) -> None:
     AutoencoderTiny(latent_channels=16).save_pretrained(tmp_path / "taesd3")
-    profile = replace(SD35_TINY, settings={**SD35_TINY.settings, "resolution": 64})
+    profile = replace(SD35_TINY, data=replace(SD35_TINY.data, resolution=64))
     page = measured(profile, tmp_path / "out", images=folder, pipeline=str(tmp_path / "taesd3"))
     assert "| Latents of images |      8 |        3 |" in page
 
 
 def test_random_weights_are_labelled(tmp_path: Path) -> None:
-    profile = replace(REAL, settings={**REAL.settings, "vae_config": TINY})
+    profile = replace(REAL, weights=replace(REAL.weights, vae_config=TINY))
     page = measured(profile, tmp_path / "out", random_weights=True)
     assert "**Random weights: this shows that it runs" in page
     assert "| Latents of scenes |     32 |        4 |" in page
@@ -269,8 +270,8 @@ def test_random_weights_are_labelled(tmp_path: Path) -> None:
     [
         (REAL, {}, "no images of its own: give a folder with --images DIR"),
         (REAL, {"random_weights": True, "device": "cuda:9"}, "CUDA"),
-        (replace(REAL, settings={**PROFILE.settings}), {"random_weights": True}, "does not say the architecture"),
-        (replace(PROFILE, pipeline="nowhere/at-all"), {}, "cannot load the VAE of nowhere/at-all"),
+        (replace(REAL, weights=PROFILE.weights), {"random_weights": True}, "does not say the architecture"),
+        (replace(PROFILE, weights=Weights(pipeline="nowhere/at-all")), {}, "cannot load the VAE of nowhere/at-all"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(

@@ -9,7 +9,7 @@ import torch
 
 from repro.harness import render
 from repro.harness.claims import Verdict
-from repro.harness.experiment import ExperimentError, Profile
+from repro.harness.experiment import ExperimentError
 from repro.harness.options import RunOptions
 from repro.harness.records import Record, RecordSet, Series, load
 from repro.kinds.upscaling import measure as upscaling
@@ -180,6 +180,6 @@ def test_a_torn_image_shard_is_drawn_again_and_nothing_else(out: Path, monkeypat
 
 
 def test_a_missing_pipeline_is_named_first(tmp_path: Path) -> None:
-    profile = replace(PROFILE, pipeline="nowhere")
+    profile = replace(PROFILE, weights=replace(PROFILE.weights, pipeline="nowhere"))
     with pytest.raises(ExperimentError, match="nowhere"):
         upscaling.run(TINY, profile, RunOptions(out=tmp_path, work=tmp_path, device="cpu"))

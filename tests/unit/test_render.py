@@ -7,9 +7,10 @@ from harness_world import PROFILE, RUN, TABLE, draw_once, lines, record
 
 from repro.harness import render
 from repro.harness.cells import Estimate, Footnotes, estimate, number, paper, published, signed, with_interval
-from repro.harness.experiment import Claim, Column, Profile, PromptSet, Row, UnknownNameError, at_least
+from repro.harness.experiment import Claim, Column, PromptSet, Row, UnknownNameError, at_least
 from repro.harness.page import footer
 from repro.harness.plots import recorded_digest
+from repro.harness.profile import Profile
 from repro.harness.records import RecordError, RecordSet, save
 from repro.harness.schema import Line, Run
 from repro.kinds.scores.declare import Table

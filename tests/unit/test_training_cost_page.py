@@ -12,7 +12,7 @@ from repro.harness.records import load
 from repro.harness.schema import RecordError
 from repro.kinds.latency.timed_pipeline import text_encoders
 from repro.kinds.training_cost import measure as training_cost
-from repro.profiles.mini import PROFILE
+from repro.profiles.mini import DISTIL, PROFILE
 from repro.stages.store import StageStore
 from repro.training_cost import PAGE
 from swd.cost import weight_bytes
@@ -111,7 +111,7 @@ def test_a_finished_count_is_kept_for_every_model(tmp_path: Path, monkeypatch: p
 
 def test_memory_is_counted_with_the_networks_that_an_order_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training_cost, "training_cost", lambda *args, **options: {})  # FLOPs take as long again
-    options = {**PROFILE.settings["distil"], "fake_updates": PAGE.fake_updates}
+    options = {**DISTIL.common, "fake_updates": PAGE.fake_updates}
     pipe = training_cost._skeleton(PROFILE)
     held = training_cost._count(PAGE, PROFILE, DistillConfig(preset="mini-full-2", **options))["bytes"]
     network = weight_bytes(pipe.transformer)

@@ -10,9 +10,10 @@ from typing import Any
 from xml.etree import ElementTree
 
 from repro.harness import records
-from repro.harness.experiment import ExperimentError, Profile
+from repro.harness.experiment import ExperimentError
 from repro.harness.files import ROOT, digest_folder, digest_json
 from repro.harness.options import RunOptions
+from repro.harness.profile import Profile
 from repro.harness.provenance import start_run
 from repro.harness.schema import Line, Record, RecordSet, Run, Series
 from repro.kinds.benchmarks.declare import BenchmarkPage
@@ -34,7 +35,7 @@ def run(page: BenchmarkPage, profile: Profile, options: RunOptions) -> Path:
         device=str(measured["machine_info"]["device"]),
         dtype="see each benchmark",
         data_hash=digest_json(opened.config["benchmarks"]),
-        weights_hash=digest_folder(ROOT / profile.pipeline),
+        weights_hash=digest_folder(ROOT / profile.weights.pipeline),
     )
     path = options.out / "records" / f"{profile.stem(page.key)}.jsonl"
     records.save(path, RecordSet.of([closed, *_lines(closed, measured), *_skipped(closed, skipped)]))

@@ -14,9 +14,10 @@ import torch
 from tqdm import tqdm
 
 from repro.harness import records
-from repro.harness.experiment import ExperimentError, Profile
+from repro.harness.experiment import ExperimentError
 from repro.harness.files import ROOT, digest_file, digest_json, write_atomic
 from repro.harness.options import RunOptions
+from repro.harness.profile import Profile
 from repro.harness.provenance import git_stamp, start_run, versions
 from repro.harness.schema import Line, Record, RecordSet, Run, Series
 from repro.kinds.latency import counts as latency_counts
@@ -25,6 +26,7 @@ from repro.kinds.latency.timed_pipeline import Subject
 from repro.kinds.latency.training import training_times
 from repro.stages.device import torch_device
 from repro.stages.store import StageStore
+from repro.stages.students import distil_options
 from repro.stages.timing import GIB, Clock, PeakMemory, device_name, free_bytes, is_out_of_memory, matmul_flops
 from swd.errors import USER_ERRORS
 from swd.sampler import sample, sample_teacher
@@ -109,6 +111,7 @@ class _Runner:
     def _config(self, **protocol: Any) -> dict[str, Any]:
         """All that the times follow from, the code among it: the identity of the measurement, or of a part of it."""
         profile = self.subject.profile
+        distil = distil_options(profile)
         return {
             "version": VERSION,
             "code": _code_digest(),
@@ -119,7 +122,11 @@ class _Runner:
             "pipeline": self.subject.digest(),
             "random_weights": self.subject.architecture is not None,
             "weights": Path(self.subject.weights).name,
-            "distil": {key: profile.settings.get(key) for key in ("distil", "distil_scalewise", "distil_fullscale")},
+            "distil": {
+                "distil": distil.common,
+                "distil_scalewise": distil.scalewise,
+                "distil_fullscale": distil.fullscale,
+            },
             "device": device_name(self.subject.device),
             "versions": versions(),
         }
@@ -217,8 +224,8 @@ class _Runner:
                 seeds,
                 side=schedule.scales[-1],
                 num_steps=schedule.num_steps,
-                shift=subject.profile.shift,
-                guidance_scale=subject.profile.teacher_guidance if timed.guided else 1.0,
+                shift=subject.profile.teacher.shift,
+                guidance_scale=subject.profile.teacher.guidance_scale if timed.guided else 1.0,
             )
             clock.mark()
         else:

@@ -11,8 +11,9 @@ import torch
 from diffusers import AutoencoderTiny
 from torch import nn
 
-from repro.harness.experiment import ExperimentError, Profile
+from repro.harness.experiment import ExperimentError
 from repro.harness.files import ROOT, digest_folder, digest_json
+from repro.harness.profile import Profile
 from repro.kinds.latency.declare import Protocol, TimedRow
 from repro.stages.images import check_pipeline, load_pipeline
 from repro.stages.random_weights import random_pipeline, random_tiny_vae
@@ -48,7 +49,7 @@ class Subject:
     @property
     def architecture(self) -> Mapping[str, Any] | None:
         """Configs of a profile that is timed with random weights; None where a pipeline is loaded."""
-        return None if self.weights else self.profile.settings.get("architecture")
+        return None if self.weights else self.profile.weights.architecture
 
     def check(self) -> None:
         """Whatever can be known to be missing is, before any work.
@@ -58,8 +59,8 @@ class Subject:
             PipelineError: its pipeline is not there, or a file of it is broken.
         """
         if self.architecture is None and not self.weights:
-            check_pipeline(ROOT / self.profile.pipeline)
-        if self.protocol.vae == "tiny" and "tiny_vae" not in self.profile.settings.get("architecture", {}):
+            check_pipeline(ROOT / self.profile.weights.pipeline)
+        if self.protocol.vae == "tiny" and "tiny_vae" not in (self.profile.weights.architecture or {}):
             raise ExperimentError(f"profile {self.profile.name} has no tiny VAE; choose another --vae")
         if self.architecture is not None and len(self.architecture["text_encoders"]) > 2 and not self.text_length:
             raise ExperimentError(f"profile {self.profile.name} has a T5, which needs a --text-length of at least 1")
@@ -73,7 +74,7 @@ class Subject:
     @property
     def _name(self) -> str:
         """Folder, or hub name."""
-        name = self.weights or self.profile.pipeline
+        name = self.weights or self.profile.weights.pipeline
         return str(ROOT / name) if (ROOT / name).is_dir() else name
 
     def load(self, device: torch.device) -> ScalewiseStableDiffusion3Pipeline:
@@ -123,7 +124,7 @@ class Subject:
     def _tiny_vae(self, device: torch.device) -> AutoencoderTiny:
         if self.architecture is not None:
             return random_tiny_vae(self.architecture, device, self.dtype)
-        name = self.profile.settings["tiny_pipeline"]
+        name = self.profile.required(self.profile.weights.tiny_pipeline, "tiny VAE")
         try:
             made: AutoencoderTiny = AutoencoderTiny.from_pretrained(name, torch_dtype=self.dtype)
         except (OSError, ValueError) as error:
@@ -149,8 +150,8 @@ class Subject:
         """The steps of a row."""
         if (name := self.profile.preset(timed.row)) is not None:
             return preset(name)
-        side, steps = self.skeleton.transformer.config.sample_size, self.profile.teacher_steps
-        return ScaleSchedule((side,) * steps, sigma_grid(steps, self.profile.shift))
+        side, steps = self.skeleton.transformer.config.sample_size, self.profile.teacher.steps
+        return ScaleSchedule((side,) * steps, sigma_grid(steps, self.profile.teacher.shift))
 
     def captions(self, count: int) -> list[str]:
         """Different ones, so that none is encoded for free."""

@@ -86,7 +86,7 @@ def _loaded(subject: Subject, students: Sequence[Row], folder: Path) -> tuple[SD
     """Teacher, and one batch of random images: what they show does not move a clock."""
     pipeline = subject.load(subject.device)
     scales, pairs = cache_ladder([preset(subject.profile.preset(row) or "").scales for row in students])
-    count, resolution = subject.profile.settings["distil"]["batch_size"], subject.profile.settings["resolution"]
+    count, resolution = distil_config(subject.profile, students[0], 0).batch_size, subject.profile.data.resolution
     rng = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (count, 3, resolution, resolution), generator=rng, dtype=torch.uint8)
     cache = build_cache(

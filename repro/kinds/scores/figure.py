@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from repro.harness.cells import estimate, header
-from repro.harness.experiment import TOKENS, Column, Profile
+from repro.harness.experiment import TOKENS, Column
 from repro.harness.files import digest_json
 from repro.harness.plots import Drawing, colour, new_figure, own_style, png
+from repro.harness.profile import Profile
 from repro.harness.schema import RecordSet
 from repro.kinds.scores.declare import Table
 from repro.kinds.scores.result import ScoresResult

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from repro.harness.bootstrap import Array, compare
 from repro.harness.claims import Judgement, Verdict, verdict
-from repro.harness.experiment import Claim, Column, Profile
+from repro.harness.experiment import Claim, Column
+from repro.harness.profile import Profile
 from repro.harness.schema import CAPTIONS, RecordError, RecordSet
 from repro.kinds.scores.declare import Table
 

@@ -11,9 +11,10 @@ import torch
 from safetensors import SafetensorError
 
 from repro.harness import plots, records
-from repro.harness.experiment import ExperimentError, Profile, Row
+from repro.harness.experiment import ExperimentError, Row
 from repro.harness.files import ROOT, digest_folder, digest_json
 from repro.harness.options import RunOptions
+from repro.harness.profile import Profile
 from repro.harness.provenance import OpenRun, versions
 from repro.harness.schema import CAPTIONS, Line, PerImage, Record, RecordSet, Run
 from repro.kinds.scores.declare import Table
@@ -83,7 +84,7 @@ class _Runner(Setting[Table]):
 
     def _check(self) -> None:
         """Whatever can be known to be missing or broken is, before any work."""
-        _ = self.device
+        _ = self.device, self.execution
         check_pipeline(self.pipeline_folder)
         if not self.options.retrain:
             for row in self.table.rows:
@@ -115,7 +116,6 @@ class _Runner(Setting[Table]):
 
     def _images(self, row: Row, prompt_set: str, adapter: Path | None) -> ImageSet:
         prompts = self.world.prompts(prompt_set)
-        settings = self.profile.settings
         inputs = {
             "version": IMAGES_VERSION,
             "pipeline": self.pipeline_digest,
@@ -123,14 +123,14 @@ class _Runner(Setting[Table]):
             "sampling": sampling_inputs(self.profile, row),
             "prompts": digest_json(prompts),
             "count": len(prompts),
-            "dtype": settings["dtype"],
+            "dtype": self.execution.dtype,
             "device": self.device.type,
             "versions": versions(("torch", "diffusers", "transformers", "peft")),
-            "shard_size": settings["batch_size"],
+            "shard_size": self.execution.batch_size,
         }
 
         def make() -> Any:
-            pipeline = load_pipeline(self.pipeline_folder, settings["dtype"], self.device)
+            pipeline = load_pipeline(self.pipeline_folder, self.execution.dtype, self.device)
             return generator_of(self.profile, row, pipeline, adapter, self.encoded)
 
         return make_images(self.store, inputs, prompts, make, f"{row.key}, {prompt_set}: images")
@@ -138,7 +138,7 @@ class _Runner(Setting[Table]):
     def _scores(self, prompt_set: str, images: ImageSet) -> EvaluationResult:
         inputs = {
             "metrics": self.metric_inputs,
-            "reference": {**self.world.fingerprint(), "count": self.profile.settings["reference_images"]},
+            "reference": {**self.world.fingerprint(), "count": self.profile.data.reference_images},
             "prompts": prompt_set,
             "versions": versions(("torch", "torchmetrics", "timm", "open_clip_torch")),
         }
@@ -151,10 +151,10 @@ class _Runner(Setting[Table]):
 
     def _write(self, opened: OpenRun, images: Mapping[tuple[str, str, int], ImageSet]) -> None:
         scores = {key: self._scores(key[1], found) for key, found in images.items()}
-        config, settings = opened.config, self.profile.settings
+        config = opened.config
         closed = opened.close(
             device=_device_name(self.device),
-            dtype=settings["dtype"],
+            dtype=self.execution.dtype,
             data_hash=digest_json([config["world"], [dict(found.inputs) for found in images.values()]]),
             weights_hash=digest_json([config["pipeline"], config["adapters"], config["metrics"]]),
             reused=self.store.reused,

@@ -66,9 +66,8 @@ def caption(result: ScoresResult) -> str:
     elif reported is not None:
         warning = "Another model and other data: compare the order of the rows, not the values."
         lines.append(f"> **paper**: {reported.label}. {warning}")
-    teacher = (
-        f"which takes {profile.teacher_steps} steps with guidance {profile.teacher_guidance:g} and pays twice for each"
-    )
+    steps, guidance = profile.teacher.steps, profile.teacher.guidance_scale
+    teacher = f"which takes {steps} steps with guidance {guidance:g} and pays twice for each"
     lines.append(f"> **Compute**: image tokens {TIMES} steps, and FLOPs relative to the teacher, {teacher}.")
     return "\n>\n".join(lines)
 

@@ -13,9 +13,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from repro.harness import records
-from repro.harness.experiment import ExperimentError, Profile
+from repro.harness.experiment import ExperimentError
 from repro.harness.files import ROOT, digest_file, digest_json
 from repro.harness.options import RunOptions
+from repro.harness.profile import Profile
 from repro.harness.provenance import git_stamp, start_run, versions
 from repro.harness.schema import Curve, Line, Record, RecordSet, Series
 from repro.kinds.spectra.declare import EXPONENT, PUBLISHED, Panel, SpectraFigure
@@ -143,7 +144,7 @@ def run(figure: SpectraFigure, profile: Profile, options: RunOptions) -> Path:
         print(f"nothing to do: {path} holds exactly this measurement", file=sys.stderr)
         return path
     opened = start_run(table=figure.key, profile=profile.name, config=config, command=options.command, folder=ROOT)
-    vae, process = vae.to(device), PROCESSES[profile.settings["process"]]
+    vae, process = vae.to(device), PROCESSES[profile.teacher.process]
     panels = {
         panel.key: PanelSpectra.of(_samples(panel, found[panel.source], vae, device), figure.timesteps, process)
         for panel in figure.panels
@@ -164,9 +165,9 @@ def run(figure: SpectraFigure, profile: Profile, options: RunOptions) -> Path:
 
 def _sources(figure: SpectraFigure, profile: Profile, options: RunOptions) -> dict[str, ImageSource]:
     """Images by source: what the profile has, and the user's folder."""
-    side = profile.settings["resolution"]
+    side = profile.data.resolution
     made = {"scenes": sources.scenes, "photographs": sources.photographs}
-    names = profile.settings.get("sources", ())
+    names = profile.data.sources
     if options.random_weights and not names and options.images is None:
         names, count = ("scenes",), RANDOM_IMAGES
     else:
@@ -186,7 +187,7 @@ def _config(
     return {
         "figure": asdict(figure),
         "profile": profile.name,
-        "process": profile.settings["process"],
+        "process": profile.teacher.process,
         "vae": vae_digest(vae),
         "random_weights": options.random_weights,
         "images": {name: source.digest for name, source in sorted(found.items())},

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 
 from repro.harness import records
-from repro.harness.experiment import ExperimentError, Profile
+from repro.harness.experiment import ExperimentError
 from repro.harness.files import ROOT, digest_folder, digest_json
 from repro.harness.options import RunOptions
+from repro.harness.profile import Profile
 from repro.harness.provenance import git_stamp, start_run
 from repro.harness.schema import Line, Record, RecordSet, Run
 from repro.kinds.benchmarks.measure import configurations, machine, run_pytest, times
@@ -22,6 +23,7 @@ from repro.profiles import load_profile
 from repro.stages.images import load_pipeline
 from repro.stages.random_weights import random_pipeline
 from repro.stages.store import StageStore
+from repro.stages.students import distil_options
 from swd.backbones.base import TextCondition
 from swd.backbones.sd3.denoiser import SD3Denoiser
 from swd.cost import encode_cost, prompt_cost, weight_bytes
@@ -66,7 +68,7 @@ def run(page: TrainingCostPage, profile: Profile, options: RunOptions) -> Path:
         device=str(_timing(page, measured)["device"]),
         dtype="float32",
         data_hash=digest_json(opened.config["benchmarks"]),
-        weights_hash=digest_folder(ROOT / profile.pipeline),
+        weights_hash=digest_folder(ROOT / profile.weights.pipeline),
         reused=store.reused,
     )
     path = options.out / "records" / f"{profile.stem(page.key)}.jsonl"
@@ -106,9 +108,9 @@ def _counts(store: StageStore, page: TrainingCostPage, name: str) -> Counts:
     """Of one model; minutes for SD3.5, so a finished count is kept."""
     profile = load_profile(name)
     preset = profile.presets + "-6"
-    options = {**profile.settings["distil"], "fake_updates": page.fake_updates, "mixed_precision": "no"}
+    options = {**distil_options(profile).common, "fake_updates": page.fake_updates, "mixed_precision": "no"}
     config = DistillConfig(preset=preset, **options)
-    architecture = profile.settings.get("architecture") or digest_folder(ROOT / profile.pipeline)
+    architecture = profile.weights.architecture or digest_folder(ROOT / profile.weights.pipeline)
     inputs = {
         "version": VERSION,
         "config": config.as_json(),
@@ -140,7 +142,7 @@ def _count(page: TrainingCostPage, profile: Profile, config: DistillConfig) -> C
     held["cached"] = networks + update
     encoding = encode_cost(pipe.vae, config.schedule().scales[-1], batch=page.batch).peak_bytes
     held["plain"] = networks + weight_bytes(pipe.vae, *text_encoders(pipe)) + max(update, encoding)
-    width = 4 if profile.settings["distil"].get("mixed_precision", "no") == "no" else 2
+    width = 4 if distil_options(profile).common.get("mixed_precision", "no") == "no" else 2
     return {"flops": flops, "bytes": {order: width * number // 4 for order, number in held.items()}}
 
 
@@ -188,7 +190,7 @@ def _encoding(pipe: Any, config: DistillConfig, t5_tokens: int) -> dict[str, int
 
 def _skeleton(profile: Profile) -> Any:
     """The pipeline of a profile, without weights where they are not at hand."""
-    architecture = profile.settings.get("architecture")
+    architecture = profile.weights.architecture
     if architecture is None:
-        return load_pipeline(ROOT / profile.pipeline, "float32", torch.device("cpu"))
+        return load_pipeline(ROOT / profile.weights.pipeline, "float32", torch.device("cpu"))
     return random_pipeline(architecture, torch.device("meta"), torch.float32)

@@ -11,9 +11,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from repro.harness import plots, records
-from repro.harness.experiment import ExperimentError, Profile
+from repro.harness.experiment import ExperimentError
 from repro.harness.files import digest_json
 from repro.harness.options import RunOptions
+from repro.harness.profile import Profile
 from repro.harness.provenance import OpenRun, versions
 from repro.harness.schema import Line, Record, RecordSet, Run, Series
 from repro.kinds.upscaling.declare import Cell, UpscalingTable
@@ -77,7 +78,7 @@ def noisy_latents(
 
 class _Runner(Setting[UpscalingTable]):
     def run(self) -> Path:
-        _ = self.device
+        _ = self.device, self.execution
         check_pipeline(self.pipeline_folder)
         opened = self.open(self._config())
         if self.is_done(STAGE, opened.config):
@@ -90,7 +91,7 @@ class _Runner(Setting[UpscalingTable]):
 
     @cached_property
     def pipeline(self) -> ScalewiseStableDiffusion3Pipeline:
-        return load_pipeline(self.pipeline_folder, self.profile.settings["dtype"], self.device)
+        return load_pipeline(self.pipeline_folder, self.execution.dtype, self.device)
 
     @cached_property
     def prompts(self) -> list[Prompt]:
@@ -116,9 +117,9 @@ class _Runner(Setting[UpscalingTable]):
 
     def _sampling(self) -> dict[str, Any]:
         return {
-            "steps": self.profile.teacher_steps,
-            "guidance": self.profile.teacher_guidance,
-            "shift": self.profile.shift,
+            "steps": self.profile.teacher.steps,
+            "guidance": self.profile.teacher.guidance_scale,
+            "shift": self.profile.teacher.shift,
         }
 
     def _images(self, cell: Cell, timestep: int) -> ImageSet:
@@ -130,8 +131,8 @@ class _Runner(Setting[UpscalingTable]):
             "pipeline": self.pipeline_digest,
             "world": self.world.fingerprint(),
             "prompts": digest_json(self.prompts),
-            "shard_size": self.profile.settings["batch_size"],
-            "dtype": self.profile.settings["dtype"],
+            "shard_size": self.execution.batch_size,
+            "dtype": self.execution.dtype,
             "device": self.device.type,
         }
         make = partial(self._generator, cell, timestep)
@@ -158,9 +159,9 @@ class _Runner(Setting[UpscalingTable]):
                 sigma,
                 cond,
                 uncond,
-                num_steps=self.profile.teacher_steps,
-                shift=self.profile.shift,
-                guidance_scale=self.profile.teacher_guidance,
+                num_steps=self.profile.teacher.steps,
+                shift=self.profile.teacher.shift,
+                guidance_scale=self.profile.teacher.guidance_scale,
             )
             pixels = pipeline.decode(x0, output_type="pt").float().clamp(0, 1)
             return (pixels * 255).round().to(torch.uint8).cpu()
@@ -173,7 +174,7 @@ class _Runner(Setting[UpscalingTable]):
         config = opened.config
         closed = opened.close(
             device=self.device.type,
-            dtype=self.profile.settings["dtype"],
+            dtype=self.execution.dtype,
             data_hash=digest_json([config["world"], config["prompts"]]),
             weights_hash=digest_json([config["pipeline"], config["metrics"]]),
             reused=self.store.reused,

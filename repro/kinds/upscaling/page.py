@@ -46,7 +46,7 @@ def _caption(result: UpscalingResult) -> str:
         [
             f"> **Profile `{profile.name}`.** {profile.caption}",
             f"> **here**: FID-E, {images} for each row and noise level, 95 % interval in brackets; the teacher takes "
-            f"the rest of its {profile.teacher_steps} steps with guidance {profile.teacher_guidance:g}.",
+            f"the rest of its {profile.teacher.steps} steps with guidance {profile.teacher.guidance_scale:g}.",
             f"> **paper**: {result.experiment.reported.label}. Another model, other data and another metric: compare "
             "the order of the rows, not the values.",
             f"> {orders}.",

@@ -6,7 +6,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from repro.profiles.mini import PROFILE
+from repro.profiles.mini import ADAPTERS, PROFILE
 from repro.stages.store import StageStore
 from repro.stages.students import distil
 from repro.table2 import TABLE
@@ -24,7 +24,7 @@ def ship_students(store: StageStore, root: Path, device: torch.device) -> dict[s
     for row in TABLE.rows:
         if not row.is_teacher:
             trained = distil(store, world, row, seed=PROFILE.seeds[0], rows=TABLE.rows, device=device)
-            copy_half(trained, root / PROFILE.settings["adapters"] / row.variant)
+            copy_half(trained, root / ADAPTERS.folder / row.variant)
             logs[row.variant] = trained.parent / "log.jsonl"
     return logs
 

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import torch
 
-from repro.harness.experiment import Profile, Row
+from repro.harness.experiment import Row
 from repro.harness.files import ROOT
+from repro.harness.profile import Distil, Profile
 from repro.harness.provenance import git_stamp
-from repro.metrics import ClipScore, EvaluationResult, SceneAccuracy, evaluate
-from repro.profiles.mini import PROFILE
+from repro.metrics import EvaluationResult, evaluate
+from repro.profiles.mini import DISTIL, EXECUTION, PROFILE
 from repro.stages.images import generator_of, load_pipeline
 from repro.stages.store import StageStore
 from repro.stages.students import distil
@@ -32,20 +33,19 @@ BATCH = 50
 def at_rate(profile: Profile, lr: float, iterations: int) -> Profile:
     """The profile with one learning rate for student and fake model of both kinds."""
     rates = {"lr": lr, "lr_fake": lr}
-    distil_settings = {**profile.settings["distil"], "iterations": iterations}
-    changes = {"distil": distil_settings, "distil_scalewise": rates, "distil_fullscale": rates}
-    return replace(profile, settings={**profile.settings, **changes})
+    common = {**DISTIL.common, "iterations": iterations}
+    return replace(profile, distil=Distil(common=common, scalewise=rates, fullscale=rates))
 
 
 def score(row: Row, adapter: Path | None, images: int) -> EvaluationResult:
     """Scene accuracy and mini-CLIP score on captions that no training image has the seed of."""
     device = torch.device("cpu")
-    pipeline = load_pipeline(ROOT / PROFILE.pipeline, PROFILE.settings["dtype"], device)
+    pipeline = load_pipeline(ROOT / PROFILE.weights.pipeline, EXECUTION.dtype, device)
     generate = generator_of(PROFILE, row, pipeline, adapter)
     scenes = [sample_scene(seed) for seed in TRAIN_SEEDS[TRAIN_SCENES : TRAIN_SCENES + images]]
     prompts = [{"caption": scene.caption, "kind": scene.kind, "seed": scene.seed} for scene in scenes]
     shards = [prompts[start : start + BATCH] for start in range(0, images, BATCH)]
-    metrics = [SceneAccuracy(), ClipScore(ROOT / PROFILE.settings["clip"], device=device)]
+    metrics = MiniWorld(PROFILE, ROOT).per_image_metrics(device)
     return evaluate(((generate(part), part) for part in shards), metrics)
 
 

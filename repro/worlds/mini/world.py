@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from repro.harness.experiment import Profile
 from repro.harness.files import digest_folder
+from repro.harness.profile import Profile
 from repro.metrics import ClipScore, EfficientNetLite0, FrechetDistance, Metric, SceneAccuracy
 from repro.metrics.clip_score import load_clip
 from repro.metrics.fid import WEIGHTS_SHA256, packaged_weights, read_weights
@@ -53,14 +53,14 @@ class MiniWorld:
 
     def reference(self, prompt_set: str) -> Iterator[Tensor]:
         """Rendered scenes with captions of the same distribution: batches of uint8 (B, 3, 64, 64)."""
-        scenes = self._scenes(prompt_set, _REFERENCE_OFFSET, self.profile.settings["reference_images"])
+        scenes = self._scenes(prompt_set, _REFERENCE_OFFSET, self.profile.data.reference_images)
         for start in range(0, len(scenes), 50):
             pixels = np.stack([render(scene, IMAGE_SIZE) for scene in scenes[start : start + 50]])
             yield torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
     def training_images(self) -> tuple[Tensor, list[str], str]:
         """Images (N, 3, 64, 64) of uint8, their captions, and a name for the fingerprint of the latent cache."""
-        count = self.profile.settings["training_images"]
+        count = self.profile.data.training_images
         scenes = render_scenes(TRAIN_SEEDS, count)
         return scenes.images, scenes.captions, f"scenes version {VERSION}, {count} from seed {TRAIN_SEEDS.start}"
 
@@ -70,10 +70,9 @@ class MiniWorld:
         Raises:
             WeightsError: a weight file is missing or truncated.
         """
-        clip = self.root / self.profile.settings["clip"]
-        load_clip(clip)
+        load_clip(self._clip)
         read_weights(packaged_weights())
-        return {"version": METRICS_VERSION, "clip": digest_folder(clip), "fid_e": WEIGHTS_SHA256}
+        return {"version": METRICS_VERSION, "clip": digest_folder(self._clip), "fid_e": WEIGHTS_SHA256}
 
     def extractor(self, device: torch.device) -> torch.nn.Module:
         """EfficientNet-Lite0, the feature network of FID-E."""
@@ -81,11 +80,15 @@ class MiniWorld:
 
     def per_image_metrics(self, device: torch.device) -> list[Metric]:
         """Scene accuracy and mini-CLIP score."""
-        return [SceneAccuracy(), ClipScore(self.root / self.profile.settings["clip"], device=device)]
+        return [SceneAccuracy(), ClipScore(self._clip, device=device)]
 
     def set_metric(self, extractor: torch.nn.Module, reference: Tensor) -> Metric:
         """FID-E against reference features (M, D)."""
         return FrechetDistance(extractor, reference)
+
+    @property
+    def _clip(self) -> Path:
+        return self.root / self.profile.required(self.profile.weights.clip, "CLIP that scores images")
 
     def _scenes(self, prompt_set: str, offset: int, count: int) -> list[Scene]:
         kinds = _PROMPT_KINDS[prompt_set]

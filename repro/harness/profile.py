@@ -1,0 +1,178 @@
+"""What an experiment runs in, as data: a model with its weights, its prompts and images, and what training gets."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+from repro.harness.experiment import Column, ExperimentError, PromptSet, Row
+
+T = TypeVar("T")
+
+Process = Literal["flow", "variance-preserving"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Teacher:
+    """The undistilled model and how it samples.
+
+    Args:
+        steps: network evaluations of an image, without those for guidance.
+        guidance_scale: classifier-free guidance; none at 1 and below.
+        shift: time shift of the sigma grid, of the teacher's sampling and of its students' training.
+        process: how it mixes clean latents and noise.
+    """
+
+    steps: int = 28
+    guidance_scale: float = 7.0
+    shift: float = 3.0
+    process: Process = "flow"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distil:
+    """Options of ``swd.training.DistillConfig`` that all students of a profile share, where they differ from its own.
+
+    Args:
+        common: of every student.
+        scalewise: also of students whose scale grows.
+        fullscale: also of students at one scale.
+    """
+
+    common: Mapping[str, Any]
+    scalewise: Mapping[str, Any] = field(default_factory=dict)
+    fullscale: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapters:
+    """Students that ship.
+
+    Args:
+        folder: one folder for each variant.
+        distil: how they were trained, whatever the profile trains by now.
+    """
+
+    folder: str
+    distil: Distil
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """Where networks come from. Folders are relative to the repository.
+
+    Args:
+        pipeline: folder of the diffusers pipeline, or a hub name.
+        adapters: the students that ship; None where none do.
+        clip: folder of the CLIP that scores images; None where nothing is scored.
+        tiny_pipeline: folder or hub name of the tiny autoencoder that may stand in for the VAE.
+        tiny: whether the pipeline is a tiny autoencoder by itself, without a transformer.
+        vae_config: the VAE's architecture, to draw its weights at random.
+        architecture: configs of ``transformer``, ``vae``, ``tiny_vae`` and ``text_encoders``; a profile that has them
+            is timed and counted with random weights.
+    """
+
+    pipeline: str
+    adapters: Adapters | None = None
+    clip: str | None = None
+    tiny_pipeline: str | None = None
+    tiny: bool = False
+    vae_config: Mapping[str, Any] | None = None
+    architecture: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Data:
+    """Prompts and images.
+
+    Args:
+        resolution: side of an image in pixels.
+        world: where prompts, references and training images come from, as "module:Class"; None where none are needed.
+        reference_images: real images for each prompt set that the set metric compares with.
+        training_images: images that students are distilled on.
+        sources: the world's sources of images whose spectra are measured.
+    """
+
+    resolution: int
+    world: str | None = None
+    reference_images: int = 0
+    training_images: int = 0
+    sources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """How images are made: so many at once, in this dtype."""
+
+    batch_size: int
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """The world an experiment runs in. The same table runs in any profile.
+
+    Args:
+        name: on the command line and in the records.
+        title: short name for captions ("the mini world").
+        caption: one or two sentences that say plainly what was measured, and what it is not.
+        presets: prefix of the schedule presets ("mini" makes "mini-full-4" of a row's "full-4").
+        columns: this profile's own metrics.
+        prompt_sets: in table order.
+        images_per_set: images for each row and prompt set.
+        data: prompts and images.
+        weights: where networks come from.
+        teacher: the undistilled model and how it samples.
+        execution: how images are made; None where none are.
+        distil: how students are trained; None where none are.
+        seeds: training seeds of the students.
+        comparable: whether the paper's model and data are the same as here; if not, the page says so.
+        committed: whether results belong into ``paper_tables``; others may never be written there.
+        output: default output folder, relative to the repository.
+        suffix: part of the file names ("table2.sd35-medium.md"); empty for mini and smoke.
+        missing: metric key -> why this profile cannot measure it, for the footnote.
+    """
+
+    name: str
+    title: str
+    caption: str
+    presets: str
+    columns: tuple[Column, ...]
+    prompt_sets: tuple[PromptSet, ...]
+    images_per_set: int
+    data: Data
+    weights: Weights
+    teacher: Teacher = field(default_factory=Teacher)
+    execution: Execution | None = None
+    distil: Distil | None = None
+    seeds: tuple[int, ...] = (0,)
+    comparable: bool = False
+    committed: bool = False
+    output: str = "paper_tables"
+    suffix: str = ""
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+    def column(self, key: str) -> Column | None:
+        """The column of a metric, or None where this profile does not measure it."""
+        return next((column for column in self.columns if column.key == key), None)
+
+    def preset(self, row: Row) -> str | None:
+        """Name of the row's schedule preset; None for the teacher."""
+        return None if row.schedule is None else f"{self.presets}-{row.schedule}"
+
+    def steps(self, row: Row) -> int:
+        """Steps of a row: its own, or the teacher's."""
+        return self.teacher.steps if row.steps is None else row.steps
+
+    def stem(self, key: str) -> str:
+        """File name of an experiment's outputs, without the ending."""
+        return key + (f".{self.suffix}" if self.suffix else "")
+
+    def required(self, value: T | None, what: str) -> T:
+        """A value of this profile that an experiment cannot do without.
+
+        Raises:
+            ExperimentError: the profile does not have it; the message names ``what``.
+        """
+        if value is None:
+            raise ExperimentError(f"profile {self.name} has no {what}, which this needs: choose another --profile")
+        return value
