@@ -11,6 +11,7 @@ from repro.harness import render
 from repro.harness.claims import Verdict
 from repro.harness.experiment import ExperimentError
 from repro.harness.options import RunOptions
+from repro.harness.profile import Profile
 from repro.harness.records import Record, RecordSet, Series, load
 from repro.kinds.upscaling import measure as upscaling
 from repro.kinds.upscaling.declare import Cell, Contrast
