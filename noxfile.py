@@ -1,7 +1,8 @@
 """Every command of the project: `nox --list` names them, `nox -s table2` runs one.
 
-All sessions share one environment, `.venv`, made on first use and left alone while pyproject.toml and constraints.txt
-stay as they are: a torch stack for each session would be many times 6 GB. Arguments after `--` reach the command.
+All sessions but `lowest` share one environment, `.venv`, made on first use and left alone while pyproject.toml and
+constraints.txt stay as they are: a torch stack for each session would be many times 6 GB. Arguments after `--` reach
+the command.
 """
 
 import hashlib
@@ -38,7 +39,7 @@ def environment(session: nox.Session) -> None:
         return
     # uv may lie beside a Python that is not on PATH
     uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
-    what = ("--editable", str(ROOT), "--group", f"{inputs[0]}:dev", "--constraint", str(inputs[1]))
+    what = ("--editable", f"{ROOT}[all]", "--group", f"{inputs[0]}:dev", "--constraint", str(inputs[1]))
     if uv:
         if not PYTHON.exists():
             session.run(uv, "venv", "--allow-existing", str(VENV), external=True)
@@ -75,6 +76,18 @@ def tests(session: nox.Session) -> None:
     """The test suite, a process on every core; arguments go to pytest (`-- -n 0 --pdb` for a debugger)."""
     # torch's threads would wait for each other, and most of a test is Python, which has one
     python(session, "pytest", "-n", "auto", "--maxprocesses", "8", *session.posargs, OMP_NUM_THREADS="1")
+
+
+@nox.session(venv_backend="uv", python="3.11")
+def lowest(session: nox.Session) -> None:
+    """The fast tests under the lowest versions that pyproject.toml promises, in an environment of its own; needs uv.
+
+    Python 3.11, since the oldest wheels were built for nothing newer. Not a session by default: it installs 7 GB.
+    """
+    what = ("--editable", f"{ROOT}[all]", "--group", f"{ROOT / 'pyproject.toml'}:test")
+    session.install("--resolution", "lowest-direct", *what)
+    fast = ("-m", "not slow", "-n", "auto", "--maxprocesses", "8")
+    session.run("python", "-m", "pytest", *fast, *session.posargs, env={"OMP_NUM_THREADS": "1"})
 
 
 @nox.session

@@ -1,12 +1,14 @@
 """Photographs that come with packages: the only real images that need no download."""
 
-from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
+
+from repro.harness.experiment import ExperimentError
 
 # Colour photographs; textures, drawings, microscope and telescope images of the same folders are left out.
 FILES = (
@@ -22,14 +24,27 @@ SHRINK = 2  # sensors and JPEG blur the finest pixels: half the size has detail 
 
 
 def photograph_crops(side: int) -> Tensor:
-    """Squares (N, 3, side, side) of uint8 that tile every photograph, row by row from its top left corner."""
+    """Squares (N, 3, side, side) of uint8 that tile every photograph, row by row from its top left corner.
+
+    Raises:
+        ExperimentError: a package that ships photographs is not installed.
+    """
     return torch.cat([_tiles(_read(package, file), side) for package, file in FILES])
 
 
 def _read(package: str, file: str) -> Tensor:
-    folder = Path(str(import_module(package).__file__)).parent
-    with Image.open(folder / file) as image:
+    with Image.open(_folder(package) / file) as image:
         return pil_to_tensor(image.convert("RGB").reduce(SHRINK))
+
+
+def _folder(package: str) -> Path:
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
+        raise ExperimentError(
+            f"the photographs of Figure 1 come with the package {package}, which is not installed; "
+            "the extra `photographs` brings it: pip install -e '.[photographs]' -c constraints.txt"
+        )
+    return Path(spec.origin).parent
 
 
 def _tiles(image: Tensor, side: int) -> Tensor:

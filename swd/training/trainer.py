@@ -359,7 +359,10 @@ def _accelerator(config: DistillConfig, output: Path) -> Accelerator:
             "mixed_precision fp16 needs an accelerator, and training runs on the CPU here: use bf16 or no"
         )
     if config.log_with and not made.log_with:
-        raise ConfigError(f"log_with {config.log_with} needs the package {config.log_with}, which is not installed")
+        extra = "; the extra `tracking` brings it" if config.log_with == "trackio" else ""
+        raise ConfigError(
+            f"log_with {config.log_with} needs the package {config.log_with}, which is not installed{extra}"
+        )
     return made
 
 

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import make_transformer
+from peft import LoraConfig, inject_adapter_in_model
 
 from swd.backbones.base import TextCondition
 from swd.backbones.sd3.denoiser import SD3Denoiser
@@ -190,3 +191,21 @@ def test_a_failed_write_leaves_the_old_adapter(
     with pytest.raises(OSError, match="No space left"):
         save_adapter(bank, "student", tmp_path)
     assert path.read_bytes() == before
+
+
+def test_canary_peft_still_honours_the_private_switches_of_the_bank() -> None:
+    # AdapterBank flips _disable_adapters and _active_adapter of every layer: peft's public way would thaw parameters
+    layer = torch.nn.Sequential(torch.nn.Linear(3, 3))
+    x = torch.ones(1, 3)
+    base = layer(x)
+    for number, name in enumerate(("one", "two"), start=1):
+        inject_adapter_in_model(LoraConfig(r=1, lora_alpha=1, target_modules=["0"]), layer, adapter_name=name)
+        for side in (layer[0].lora_A, layer[0].lora_B):
+            torch.nn.init.constant_(side[name].weight, float(number))
+    expected = {"one": base + 3, "two": base + 12}  # B A x with all weights 1, and all 2
+    assert vars(layer[0]).keys() >= {"_disable_adapters", "_active_adapter"}, "peft renamed the switches of AdapterBank"
+    for name in ("one", "two", "one"):
+        layer[0]._disable_adapters, layer[0]._active_adapter = False, [name]
+        torch.testing.assert_close(layer(x), expected[name])
+        layer[0]._disable_adapters, layer[0]._active_adapter = True, []
+        assert torch.equal(layer(x), base)

@@ -63,6 +63,16 @@ def test_the_photographs_tile_alike_every_time() -> None:
     assert crops.float().std((1, 2, 3)).min() > 2  # none is blank
 
 
+@pytest.mark.parametrize("package", ["skimage", "sklearn"])
+def test_photographs_without_their_package_name_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setattr(spectra, "load_vae", lambda *_, **__: pytest.fail("loaded before the images were found"))
+    with pytest.raises(ExperimentError, match=rf"{package}, which is not installed; the extra `photographs`"):
+        spectra.run(FIGURE, PROFILE, RunOptions(out=tmp_path / "out", work=tmp_path / "work", command="test"))
+
+
 def test_the_curves_obey_the_noise_process() -> None:
     samples = torch.randn(64, 2, 16, 16, generator=torch.Generator().manual_seed(0))
     panel = spectra.PanelSpectra.of(samples.split(24), (500,), FlowMatching())

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
+import accelerate.tracking
 import pytest
 import torch
 from accelerate import Accelerator
@@ -13,7 +14,7 @@ from safetensors.torch import load_file
 from training_world import World, assert_same, cache, config, fresh_accelerate, losses, tensors
 
 from swd.backbones.sd3.denoiser import SD3Denoiser
-from swd.errors import CacheError, OutputFolderError, StateError
+from swd.errors import CacheError, ConfigError, OutputFolderError, StateError
 from swd.lora.bank import ADAPTER_FILE, read_adapter
 from swd.training import NonFiniteLossError, train
 from swd.training import step as training_step
@@ -251,6 +252,13 @@ def test_fewer_iterations_than_done_are_refused(world: World) -> None:
 def test_what_cannot_work_is_said_before_training(world: World, changes: dict, error: type, message: str) -> None:
     with pytest.raises(error, match=message):
         world.train("run", **changes)
+    assert not (world.folder / "run").exists()
+
+
+def test_a_missing_tracker_of_an_extra_names_the_extra(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accelerate.tracking, "_available_trackers", [])
+    with pytest.raises(ConfigError, match="trackio, which is not installed; the extra `tracking` brings it"):
+        world.train("run", log_with="trackio")
     assert not (world.folder / "run").exists()
 
 
