@@ -2,9 +2,9 @@
 
 For every distinct side ``s`` of the schedule the cache holds the VAE latent of the image area-downscaled *in pixels*
 to ``s``, and for every growing pair ``(l, s)`` the latent of that already downscaled image area-downscaled once more
-to ``l`` (SwD, section "Training step": pixel-space downscaling is clearly better than latent downscaling). Latents
-are normalised as SD3 does: ``(z - shift_factor) * scaling_factor``. They are the mode of what the VAE's encoder
-predicts, a Gaussian; a cache with moments holds its deviation too, so that each reading may draw from it.
+to ``l`` (SwD v1, section 4: pixel-space downscaling is clearly better than latent downscaling). Latents are normalised
+as SD3 does: ``(z - shift_factor) * scaling_factor``. They are the mode of what the VAE's encoder predicts, a Gaussian;
+a cache with moments holds its deviation too, so that each reading may draw from it.
 """
 
 import json

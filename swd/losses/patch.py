@@ -1,7 +1,9 @@
-"""Patch distribution matching (PDM) and the naive patch loss it is compared with (v1 Table 6).
+"""Patch distribution matching (PDM; SwD v1, section 4) and the naive patch loss it is compared with (v1, Table 6).
 
-A transformer's image tokens are patches. PDM compares the *distribution* of patches of a student sample with that of
-its target and ignores where a patch sits; the naive loss compares them place by place.
+A transformer's image tokens are patches. Its features of an image at one block are F in R^{L x C}: L tokens, C wide (N
+and D in the shapes below, where B, C, H, W are taken). F_fake are those of a student sample x0_hat and F_real those of
+its target x0, both renoised with the same eps to the same sigma. PDM compares the *distribution* of patches of a
+student sample with that of its target and ignores where a patch sits; the naive loss compares them place by place.
 """
 
 import torch
@@ -24,7 +26,9 @@ def _token_sets(fake: Tensor, real: Tensor, pool_batch: bool) -> tuple[Tensor, T
 
 
 def pdm_linear(fake: Tensor, real: Tensor, *, huber_c: float = 1e-3, pool_batch: bool = False) -> Tensor:
-    """PDM with a linear kernel: pseudo-Huber distance between mean tokens, sqrt(d^2 + c^2) - c averaged over D.
+    """PDM with a linear kernel: pseudo-Huber distance between mean tokens (SwD v1, section 4).
+
+        L_PDM = mean over C of sqrt(d^2 + c^2) - c,   d = mean_l F_fake[l] - mean_l F_real[l]
 
     Args:
         fake: student features, (B, N, D), carries the gradient.
@@ -52,12 +56,17 @@ def pdm_rbf(
     method: Method = "auto",
     check_finite: bool = True,
 ) -> Tensor:
-    """PDM with an RBF kernel: unbiased squared MMD between the token sets.
+    """PDM with an RBF kernel: unbiased squared MMD between the token sets (SwD v1, section 4).
+
+        L_PDM = mean_{i != j} k(F_fake[i], F_fake[j]) + mean_{i != j} k(F_real[i], F_real[j])
+                - 2 mean_{i, j} k(F_fake[i], F_real[j]),   k(a, b) = exp(-|a - b|^2 / (2 bandwidth^2))
+
+    The paper writes sigma for the bandwidth, and takes 100.
 
     Args:
         fake: student features, (B, N, D), N >= 2, carries the gradient.
         real: target features, (B, M, D), M >= 2, taken as a constant.
-        bandwidth: length scale; the kernel is exp(-d^2 / (2 bandwidth^2)).
+        bandwidth: length scale of the kernel, > 0.
         pool_batch: one set of tokens for the whole batch.
         method: how it is computed, see `swd.kernels.rbf_mmd`; the values agree.
         check_finite: refuse features that are not finite; without, the value is NaN, as in compiled code.
@@ -85,7 +94,7 @@ def _check_finite(**features: Tensor) -> None:
 
 
 def naive_patch(fake: Tensor, real: Tensor) -> Tensor:
-    """Mean squared difference of the two feature maps, token by token: the baseline, not the method.
+    """Mean over L and C of (F_fake[l] - F_real[l])^2, token by token: the baseline of v1, Table 6, not the method.
 
     Args:
         fake: student features, (B, N, D), carries the gradient.

@@ -37,7 +37,7 @@ Method = Literal["auto", "eager", "chunked", "triton"]  # as swd.kernels.rbf has
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DistillConfig:
-    """One distillation run. Defaults are the paper's for SD3.5 Medium (README of the paper, "Training step").
+    """One distillation run. Defaults are the paper's for SD3.5 Medium (SwD v1, experiments).
 
     A loss with weight 0 is not computed, and nothing else changes: random numbers are drawn per purpose.
     """

@@ -1,8 +1,15 @@
-"""One student update and one fake-model update, as losses: no optimiser, no logging, no clock (SwD, "Training step").
+"""One student update and one fake-model update, as losses: no optimiser, no logging, no clock (SwD v1, section 4).
 
-L = w_pdm L_PDM + w_dmd L_DMD + w_gan L_GAN for the student; MSE on x0 over the whole noise grid plus the
-discriminator loss for the fake model. Random numbers are drawn by purpose, so that switching a term off leaves
-every other number where it was.
+Step i of N works at scale s_i. Data come as pairs of latents, of an image at s_i and at the scale before (s_1 twice):
+
+    x_t = (1 - sigma_i) upscale(x0 at s_{i-1}) + sigma_i eps             what the student starts from
+    x0_hat = student(x_t, sigma_i)                                       its sample, matched with x0 at s_i
+    L = w_pdm L_PDM + w_dmd L_DMD + w_gan L_GAN                          student (`DistillationStep.student`)
+    L_fake = mean (fake(x'_t, sigma') - x0_hat)^2 + w_D L_D              fake model and head (`DistillationStep.fake`)
+
+x'_t is x0_hat renoised to a random level sigma' of the teacher's grid; each loss draws eps and level of its own. The
+pairs are made in `swd.data.build` and read by `LatentCache.batch`. Random numbers are drawn by purpose, so that
+switching a term off leaves every other number where it was.
 
 No pass is run twice, and none further than it is read: what the fake model predicts and what the GAN reads of it come
 from one pass, the student's samples for several fake updates from another (nothing of the student moves between them),
@@ -88,7 +95,7 @@ class DistillationStep:
     empty: TextCondition
 
     def student(self, batch: Batch, step: int, random: StepRandom) -> StudentStepResult:
-        """Losses of student step ``step`` on a batch at its scale."""
+        """L = w_pdm L_PDM + w_dmd L_DMD + w_gan L_GAN of student step ``step``, on a batch at its scale."""
         config = self.config
         with _frozen(self.discriminator):
             sigma = self.schedule.sigmas[step]
@@ -110,7 +117,9 @@ class DistillationStep:
         return list(self._student(x_t, sigma, cond).split([len(batch) for batch in batches]))
 
     def fake(self, batch: Batch, step: int, random: StepRandom, samples: Tensor | None = None) -> FakeStepResult:
-        """Losses of the fake model on the student's samples of the same step: it tracks their distribution.
+        """L_fake: the fake model learns the student's samples of the same step, and the head to tell them from data.
+
+        The error is on x0, over all levels of the teacher's grid: the model tracks the student's distribution.
 
         Args:
             batch: data at the scale of the step.
@@ -141,7 +150,7 @@ class DistillationStep:
         return self._denoiser.process
 
     def _student_x_t(self, batch: Batch, random: StepRandom, sigma: float) -> Tensor:
-        """Real latent of the scale before, upscaled and noised; at step 0 it is noise alone."""
+        """x_t = (1 - sigma_i) upscale(x0 at s_{i-1}) + sigma_i eps; sigma_1 = 1, so step 0 starts from noise alone."""
         side = batch.target.shape[-1]
         upscaled = upscale_bicubic(batch.lower, (side, side))
         return self._process.add_noise(upscaled, random.normal("student", upscaled), sigma)
@@ -157,7 +166,7 @@ class DistillationStep:
         return random.normal(f"{purpose} noise", like), sigma
 
     def _matching(self, x0: Tensor, cond: TextCondition, random: StepRandom) -> dict[str, Tensor]:
-        """DMD and GAN terms, at one renoised ``x0``."""
+        """L_DMD and L_GAN, at one renoised x0_hat; its level is drawn from ``dmd_indices``."""
         config = self.config
         noise, sigma = self._draw(x0, "dmd", config.dmd_indices, random)
         renoised = self._process.add_noise(x0, noise, sigma)
@@ -189,7 +198,7 @@ class DistillationStep:
             return x0, None if self.discriminator is None else self._logits(self._features(x_t, sigma, cond))
 
     def _pdm(self, x0: Tensor, batch: Batch, random: StepRandom) -> Tensor:
-        """PDM or naive loss between student and target, both under the same noise.
+        """L_PDM, or the naive loss, between F(x0_hat) and F(x0), both under the same noise.
 
         The target's pass is apart from the student's and records no graph: cheaper than one pass over both, whose
         backward would run through the target too.
