@@ -4,32 +4,34 @@
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from pkgutil import iter_modules
 
-if TYPE_CHECKING:
-    from repro.harness.render import Experiment
-
-EXPERIMENTS = {  # name on the command line -> where it is declared
-    "table1": "repro.table1:TABLE",
-    "table1_extended": "repro.table1:EXTENDED",
-    "table2": "repro.table2:TABLE",
-    "table3": "repro.table3:TABLE",
-    "benchmarks": "repro.benchmarks:PAGE",
-    "training_cost": "repro.training_cost:PAGE",
-    "figure1": "repro.figure1:FIGURE",
-}
+from repro.harness.experiment import Experiment, UnknownNameError
 
 
-def load_experiment(name: str) -> "Experiment":
+def experiments() -> dict[str, Experiment]:
+    """Every table, figure and page by its key: what the modules of this folder declare.
+
+    Raises:
+        ValueError: two experiments share a key.
+    """
+    found: dict[str, Experiment] = {}
+    for module in iter_modules(__path__):
+        if module.ispkg or module.name.startswith("_"):
+            continue
+        for value in vars(import_module(f"{__name__}.{module.name}")).values():
+            if isinstance(value, Experiment) and found.setdefault(value.key, value) is not value:
+                raise ValueError(f"{module.name}: another experiment has the key {value.key!r}")
+    return found
+
+
+def load_experiment(name: str) -> Experiment:
     """The declaration of a table or figure.
 
     Raises:
         UnknownNameError: no such experiment; the message lists the nearest names.
     """
-    from repro.harness.experiment import UnknownNameError
-
-    if name not in EXPERIMENTS:
-        raise UnknownNameError("experiment", name, EXPERIMENTS)
-    module, _, attribute = EXPERIMENTS[name].partition(":")
-    found: Experiment = getattr(import_module(module), attribute)
-    return found
+    found = experiments()
+    if name not in found:
+        raise UnknownNameError("experiment", name, found)
+    return found[name]

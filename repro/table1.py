@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from repro.harness.experiment import Column, Reported
+from repro.harness.experiment import Column, Reported, Variant
 from repro.kinds.upscaling.declare import Cell, Contrast, UpscalingTable
 
 LEVELS = (400, 600, 800)
@@ -77,6 +77,7 @@ TABLE = UpscalingTable(
 EXTENDED = replace(
     TABLE,
     key="table1_extended",
+    variant=Variant("table1", "extended", "other start sides and upscale modes too"),
     title="Table 1, extended: other start sides, other ways to upscale",
     question="How far below the full side may x0 start, and which interpolation does it need?",
     cells=(

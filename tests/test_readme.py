@@ -11,7 +11,7 @@ import torch
 from diffusers import SD3Transformer2DModel
 
 import swd.train
-from repro import EXPERIMENTS
+from repro import experiments
 from repro.__main__ import _parser
 from swd.backbones.sd3.denoiser import SD3Denoiser
 from swd.training.checks import check_fit
@@ -85,7 +85,7 @@ def test_the_mini_training_command_fits_the_mini_pipeline() -> None:
 
 
 def test_every_table_has_a_session_and_a_line(sessions: set[str]) -> None:
-    names = {name.removesuffix("_extended") for name in EXPERIMENTS}  # `-- --extended` of the session
+    names = {experiment.command[0] for experiment in experiments().values()}
     names -= {"benchmarks", "training_cost"}  # both by `bench`, in words of their own
     assert {"bench", *names} <= sessions
     readme = PAGES[0].read_text(encoding="utf-8")

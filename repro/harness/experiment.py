@@ -6,8 +6,8 @@ runs or reads anything.
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import KW_ONLY, dataclass
-from typing import Literal
+from dataclasses import KW_ONLY, asdict, dataclass
+from typing import Any, Literal
 
 Better = Literal["higher", "lower"]
 
@@ -24,6 +24,50 @@ class UnknownNameError(LookupError):
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
         hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
         super().__init__(f"unknown {kind} {name!r}; {hint}")
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """How the command line asks for an experiment under the name of another: ``table1 --extended``.
+
+    Args:
+        of: key of the other experiment.
+        option: without its dashes.
+        help: what differs, for ``--help``.
+    """
+
+    of: str
+    option: str
+    help: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experiment:
+    """What every kind of experiment declares.
+
+    Args:
+        key: name on the command line and of the files.
+        title: of the page.
+        question: one sentence that the page answers, printed under the title.
+        notes: paragraphs printed under the tables, for example links to deviations from the paper.
+        variant: how it is asked for, where that is not by its key.
+    """
+
+    key: str
+    title: str
+    question: str
+    notes: tuple[str, ...] = ()
+    variant: Variant | None = None
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """Words that ask for it: the command, and the option of a variant."""
+        return (self.key,) if self.variant is None else (self.variant.of, f"--{self.variant.option}")
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """All that is declared, as plain data, but for how it is asked for: part of what numbers follow from."""
+        return {name: value for name, value in asdict(self).items() if name != "variant"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,35 +1,31 @@
-"""What the command line adds to an experiment and a profile."""
+"""What the command line adds to an experiment and a profile, whatever its kind."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any, Self
 
-from repro.kinds.latency.declare import Protocol
+COMMITTED = "paper_tables"  # the results folder whose pages are committed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """What the command line adds to a table or figure and a profile.
+    """What every kind of experiment is run with; kinds that ask for more extend it.
 
     Args:
         out: output folder: records, pages and figures.
         work: folder of the stage store (images, adapters, metric values); survives and is reused.
-        seeds: training seeds of the students.
-        retrain: distil the students again in place of the shipped adapters.
         device: torch device, or "auto".
         command: what was typed, for the records.
-        images: folder of images for a figure of spectra; None for what the profile has.
-        pipeline: folder or hub name in place of the profile's, for spectra and times; empty for the profile's.
-        random_weights: the true architecture without its weights: shows that it runs and how long, measures nothing.
-        protocol: how a table of times is measured; None for what has none.
+        committed: whether ``out`` lies in the committed results folder, where only what a profile stands for belongs.
     """
 
     out: Path
     work: Path
-    seeds: tuple[int, ...] = (0,)
-    retrain: bool = False
     device: str = "auto"
     command: str = ""
-    images: Path | None = None
-    pipeline: str = ""
-    random_weights: bool = False
-    protocol: Protocol | None = None
+    committed: bool = False
+
+    @classmethod
+    def extending(cls, common: "RunOptions", **own: Any) -> Self:
+        """The options of every kind, and a kind's own."""
+        return cls(**{field.name: getattr(common, field.name) for field in fields(RunOptions)}, **own)

@@ -1,16 +1,17 @@
 """What all pages share: how to make them again, where their numbers come from, how a difference is written."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from repro.harness.cells import signed
 from repro.harness.claims import Judgement
-from repro.harness.profile import Profile
-from repro.harness.schema import RecordSet, Run
+from repro.harness.result import Measured
+from repro.harness.schema import Run
 
 EDITED = "Written by `python -m repro render` from the records: edits by hand are overwritten."
 COMMANDS = """\
 ```sh
-{session}
+{measure}
 nox -s tables  # only writes the pages again, from the records
 ```"""
 
@@ -31,21 +32,27 @@ def difference(judgement: Judgement) -> str:
     return f"{value}{' points' if column.percent else ''} [{low}, {high}]"
 
 
-def footer(key: str, profile: Profile, records: RecordSet) -> list[str]:
-    """How to make the page of an experiment again, and where its numbers come from."""
-    name, _, extended = key.partition("_")
-    arguments = ["--extended"] if extended else []
-    if profile.name != "mini":
-        arguments += ["--profile", profile.name]
-    session, stem = " ".join(["nox -s", name, *(["--", *arguments] if arguments else [])]), profile.stem(key)
-    source = f"Numbers: [records/{stem}.jsonl](records/{stem}.jsonl). {EDITED}"
+def footer(result: Measured[Any], measure: str = "") -> list[str]:
+    """How to make a page again, and where its numbers come from.
+
+    Args:
+        result: what the page shows.
+        measure: the command that measures it; empty for the session of its experiment.
+    """
     return [
         "## Make it again",
-        COMMANDS.format(session=session),
-        source,
+        COMMANDS.format(measure=measure or _session(result)),
+        f"Numbers: [records/{result.stem}.jsonl](records/{result.stem}.jsonl). {EDITED}",
         "---",
-        "\n".join(f"- {provenance(run)}" for run in records.runs),
+        "\n".join(f"- {provenance(run)}" for run in result.records.runs),
     ]
+
+
+def _session(result: Measured[Any]) -> str:
+    name, *options = result.experiment.command
+    if result.profile.name != "mini":
+        options += ["--profile", result.profile.name]
+    return " ".join(["nox -s", name, *(["--", *options] if options else [])])
 
 
 def provenance(run: Run) -> str:

@@ -3,60 +3,27 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from repro.harness.cells import DASH, markdown
+from repro.harness.experiment import Experiment
 from repro.harness.files import write_atomic
+from repro.harness.kind import FindProfile, Kind
 from repro.harness.page import EDITED, difference, joined
-from repro.harness.plots import Drawing, recorded_digest
-from repro.harness.profile import Profile
+from repro.harness.plots import recorded_digest
 from repro.harness.records import load
+from repro.harness.result import Measured
 from repro.harness.schema import RecordError
-from repro.kinds.benchmarks import figure as benchmarks_figure
-from repro.kinds.benchmarks import page as benchmarks_page
-from repro.kinds.benchmarks.declare import BenchmarkPage
-from repro.kinds.benchmarks.result import BenchmarkResult
-from repro.kinds.latency import figure as latency_figure
-from repro.kinds.latency import page as latency_page
-from repro.kinds.latency.declare import LatencyTable
-from repro.kinds.latency.result import LatencyResult
-from repro.kinds.scores import figure as scores_figure
-from repro.kinds.scores import page as scores_page
-from repro.kinds.scores.declare import Table
-from repro.kinds.scores.result import ScoresResult
-from repro.kinds.spectra import figure as spectra_figure
-from repro.kinds.spectra import page as spectra_page
-from repro.kinds.spectra.declare import SpectraFigure
-from repro.kinds.spectra.result import SpectraResult
-from repro.kinds.training_cost import page as training_cost_page
-from repro.kinds.training_cost.declare import TrainingCostPage
-from repro.kinds.training_cost.result import TrainingCostResult
-from repro.kinds.upscaling import page as upscaling_page
-from repro.kinds.upscaling.declare import UpscalingTable
-from repro.kinds.upscaling.result import UpscalingResult
 
-Experiment = Table | UpscalingTable | LatencyTable | SpectraFigure | BenchmarkPage | TrainingCostPage
-AnyResult = ScoresResult | UpscalingResult | LatencyResult | SpectraResult | BenchmarkResult | TrainingCostResult
-
-
-class Kind(NamedTuple):
-    """What is made of the records of one kind of experiment: the result, its page, its figure if there is one."""
-
-    result: Callable[..., AnyResult]
-    page: Callable[..., str]
-    drawing: Callable[..., Drawing | None] = lambda _: None
-
-
-KINDS: dict[type, Kind] = {
-    Table: Kind(ScoresResult, scores_page.page, scores_figure.drawing),
-    UpscalingTable: Kind(UpscalingResult, upscaling_page.page),
-    LatencyTable: Kind(LatencyResult, latency_page.page, latency_figure.drawing),
-    SpectraFigure: Kind(SpectraResult, spectra_page.page, spectra_figure.drawing),
-    BenchmarkPage: Kind(BenchmarkResult, benchmarks_page.page, benchmarks_figure.drawing),
-    TrainingCostPage: Kind(TrainingCostResult, training_cost_page.page),
-}
 FindExperiment = Callable[[str], Experiment]
-FindProfile = Callable[[str], Profile]
+FindKind = Callable[[Experiment], Kind[Any]]
+
+
+class Entry(NamedTuple):
+    """What one records file holds, and the kind that shows it."""
+
+    kind: Kind[Any]
+    result: Measured[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +34,7 @@ class Stale:
     reason: str
 
 
-def results(out: Path, find_experiment: FindExperiment, find_profile: FindProfile) -> list[AnyResult]:
+def results(out: Path, find_experiment: FindExperiment, find_profile: FindProfile, find_kind: FindKind) -> list[Entry]:
     """Every records file below ``out``, read strictly, in name order.
 
     Raises:
@@ -81,14 +48,15 @@ def results(out: Path, find_experiment: FindExperiment, find_profile: FindProfil
             raise RecordError(f"{path}: holds no run")
         run = records.runs[0]
         experiment = find_experiment(run.table)
-        result = KINDS[type(experiment)].result(experiment, find_profile(run.profile), records)
+        kind = find_kind(experiment)
+        result = kind.result(experiment, find_profile(run.profile), records)
         if result.stem != path.stem:
             raise RecordError(f"{path}: holds {run.table} of profile {run.profile}, expected in {result.stem}.jsonl")
-        found.append(result)
+        found.append(Entry(kind, result))
     return found
 
 
-def render(out: Path, found: Sequence[AnyResult]) -> list[Path]:
+def render(out: Path, found: Sequence[Entry]) -> list[Path]:
     """Write what is stale: figures first, since pages link to them. Returns the written files."""
     written = []
     for path, draw in _stale_figures(out, found):
@@ -101,14 +69,14 @@ def render(out: Path, found: Sequence[AnyResult]) -> list[Path]:
     return written
 
 
-def check(out: Path, found: Sequence[AnyResult]) -> list[Stale]:
+def check(out: Path, found: Sequence[Entry]) -> list[Stale]:
     """What ``render`` would write, and pages that no records stand behind."""
     stale = [Stale(path, "not drawn from these records") for path, _ in _stale_figures(out, found)]
     pages = _pages(out, found)
     for path, text in pages.items():
         if _text(path) != text:
             stale.append(Stale(path, "differs from its records" if path.exists() else "missing"))
-    for result in found:
+    for _, result in found:
         for run in result.records.runs:
             for kind, digest in run.figures.items():
                 path = out / "figures" / f"{result.stem}_{kind}.png"
@@ -118,8 +86,9 @@ def check(out: Path, found: Sequence[AnyResult]) -> list[Stale]:
     return stale + [Stale(path, "no records stand behind it: delete it") for path in orphans]
 
 
-def index(found: Sequence[AnyResult]) -> str:
+def index(found: Sequence[Entry]) -> str:
     """The index of a results folder: claims with verdicts first, then the tables."""
+    results = [result for _, result in found]
     claims = [
         [
             f"**{j.verdict}**",
@@ -129,10 +98,10 @@ def index(found: Sequence[AnyResult]) -> str:
             f"[{r.stem}]({r.stem}.md)",
             r.profile.name,
         ]
-        for r in found
+        for r in results
         for j in r.judgements
     ]
-    tables = [[f"[{r.title}]({r.stem}.md)", r.profile.name, r.records.date or DASH, _verdicts(r)] for r in found]
+    tables = [[f"[{r.title}]({r.stem}.md)", r.profile.name, r.records.date or DASH, _verdicts(r)] for r in results]
     blocks = ["# Results", "## Claims of the paper, tested"]
     if claims:
         heads = ["Verdict", "Claim", "Metric", "Difference [95 % interval]", "Table", "Profile"]
@@ -143,20 +112,20 @@ def index(found: Sequence[AnyResult]) -> str:
     blocks.append(
         markdown(["Page", "Profile", "Measured", "Claims reproduced"], tables, left=3) if tables else "None yet."
     )
-    profiles = {result.profile.name: result.profile for result in found}
+    profiles = {result.profile.name: result.profile for result in results}
     blocks.append("\n".join(f"- `{name}`: {profiles[name].caption}" for name in sorted(profiles)))
     return joined([*blocks, EDITED])
 
 
-def _pages(out: Path, found: Sequence[AnyResult]) -> dict[Path, str]:
-    pages = {out / f"{r.stem}.md": KINDS[type(r.experiment)].page(r, out) for r in found}
+def _pages(out: Path, found: Sequence[Entry]) -> dict[Path, str]:
+    pages = {out / f"{result.stem}.md": kind.page(result, out) for kind, result in found}
     return {**pages, out / "README.md": index(found)} if found else {}
 
 
-def _stale_figures(out: Path, found: Sequence[AnyResult]) -> list[tuple[Path, Callable[[], bytes]]]:
+def _stale_figures(out: Path, found: Sequence[Entry]) -> list[tuple[Path, Callable[[], bytes]]]:
     stale = []
-    for result in found:
-        if (drawing := KINDS[type(result.experiment)].drawing(result)) is None:
+    for kind, result in found:
+        if (drawing := kind.drawing(result)) is None:
             continue
         path = out / "figures" / f"{result.stem}_{drawing.kind}.png"
         if recorded_digest(path) != drawing.digest:
@@ -164,7 +133,7 @@ def _stale_figures(out: Path, found: Sequence[AnyResult]) -> list[tuple[Path, Ca
     return stale
 
 
-def _verdicts(result: AnyResult) -> str:
+def _verdicts(result: Measured[Any]) -> str:
     if not result.judgements:
         return DASH
     held = sum(judgement.verdict == "reproduced" for judgement in result.judgements)

@@ -1,26 +1,14 @@
 """What was measured of an experiment: what pages, figures and the index are made from."""
 
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from repro.harness.claims import Judgement
+from repro.harness.experiment import Experiment
 from repro.harness.profile import Profile
 from repro.harness.schema import Curve, RecordSet, Series
 
-
-class Described(Protocol):
-    """An experiment, as far as every page needs it."""
-
-    @property
-    def key(self) -> str:
-        """Name on the command line and of the files."""
-
-    @property
-    def title(self) -> str:
-        """Of the page."""
-
-
-E = TypeVar("E", bound=Described)
+E = TypeVar("E", bound=Experiment)
 
 
 @dataclass(frozen=True)

@@ -9,25 +9,26 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
+from repro.harness.experiment import Experiment
 from repro.harness.files import ROOT, digest_file, digest_folder
 from repro.harness.options import RunOptions
 from repro.harness.profile import Execution, Profile
 from repro.harness.provenance import OpenRun, git_stamp, start_run
-from repro.harness.result import Described
 from repro.stages.device import torch_device
 from repro.stages.store import StageStore
 from repro.worlds.base import World, load_world
 
-T = TypeVar("T", bound=Described)
+T = TypeVar("T", bound=Experiment)
+Options = TypeVar("Options", bound=RunOptions)
 
 
 @dataclass(frozen=True)
-class Setting(Generic[T]):
+class Setting(Generic[T, Options]):
     """An experiment, the profile that it is measured in, and the options of the command."""
 
     table: T
     profile: Profile
-    options: RunOptions
+    options: Options
 
     @cached_property
     def store(self) -> StageStore:

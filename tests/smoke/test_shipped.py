@@ -10,6 +10,7 @@ from diffusers import FlowMatchLCMScheduler, StableDiffusion3Pipeline
 from repro import load_experiment
 from repro.harness import records, render
 from repro.harness.files import digest_folder
+from repro.kinds import kind_of
 from repro.profiles import load_profile
 from repro.profiles.mini import PROFILE
 from repro.table2 import TABLE
@@ -66,7 +67,7 @@ def test_plain_diffusers_draws_the_same_image(row: str) -> None:
 
 
 def test_committed_pages_follow_from_their_records() -> None:
-    assert not render.check(RESULTS, render.results(RESULTS, load_experiment, load_profile))
+    assert not render.check(RESULTS, render.results(RESULTS, load_experiment, load_profile, kind_of))
 
 
 def test_committed_numbers_are_those_of_the_shipped_weights() -> None:

@@ -14,6 +14,7 @@ from repro.harness import render
 from repro.harness.experiment import ExperimentError
 from repro.harness.options import RunOptions
 from repro.harness.records import load
+from repro.kinds import kind_of
 from repro.kinds.benchmarks import measure as benchmarks
 from repro.profiles.mini import PROFILE
 
@@ -71,7 +72,7 @@ def pytest_run(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 def rendered(options: RunOptions) -> str:
     benchmarks.run(PAGE, PROFILE, options)
-    found = render.results(options.out, lambda _: PAGE, lambda _: PROFILE)
+    found = render.results(options.out, lambda _: PAGE, lambda _: PROFILE, kind_of)
     render.render(options.out, found)
     assert render.check(options.out, found) == []
     return (options.out / "benchmarks.md").read_text()

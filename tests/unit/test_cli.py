@@ -16,6 +16,7 @@ from repro.harness.options import RunOptions
 from repro.harness.profile import Profile
 from repro.harness.records import RecordSet, save
 from repro.kinds.scores.declare import Table
+from repro.kinds.scores.options import ScoresOptions
 
 Ran = list[tuple[Table, Profile, RunOptions]]
 
@@ -87,8 +88,9 @@ def test_measuring_prints_the_table(toy: Path, ran: Ran, capsys: pytest.CaptureF
     assert cli.main(["table2", "--profile", "toy", "--seeds", "3", "4", "--retrain"]) == 0
     ((table, profile, options),) = ran
     assert (table.key, profile.name) == ("table2", "toy")
-    assert options == RunOptions(
+    assert options == ScoresOptions(
         out=toy / "paper_tables",
+        committed=True,
         work=toy / "results" / "stages",
         seeds=(3, 4),
         retrain=True,

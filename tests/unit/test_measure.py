@@ -14,10 +14,10 @@ from conftest import make_transformer
 from safetensors import SafetensorError
 
 from repro.harness.experiment import ExperimentError, Row
-from repro.harness.options import RunOptions
 from repro.harness.profile import Adapters, Profile
 from repro.kinds.scores import measure as runner
 from repro.kinds.scores.measure import run
+from repro.kinds.scores.options import ScoresOptions
 from repro.metrics import SceneAccuracy
 from repro.profiles.mini import DISTIL, PROFILE
 from repro.stages import compute
@@ -138,20 +138,20 @@ def test_an_image_depends_on_its_own_seed_only(tiny_pipeline_folder: Path, row: 
 
 
 @pytest.fixture
-def options(tmp_path: Path) -> RunOptions:
-    return RunOptions(out=tmp_path / "out", work=tmp_path / "work", device="cpu")
+def options(tmp_path: Path) -> ScoresOptions:
+    return ScoresOptions(out=tmp_path / "out", work=tmp_path / "work", device="cpu")
 
 
 def with_weights(**changes: Any) -> Profile:
     return replace(PROFILE, weights=replace(PROFILE.weights, **changes))
 
 
-def test_a_missing_pipeline_is_named_with_what_to_do(tmp_path: Path, options: RunOptions) -> None:
+def test_a_missing_pipeline_is_named_with_what_to_do(tmp_path: Path, options: ScoresOptions) -> None:
     with pytest.raises(ExperimentError, match=r"no pipeline in .*nowhere.*nox -s mini"):
         run(TABLE, with_weights(pipeline=str(tmp_path / "nowhere")), options)
 
 
-def test_a_truncated_pipeline_is_named(tiny_pipeline_folder: Path, tmp_path: Path, options: RunOptions) -> None:
+def test_a_truncated_pipeline_is_named(tiny_pipeline_folder: Path, tmp_path: Path, options: ScoresOptions) -> None:
     folder = tmp_path / "pipeline"
     shutil.copytree(tiny_pipeline_folder, folder)
     torn = folder / "vae" / "diffusion_pytorch_model.safetensors"
@@ -161,20 +161,20 @@ def test_a_truncated_pipeline_is_named(tiny_pipeline_folder: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("part", ["execution", "distil"])
-def test_a_part_that_the_profile_lacks_is_named(part: str, tiny_pipeline_folder: Path, options: RunOptions) -> None:
+def test_a_part_that_the_profile_lacks_is_named(part: str, tiny_pipeline_folder: Path, options: ScoresOptions) -> None:
     profile = replace(with_weights(pipeline=str(tiny_pipeline_folder)), **{part: None})
     wanted = {"execution": "batch size and dtype of images", "distil": "options of distillation"}[part]
     with pytest.raises(ExperimentError, match=f"profile mini has no {wanted}.*--profile"):
         run(TABLE, profile, replace(options, retrain=True))
 
 
-def test_a_missing_adapter_is_named(tiny_pipeline_folder: Path, tmp_path: Path, options: RunOptions) -> None:
+def test_a_missing_adapter_is_named(tiny_pipeline_folder: Path, tmp_path: Path, options: ScoresOptions) -> None:
     profile = with_weights(pipeline=str(tiny_pipeline_folder), adapters=Adapters(folder=str(tmp_path), distil=DISTIL))
     with pytest.raises(ExperimentError, match=r"no adapter for scalewise_6 in .*--retrain"):
         run(TABLE, profile, options)
 
 
-def test_a_full_disk_ends_the_run_with_what_to_do(tiny_pipeline_folder: Path, options: RunOptions) -> None:
+def test_a_full_disk_ends_the_run_with_what_to_do(tiny_pipeline_folder: Path, options: ScoresOptions) -> None:
     full = SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
     with (
         patch.object(runner._Runner, "run", side_effect=full),
@@ -190,7 +190,7 @@ def test_an_adapter_of_another_shape_is_named(tiny_pipeline_folder: Path, tmp_pa
         check_adapter(tmp_path, tiny_pipeline_folder)
 
 
-def test_a_truncated_adapter_is_named(tiny_pipeline_folder: Path, tmp_path: Path, options: RunOptions) -> None:
+def test_a_truncated_adapter_is_named(tiny_pipeline_folder: Path, tmp_path: Path, options: ScoresOptions) -> None:
     (tmp_path / "scalewise_6").mkdir()
     (tmp_path / "scalewise_6" / "pytorch_lora_weights.safetensors").write_bytes(b"torn")
     profile = with_weights(pipeline=str(tiny_pipeline_folder), adapters=Adapters(folder=str(tmp_path), distil=DISTIL))
@@ -199,6 +199,6 @@ def test_a_truncated_adapter_is_named(tiny_pipeline_folder: Path, tmp_path: Path
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_cuda_is_refused_where_there_is_none(tiny_pipeline_folder: Path, options: RunOptions) -> None:
+def test_cuda_is_refused_where_there_is_none(tiny_pipeline_folder: Path, options: ScoresOptions) -> None:
     with pytest.raises(ExperimentError, match="torch sees no CUDA device"):
         run(TABLE, with_weights(pipeline=str(tiny_pipeline_folder)), replace(options, device="cuda"))

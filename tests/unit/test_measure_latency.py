@@ -12,13 +12,14 @@ from diffusers import AutoencoderTiny
 
 from repro.harness import render
 from repro.harness.experiment import ExperimentError
-from repro.harness.options import RunOptions
 from repro.harness.profile import Data, Distil, Teacher
 from repro.harness.records import RecordSet, load
+from repro.kinds import kind_of
 from repro.kinds.latency import counts as latency_counts
 from repro.kinds.latency import measure as latency
 from repro.kinds.latency import training as latency_training
 from repro.kinds.latency.declare import Protocol
+from repro.kinds.latency.options import LatencyOptions
 from repro.kinds.latency.page import page
 from repro.kinds.latency.result import LatencyResult
 from repro.profiles import mini, sd35_medium
@@ -104,9 +105,9 @@ def stay_light(monkeypatch: pytest.MonkeyPatch) -> None:
     light(monkeypatch)
 
 
-def options(folder: Path, **changes: Any) -> RunOptions:
+def options(folder: Path, **changes: Any) -> LatencyOptions:
     protocol = changes.pop("protocol", PROTOCOL)
-    return RunOptions(out=folder / "out", work=folder / "work", device="cpu", protocol=protocol, **changes)
+    return LatencyOptions(out=folder / "out", work=folder / "work", device="cpu", protocol=protocol, **changes)
 
 
 def measured(folder: Path, **changes: Any) -> RecordSet:
@@ -377,7 +378,7 @@ def test_cuda_that_is_not_there_says_so(tmp_path: Path) -> None:
 
 
 def test_the_page_follows_from_the_records(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = render.results(folder / "out", lambda _: SMALL, lambda _: PROFILE)
+    found = render.results(folder / "out", lambda _: SMALL, lambda _: PROFILE, kind_of)
     render.render(folder / "out", found)
     assert render.check(folder / "out", found) == []
     text = (folder / "out" / "table3.md").read_text()

@@ -16,12 +16,13 @@ from PIL import Image
 from repro.figure1 import FIGURE
 from repro.harness import render
 from repro.harness.experiment import ExperimentError, UnknownNameError
-from repro.harness.options import RunOptions
 from repro.harness.plots import recorded_digest
 from repro.harness.profile import Profile, Weights
 from repro.harness.records import Curve, RecordError, RecordSet, load, parse, save
+from repro.kinds import kind_of
 from repro.kinds.spectra import measure as spectra
 from repro.kinds.spectra.figure import drawing as drawing_of
+from repro.kinds.spectra.options import SpectraOptions
 from repro.kinds.spectra.result import SpectraResult
 from repro.profiles.sd35_medium import PROFILE as SD35
 from repro.profiles.sd35_medium_tiny_vae import PROFILE as SD35_TINY
@@ -42,17 +43,17 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The figure, measured on a few images."""
     folder = tmp_path_factory.mktemp("figure1")
     figure = replace(FIGURE, images=8)
-    spectra.run(figure, PROFILE, RunOptions(out=folder / "out", work=folder / "work", command="test"))
+    spectra.run(figure, PROFILE, SpectraOptions(out=folder / "out", work=folder / "work", command="test"))
     render.render(folder / "out", found(folder / "out"))
     return folder / "out"
 
 
-def found(out: Path) -> list[render.AnyResult]:
+def found(out: Path) -> list[render.Entry]:
     def profile(name: str) -> Profile:
         assert name == "smoke"
         return PROFILE
 
-    return render.results(out, lambda _: FIGURE, profile)
+    return render.results(out, lambda _: FIGURE, profile, kind_of)
 
 
 def test_the_photographs_tile_alike_every_time() -> None:
@@ -141,12 +142,13 @@ def test_other_numbers_make_page_and_figure_stale(out: Path, tmp_path: Path) -> 
     moved = [replace(r, value=6.0, ci_low=6.0, ci_high=6.0) for r in records.records if r.metric == "safe_side_t250"]
     kept = [line for line in records.lines if getattr(line, "metric", "") != "safe_side_t250"]
     save(tmp_path / "records" / "figure1.jsonl", RecordSet.of([*kept, *moved]))
-    (result,) = found(tmp_path)
+    (entry,) = found(tmp_path)
+    result = entry.result
     assert isinstance(result, SpectraResult)
     drawing = drawing_of(result)
     assert drawing is not None
     assert drawing.digest != recorded_digest(out / "figures" / "figure1_spectra.png")
-    render.render(tmp_path, [result])
+    render.render(tmp_path, [entry])
     assert "6 [6, 6]" in (tmp_path / "figure1.md").read_text(encoding="utf-8")
 
 
@@ -164,7 +166,7 @@ def test_a_second_run_measures_nothing(
     out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(spectra, "radial_spectrum", lambda _: pytest.fail("measured again"))
-    options = RunOptions(out=out, work=out.parent / "work")
+    options = SpectraOptions(out=out, work=out.parent / "work")
     spectra.run(replace(FIGURE, images=8), PROFILE, options)
     assert "nothing to do" in capsys.readouterr().err
 
@@ -235,8 +237,8 @@ TINY |= {"up_block_types": ("UpDecoderBlock2D",) * 2, "norm_num_groups": 8, "lat
 def measured(profile: Profile, out: Path, **options: Any) -> str:
     """The page of a run."""
     figure = replace(FIGURE, images=4)
-    spectra.run(figure, profile, RunOptions(out=out, work=out / "work", device="cpu", **options))
-    results = render.results(out, lambda _: FIGURE, lambda _: profile)
+    spectra.run(figure, profile, SpectraOptions(out=out, work=out / "work", device="cpu", **options))
+    results = render.results(out, lambda _: FIGURE, lambda _: profile, kind_of)
     render.render(out, results)
     return (out / f"{profile.stem('figure1')}.md").read_text(encoding="utf-8")
 
@@ -290,7 +292,7 @@ def test_what_cannot_be_measured_is_refused(
     if torch.cuda.is_available() and "CUDA" in message:
         pytest.skip("CUDA is there")
     with pytest.raises(ExperimentError, match=message):
-        spectra.run(FIGURE, profile, RunOptions(out=tmp_path, work=tmp_path, **options))
+        spectra.run(FIGURE, profile, SpectraOptions(out=tmp_path, work=tmp_path, **options))
 
 
 def test_drawing_needs_no_torch() -> None:

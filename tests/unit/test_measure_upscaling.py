@@ -13,6 +13,7 @@ from repro.harness.experiment import ExperimentError
 from repro.harness.options import RunOptions
 from repro.harness.profile import Profile
 from repro.harness.records import Record, RecordSet, Series, load
+from repro.kinds import kind_of
 from repro.kinds.upscaling import measure as upscaling
 from repro.kinds.upscaling.declare import Cell, Contrast
 from repro.kinds.upscaling.measure import noisy_latents
@@ -136,12 +137,12 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out"
 
 
-def found(out: Path) -> list[render.AnyResult]:
+def found(out: Path) -> list[render.Entry]:
     def profile(name: str) -> Profile:
         assert name == "smoke"
         return PROFILE
 
-    return render.results(out, lambda _: TINY, profile)
+    return render.results(out, lambda _: TINY, profile, kind_of)
 
 
 def test_the_table_holds_every_row_and_level(out: Path) -> None:

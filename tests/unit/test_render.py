@@ -7,18 +7,20 @@ from harness_world import PROFILE, RUN, TABLE, draw_once, lines, record
 
 from repro.harness import render
 from repro.harness.cells import Estimate, Footnotes, estimate, number, paper, published, signed, with_interval
-from repro.harness.experiment import Claim, Column, PromptSet, Row, UnknownNameError, at_least
+from repro.harness.experiment import Claim, Column, PromptSet, Row, UnknownNameError, Variant, at_least
 from repro.harness.page import footer
 from repro.harness.plots import recorded_digest
 from repro.harness.profile import Profile
 from repro.harness.records import RecordError, RecordSet, save
 from repro.harness.schema import Line, Run
+from repro.kinds import kind_of
 from repro.kinds.scores.declare import Table
 from repro.kinds.scores.figure import compute_data
 from repro.kinds.scores.page import page
 from repro.kinds.scores.result import ScoresResult
 from repro.table2 import TABLE as TABLE2
 
+WIDER = replace(TABLE, key="table2_wider", variant=Variant("table2", "wider", "more rows"))
 GOLDEN = Path(__file__).parent / "golden" / "toy_table.md"
 
 
@@ -34,7 +36,7 @@ def find_profile(name: str) -> Profile:
 
 def written(out: Path, made: list[Line]) -> list[Path]:
     save(out / "records" / "table2.jsonl", RecordSet.of(made))
-    return render.render(out, render.results(out, find_table, find_profile))
+    return render.render(out, render.results(out, find_table, find_profile, kind_of))
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +64,7 @@ def test_the_order_of_the_records_does_not_matter(out: Path, tmp_path: Path) -> 
 
 
 def test_a_second_render_writes_nothing_and_a_check_agrees(out: Path) -> None:
-    found = render.results(out, find_table, find_profile)
+    found = render.results(out, find_table, find_profile, kind_of)
     assert render.render(out, found) == []
     assert render.check(out, found) == []
 
@@ -71,7 +73,7 @@ def test_a_check_names_what_is_stale_and_render_mends_it(out: Path) -> None:
     (out / "table2.md").write_text("edited by hand")
     (out / "README.md").unlink()
     (out / "figures" / "table2_compute.png").write_bytes(b"torn")
-    found = render.results(out, find_table, find_profile)
+    found = render.results(out, find_table, find_profile, kind_of)
     stale = {file.path.name: file.reason for file in render.check(out, found)}
     assert stale == {
         "table2_compute.png": "not drawn from these records",
@@ -92,7 +94,7 @@ def test_new_numbers_make_page_and_figure_stale(out: Path) -> None:
 
 def test_pages_without_records_are_named(out: Path) -> None:
     (out / "table9.md").write_text("left over")
-    (stale,) = render.check(out, render.results(out, find_table, find_profile))
+    (stale,) = render.check(out, render.results(out, find_table, find_profile, kind_of))
     assert stale.path.name == "table9.md"
     assert "no records" in stale.reason
 
@@ -108,7 +110,7 @@ def test_the_index_opens_with_the_claims(out: Path) -> None:
 def test_a_figure_that_another_run_drew_is_stale(tmp_path: Path) -> None:
     drawn = {"samples": "digest of the grid"}
     written(tmp_path, [replace(line, figures=drawn) if isinstance(line, Run) else line for line in lines()])
-    (stale,) = render.check(tmp_path, render.results(tmp_path, find_table, find_profile))
+    (stale,) = render.check(tmp_path, render.results(tmp_path, find_table, find_profile, kind_of))
     assert stale.path.name == "table2_samples.png"
     assert "run the table again" in stale.reason
 
@@ -202,7 +204,7 @@ def test_published_files_are_complete() -> None:
 def test_records_under_a_wrong_name_are_refused(out: Path) -> None:
     (out / "records" / "table2.jsonl").rename(out / "records" / "table3.jsonl")
     with pytest.raises(RecordError, match=r"table3\.jsonl: holds table2 of profile toy, expected in table2\.jsonl"):
-        render.results(out, find_table, find_profile)
+        render.results(out, find_table, find_profile, kind_of)
 
 
 def test_records_of_an_unknown_table_are_refused(tmp_path: Path) -> None:
@@ -234,16 +236,16 @@ def test_provenance_is_told_as_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "name", "command"),
+    ("table", "name", "command"),
     [
-        ("table1", "mini", "nox -s table1"),
-        ("table1_extended", "mini", "nox -s table1 -- --extended"),
-        ("table1_extended", "toy", "nox -s table1 -- --extended --profile toy"),
-        ("table2", "toy", "nox -s table2 -- --profile toy"),
+        (TABLE, "mini", "nox -s table2"),
+        (TABLE, "toy", "nox -s table2 -- --profile toy"),
+        (WIDER, "mini", "nox -s table2 -- --wider"),
+        (WIDER, "toy", "nox -s table2 -- --wider --profile toy"),
     ],
 )
-def test_a_page_says_how_to_make_it_again(key: str, name: str, command: str) -> None:
-    assert command in footer(key, replace(PROFILE, name=name), RecordSet())[1].splitlines()
+def test_a_page_says_how_to_make_it_again(table: Table, name: str, command: str) -> None:
+    assert command in footer(ScoresResult(table, replace(PROFILE, name=name), RecordSet()))[1].splitlines()
 
 
 def test_file_names_carry_the_suffix_of_the_profile() -> None:

@@ -10,6 +10,7 @@ from repro.harness.experiment import ExperimentError
 from repro.harness.options import RunOptions
 from repro.harness.records import load
 from repro.harness.schema import RecordError
+from repro.kinds import kind_of
 from repro.kinds.latency.timed_pipeline import text_encoders
 from repro.kinds.training_cost import measure as training_cost
 from repro.profiles.mini import DISTIL, PROFILE
@@ -51,7 +52,7 @@ def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunOptions:
 
 
 def text(options: RunOptions) -> str:
-    found = render.results(options.out, lambda _: PAGE, lambda _: PROFILE)
+    found = render.results(options.out, lambda _: PAGE, lambda _: PROFILE, kind_of)
     render.render(options.out, found)
     assert not render.check(options.out, found)
     return (options.out / "training_cost.md").read_text()

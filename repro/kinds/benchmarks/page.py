@@ -5,16 +5,12 @@ from pathlib import Path
 import numpy as np
 
 from repro.harness.cells import DASH, Footnotes, markdown, number
-from repro.harness.page import EDITED, joined, provenance
+from repro.harness.page import footer, joined
 from repro.harness.schema import Run
 from repro.kinds.benchmarks.figure import PICTURE
 from repro.kinds.benchmarks.result import BenchmarkResult
 
-COMMANDS = """\
-```sh
-nox -s bench   # measure and write this page
-nox -s tables  # only writes the pages again, from the records
-```"""
+MEASURE = "nox -s bench   # measure and write this page"
 
 
 def page(result: BenchmarkResult, folder: Path) -> str:
@@ -32,11 +28,7 @@ def page(result: BenchmarkResult, folder: Path) -> str:
         "## Building blocks",
         _all(result),
         *result.experiment.notes,
-        "## Make it again",
-        COMMANDS,
-        f"Numbers: [records/{result.stem}.jsonl](records/{result.stem}.jsonl). {EDITED}",
-        "---",
-        "\n".join(f"- {provenance(run)}" for run in result.records.runs),
+        *footer(result, MEASURE),
     ]
     return joined(blocks)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from repro.harness.experiment import Row
+from repro.harness.experiment import Experiment, Row
 
 Autoencoder = Literal["full", "tiny", "none"]
 AUTOENCODERS: tuple[Autoencoder, ...] = ("full", "tiny", "none")
@@ -90,30 +90,23 @@ class SpeedClaim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LatencyTable:
+class LatencyTable(Experiment):
     """Seconds per image and per training iteration, beside what the arithmetic allows.
 
     Args:
-        key: name on the command line and of the files.
-        question: one sentence that the table answers, printed under the title.
         rows: in table order.
         claims: about speed.
         times, train_times: CSV files of published times, full loss and PDM only.
         models: profile -> model in those files, for the notes on published times.
         protocols: profile -> how it is timed; other profiles cannot be.
-        notes: paragraphs printed under the table.
     """
 
-    key: str
-    title: str
-    question: str
     rows: tuple[TimedRow, ...]
     claims: tuple[SpeedClaim, ...]
     times: str
     train_times: str
     models: Mapping[str, str]
     protocols: Mapping[str, Protocol]
-    notes: tuple[str, ...] = ()
 
     def row(self, key: str) -> TimedRow:
         """The row of that key."""

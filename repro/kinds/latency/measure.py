@@ -16,12 +16,12 @@ from tqdm import tqdm
 from repro.harness import records
 from repro.harness.experiment import ExperimentError
 from repro.harness.files import ROOT, digest_file, digest_json, write_atomic
-from repro.harness.options import RunOptions
 from repro.harness.profile import Profile
 from repro.harness.provenance import git_stamp, start_run, versions
 from repro.harness.schema import Line, Record, RecordSet, Run, Series
 from repro.kinds.latency import counts as latency_counts
 from repro.kinds.latency.declare import DEVICE, SIDES, LatencyTable, Protocol, TimedRow
+from repro.kinds.latency.options import LatencyOptions
 from repro.kinds.latency.timed_pipeline import Subject
 from repro.kinds.latency.training import training_times
 from repro.stages.device import torch_device
@@ -35,7 +35,7 @@ MEASURED = ("swd", "repro/stages", "repro/kinds/latency")  # whose code moves a 
 STAGE, COUNT_STAGE, IMAGE_STAGE, TRAIN_STAGE, VERSION = "latency", "counts", "image-times", "train-times", 1
 
 
-def run(table: LatencyTable, profile: Profile, options: RunOptions) -> Path:
+def run(table: LatencyTable, profile: Profile, options: LatencyOptions) -> Path:
     """Time every row, count what it computes, and write the records.
 
     Returns:
@@ -45,10 +45,10 @@ def run(table: LatencyTable, profile: Profile, options: RunOptions) -> Path:
         ExperimentError: no such device or autoencoder, a pipeline that cannot be loaded, or a training that failed.
             Parts that were measured stay.
     """
-    protocol, device = options.protocol or table.protocols[profile.name], torch_device(options.device)
+    device = torch_device(options.device)
     if device.type not in ("cpu", "cuda"):
         raise ExperimentError(f"times are measured on cpu and cuda devices, not on {device}")
-    subject = Subject(profile, protocol, device, options.pipeline)
+    subject = Subject(profile, options.protocol, device, options.pipeline)
     try:
         return _Runner(table, options, subject).run()
     except USER_ERRORS as error:
@@ -58,7 +58,7 @@ def run(table: LatencyTable, profile: Profile, options: RunOptions) -> Path:
 @dataclass(frozen=True)
 class _Runner:
     table: LatencyTable
-    options: RunOptions
+    options: LatencyOptions
     subject: Subject
 
     def run(self) -> Path:

@@ -41,7 +41,7 @@ def page(result: LatencyResult, folder: Path) -> str:
         *_published(result),
         f"## Figure\n\n![Times]({name})\n\n*{LEGEND}*" if (folder / name).exists() else "",
         *result.experiment.notes,
-        *footer(result.experiment.key, result.profile, result.records),
+        *footer(result),
     ]
     return joined(blocks)
 

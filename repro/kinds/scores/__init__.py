@@ -1,1 +1,16 @@
-"""Tables of scores: rows, prompt sets, metrics, claims."""
+"""Scores of a table's rows on images of prompts, and quality against compute."""
+
+from repro.harness.kind import Kind, late, profile_with_metrics
+from repro.kinds.scores.declare import Table
+from repro.kinds.scores.options import make_options
+
+KIND = Kind(
+    name="scores",
+    declaration=Table,
+    run=late("repro.kinds.scores.measure:run"),
+    result=late("repro.kinds.scores.result:ScoresResult"),
+    page=late("repro.kinds.scores.page:page"),
+    drawing=late("repro.kinds.scores.figure:drawing"),
+    choose_profile=profile_with_metrics,
+    make_options=make_options,
+)

@@ -2,29 +2,20 @@
 
 from dataclasses import dataclass
 
-from repro.harness.experiment import Claim, Reported, Row, UnknownNameError
+from repro.harness.experiment import Claim, Experiment, Reported, Row, UnknownNameError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
+class Table(Experiment):
     """A table of the paper: rows to measure, claims to test, published numbers to show beside.
-
-    Args:
-        key: name on the command line and of the files.
-        question: one sentence that the table answers, printed under the title.
-        notes: paragraphs printed under the tables, for example links to deviations from the paper.
 
     Raises:
         ValueError: two rows or claims share a key, or a claim names a row that is not there.
     """
 
-    key: str
-    title: str
-    question: str
     rows: tuple[Row, ...]
     claims: tuple[Claim, ...] = ()
     reported: Reported | None = None
-    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         keys = [row.key for row in self.rows]

@@ -13,11 +13,11 @@ from safetensors import SafetensorError
 from repro.harness import plots, records
 from repro.harness.experiment import ExperimentError, Row
 from repro.harness.files import ROOT, digest_folder, digest_json
-from repro.harness.options import RunOptions
 from repro.harness.profile import Profile
 from repro.harness.provenance import OpenRun, versions
 from repro.harness.schema import CAPTIONS, Line, PerImage, Record, RecordSet, Run
 from repro.kinds.scores.declare import Table
+from repro.kinds.scores.options import ScoresOptions
 from repro.metrics import EvaluationResult, WeightsError
 from repro.stages import compute
 from repro.stages.images import VERSION as IMAGES_VERSION
@@ -34,7 +34,7 @@ STAGE = "tables"
 GRID_COLUMNS = 6  # of each prompt set, in the sample grid
 
 
-def run(table: Table, profile: Profile, options: RunOptions) -> Path:
+def run(table: Table, profile: Profile, options: ScoresOptions) -> Path:
     """Measure a table and write its records and sample grid.
 
     Returns:
@@ -54,7 +54,7 @@ def run(table: Table, profile: Profile, options: RunOptions) -> Path:
         raise ExperimentError(message) from error
 
 
-class _Runner(Setting[Table]):
+class _Runner(Setting[Table, ScoresOptions]):
     def run(self) -> Path:
         self._check()
         opened = self.open({})

@@ -34,7 +34,7 @@ def page(result: ScoresResult, folder: Path) -> str:
         *claims(result),
         *figures(result, folder),
         *result.experiment.notes,
-        *footer(result.experiment.key, result.profile, result.records),
+        *footer(result),
     ]
     return joined(blocks)
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from repro.harness.experiment import Column, UnknownNameError
+from repro.harness.experiment import Column, Experiment, UnknownNameError
 
 PUBLISHED = "published"  # variant of the series that hold the published schedules
 EXPONENT = Column("exponent", "Exponent of the power law", digits=2)
@@ -29,31 +29,24 @@ class Panel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SpectraFigure:
+class SpectraFigure(Experiment):
     """Spectra of clean, noisy and pure-noise latents, and how small a latent each noise level allows.
 
     Args:
-        key: name on the command line and of the files.
-        question: one sentence that the figure answers, printed under the title.
         timesteps: noise levels, 1000 sigma.
         panels: all that can be shown; a run measures those whose images it has.
         images: most images of a panel.
         fractions: lower resolutions marked in the panels, as fractions of the side.
         schedules: presets, without the profile's prefix, whose sigmas give a schedule by the spectrum.
         reading: what the paper reads off its figure.
-        notes: paragraphs printed under the table.
     """
 
-    key: str
-    title: str
-    question: str
     panels: tuple[Panel, ...]
     timesteps: tuple[int, ...]
     images: int
     fractions: tuple[float, ...]
     schedules: tuple[str, ...]
     reading: str
-    notes: tuple[str, ...] = ()
 
     def safe_side(self, timestep: int) -> Column:
         """The column of the smallest safe side at a noise level."""

@@ -19,7 +19,7 @@ PICTURE = "spectra"
 def drawing(result: SpectraResult) -> plots.Drawing | None:
     """A row for each panel that was measured, a column for each noise level."""
     sides = [record for record in result.records.records if record.metric.startswith("safe_side")]
-    shown = {"version": VERSION, "figure": result.experiment, "curves": result.records.curves, "sides": sides}
+    shown = {"version": VERSION, "figure": result.experiment.content, "curves": result.records.curves, "sides": sides}
     digest = digest_json(shown)
     return plots.Drawing(PICTURE, digest, lambda: _draw(result, digest)) if result.measured else None
 

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -15,11 +15,11 @@ from tqdm import tqdm
 from repro.harness import records
 from repro.harness.experiment import ExperimentError
 from repro.harness.files import ROOT, digest_file, digest_json
-from repro.harness.options import RunOptions
 from repro.harness.profile import Profile
 from repro.harness.provenance import git_stamp, start_run, versions
 from repro.harness.schema import Curve, Line, Record, RecordSet, Series
 from repro.kinds.spectra.declare import EXPONENT, PUBLISHED, Panel, SpectraFigure
+from repro.kinds.spectra.options import SpectraOptions
 from repro.stages.autoencoders import Autoencoder, load_vae, vae_digest, whitened_latents
 from repro.stages.device import torch_device
 from repro.stages.store import StageStore
@@ -125,7 +125,7 @@ def _steps(variant: str, metric: str, values: Sequence[float]) -> Series:
     return Series(variant=variant, metric=metric, over="step", values=tuple(map(float, values)), n=0)
 
 
-def run(figure: SpectraFigure, profile: Profile, options: RunOptions) -> Path:
+def run(figure: SpectraFigure, profile: Profile, options: SpectraOptions) -> Path:
     """Measure every panel whose images are there and write the records.
 
     Returns:
@@ -163,7 +163,7 @@ def run(figure: SpectraFigure, profile: Profile, options: RunOptions) -> Path:
     return path
 
 
-def _sources(figure: SpectraFigure, profile: Profile, options: RunOptions) -> dict[str, ImageSource]:
+def _sources(figure: SpectraFigure, profile: Profile, options: SpectraOptions) -> dict[str, ImageSource]:
     """Images by source: what the profile has, and the user's folder."""
     side = profile.data.resolution
     made = {"scenes": sources.scenes, "photographs": sources.photographs}
@@ -181,11 +181,11 @@ def _sources(figure: SpectraFigure, profile: Profile, options: RunOptions) -> di
 
 
 def _config(
-    figure: SpectraFigure, profile: Profile, found: dict[str, ImageSource], vae: Autoencoder, options: RunOptions
+    figure: SpectraFigure, profile: Profile, found: dict[str, ImageSource], vae: Autoencoder, options: SpectraOptions
 ) -> dict[str, Any]:
     """All that the numbers follow from."""
     return {
-        "figure": asdict(figure),
+        "figure": figure.content,
         "profile": profile.name,
         "process": profile.teacher.process,
         "vae": vae_digest(vae),

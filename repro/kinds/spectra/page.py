@@ -33,7 +33,7 @@ def page(result: SpectraResult, folder: Path) -> str:
         f"![{figure.title}]({name})\n\n*{LEGEND}*" if (folder / name).exists() else "",
         *_schedules(result),
         *figure.notes,
-        *footer(figure.key, result.profile, result.records),
+        *footer(result),
     ]
     return joined(blocks)
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from repro.harness.experiment import Experiment
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -18,31 +20,24 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingCostPage:
+class TrainingCostPage(Experiment):
     """A training iteration from the published order of passes to the lean one, in seconds and in FLOPs.
 
     Args:
-        key: name on the command line and of the files.
-        question: one sentence that the page answers, printed under the title.
         orders: from the first, the baseline, to the last, the default of the library.
         counted: profile -> T5 tokens of its prompts, of the models whose FLOPs are counted; the first is timed too.
         fake_updates: of an iteration.
         batch: samples of an update whose memory is counted.
         rounds: cycles of the schedule in which the orders take turns.
         aim: largest time of the last order, as a share of the first's.
-        notes: paragraphs printed under the tables.
     """
 
-    key: str
-    title: str
-    question: str
     orders: tuple[Order, ...]
     counted: Mapping[str, int | None]
     fake_updates: int
     batch: int
     rounds: int
     aim: float
-    notes: tuple[str, ...] = ()
 
     @property
     def timed(self) -> str:

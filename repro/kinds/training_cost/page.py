@@ -5,15 +5,11 @@ from pathlib import Path
 import numpy as np
 
 from repro.harness.cells import DASH, markdown, number
-from repro.harness.page import EDITED, joined, provenance
+from repro.harness.page import footer, joined
 from repro.kinds.training_cost.result import TrainingCostResult
 
 Unit = tuple[str, float]
-COMMANDS = """\
-```sh
-nox -s bench   # measure, and write this page and that of the benchmarks
-nox -s tables  # only writes the pages again, from the records
-```"""
+MEASURE = "nox -s bench   # measure, and write this page and that of the benchmarks"
 
 
 def page(result: TrainingCostResult, _: Path) -> str:
@@ -32,11 +28,7 @@ def page(result: TrainingCostResult, _: Path) -> str:
         "## Where the work goes",
         _passes(result),
         *result.experiment.notes,
-        "## Make it again",
-        COMMANDS,
-        f"Numbers: [records/{result.stem}.jsonl](records/{result.stem}.jsonl). {EDITED}",
-        "---",
-        "\n".join(f"- {provenance(run)}" for run in result.records.runs),
+        *footer(result, MEASURE),
     ]
     return joined(blocks)
 

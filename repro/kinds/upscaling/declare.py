@@ -1,9 +1,9 @@
 """What Table 1 is, as data: where to upscale on the way from a small clean latent to a large noisy one."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
-from repro.harness.experiment import Column, Reported
+from repro.harness.experiment import Column, Experiment, Reported
 
 Order = Literal["A", "B", "C"]
 ORDERS: dict[Order, str] = {
@@ -47,29 +47,22 @@ class Contrast:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UpscalingTable:
+class UpscalingTable(Experiment):
     """Where upscaling may happen, and how.
 
     Args:
-        key: name on the command line and of the files.
-        question: one sentence that the table answers, printed under the title.
         cells: rows, the full latent first.
         timesteps: noise levels from which the teacher finishes, 1000 sigma.
         images: for each row and level.
         contrasts: claims of the paper.
         reported: where the paper's numbers are; rows are found by order and by the share of the side.
-        notes: paragraphs printed under the table.
     """
 
-    key: str
-    title: str
-    question: str
     cells: tuple[Cell, ...]
     timesteps: tuple[int, ...]
     images: int
     contrasts: tuple[Contrast, ...]
     reported: Reported
-    notes: tuple[str, ...] = field(default=())
 
     def column(self, timestep: int) -> Column:
         """The column of a noise level."""

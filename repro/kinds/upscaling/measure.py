@@ -76,7 +76,7 @@ def noisy_latents(
     return upscale(x_t, full, cell.mode) if cell.order == "C" else x_t
 
 
-class _Runner(Setting[UpscalingTable]):
+class _Runner(Setting[UpscalingTable, RunOptions]):
     def run(self) -> Path:
         _ = self.device, self.execution
         check_pipeline(self.pipeline_folder)
@@ -103,7 +103,7 @@ class _Runner(Setting[UpscalingTable]):
     def _config(self) -> dict[str, Any]:
         """All that the numbers follow from: the identity of the measurement."""
         return {
-            "table": asdict(self.table),
+            "table": self.table.content,
             "profile": self.profile.name,
             "sampling": self._sampling(),
             "pipeline": self.pipeline_digest,

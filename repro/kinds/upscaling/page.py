@@ -32,7 +32,7 @@ def page(result: UpscalingResult, folder: Path) -> str:
         RULE,
         picture if (folder / name).exists() else "",
         *table.notes,
-        *footer(table.key, result.profile, result.records),
+        *footer(result),
     ]
     return joined(blocks)
 
