@@ -71,7 +71,7 @@ def test_photographs_without_their_package_name_the_extra(
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.setattr(spectra, "load_vae", lambda *_, **__: pytest.fail("loaded before the images were found"))
     with pytest.raises(ExperimentError, match=rf"{package}, which is not installed; the extra `photographs`"):
-        spectra.run(FIGURE, PROFILE, RunOptions(out=tmp_path / "out", work=tmp_path / "work", command="test"))
+        spectra.run(FIGURE, PROFILE, SpectraOptions(out=tmp_path / "out", work=tmp_path / "work", command="test"))
 
 
 def test_the_curves_obey_the_noise_process() -> None:
