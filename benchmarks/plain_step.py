@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from swd.backbones.base import TextCondition
+from swd.backbones.sd3.condition import TextCondition
 from swd.backbones.sd3.denoiser import SD3Denoiser
 from swd.data.cache import Batch
 from swd.flow import FlowMatching, guide

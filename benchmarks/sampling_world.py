@@ -18,6 +18,7 @@ from repro.stages.images import load_pipeline
 from repro.stages.random_weights import random_pipeline
 from repro.stages.timing import Clock, PeakMemory, copy_bytes, device_name, free_bytes, matmul_flops
 from repro.worlds.mini.scenes import sample_scene
+from swd.backbones import backbone_of, denoiser_of
 from swd.backbones.sd3.fast import FastOptions
 from swd.cost import decode_cost, forward_cost, prompt_cost, schedule_cost, weight_bytes
 from swd.cost.counting import Cost
@@ -88,8 +89,8 @@ def needed_bytes(case: Case) -> int:
     merged = (pipe.transformer,) if case.model == "mini" else ()
     networks = (pipe.transformer, *merged, pipe.vae, *text_encoders(pipe))
     side = preset(case.schedule).scales[-1]
-    tokens = pipe.tokenizer_max_length + pipe.config.max_sequence_length
-    step = forward_cost(pipe.transformer, side, batch=case.batch, text_tokens=tokens)
+    tokens = backbone_of(pipe).count_text_tokens(pipe, pipe.config.max_sequence_length)
+    step = forward_cost(denoiser_of(pipe), side, batch=case.batch, text_tokens=tokens)
     return weight_bytes(*networks) + max(step.peak_bytes, decode_cost(pipe.vae, side, batch=case.batch).peak_bytes)
 
 
@@ -169,8 +170,9 @@ def peak_bytes(draw: Draw, device: str) -> int:
 def cost(case: Case) -> Cost:
     """Of a batch from text to pixels, adapters merged."""
     pipe, schedule = skeleton(case), preset(case.schedule)
-    clip, t5 = pipe.tokenizer_max_length, pipe.config.max_sequence_length
-    steps = schedule_cost(pipe.transformer, schedule, batch=case.batch, text_tokens=clip + t5)
+    t5 = pipe.config.max_sequence_length
+    tokens = backbone_of(pipe).count_text_tokens(pipe, t5)
+    steps = schedule_cost(denoiser_of(pipe), schedule, batch=case.batch, text_tokens=tokens)
     text = prompt_cost(pipe, t5, batch=case.batch)
     return text + steps + decode_cost(pipe.vae, schedule.scales[-1], batch=case.batch)
 

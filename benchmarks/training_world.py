@@ -22,7 +22,7 @@ from repro.stages.random_weights import random_pipeline
 from repro.stages.students import distil_options
 from repro.stages.timing import free_bytes
 from repro.worlds.mini.scenes import render, sample_scene
-from swd.backbones.sd3.denoiser import SD3Denoiser
+from swd.backbones import backbone_of, denoiser_of
 from swd.cost import weight_bytes
 from swd.data import LatentCache, build_cache
 from swd.data.cache import Batch, data_rows
@@ -122,7 +122,7 @@ class World:
         return (1 if name in SWITCHES else 3) * weight_bytes(self.pipeline.transformer) + weight_bytes(*encoders)
 
     def _trainer(self, switches: dict[str, Any]) -> Trainer:
-        denoiser = SD3Denoiser(copy.deepcopy(self.pipeline.transformer))
+        denoiser = backbone_of(self.pipeline).denoiser(copy.deepcopy(self.pipeline.transformer))
         return Trainer(replace(self.config, **switches), denoiser, self.data, self.folder, self.accelerator)
 
     def _lean(self, trainer: Trainer) -> Iterate:
@@ -167,9 +167,9 @@ def skip_unless_it_fits(case: Case) -> None:
         pytest.skip("needs a CUDA device, torch sees none")
     architecture = {**sd35_architecture.PIPELINE, "transformer": ARCHITECTURES[case.model]}
     pipe = random_pipeline(architecture, torch.device("meta"), getattr(torch, case.dtype))
-    tokens = pipe.tokenizer_max_length + pipe.config.max_sequence_length
+    tokens = backbone_of(pipe).count_text_tokens(pipe, pipe.config.max_sequence_length)
     # every order has networks of its own, the plain ones three each; activations are counted in float32
     networks = weight_bytes(pipe.vae, *text_encoders(pipe)) + (len(SWITCHES) + 7) * weight_bytes(pipe.transformer)
-    held = update_bytes(pipe.transformer, config(case), text_tokens=tokens, batch=case.batch) // 2
+    held = update_bytes(denoiser_of(pipe), config(case), text_tokens=tokens, batch=case.batch) // 2
     if networks + held > free_bytes(torch.device(case.device)):
         pytest.skip(f"needs about {(networks + held) / 2**30:.0f} GiB")

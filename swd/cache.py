@@ -31,7 +31,7 @@ class CacheCommand:
     images: Path
     """Folder of images with metadata.jsonl."""
     pipeline: str
-    """StableDiffusion3Pipeline whose VAE and text encoders are used: a folder, or a name on the Hub."""
+    """Pipeline whose VAE and text encoders are used: a folder, or a name on the Hub."""
     output: Path
     """Folder of the cache."""
     presets: tuple[str, ...] = ()
@@ -52,7 +52,7 @@ class CacheCommand:
     shard_size: int = 1024
     """Images per file."""
     max_sequence_length: int | None = None
-    """T5 tokens per prompt; the pipeline's own number when absent."""
+    """Tokens per prompt of the text encoder whose length can be chosen (T5); the pipeline's own number when absent."""
     truncate: bool = False
     """Cut over-long captions where the text encoders do, rather than refuse them."""
     device: str | None = None
@@ -74,7 +74,7 @@ def run(command: CacheCommand) -> None:
     """Load the pipeline and build; the slow imports wait until here."""
     import torch
 
-    from swd.backbones.fingerprint import TEXT_AND_VAE
+    from swd.backbones import backbone_of
     from swd.backbones.loading import load_pipeline
     from swd.data import build_cache, cache_ladder
 
@@ -84,7 +84,7 @@ def run(command: CacheCommand) -> None:
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     dtype, device = getattr(torch, command.dtype), command.device or accelerator or "cpu"
     pipeline = load_pipeline(command.pipeline, dtype={"vae": torch.float32, "default": dtype})
-    for part in TEXT_AND_VAE:  # the transformer stays where it is, on the CPU
+    for part in ("vae", *backbone_of(pipeline).text_encoders):  # the network stays where it is, on the CPU
         if getattr(pipeline, part) is not None:
             getattr(pipeline, part).to(device)
     files = [command.images / name for name, _ in records]

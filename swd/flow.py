@@ -40,6 +40,10 @@ class NoiseProcess(Protocol):
         """Clean latent from what the network predicts at ``x_t``."""
         ...
 
+    def lower_noise(self, x_t: Tensor, x0: Tensor, sigma: Tensor | float, lower: Tensor | float) -> Tensor:
+        """``x_t`` with its own noise at the level ``lower``, as if ``x0`` were the truth: a step of the ODE."""
+        ...
+
     def timestep(self, sigma: Tensor) -> Tensor:
         """What the network is conditioned on."""
         ...
@@ -68,6 +72,10 @@ class FlowMatching:
         """Velocity = (x_t - x0) / sigma; sigma must be positive."""
         return (x_t - x0) / _per_image(sigma, x_t)
 
+    def lower_noise(self, x_t: Tensor, x0: Tensor, sigma: Tensor | float, lower: Tensor | float) -> Tensor:
+        """Euler step of dx/dsigma = velocity from ``sigma`` down to ``lower``; sigma must be positive."""
+        return x_t + _per_image(lower - sigma, x_t) * self.velocity_from_x0(x_t, x0, sigma)
+
     x0_from_prediction = x0_from_velocity
 
     def timestep(self, sigma: Tensor) -> Tensor:
@@ -75,11 +83,14 @@ class FlowMatching:
         return NUM_TIMESTEPS * sigma
 
 
-@lru_cache(maxsize=8)
-def _log_signal_power(beta_start: float, beta_end: float) -> Tensor:
-    """Log of the cumulative signal power at t = 0, 1, ..., 1000; entry 0 is the clean end."""
-    betas = torch.linspace(beta_start**0.5, beta_end**0.5, NUM_TIMESTEPS, dtype=torch.float64).square()
-    return torch.cat([betas.new_zeros(1), torch.log1p(-betas).cumsum(0)])
+@lru_cache(maxsize=16)
+def _log_signal_power(beta_start: float, beta_end: float, device: torch.device) -> Tensor:
+    """Log of the cumulative signal power at t = 0, 1, ..., 1000; entry 0 is the clean end.
+
+    Computed on the CPU whatever the device, so that all devices see the same numbers.
+    """
+    betas = torch.linspace(beta_start**0.5, beta_end**0.5, NUM_TIMESTEPS, dtype=torch.float64, device="cpu").square()
+    return torch.cat([betas.new_zeros(1), torch.log1p(-betas).cumsum(0)]).to(device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +107,7 @@ class VariancePreserving:
     def coefficients(self, sigma: Tensor | float) -> tuple[Tensor, Tensor]:
         """Signal and noise weights at ``sigma``; between discrete levels the log signal power is interpolated."""
         time = torch.as_tensor(sigma)
-        table = _log_signal_power(self.beta_start, self.beta_end).to(time.device)
+        table = _log_signal_power(self.beta_start, self.beta_end, time.device)
         position = time.double() * NUM_TIMESTEPS
         low = position.floor().long().clamp(0, NUM_TIMESTEPS - 1)
         log_power = torch.lerp(table[low], table[low + 1], position - low)
@@ -117,6 +128,10 @@ class VariancePreserving:
         """Noise = (x_t - alpha x0) / sqrt(1 - alpha^2); sigma must be positive."""
         signal, spread = (_per_image(weight, x_t) for weight in self.coefficients(sigma))
         return (x_t - signal * x0) / spread
+
+    def lower_noise(self, x_t: Tensor, x0: Tensor, sigma: Tensor | float, lower: Tensor | float) -> Tensor:
+        """DDIM step without fresh noise (eta = 0) from ``sigma`` down to ``lower``; sigma must be positive."""
+        return self.add_noise(x0, self.noise_from_x0(x_t, x0, sigma), lower)
 
     x0_from_prediction = x0_from_noise
 

@@ -138,10 +138,13 @@ class ScaleSchedule:
         if bad:
             raise ValueError(f"scales must be multiples of the patch size {patch_size}, got {bad} in {self.scales}")
 
-    def check_size(self, max_side: int, *, aspect: float = 1.0, multiple: int = 1) -> None:
-        """Raise ValueError where the last latent is larger than the ``max_side`` at which a network's positions end."""
+    def check_size(self, max_side: int | None, *, aspect: float = 1.0, multiple: int = 1) -> None:
+        """Raise ValueError where the last latent is larger than the ``max_side`` at which a network's positions end.
+
+        A network without such an end has None.
+        """
         height, width = latent_size(self.scales[-1], aspect=aspect, multiple=multiple)
-        if max(height, width) > max_side:
+        if max_side is not None and max(height, width) > max_side:
             raise ValueError(
                 f"scales must stay within the network's largest latent side {max_side}, got {self.scales} with a last "
                 f"latent of {height} x {width}"

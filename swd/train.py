@@ -33,7 +33,7 @@ class TrainCommand:
     """Distil a few-step student from a diffusion pipeline (SwD)."""
 
     pipeline: str
-    """StableDiffusion3Pipeline: a folder, or a name on the Hub. Its transformer is the teacher."""
+    """Pipeline of a known backbone: a folder, or a name on the Hub. Its network is the teacher."""
     data: Path
     """Latent cache made by `python -m swd.cache`, or where `images` puts one."""
     output: Path
@@ -113,9 +113,9 @@ def run(command: TrainCommand) -> None:
     """Load what the command names and train; the slow imports wait until here."""
     import torch
 
+    from swd.backbones import denoiser_of
     from swd.backbones.fingerprint import pipeline_fingerprint
     from swd.backbones.loading import load_pipeline
-    from swd.backbones.sd3.denoiser import SD3Denoiser
     from swd.data import LatentCache
     from swd.training import train
 
@@ -127,7 +127,7 @@ def run(command: TrainCommand) -> None:
     pipeline = load_pipeline(command.pipeline, dtype=dtype)
     fingerprint = pipeline_fingerprint(pipeline)
     data = LatentCache.open(command.data, pipeline=fingerprint, in_memory=command.in_memory)
-    denoiser = SD3Denoiser(pipeline.transformer)
+    denoiser = denoiser_of(pipeline)
     del pipeline  # training needs neither VAE nor text encoders
     result = train(config, denoiser, data, command.output, resume=command.resume)
     print(f"student: {result.adapter}\nlosses: {result.log}\ntraining time: {result.seconds:.0f} s")

@@ -17,7 +17,7 @@ if not torch.cuda.is_available():  # before triton is imported: its interpreter 
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
 
-from swd.backbones.base import TextCondition
+from swd.backbones.sd3.condition import TextCondition
 from swd.backbones.sd3.denoiser import SD3Denoiser
 
 WORDS = ("a", "red", "blue", "star", "cross", "square", "left", "of", "two", "circles")

@@ -1,4 +1,5 @@
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,26 +10,37 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 # Each module belongs to the longest prefix; a module imports its own layer and lower ones.
+CORE = (
+    "errors",
+    "features",
+    "files",
+    "flow",
+    "guidance",
+    "predictor",
+    "resize",
+    "rng",
+    "sampler",
+    "schedule",
+    "spectra",
+)
 LAYERS = {
-    "swd.flow": 0,
-    "swd.schedule": 0,
-    "swd.resize": 0,
+    **{f"swd.{name}": 0 for name in CORE},
     "swd.losses": 1,
-    "swd.features": 1,
-    "swd.sampler": 1,
-    "swd.spectra": 1,
     "swd.kernels": 1,
-    "swd.cost.counting": 1,
-    "swd.models": 2,
-    "swd.pipelines": 2,
-    "swd.training": 3,
+    "swd.lora": 2,
+    "swd.backbones": 3,
+    "swd.pipelines": 3,
     "swd.cost": 4,
-    "swd.train": 4,
-    "swd.cache": 4,
-    "swd": 0,
+    "swd.data": 5,
+    "swd.training": 6,
+    "swd.train": 7,
+    "swd.cache": 7,
 }
 # Third-party packages by the lowest layer that may meet them.
-FROM_LAYER = {"diffusers": 2, "peft": 2, "transformers": 2, "safetensors": 2, "accelerate": 3, "tqdm": 3, "tyro": 4}
+FROM_LAYER = {"peft": 2, "diffusers": 3, "transformers": 3, "tqdm": 5, "accelerate": 6, "tyro": 7}
+# One family of networks: its folder, the door for users, and its line in the registry may name it.
+FAMILY = re.compile(r"SD3(?!\.5)|StableDiffusion3|TextCondition|\bsd3\b")
+FAMILY_DOORS = {"swd.pipelines", "swd.backbones"}
 HARNESS_LIBRARIES = {"numpy", "pandas", "scipy", "matplotlib", "repro"} | sys.stdlib_module_names
 TABLE_LIBRARIES = {"repro.harness", "swd.schedule"} | sys.stdlib_module_names
 
@@ -85,23 +97,46 @@ def id_of(path: Path) -> str:
     return name_of(path)
 
 
-@pytest.mark.parametrize("path", modules("swd"), ids=id_of)
+SWD = [path for path in modules("swd") if name_of(path) != "swd"]
+
+
+@pytest.mark.parametrize("path", SWD, ids=id_of)
 def test_swd_imports_downwards(path: Path) -> None:
     own = layer(name_of(path))
-    if path == ROOT / "swd" / "__init__.py":  # lazy: nothing may be imported when the package is
-        assert not [module for _, module in imports(path, whole_file=False) if within(module, "swd")]
-        return
     for line, module in imports(path):
         top = module.partition(".")[0]
         assert top not in {"repro", "benchmarks", "tests"}, f"{path}:{line} imports {module}"
-        if top == "swd":
+        if within(module, "swd") and module != "swd":
             assert layer(module) <= own, f"{path}:{line}: layer {own} imports {module} of layer {layer(module)}"
         assert own >= FROM_LAYER.get(top, 0), f"{path}:{line}: {top} belongs to layer {FROM_LAYER.get(top)} and above"
 
 
-def test_every_swd_module_has_a_layer() -> None:
-    loose = [name_of(path) for path in modules("swd") if layer(name_of(path)) == 0]
-    assert set(loose) == {"swd", "swd.flow", "swd.schedule", "swd.resize"}
+def test_the_package_itself_imports_nothing() -> None:
+    assert not [
+        module for _, module in imports(ROOT / "swd" / "__init__.py", whole_file=False) if within(module, "swd")
+    ]
+
+
+def test_no_two_folders_of_swd_import_each_other() -> None:
+    folders = {name_of(path.parent / "__init__.py") for path in SWD} - {"swd"}
+
+    def folder(module: str) -> str:
+        return max((known for known in folders if within(module, known)), key=len, default="")
+
+    edges = {(folder(name_of(path)), folder(module)) for path in SWD for _, module in imports(path)}
+    both = {tuple(sorted(edge)) for edge in edges if edge[::-1] in edges and edge[0] != edge[1] and "" not in edge}
+    assert not both
+
+
+@pytest.mark.parametrize("path", SWD, ids=id_of)
+def test_one_family_is_named_in_its_folder_alone(path: Path) -> None:
+    name = name_of(path)
+    if name in FAMILY_DOORS or within(name, "swd.backbones.sd3"):
+        assert FAMILY.search(path.read_text(encoding="utf-8"))
+        return
+    lines = enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+    named = [f"{path}:{number}: {line.strip()}" for number, line in lines if FAMILY.search(line)]
+    assert not named, "ask the Backbone instead:\n" + "\n".join(named)
 
 
 @pytest.mark.parametrize("path", [path for path in modules("repro/harness") if path.stem != "runner"], ids=id_of)
@@ -134,6 +169,8 @@ def test_tables_declare_and_never_meet(path: Path) -> None:
         ("from repro import EXPERIMENTS, load_experiment; [load_experiment(name) for name in EXPERIMENTS]", "torch"),
         ("import swd", "torch"),
         ("import swd; swd.ScaleSchedule, swd.sample", "diffusers"),
+        ("import swd.backbones", "torch"),
+        ("from swd.backbones import backbone_named; backbone_named('sd3')", "diffusers"),
         ("import swd.losses", "diffusers"),
     ],
 )

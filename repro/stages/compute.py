@@ -1,9 +1,8 @@
-"""What a row costs: image tokens x steps, and FLOPs of the transformer, counted and not timed."""
-
-from diffusers import SD3Transformer2DModel
+"""What a row costs: image tokens x steps, and FLOPs of the network, counted and not timed."""
 
 from repro.harness.experiment import Row
 from repro.harness.profile import Profile
+from swd.backbones.base import Denoiser
 from swd.cost import schedule_cost
 from swd.schedule import ScaleSchedule, preset, sigma_grid
 
@@ -17,13 +16,13 @@ def row_schedule(profile: Profile, row: Row, side: int) -> tuple[ScaleSchedule, 
     return ScaleSchedule((side,) * profile.teacher.steps, sigmas), passes
 
 
-def tokens(profile: Profile, row: Row, transformer: SD3Transformer2DModel) -> int:
+def tokens(profile: Profile, row: Row, denoiser: Denoiser) -> int:
     """Image tokens summed over all network evaluations of one image."""
-    schedule, passes = row_schedule(profile, row, transformer.config.sample_size)
-    return passes * schedule.num_tokens(transformer.config.patch_size)
+    schedule, passes = row_schedule(profile, row, denoiser.network.config.sample_size)
+    return passes * schedule.num_tokens(denoiser.patch_size)
 
 
-def flops(profile: Profile, row: Row, transformer: SD3Transformer2DModel, text_tokens: int) -> int:
+def flops(profile: Profile, row: Row, denoiser: Denoiser, text_tokens: int) -> int:
     """FLOPs (a multiply-add counts 2) of all network evaluations of one image, text and VAE left out."""
-    schedule, passes = row_schedule(profile, row, transformer.config.sample_size)
-    return passes * schedule_cost(transformer, schedule, text_tokens=text_tokens).flops
+    schedule, passes = row_schedule(profile, row, denoiser.network.config.sample_size)
+    return passes * schedule_cost(denoiser, schedule, text_tokens=text_tokens).flops

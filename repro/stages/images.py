@@ -14,11 +14,10 @@ from tqdm import tqdm
 from repro.harness.experiment import Row
 from repro.harness.profile import Profile
 from repro.stages.store import StageStore
-from swd.backbones import loading
-from swd.backbones.base import TextCondition
-from swd.backbones.sd3.denoiser import SD3Denoiser
+from swd.backbones import denoiser_of, loading
+from swd.backbones.base import Condition
 from swd.errors import PipelineError
-from swd.lora.bank import load_adapter
+from swd.lora.files import load_adapter
 from swd.pipelines import ScalewiseStableDiffusion3Pipeline
 from swd.sampler import sample, sample_teacher
 from swd.schedule import preset
@@ -75,7 +74,7 @@ def generator_of(
     row: Row,
     pipeline: ScalewiseStableDiffusion3Pipeline,
     adapter: Path | None,
-    encoded: dict[str, TextCondition] | None = None,
+    encoded: dict[str, Condition] | None = None,
 ) -> Generate:
     """The function from prompts to uint8 images (B, 3, H, W) of a row.
 
@@ -87,10 +86,10 @@ def generator_of(
         encoded: captions that the same text encoders have encoded; new ones are added.
     """
     encoded = {} if encoded is None else encoded
+    denoiser = denoiser_of(pipeline).eval()
     if adapter is not None:
-        load_adapter(pipeline.transformer, adapter)
-        pipeline.transformer.fuse_lora()
-    denoiser = SD3Denoiser(pipeline.transformer).eval()
+        load_adapter(denoiser, adapter)
+        denoiser.network.fuse_lora()
     uncond = pipeline.encode_uncond()
     name = profile.preset(row)
     schedule = preset(name) if name else None
@@ -101,7 +100,7 @@ def generator_of(
         if new := [caption for caption in dict.fromkeys(captions) if caption not in encoded]:
             rows = pipeline.encode_condition(new)
             encoded.update({caption: rows[index : index + 1] for index, caption in enumerate(new)})
-        cond = TextCondition.cat([encoded[caption] for caption in captions])
+        cond = uncond.cat([encoded[caption] for caption in captions])
         seeds = [prompt["seed"] for prompt in prompts]
         if schedule is not None:
             x0 = sample(denoiser, schedule, cond, seeds)
@@ -111,7 +110,7 @@ def generator_of(
                 cond,
                 uncond,
                 seeds,
-                side=pipeline.transformer.config.sample_size,
+                side=denoiser.network.config.sample_size,
                 num_steps=profile.teacher.steps,
                 shift=profile.teacher.shift,
                 guidance_scale=profile.teacher.guidance_scale,

@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from diffusers import SD3Transformer2DModel
 
 from repro.harness.experiment import ExperimentError, Row
 from repro.harness.files import digest_folder
@@ -13,10 +12,10 @@ from repro.harness.profile import Distil, Profile
 from repro.stages.images import load_pipeline
 from repro.stages.store import StageStore
 from repro.worlds.base import World
-from swd.backbones.sd3.denoiser import SD3Denoiser
+from swd.backbones import backbone_of_folder, denoiser_of
 from swd.data import LatentCache, build_cache, cache_ladder
-from swd.data.cache import SCHEMA
-from swd.lora.bank import ADAPTER_FILE, check_adapter_fits, read_adapter
+from swd.data.layout import SCHEMA
+from swd.lora.files import ADAPTER_FILE, check_adapter_fits, read_adapter
 from swd.schedule import preset
 from swd.training import DistillConfig, train
 
@@ -36,16 +35,15 @@ def shipped_adapter(root: Path, profile: Profile, row: Row) -> Path:
 
 
 def check_adapter(folder: Path, pipeline: Path) -> None:
-    """Refuse an adapter that is broken or belongs to another transformer, without loading any weights of that.
+    """Refuse an adapter that is broken or belongs to another network, without loading any weights of that.
 
     Raises:
         ExperimentError: it is truncated, no adapter, or of another shape; the message names the file.
     """
-    with torch.device("meta"):
-        transformer = SD3Transformer2DModel.from_config(SD3Transformer2DModel.load_config(pipeline / "transformer"))
+    denoiser = backbone_of_folder(pipeline).skeleton(pipeline)
     try:
         state, metadata = read_adapter(folder)
-        check_adapter_fits(transformer, state, metadata["rank"])
+        check_adapter_fits(denoiser, state, metadata["rank"])
     except ValueError as error:
         raise ExperimentError(f"{folder}: {error}") from error
 
@@ -100,7 +98,7 @@ def distil(
         pipeline = load_pipeline(pipeline_folder, "float32", device)
         cache = latent_cache(store, world, rows, pipeline, inputs["pipeline"])
         accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=config.mixed_precision)
-        train(config, SD3Denoiser(pipeline.transformer), cache, folder, accelerator=accelerator)
+        train(config, denoiser_of(pipeline), cache, folder, accelerator=accelerator)
         store.finish(STAGE, inputs)
     return adapter
 

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 
 import torch
-from diffusers import StableDiffusion3Pipeline
 from torch import Tensor
 
 from swd.flow import NUM_TIMESTEPS
 from swd.sampler import Seed
-from swd.schedule import ScaleSchedule, preset
+from swd.schedule import ScaleSchedule, latent_size, preset
 
 
 def resolve_schedule(
@@ -62,43 +61,35 @@ def resolve_seeds(
     return chosen
 
 
-def check_prompt(pipeline: StableDiffusion3Pipeline, prompt: str, t5_length: int, *, truncate: bool = False) -> None:
-    """As `check_prompts`, for one."""
-    check_prompts(pipeline, [prompt], t5_length, truncate=truncate)
-
-
-def check_prompts(
-    pipeline: StableDiffusion3Pipeline, prompts: Sequence[str], t5_length: int, *, truncate: bool = False
-) -> None:
-    """Refuse prompts that say nothing, or more than the text encoders read.
+def resolve_aspect(
+    schedule: ScaleSchedule, height: int | None, width: int | None, *, multiple: int, factor: int
+) -> float:
+    """Width / height in pixels, once the size asked for is one that the schedule reaches; square when none is.
 
     Args:
-        pipeline: its tokenizers count.
-        prompts: what to draw.
-        t5_length: tokens that T5 takes, where there is one.
-        truncate: let the encoders cut an over-long prompt.
+        schedule: whose last latent, or first, has the size.
+        height: pixels; only with ``width``.
+        width: pixels.
+        multiple: of which latent sides are.
+        factor: pixels per latent.
 
     Raises:
-        ValueError: a prompt is empty, or too long for every text encoder.
+        ValueError: the schedule gives another size, or one of the two is missing.
     """
-    for prompt in prompts:
-        if not prompt.strip():
-            raise ValueError(f"prompts must not be empty, got {prompt!r}")
-    if truncate:
-        return
-    limits = [(tokenizer, pipeline.tokenizer_max_length) for tokenizer in (pipeline.tokenizer, pipeline.tokenizer_2)]
-    if pipeline.text_encoder_3 is not None:
-        limits.append((pipeline.tokenizer_3, t5_length))
-    beyond = [(prompt, 0) for prompt in prompts]
-    for tokenizer, limit in limits:  # CLIP's loss is no loss where T5 reads the rest
-        if not beyond:
-            return
-        left = [prompt for prompt, _ in beyond]
-        counts = [len(row) for row in tokenizer(left, verbose=False).input_ids]
-        beyond = [(prompt, count) for prompt, count in zip(left, counts, strict=True) if count > limit]
-    if beyond:
-        prompt, count = beyond[0]
+    if height is None and width is None:
+        return 1.0
+    if height is None or width is None:
+        raise ValueError(f"height and width go together, got height={height} and width={width}")
+    if height < 1 or width < 1:
+        raise ValueError(f"height and width must be positive, got {height} x {width}")
+    aspect = width / height
+    latents = [
+        latent_size(scale, aspect=aspect, multiple=multiple) for scale in (schedule.scales[-1], schedule.scales[0])
+    ]
+    sizes = [(factor * rows, factor * columns) for rows, columns in latents]
+    if (height, width) not in sizes:
         raise ValueError(
-            f"prompt has {count} tokens, the text encoders take {limit}; shorten it, or ask for it to be "
-            f"truncated: {prompt[:80]!r}"
+            f"height x width = {height} x {width} does not belong to scales {schedule.scales}: at this aspect "
+            f"ratio they give {sizes[0][0]} x {sizes[0][1]}"
         )
+    return aspect

@@ -1,52 +1,61 @@
-"""What every backbone looks like to the method: a map from (x_t, sigma, text) to x0, with features on the way."""
+"""What every backbone looks like to the method.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol, Self
+A `Denoiser` maps (x_t, sigma, condition) to x0, with features on the way. A `Backbone` is a family of pipelines and
+answers whatever differs between families; there is one instance of each, found by `swd.backbones`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from swd.features import FeatureTap
 from swd.flow import NoiseProcess
-from swd.sampler import X0Predictor
 
 
 @dataclass(frozen=True, slots=True)
-class TextCondition:
-    """What the SD3 family is conditioned on, one row per image.
+class Condition:
+    """What a family of networks is conditioned on, one row per image.
 
-    Attributes:
-        prompt_embeds: token embeddings of the text encoders, (B, L, D_text).
-        pooled: pooled text embedding, (B, D_pooled).
+    A frozen dataclass derives from it whose fields are all tensors with the batch first.
     """
 
-    prompt_embeds: Tensor
-    pooled: Tensor
-
     def __post_init__(self) -> None:
-        if self.prompt_embeds.ndim != 3 or self.pooled.ndim != 2 or len(self.prompt_embeds) != len(self.pooled):
-            shapes = f"{tuple(self.prompt_embeds.shape)} and {tuple(self.pooled.shape)}"
-            raise ValueError(f"TextCondition needs prompt_embeds (B, L, D) and pooled (B, D) of one B, got {shapes}")
+        shapes = {name: tuple(value.shape) for name, value in self.tensors().items()}
+        if len({shape[:1] for shape in shapes.values()}) != 1:
+            raise ValueError(f"{type(self).__name__} needs as many rows in every field, got {shapes}")
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Fields by name, as the constructor takes them."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """Every field changed in the same way."""
+        return type(self)(**{name: change(value) for name, value in self.tensors().items()})
 
     def __len__(self) -> int:
-        return len(self.prompt_embeds)
+        return len(next(iter(self.tensors().values())))
 
     def __getitem__(self, index: slice | Tensor | list[int]) -> Self:
         """Rows chosen by a slice, a list or an index tensor."""
-        return type(self)(self.prompt_embeds[index], self.pooled[index])
+        return self.map(lambda value: value[index])
 
     @property
     def device(self) -> torch.device:
-        """Where the embeddings are."""
-        return self.prompt_embeds.device
+        """Where the tensors are."""
+        return next(iter(self.tensors().values())).device
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
-        """Both tensors moved and cast."""
-        return type(self)(*(x.to(device=device, dtype=dtype) for x in (self.prompt_embeds, self.pooled)))
+        """All tensors moved and cast."""
+        return self.map(lambda value: value.to(device=device, dtype=dtype))
 
     def repeat(self, n: int) -> Self:
         """Each row ``n`` times in a row: a, a, b, b for n = 2."""
-        return type(self)(self.prompt_embeds.repeat_interleave(n, 0), self.pooled.repeat_interleave(n, 0))
+        return self.map(lambda value: value.repeat_interleave(n, 0))
 
     def expand_to(self, batch: int) -> Self:
         """One condition for a whole batch (no copy); a batch of the right size is itself.
@@ -58,42 +67,214 @@ class TextCondition:
             return self
         if len(self) != 1:
             raise ValueError(f"cannot expand {len(self)} conditions to a batch of {batch}: need 1 or {batch}")
-        return type(self)(self.prompt_embeds.expand(batch, -1, -1), self.pooled.expand(batch, -1))
+        return self.map(lambda value: value.expand(batch, *value.shape[1:]))
 
-    @staticmethod
-    def cat(parts: Sequence["TextCondition"]) -> "TextCondition":
+    @classmethod
+    def cat(cls, parts: Sequence[Self]) -> Self:
         """Rows of all parts, in order."""
-        embeds, pooled = [part.prompt_embeds for part in parts], [part.pooled for part in parts]
-        return TextCondition(torch.cat(embeds), torch.cat(pooled))
+        columns = [part.tensors() for part in parts]
+        return cls(**{name: torch.cat([column[name] for column in columns]) for name in columns[0]})
 
 
-class Denoiser(X0Predictor[TextCondition], Protocol):
-    """What training needs beyond what the sampler needs: the noise process, and features on the way to ``x0``.
+class Denoiser(nn.Module, ABC):
+    """x0 from (x_t, sigma, condition), whatever the network itself predicts, with features on the way.
 
-    Attributes:
-        process: what ``x_t`` is.
-        num_blocks: transformer blocks that can be tapped.
+    A family says how its network is called (`predict`), which blocks it has, and where in a block's output the tokens
+    are (`tokens`).
+
+    Args:
+        network: a diffusers model, which holds weights and adapters.
+        backbone: its family.
+        latent_channels: C of the latents.
+        patch_size: latent sides are its multiples.
+        max_side: largest latent side, None where any will do.
         inner_dim: D of the token features.
     """
 
-    process: NoiseProcess
-    num_blocks: int
-    inner_dim: int
+    def __init__(
+        self,
+        network: nn.Module,
+        backbone: "Backbone",
+        *,
+        latent_channels: int,
+        patch_size: int,
+        max_side: int | None,
+        inner_dim: int,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.backbone = backbone
+        self.latent_channels, self.patch_size, self.max_side = latent_channels, patch_size, max_side
+        self.inner_dim = inner_dim
 
-    def features(self, x_t: Tensor, sigma: Tensor, cond: TextCondition, blocks: Sequence[int]) -> list[Tensor]:
+    @property
+    @abstractmethod
+    def blocks(self) -> Sequence[nn.Module]:
+        """Blocks in the order in which they run: what is tapped, checkpointed and compiled."""
+
+    @abstractmethod
+    def predict(self, x_t: Tensor, sigma: Tensor, cond: Any) -> Tensor:
+        """What the network itself gives, (B, C, H, W), before it becomes ``x0``.
+
+        Inputs are cast to the network's own dtype.
+
+        Args:
+            x_t: noisy latents, (B, C, H, W).
+            sigma: noise levels, (B,).
+            cond: condition of the family, B rows or one.
+        """
+
+    @abstractmethod
+    def tokens(self, block_output: Any) -> Tensor:
+        """Token features (B, N, D) in what a block returns."""
+
+    @property
+    def process(self) -> NoiseProcess:
+        """What ``x_t`` is."""
+        return self.backbone.process
+
+    @property
+    def num_blocks(self) -> int:
+        """Blocks that can be tapped."""
+        return len(self.blocks)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of the base weights; LoRA weights may be wider, and are never the first."""
+        return next(self.network.parameters()).dtype
+
+    def forward(self, x_t: Tensor, sigma: Tensor, cond: Any) -> Tensor:
+        """Clean estimate (B, C, H, W), float32 whatever the dtype of the network is, because ``sigma`` is."""
+        return self.process.x0_from_prediction(x_t, self.predict(x_t, sigma, cond), sigma)
+
+    def features(self, x_t: Tensor, sigma: Tensor, cond: Any, blocks: Sequence[int]) -> list[Tensor]:
         """Token features (B, N, D) after each chosen block; blocks after the last chosen one do not run."""
-        ...
+        return self._tap(blocks)(lambda: self.predict(x_t, sigma, cond))
 
     def with_features(
-        self, x_t: Tensor, sigma: Tensor, cond: TextCondition, blocks: Sequence[int], *, detach: bool = False
+        self, x_t: Tensor, sigma: Tensor, cond: Any, blocks: Sequence[int], *, detach: bool = False
     ) -> tuple[Tensor, list[Tensor]]:
         """``x0`` and features of one whole pass.
 
         Args:
             x_t: noisy latents, (B, C, H, W).
             sigma: noise levels, (B,).
-            cond: text condition, B rows or one.
+            cond: condition of the family, B rows or one.
             blocks: those whose features are wanted.
             detach: the features alone carry gradients; blocks after the last chosen one record no graph.
         """
-        ...
+        x0, features = self._tap(blocks).alongside(lambda: self.forward(x_t, sigma, cond), detach=detach)
+        return x0.detach() if detach else x0, features
+
+    def _tap(self, blocks: Sequence[int]) -> FeatureTap:
+        return FeatureTap(self.blocks, blocks, self.tokens)
+
+    def check_patch(self, x_t: Tensor) -> None:
+        """Raise ValueError unless the latent sides are multiples of the patch size."""
+        if x_t.shape[-2] % self.patch_size or x_t.shape[-1] % self.patch_size:
+            raise ValueError(f"latent sides must be multiples of patch size {self.patch_size}, got {tuple(x_t.shape)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Posterior:
+    """The Gaussian that a VAE's encoder predicts, as whitened latents.
+
+    Attributes:
+        mode: (B, C, h, w).
+        deviation: of the same shape.
+    """
+
+    mode: Tensor
+    deviation: Tensor
+
+
+class Backbone(ABC):
+    """A family of pipelines whose networks are called in one way.
+
+    Attributes:
+        name: of the family, and of its folder.
+        pipelines: names of the pipeline classes that it serves, as ``model_index.json`` has them.
+        component: part of the pipeline that is the network; also the prefix of LoRA keys.
+        lora_targets: linear layers that adapters go to, as ends of their names.
+        condition: what the network is conditioned on.
+        text_encoders: parts of a pipeline that encode text; with the tokenizers and the VAE, all that a cache follows
+            from.
+        tokenizers: parts of a pipeline that cut text into tokens.
+        process: noise process of the teacher.
+        shift, grid_steps: the teacher's sigma grid, as published.
+        text_tokens: of all text encoders together, as published.
+    """
+
+    name: str
+    pipelines: tuple[str, ...]
+    component: str
+    lora_targets: tuple[str, ...]
+    condition: type[Condition]
+    text_encoders: tuple[str, ...]
+    tokenizers: tuple[str, ...]
+    process: NoiseProcess
+    shift: float
+    grid_steps: int
+    text_tokens: int
+
+    @abstractmethod
+    def load_pipeline(self, name: str, **options: Any) -> Any:
+        """The scale-wise pipeline from a folder, or a name on the Hub; options of ``from_pretrained``."""
+
+    @abstractmethod
+    def denoiser(self, network: Any) -> Denoiser:
+        """The network as the method sees it; LoRA layers may be in it, or come later."""
+
+    @abstractmethod
+    def skeleton(self, folder: Path | str) -> Denoiser:
+        """A denoiser with the architecture of a pipeline folder and no weights, on meta tensors."""
+
+    @abstractmethod
+    def token_length(self, pipeline: Any) -> int:
+        """Tokens per prompt of the text encoder whose length can be chosen, by default."""
+
+    @abstractmethod
+    def encoder_lengths(self, pipeline: Any, token_length: int) -> dict[str, int]:
+        """Tokens that each text encoder of a pipeline reads, by its part's name."""
+
+    @abstractmethod
+    def count_text_tokens(self, pipeline: Any, token_length: int) -> int:
+        """Text tokens that reach the network, of all encoders together."""
+
+    @abstractmethod
+    def check_prompts(
+        self, pipeline: Any, prompts: Sequence[str], token_length: int, *, truncate: bool = False
+    ) -> None:
+        """Refuse prompts that say nothing, or more than the text encoders read.
+
+        Raises:
+            ValueError: a prompt is empty, or too long for every text encoder and not to be truncated.
+        """
+
+    @abstractmethod
+    def encode_prompts(
+        self, pipeline: Any, prompts: Sequence[str], *, token_length: int, device: torch.device | None = None
+    ) -> Any:
+        """Condition with one row per prompt, as the pipeline itself would make it."""
+
+    @abstractmethod
+    def condition_shapes(self, network: Any, text_tokens: int) -> dict[str, tuple[int, ...]]:
+        """Shape of one row of every field of the condition that a network takes."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # one of each family, whatever holds it is copied
+
+    def network(self, pipeline: Any) -> Any:
+        """The part of a pipeline that is the network."""
+        return getattr(pipeline, self.component)
+
+    def encode_images(self, vae: Any, images: Tensor) -> Posterior:
+        """Whitened latents of images (B, 3, H, W) in [-1, 1]: ``(z - shift_factor) * scaling_factor``."""
+        found, config = vae.encode(images.to(vae.device, vae.dtype)).latent_dist, vae.config
+        mode = (found.mode() - (config.shift_factor or 0.0)) * config.scaling_factor
+        return Posterior(mode, found.std * config.scaling_factor)
+
+    def unwhiten(self, vae: Any, x0: Tensor) -> Tensor:
+        """What the VAE decodes, from whitened latents."""
+        latents: Tensor = x0 / vae.config.scaling_factor + (vae.config.shift_factor or 0.0)
+        return latents

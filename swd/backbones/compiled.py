@@ -1,6 +1,6 @@
 """Blocks of a network compiled for training, while adapters switch and hooks read features."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -12,18 +12,18 @@ RECOMPILATIONS = 64
 
 
 @contextmanager
-def compiled_blocks(transformer: Any, *, active: bool = True) -> Iterator[None]:
-    """Compile ``transformer.transformer_blocks`` inside, for all scales at once; they are as before afterwards.
+def compiled_blocks(blocks: Sequence[nn.Module], *, active: bool = True) -> Iterator[None]:
+    """Compile the blocks of a network inside, for all scales at once; they are as before afterwards.
 
     ``forward`` is what is compiled, not the call around it: hooks stay outside, and so may end a pass early.
     """
-    blocks: list[nn.Module] = list(transformer.transformer_blocks) if active else []
-    for block in blocks:
+    chosen = list(blocks) if active else []
+    for block in chosen:
         block.forward = _often(torch.compile(block.forward, dynamic=True))
     try:
         yield
     finally:
-        for block in blocks:
+        for block in chosen:
             del block.forward
 
 

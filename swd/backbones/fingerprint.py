@@ -6,16 +6,17 @@ from typing import Any
 import torch
 from torch import nn
 
+from swd.backbones import backbone_of
+
 HASHED_VALUES = 4096
-TOKENIZERS = ("tokenizer", "tokenizer_2", "tokenizer_3")
-TEXT_AND_VAE = ("vae", "text_encoder", "text_encoder_2", "text_encoder_3")
 
 
 def pipeline_fingerprint(pipeline: Any) -> str:
     """Hash of the VAE and text encoder weights and of the tokenizers: what the content of a cache depends on."""
-    weights = weights_fingerprint({part: getattr(pipeline, part, None) for part in TEXT_AND_VAE})
+    backbone = backbone_of(pipeline)
+    weights = weights_fingerprint({part: getattr(pipeline, part, None) for part in ("vae", *backbone.text_encoders)})
     digest = hashlib.sha256(weights.encode())
-    for part in TOKENIZERS:
+    for part in backbone.tokenizers:
         if (tokenizer := getattr(pipeline, part, None)) is not None:
             words = sorted(tokenizer.get_vocab().items())
             digest.update(f"{part} {tokenizer.model_max_length} {words}".encode())

@@ -4,17 +4,18 @@ from typing import Any
 
 from safetensors import SafetensorError
 
+from swd.backbones import backbone_of_folder
 from swd.errors import PipelineError
-from swd.pipelines import ScalewiseStableDiffusion3Pipeline
 
 
-def load_pipeline(name: str, **options: Any) -> ScalewiseStableDiffusion3Pipeline:
-    """``from_pretrained`` of any StableDiffusion3Pipeline, with or without T5.
+def load_pipeline(name: str, **options: Any) -> Any:
+    """The scale-wise pipeline of any family, from a folder or a name on the Hub; options of ``from_pretrained``.
 
     Raises:
-        PipelineError: a missing folder, or a missing, truncated or foreign weight file.
+        PipelineError: a missing folder, a pipeline of no known family, or a missing, truncated or foreign weight file.
     """
+    backbone = backbone_of_folder(name)
     try:
-        return ScalewiseStableDiffusion3Pipeline.from_pretrained(name, **options)
+        return backbone.load_pipeline(name, **options)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise PipelineError(f"cannot load the pipeline {name}: {error}") from error

@@ -2,11 +2,14 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
+from typing import Generic, TypeVar
 
-from swd.backbones.base import TextCondition
+from swd.backbones.base import Condition
+
+CondT = TypeVar("CondT", bound=Condition)
 
 
-class PromptCache:
+class PromptCache(Generic[CondT]):
     """The last encoded prompts; the least recently used goes first.
 
     A row is what its first encoding gave, bit for bit. As with any product, that may differ in the last digits from
@@ -18,7 +21,7 @@ class PromptCache:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._rows: OrderedDict[Hashable, TextCondition] = OrderedDict()
+        self._rows: OrderedDict[Hashable, CondT] = OrderedDict()
         self._encoders: object = None
 
     def __len__(self) -> int:
@@ -30,9 +33,7 @@ class PromptCache:
             self._rows.clear()
         self._encoders = encoders
 
-    def encode(
-        self, prompts: Sequence[str], how: tuple[Hashable, ...], encode: Callable[[list[str]], TextCondition]
-    ) -> TextCondition:
+    def encode(self, prompts: Sequence[str], how: tuple[Hashable, ...], encode: Callable[[list[str]], CondT]) -> CondT:
         """One row per prompt; those that are not kept go through ``encode`` together.
 
         Args:
@@ -40,14 +41,15 @@ class PromptCache:
             how: whatever else the encoding depends on (length, device, dtype).
             encode: called with distinct prompts, one row each.
         """
-        rows = {prompt: self._rows.get((prompt, *how)) for prompt in prompts}
-        missing = [prompt for prompt, row in rows.items() if row is None]
+        rows = {prompt: self._rows[prompt, *how] for prompt in prompts if (prompt, *how) in self._rows}
+        missing = [prompt for prompt in dict.fromkeys(prompts) if prompt not in rows]
         if missing:
             encoded = encode(missing)
             rows |= {prompt: encoded[[index]] for index, prompt in enumerate(missing)}
-        for prompt, row in rows.items():
+        for prompt in dict.fromkeys(prompts):
+            row = rows[prompt]
             self._rows[prompt, *how] = row
             self._rows.move_to_end((prompt, *how))
         while len(self._rows) > self.size:
             self._rows.popitem(last=False)
-        return TextCondition.cat([rows[prompt] for prompt in prompts])
+        return type(row).cat([rows[prompt] for prompt in prompts])

@@ -1,7 +1,6 @@
 """What networks cost, counted on meta tensors: no memory, no arithmetic. Of training: `swd.training.cost`."""
 
 from swd.cost.inference import (
-    SD35_TEXT_TOKENS,
     decode_cost,
     encode_cost,
     forward_cost,
@@ -13,7 +12,6 @@ from swd.cost.inference import (
 from swd.cost.meta import on_meta
 
 __all__ = [
-    "SD35_TEXT_TOKENS",
     "decode_cost",
     "encode_cost",
     "forward_cost",

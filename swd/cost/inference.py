@@ -6,65 +6,71 @@ from functools import cache
 from typing import Any
 
 import torch
-from diffusers import SD3Transformer2DModel
 from torch import nn
 
-from swd.backbones.sd3.denoiser import SD3Denoiser
+from swd.backbones import backbone_of
+from swd.backbones.base import Backbone, Denoiser
 from swd.cost.counting import Cost, count
 from swd.cost.meta import constructor_arguments, meta_condition, on_meta
 from swd.schedule import ScaleSchedule, latent_size
 
-SD35_TEXT_TOKENS = 333  # 77 of CLIP and 256 of T5
-
 
 def forward_cost(
-    transformer: nn.Module,
+    denoiser: Denoiser,
     side: int,
     *,
     batch: int = 1,
-    text_tokens: int = SD35_TEXT_TOKENS,
+    text_tokens: int | None = None,
     aspect: float = 1.0,
 ) -> Cost:
-    """One evaluation of an SD3 transformer.
+    """One evaluation of a network.
 
     Args:
-        transformer: SD3Transformer2DModel; only its config and dtype matter.
+        denoiser: only the config and dtype of its network matter.
         side: latent side of the square of the same area.
         batch: images.
-        text_tokens: of all text encoders together.
+        text_tokens: of all text encoders together; as published when absent.
         aspect: width / height.
 
     Raises:
         ValueError: the patch size does not divide ``side``, or the network has no positions for it.
     """
-    patch, positions = transformer.config.patch_size, transformer.config.pos_embed_max_size
+    patch, network = denoiser.patch_size, denoiser.network
     schedule = ScaleSchedule((side,), (1.0, 0.0))
     schedule.check_patch(patch)
-    schedule.check_size(patch * positions, aspect=aspect, multiple=patch)
+    schedule.check_size(denoiser.max_side, aspect=aspect, multiple=patch)
     size = latent_size(side, aspect=aspect, multiple=patch)
-    dtype = next(transformer.parameters()).dtype
-    return _forward(transformer.to_json_string(), dtype, size, batch, text_tokens)
+    tokens = denoiser.backbone.text_tokens if text_tokens is None else text_tokens
+    return _forward(denoiser.backbone, type(network), network.to_json_string(), denoiser.dtype, size, batch, tokens)
 
 
 @cache
 @torch.no_grad()
-def _forward(config: str, dtype: torch.dtype, size: tuple[int, int], batch: int, text_tokens: int) -> Cost:
+def _forward(
+    backbone: Backbone,
+    kind: type[nn.Module],
+    config: str,
+    dtype: torch.dtype,
+    size: tuple[int, int],
+    batch: int,
+    text_tokens: int,
+) -> Cost:
     """Schedules come back to the same sides, and tables to the same schedules."""
     with torch.device("meta"):
-        made = SD3Transformer2DModel(**constructor_arguments(SD3Transformer2DModel, json.loads(config)))
-    denoiser = SD3Denoiser(nn.Module.to(made, dtype).eval())
+        made = kind(**constructor_arguments(kind, json.loads(config)))
+    denoiser = backbone.denoiser(nn.Module.to(made, dtype).eval())
     x_t = torch.empty(batch, denoiser.latent_channels, *size, device="meta", dtype=dtype)
     sigma, cond = torch.empty(batch, device="meta"), meta_condition(denoiser, batch, text_tokens)
-    counted = count(lambda: denoiser.velocity(x_t, sigma, cond))
+    counted = count(lambda: denoiser.predict(x_t, sigma, cond))
     return replace(counted, tokens=batch * size[0] * size[1] // denoiser.patch_size**2)
 
 
 def schedule_cost(
-    transformer: nn.Module,
+    denoiser: Denoiser,
     schedule: ScaleSchedule,
     *,
     batch: int = 1,
-    text_tokens: int = SD35_TEXT_TOKENS,
+    text_tokens: int | None = None,
     guidance: bool = False,
     aspect: float = 1.0,
 ) -> Cost:
@@ -75,9 +81,7 @@ def schedule_cost(
     """
     rows = 2 * batch if guidance else batch
     sides = dict.fromkeys(schedule.scales)
-    costs = {
-        side: forward_cost(transformer, side, batch=rows, text_tokens=text_tokens, aspect=aspect) for side in sides
-    }
+    costs = {side: forward_cost(denoiser, side, batch=rows, text_tokens=text_tokens, aspect=aspect) for side in sides}
     return sum((costs[side] for side in schedule.scales), Cost())
 
 
@@ -89,11 +93,11 @@ def text_cost(encoder: nn.Module, tokens: int, *, batch: int = 1) -> Cost:
     return count(lambda: model(input_ids=ids))
 
 
-def prompt_cost(pipeline: Any, t5_tokens: int, *, batch: int = 1) -> Cost:
-    """All text encoders that an SD3 pipeline has, the CLIPs over their own length and T5 over ``t5_tokens``."""
-    clip = pipeline.tokenizer_max_length
-    lengths = ((pipeline.text_encoder, clip), (pipeline.text_encoder_2, clip), (pipeline.text_encoder_3, t5_tokens))
-    return sum((text_cost(encoder, n, batch=batch) for encoder, n in lengths if encoder is not None), Cost())
+def prompt_cost(pipeline: Any, token_length: int, *, batch: int = 1) -> Cost:
+    """All text encoders that a pipeline has, at ``token_length`` where the length can be chosen."""
+    lengths = backbone_of(pipeline).encoder_lengths(pipeline, token_length)
+    costs = (text_cost(getattr(pipeline, part), tokens, batch=batch) for part, tokens in lengths.items())
+    return sum(costs, Cost())
 
 
 @torch.no_grad()

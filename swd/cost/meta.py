@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from swd.backbones.base import TextCondition
-from swd.backbones.sd3.denoiser import SD3Denoiser
+from swd.backbones.base import Condition, Denoiser
 
 
 def on_meta(module: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
@@ -33,8 +32,8 @@ def constructor_arguments(kind: type[nn.Module], config: Mapping[str, Any]) -> d
     return {name: value for name, value in config.items() if name in known}
 
 
-def meta_condition(denoiser: SD3Denoiser, rows: int, text_tokens: int) -> TextCondition:
+def meta_condition(denoiser: Denoiser, rows: int, text_tokens: int) -> Condition:
     """A condition of the shape that the network takes, ``text_tokens`` of all encoders together."""
-    config = denoiser.transformer.config
-    embeds = torch.empty(rows, text_tokens, config.joint_attention_dim, device="meta", dtype=denoiser.dtype)
-    return TextCondition(embeds, torch.empty(rows, config.pooled_projection_dim, device="meta", dtype=denoiser.dtype))
+    shapes = denoiser.backbone.condition_shapes(denoiser.network, text_tokens)
+    empty = {name: torch.empty(rows, *shape, device="meta", dtype=denoiser.dtype) for name, shape in shapes.items()}
+    return denoiser.backbone.condition(**empty)

@@ -8,7 +8,6 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +15,14 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from swd.backbones.arguments import check_prompt
+from swd.backbones import backbone_of
 from swd.backbones.fingerprint import pipeline_fingerprint
-from swd.data.cache import (
-    SCHEMA,
-    CacheIndex,
-    LatentCache,
-    Shard,
-    deviation_key,
-    growing_pairs,
-    lower_key,
-    read_shard,
-)
+from swd.data.cache import LatentCache
+from swd.data.encoding import BatchEncoder
+from swd.data.layout import SCHEMA, CacheIndex, Shard, growing_pairs, read_shard
+from swd.data.reading import ImageReader
 from swd.errors import CacheError, OutputFolderError
 from swd.files import probe_writable, write_json, write_tensors
-from swd.resize import downscale_area
 
 SLACK_BYTES = 1 << 20  # index, prompts as text, headers
 
@@ -58,7 +50,7 @@ def build_cache(
         images: one square (3, H, W) per caption, float in [-1, 1] or uint8; at least the largest scale in size. A
             sequence is read only where shards are missing, an iterator is read through.
         captions: one per image.
-        pipeline: StableDiffusion3Pipeline, whose ``vae``, ``vae_scale_factor`` and ``encode_prompt`` are used.
+        pipeline: of a known backbone; its VAE, ``vae_scale_factor`` and text encoders are used.
         scales: latent sides of the schedule; several schedules give all their sides, with ``pairs``.
         folder: where the shards go.
         pairs: neighbouring scales (low, high) whose lower latents are needed; those of ``scales`` when absent.
@@ -68,7 +60,8 @@ def build_cache(
             size.
         batch_size: images, and prompts, per pass.
         shard_size: images per file.
-        max_sequence_length: T5 tokens, as in ``encode_prompt``; the pipeline's own number when absent, or 256.
+        max_sequence_length: tokens of the text encoder whose length can be chosen; the pipeline's own number when
+            absent.
         truncate: cut over-long captions where the encoders do, rather than refuse them.
         progress: show progress bars.
 
@@ -82,13 +75,14 @@ def build_cache(
     if not captions:
         raise CacheError("there are no captions: a cache needs at least one image")
     if max_sequence_length is None:
-        max_sequence_length = getattr(pipeline.config, "max_sequence_length", 256)
+        max_sequence_length = backbone_of(pipeline).token_length(pipeline)
     _check_captions(pipeline, captions, max_sequence_length, truncate)
     sides = tuple(sorted(set(scales)))
     index = CacheIndex(
         schema=SCHEMA,
         fingerprint="",
         pipeline=pipeline_fingerprint(pipeline),
+        backbone=backbone_of(pipeline).name,
         scales=sides,
         pairs=growing_pairs(scales) if pairs is None else tuple(sorted({(low, high) for low, high in pairs})),
         dtype=str(dtype).removeprefix("torch."),
@@ -100,7 +94,7 @@ def build_cache(
         moments=moments,
     )
     index = replace(index, fingerprint=_text_hash([json.dumps(index.as_json())]))
-    encoder = _Encoder(pipeline, index, batch_size, max_sequence_length)
+    encoder = BatchEncoder(pipeline, index, batch_size, max_sequence_length)
     probe_writable(folder, needed_bytes=SLACK_BYTES)
     _check_folder(folder, index)
     missing = _missing_bytes(folder, encoder)
@@ -121,76 +115,14 @@ def cache_ladder(schedules: Iterable[Sequence[int]]) -> tuple[tuple[int, ...], t
     return sides, tuple(sorted({pair for ladder in ladders for pair in growing_pairs(ladder)}))
 
 
-def _check_captions(pipeline: Any, captions: Sequence[str], t5_length: int, truncate: bool) -> None:
+def _check_captions(pipeline: Any, captions: Sequence[str], token_length: int, truncate: bool) -> None:
+    backbone = backbone_of(pipeline)
     place = {caption: number for number, caption in reversed(list(enumerate(captions)))}
     for caption, number in sorted(place.items(), key=lambda item: item[1]):
         try:
-            check_prompt(pipeline, caption, t5_length, truncate=truncate)
+            backbone.check_prompts(pipeline, [caption], token_length, truncate=truncate)
         except ValueError as error:
             raise CacheError(f"caption {number}: {error}") from error
-
-
-class _Encoder:
-    """The pipeline's VAE and text encoders as plain functions of a batch."""
-
-    def __init__(self, pipeline: Any, index: CacheIndex, batch_size: int, max_sequence_length: int) -> None:
-        self.pipeline, self.index, self.batch_size = pipeline, index, batch_size
-        self._max_sequence_length = max_sequence_length
-        self._dtype = getattr(torch, index.dtype)
-
-    def chunks(self, start: int, stop: int) -> list[tuple[int, int]]:
-        """``start..stop`` in passes of the batch size."""
-        return [(first, min(first + self.batch_size, stop)) for first in range(start, stop, self.batch_size)]
-
-    @torch.no_grad()
-    def latents(self, images: Tensor) -> Shard:
-        """Latents at every side, and at the lower side of every pair, of images (B, 3, H, W)."""
-        pixels = {side: self._downscale(images, side) for side in self.index.scales}
-        shard: Shard = {}
-        for side in self.index.scales:
-            shard |= self._encode(pixels[side], lower_key(side, side))
-        for low, side in self.index.pairs:
-            shard |= self._encode(self._downscale(pixels[side], low), lower_key(low, side))
-        return shard
-
-    @torch.no_grad()
-    def prompts(self, prompts: list[str]) -> Shard:
-        """Embeddings of prompts, as the pipeline itself would make them."""
-        try:
-            embeds, _, pooled, _ = self.pipeline.encode_prompt(
-                prompt=prompts,
-                prompt_2=None,
-                prompt_3=None,
-                device=self.pipeline.vae.device,
-                do_classifier_free_guidance=False,
-                max_sequence_length=self._max_sequence_length,
-            )
-        except ValueError as error:
-            raise CacheError(f"the pipeline cannot encode the prompts: {error}") from error
-        return {"prompt_embeds": embeds.to("cpu", self._dtype), "pooled": pooled.to("cpu", self._dtype)}
-
-    def image_bytes(self) -> int:
-        """Size of one image in its shard: latents at every side and pair, and the number of its prompt."""
-        pixels = sum(side**2 for side in self.index.scales) + sum(low**2 for low, _ in self.index.pairs)
-        numbers = self.pipeline.vae.config.latent_channels * pixels * (2 if self.index.moments else 1)
-        return numbers * self._dtype.itemsize + torch.int64.itemsize
-
-    def prompt_bytes(self) -> int:
-        """Size of one prompt in its shard, the same for all: found by encoding the empty one."""
-        return sum(value.nbytes for value in self.prompts([""]).values())
-
-    def _downscale(self, images: Tensor, side: int) -> Tensor:
-        pixels = side * self.pipeline.vae_scale_factor
-        return downscale_area(images, (pixels, pixels))
-
-    def _encode(self, images: Tensor, key: str) -> Shard:
-        vae = self.pipeline.vae
-        found = vae.encode(images.to(vae.device, vae.dtype)).latent_dist
-        mode = (found.mode() - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
-        shard = {key: mode.to("cpu", self._dtype)}
-        if self.index.moments:
-            shard[deviation_key(key)] = (found.std * vae.config.scaling_factor).to("cpu", self._dtype)
-        return shard
 
 
 def _check_folder(folder: Path, index: CacheIndex) -> None:
@@ -202,7 +134,7 @@ def _check_folder(folder: Path, index: CacheIndex) -> None:
             raise CacheError(f"{folder} holds a cache of something else ({'; '.join(changed)}): use another folder")
 
 
-def _missing_bytes(folder: Path, encoder: "_Encoder") -> int:
+def _missing_bytes(folder: Path, encoder: BatchEncoder) -> int:
     """What the shards that are still to be made will take on disk."""
     index = encoder.index
     images, prompts = (
@@ -212,7 +144,7 @@ def _missing_bytes(folder: Path, encoder: "_Encoder") -> int:
     return images * encoder.image_bytes() + (prompts * encoder.prompt_bytes() if prompts else 0)
 
 
-def _build_prompts(folder: Path, prompts: list[str], encoder: _Encoder, progress: bool) -> None:
+def _build_prompts(folder: Path, prompts: list[str], encoder: BatchEncoder, progress: bool) -> None:
     index = encoder.index
     for name, start, stop in _missing(folder, index, index.prompt_shards(), "prompts", progress):
         shard = _joined([encoder.prompts(prompts[a:b]) for a, b in encoder.chunks(start, stop)])
@@ -224,11 +156,11 @@ def _build_latents(
     images: Iterable[Tensor],
     captions: Sequence[str],
     prompts: list[str],
-    encoder: _Encoder,
+    encoder: BatchEncoder,
     progress: bool,
 ) -> None:
     index, row_of = encoder.index, {prompt: row for row, prompt in enumerate(prompts)}
-    reader = _Reader(images, smallest=max(index.scales) * encoder.pipeline.vae_scale_factor)
+    reader = ImageReader(images, smallest=max(index.scales) * encoder.pipeline.vae_scale_factor)
     for name, start, stop in _missing(folder, index, index.latent_shards(), "images", progress):
         shard = _joined([encoder.latents(reader.read(a, b)) for a, b in encoder.chunks(start, stop)])
         shard["prompt"] = torch.tensor([row_of[caption] for caption in captions[start:stop]])
@@ -244,35 +176,6 @@ def _write_shard(folder: Path, name: str, shard: Shard, index: CacheIndex) -> No
         raise OutputFolderError(
             f"{error}; {whole} of {len(names)} shards are finished and kept: the same build goes on from there"
         ) from error
-
-
-class _Reader:
-    """Images ``start..stop`` of a sequence, or of an iterator that is read through in order."""
-
-    def __init__(self, images: Iterable[Tensor], smallest: int) -> None:
-        self._images: Any = images if hasattr(images, "__getitem__") else iter(images)
-        self._place, self._smallest = 0, smallest
-
-    def read(self, start: int, stop: int) -> Tensor:
-        """Stack of images (B, 3, H, W) in [-1, 1]."""
-        if hasattr(self._images, "__getitem__"):
-            chosen = [self._images[i] for i in range(start, stop)]
-        else:
-            chosen = list(islice(self._images, start - self._place, stop - self._place))
-            self._place = stop
-        if len(chosen) < stop - start:
-            raise CacheError(f"there are captions for {stop} images, but only {start + len(chosen)} images")
-        return torch.stack([self._checked(image, start + i) for i, image in enumerate(chosen)])
-
-    def _checked(self, image: Tensor, number: int) -> Tensor:
-        image = image.float() / 127.5 - 1 if image.dtype == torch.uint8 else image.float()
-        square = image.ndim == 3 and image.shape[0] == 3 and image.shape[1] == image.shape[2]
-        if not square or image.shape[1] < self._smallest:
-            need = f"3 x {self._smallest} x {self._smallest} or a larger square"
-            raise CacheError(f"image {number} is {tuple(image.shape)}, but the largest scale needs {need}")
-        if not image.abs().max() <= 1.001:  # also catches NaN
-            raise CacheError(f"image {number} has values outside [-1, 1]: give floats in [-1, 1] or uint8")
-        return image
 
 
 def _missing(

@@ -2,83 +2,26 @@
 
 For every distinct side ``s`` of the schedule the cache holds the VAE latent of the image area-downscaled *in pixels*
 to ``s``, and for every growing pair ``(l, s)`` the latent of that already downscaled image area-downscaled once more
-to ``l`` (SwD v1, section 4: pixel-space downscaling is clearly better than latent downscaling). Latents are normalised
-as SD3 does: ``(z - shift_factor) * scaling_factor``. They are the mode of what the VAE's encoder predicts, a Gaussian;
-a cache with moments holds its deviation too, so that each reading may draw from it.
+to ``l`` (SwD v1, section 4: pixel-space downscaling is clearly better than latent downscaling). Latents
+are whitened as the backbone does it. They are the mode of what the VAE's encoder predicts, a Gaussian; a cache with
+moments holds its deviation too, so that each reading may draw from it.
 """
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from itertools import pairwise
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from torch import Tensor
 
-from swd.backbones.base import TextCondition
+from swd.backbones import backbone_named
+from swd.backbones.base import Condition
+from swd.data.layout import AGAIN, CacheIndex, Shard, deviation_key, growing_pairs, lower_key, read_shard
 from swd.errors import CacheError
 from swd.rng import StepRandom, derived_rng
 from swd.schedule import ScaleSchedule
-
-SCHEMA = 2
-AGAIN = "run the same `build_cache` again, it makes only what is missing"
-Shard = dict[str, Tensor]
-
-
-@dataclass(frozen=True, slots=True)
-class CacheIndex:
-    """What a cache folder holds and what it was made from (``index.json``)."""
-
-    schema: int
-    fingerprint: str
-    pipeline: str
-    scales: tuple[int, ...]
-    pairs: tuple[tuple[int, int], ...]
-    dtype: str
-    count: int
-    shard_size: int
-    num_prompts: int
-    prompt_shard_size: int
-    source: str
-    moments: bool
-
-    @classmethod
-    def read(cls, folder: Path) -> Self:
-        """Read ``folder/index.json``.
-
-        Raises:
-            CacheError: there is none, or it is not a cache index of this version.
-        """
-        try:
-            values = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-            schema = values["schema"]
-            if schema == SCHEMA:
-                values["scales"] = tuple(values["scales"])
-                values["pairs"] = tuple((low, high) for low, high in values["pairs"])
-                return cls(**values)
-        except FileNotFoundError:
-            raise CacheError(f"{folder} holds no latent cache: make one with `python -m swd.cache`") from None
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise CacheError(f"{folder / 'index.json'} cannot be read ({error}): build the cache again") from error
-        raise CacheError(
-            f"{folder} is a cache of schema {schema}, this version reads {SCHEMA}: build it in another folder"
-        )
-
-    def as_json(self) -> dict[str, object]:
-        """Plain JSON values."""
-        return asdict(self)
-
-    def latent_shards(self) -> list[tuple[str, int, int]]:
-        """(file name, first image, one past the last image) of every latent shard."""
-        return _shards("latents", self.count, self.shard_size)
-
-    def prompt_shards(self) -> list[tuple[str, int, int]]:
-        """(file name, first prompt, one past the last prompt) of every prompt shard."""
-        return _shards("prompts", self.num_prompts, self.prompt_shard_size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,22 +36,21 @@ class Batch:
 
     target: Tensor
     lower: Tensor
-    cond: TextCondition
+    cond: Condition
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device; a GPU copies from pinned memory, and nobody waits for it."""
         pinned = device.type == "cuda" and not self.target.is_cuda
-        parts = [(part.pin_memory() if pinned else part).to(device, non_blocking=pinned) for part in self._parts]
-        return Batch(parts[0], parts[1], TextCondition(parts[2], parts[3]))
+
+        def moved(part: Tensor) -> Tensor:
+            return (part.pin_memory() if pinned else part).to(device, non_blocking=pinned)
+
+        return Batch(moved(self.target), moved(self.lower), self.cond.map(moved))
 
     @property
     def nbytes(self) -> int:
         """What its tensors hold."""
-        return sum(part.nbytes for part in self._parts)
-
-    @property
-    def _parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        return self.target, self.lower, self.cond.prompt_embeds, self.cond.pooled
+        return sum(part.nbytes for part in (self.target, self.lower, *self.cond.tensors().values()))
 
     def __len__(self) -> int:
         """B, the number of images."""
@@ -165,7 +107,7 @@ class LatentCache:
         return self.index.count
 
     @property
-    def empty(self) -> TextCondition:
+    def empty(self) -> Condition:
         """Embedding of the empty prompt, (1, ...), for classifier-free guidance."""
         return self._condition([0])
 
@@ -181,7 +123,7 @@ class LatentCache:
         """Captions of the images."""
         return [self.prompts[index] for index in self._prompt_rows(rows)]
 
-    def condition(self, rows: Sequence[int]) -> TextCondition:
+    def condition(self, rows: Sequence[int]) -> Condition:
         """Prompt embeddings of the images, one each."""
         return self._condition(self._prompt_rows(rows))
 
@@ -235,25 +177,10 @@ class LatentCache:
     def _prompt_rows(self, rows: Sequence[int]) -> list[int]:
         return _gather(self._latents, "prompt", rows, self.index.shard_size).tolist()
 
-    def _condition(self, prompts: Sequence[int]) -> TextCondition:
+    def _condition(self, prompts: Sequence[int]) -> Condition:
         size = self.index.prompt_shard_size
-        embeds, pooled = (_gather(self._embeddings, key, prompts, size) for key in ("prompt_embeds", "pooled"))
-        return TextCondition(embeds, pooled)
-
-
-def growing_pairs(scales: Sequence[int]) -> tuple[tuple[int, int], ...]:
-    """Neighbouring scales of a schedule that differ, (low, high), once each."""
-    return tuple(dict.fromkeys((low, high) for low, high in pairwise(scales) if low != high))
-
-
-def lower_key(low: int, side: int) -> str:
-    """Shard key of the latent at ``low`` of the image already downscaled to ``side``, which may be equal."""
-    return f"side_{low}_from_{side}" if low != side else f"side_{side}"
-
-
-def deviation_key(latents: str) -> str:
-    """Shard key of the standard deviation of the latents under another key."""
-    return f"{latents}_deviation"
+        kind = backbone_named(self.index.backbone).condition
+        return kind(**{name: _gather(self._embeddings, name, prompts, size) for name in self._embeddings[0]})
 
 
 def data_rows(seed: int, position: int, batch_size: int, count: int) -> list[int]:
@@ -270,32 +197,6 @@ def data_rows(seed: int, position: int, batch_size: int, count: int) -> list[int
             order[epoch] = torch.randperm(count, generator=derived_rng(seed, "epoch", epoch))
         rows.append(int(order[epoch][offset]))
     return rows
-
-
-def read_shard(path: Path, fingerprint: str) -> Shard:
-    """Map one shard.
-
-    Raises:
-        CacheError: the shard is missing, torn, or belongs to another cache.
-    """
-    try:
-        shard = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise CacheError(f"{path} is missing or torn ({error}): {AGAIN}") from error
-    if shard_fingerprint(path) != fingerprint:
-        raise CacheError(f"{path} belongs to another cache: {AGAIN}")
-    return shard
-
-
-def shard_fingerprint(path: Path) -> str:
-    """The fingerprint in a shard's header."""
-    with safe_open(path, framework="pt") as file:
-        return (file.metadata() or {}).get("fingerprint", "")
-
-
-def _shards(stem: str, count: int, size: int) -> list[tuple[str, int, int]]:
-    starts = range(0, count, size)
-    return [(f"{stem}-{i:05d}.safetensors", start, min(start + size, count)) for i, start in enumerate(starts)]
 
 
 def _gather(shards: list[Shard], key: str, rows: Sequence[int], size: int) -> Tensor:

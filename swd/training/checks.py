@@ -2,29 +2,34 @@
 
 import torch
 
-from swd.backbones.sd3.denoiser import SD3Denoiser
+from swd.backbones.base import Denoiser
 from swd.data.cache import LatentCache
-from swd.errors import ConfigError
+from swd.errors import CacheError, ConfigError
 from swd.schedule import ScaleSchedule
 from swd.training.config import DistillConfig
 
 
-def check_data(config: DistillConfig, schedule: ScaleSchedule, denoiser: SD3Denoiser, data: LatentCache) -> None:
+def check_data(config: DistillConfig, schedule: ScaleSchedule, denoiser: Denoiser, data: LatentCache) -> None:
     """Make sure that the network can work at every scale and that the cache holds what the run reads.
 
     Raises:
         ConfigError: a scale is not a multiple of the patch size, or beyond the network's positions.
-        CacheError: the data lack a scale, or deviations to draw latents with.
+        CacheError: the data belong to another backbone, or lack a scale, or deviations to draw latents with.
     """
     try:
         schedule.check_patch(denoiser.patch_size)
         schedule.check_size(denoiser.max_side)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    if data.index.backbone != denoiser.backbone.name:
+        raise CacheError(
+            f"the cache was made for the backbone {data.index.backbone}, training is of {denoiser.backbone.name}: "
+            "build a cache with the pipeline that is to be distilled"
+        )
     data.check(schedule, moments=config.sample_latents)
 
 
-def check_fit(config: DistillConfig, denoiser: SD3Denoiser, processes: int, device: torch.device) -> None:
+def check_fit(config: DistillConfig, denoiser: Denoiser, processes: int, device: torch.device) -> None:
     """Make sure that the options fit the network, the number of processes and the device.
 
     Raises:

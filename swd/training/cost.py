@@ -11,10 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from swd.backbones.base import TextCondition
-from swd.backbones.sd3.denoiser import SD3Denoiser
+from swd.backbones.base import Condition, Denoiser
 from swd.cost.counting import Cost, count
-from swd.cost.inference import SD35_TEXT_TOKENS
 from swd.cost.meta import meta_condition, on_meta
 from swd.data.cache import Batch
 from swd.lora.bank import AdapterBank
@@ -27,7 +25,7 @@ MEMORY_SHARE = 0.8  # of what is free: fragments, and buffers of the libraries, 
 
 
 def training_cost(
-    transformer: nn.Module, config: DistillConfig, *, text_tokens: int = SD35_TEXT_TOKENS, batch: int = 1
+    denoiser: Denoiser, config: DistillConfig, *, text_tokens: int | None = None, batch: int = 1
 ) -> dict[str, Cost]:
     """Every pass of one training iteration, by name, averaged over the steps of the schedule.
 
@@ -35,24 +33,25 @@ def training_cost(
     compute from the passes, under a hundredth of the whole, counts on the way back alone.
 
     Args:
-        transformer: SD3Transformer2DModel; only its config matters.
+        denoiser: only the config of its network matters.
         config: of the run; its batch size and devices do not matter here.
-        text_tokens: of all text encoders together.
+        text_tokens: of all text encoders together; as published when absent.
         batch: samples.
 
     Raises:
         ValueError: the schedule does not fit the network.
     """
-    step, denoiser = _meta_step(transformer, config, text_tokens)
-    cond = meta_condition(denoiser, batch, text_tokens)
+    empty = _published(denoiser, text_tokens)
+    step, counted = _meta_step(denoiser, config, empty)
+    cond = empty.repeat(batch)
     steps, patch = Counter(step.schedule.scales), denoiser.patch_size
     ordered = sorted(steps)
     # a quadratic polynomial of the image tokens: three sides tell all, and the largest holds the peak of memory
     sides = {ordered[0], ordered[len(ordered) // 2], ordered[-1]}
-    counted = {(side // patch) ** 2: _step_passes(step, denoiser, side, cond) for side in sides}
+    passes = {(side // patch) ** 2: _step_passes(step, counted, side, cond) for side in sides}
     found: dict[str, Cost] = {}
-    for name, at_largest in counted[(ordered[-1] // patch) ** 2].items():
-        known = {tokens: passes[name] for tokens, passes in counted.items()}
+    for name, at_largest in passes[(ordered[-1] // patch) ** 2].items():
+        known = {tokens: at_side[name] for tokens, at_side in passes.items()}
         total = sum((_interpolate(known, (side // patch) ** 2) * times for side, times in steps.items()), Cost())
         mean = _weighted([(Fraction(1, step.schedule.num_steps), total)])
         found[name] = replace(mean, peak_bytes=at_largest.peak_bytes)
@@ -72,13 +71,15 @@ def _weighted(terms: Sequence[tuple[Fraction | int, Cost]]) -> Cost:
     return Cost(*(round(sum(weight * getattr(cost, name) for weight, cost in terms)) for name in names))
 
 
-def update_bytes(
-    transformer: nn.Module, config: DistillConfig, *, text_tokens: int = SD35_TEXT_TOKENS, batch: int = 1
-) -> int:
+def update_bytes(denoiser: Denoiser, config: DistillConfig, *, text_tokens: int | None = None, batch: int = 1) -> int:
     """Most memory that the intermediate tensors of one update hold at the largest scale, in float32."""
-    step, denoiser = _meta_step(transformer, config, text_tokens)
-    denoiser.start(None, counting=False)
-    drawn = _meta_batch(denoiser, max(step.schedule.scales), meta_condition(denoiser, batch, text_tokens))
+    return _update_bytes(denoiser, config, _published(denoiser, text_tokens), batch)
+
+
+def _update_bytes(denoiser: Denoiser, config: DistillConfig, empty: Condition, batch: int) -> int:
+    step, counted = _meta_step(denoiser, config, empty)
+    counted.start(None, counting=False)
+    drawn = _meta_batch(counted, max(step.schedule.scales), empty.repeat(batch))
     random, updates = StepRandom(0, 0, "", range(batch)), config.fake_updates if config.uses_fake else 0
     runs = [lambda: step.student(drawn, 0, random).total.backward()]
     if updates:
@@ -93,50 +94,60 @@ def update_bytes(
 
 
 def choose_checkpointing(
-    transformer: nn.Module, config: DistillConfig, *, text_tokens: int, batch: int, free_bytes: int
+    denoiser: Denoiser, config: DistillConfig, empty: Condition, *, batch: int, free_bytes: int
 ) -> Checkpointing:
     """The mode of gradient checkpointing that computes least again and fits into ``free_bytes``.
 
     Activations are counted on meta tensors: those of float32, halved under autocast. The student's pass for all fake
     updates is left out: it keeps nothing for a way back, so no mode makes it smaller. "full" is what is left when
     nothing fits.
+
+    Args:
+        denoiser: only the config of its network matters.
+        config: of the run.
+        empty: condition of the empty prompt, one row; only its shapes matter.
+        batch: samples of a pass.
+        free_bytes: what may be taken.
     """
     config = replace(config, share_student_pass=False)
+    empty = empty.to("meta", torch.float32)
     share = 1.0 if config.mixed_precision == "no" else 0.5
     for mode in ("off", "half") if config.compile else ("off", "selective", "half"):
-        needed = update_bytes(
-            transformer, replace(config, gradient_checkpointing=mode), text_tokens=text_tokens, batch=batch
-        )
+        needed = _update_bytes(denoiser, replace(config, gradient_checkpointing=mode), empty, batch)
         if share * needed < MEMORY_SHARE * free_bytes:
             return mode
     return "full"
 
 
+def _published(denoiser: Denoiser, text_tokens: int | None) -> Condition:
+    """A condition of one row in float32, as long as the family's is in print unless told otherwise."""
+    tokens = denoiser.backbone.text_tokens if text_tokens is None else text_tokens
+    return meta_condition(denoiser, 1, tokens).to(dtype=torch.float32)
+
+
 def _meta_step(
-    transformer: nn.Module, config: DistillConfig, text_tokens: int
+    denoiser: Denoiser, config: DistillConfig, empty: Condition
 ) -> tuple[DistillationStep, "_CountedDenoiser"]:
     if config.pdm_method == "triton":  # which runs on a GPU only; its products are those of the strips in torch
         config = replace(config, pdm_method="chunked")
     schedule = config.schedule()
-    denoiser = _CountedDenoiser(on_meta(transformer, torch.float32))
-    schedule.check_patch(denoiser.patch_size)
-    schedule.check_size(denoiser.max_side)
+    counted = _CountedDenoiser(denoiser.backbone.denoiser(on_meta(denoiser.network, torch.float32)))
+    schedule.check_patch(counted.patch_size)
+    schedule.check_size(counted.max_side)
     with torch.device("meta"):
-        bank = AdapterBank(denoiser, rank=config.rank, alpha=config.alpha, seed=0)
+        bank: AdapterBank[Denoiser] = AdapterBank(counted, rank=config.rank, alpha=config.alpha, seed=0)
     if config.gradient_checkpointing in ("selective", "half", "full"):
         bank.enable_gradient_checkpointing(config.gradient_checkpointing)
-    head = Discriminator(denoiser.inner_dim).to("meta") if config.uses_gan else None
-    return DistillationStep(config, schedule, bank, head, meta_condition(denoiser, 1, text_tokens)), denoiser
+    head = Discriminator(counted.inner_dim).to("meta") if config.uses_gan else None
+    return DistillationStep(config, schedule, bank, head, empty), counted
 
 
-def _meta_batch(denoiser: SD3Denoiser, side: int, cond: TextCondition) -> Batch:
+def _meta_batch(denoiser: Denoiser, side: int, cond: Condition) -> Batch:
     target = torch.empty(len(cond), denoiser.latent_channels, side, side, device="meta")
     return Batch(target, target, cond)
 
 
-def _step_passes(
-    step: DistillationStep, denoiser: "_CountedDenoiser", side: int, cond: TextCondition
-) -> dict[str, Cost]:
+def _step_passes(step: DistillationStep, denoiser: "_CountedDenoiser", side: int, cond: Condition) -> dict[str, Cost]:
     """Passes of an iteration at one scale; the place in the schedule only moves sigma."""
     passes: dict[str, Cost] = {}
     batch = _meta_batch(denoiser, side, cond)
@@ -155,40 +166,61 @@ def _step_passes(
     return passes
 
 
-class _CountedDenoiser(SD3Denoiser):
-    """Keeps the cost of every pass under the name of the model in use."""
+class _CountedDenoiser(Denoiser):
+    """Any denoiser; keeps the cost of every pass under the name of the model in use."""
 
-    def __init__(self, transformer: nn.Module) -> None:
-        super().__init__(transformer)
+    def __init__(self, denoiser: Denoiser) -> None:
+        super().__init__(
+            denoiser.network,
+            denoiser.backbone,
+            latent_channels=denoiser.latent_channels,
+            patch_size=denoiser.patch_size,
+            max_side=denoiser.max_side,
+            inner_dim=denoiser.inner_dim,
+        )
+        self._denoiser = denoiser
         self.start(None)
 
-    def start(self, bank: AdapterBank | None, *, counting: bool = True) -> None:
+    def start(self, bank: AdapterBank[Denoiser] | None, *, counting: bool = True) -> None:
         """Forget the passes so far; ``bank`` says which model is in use."""
-        self.bank, self.passes, self._inside = bank, dict[str, Cost](), not counting
+        self.bank, self.passes, self._counting = bank, dict[str, Cost](), counting
 
-    def forward(self, x_t: Tensor, sigma: Tensor, cond: TextCondition) -> Tensor:
-        """As the denoiser does."""
-        return self._counted("x0", super().forward, x_t, sigma, cond)
+    @property
+    def blocks(self) -> Sequence[nn.Module]:
+        """Those of the denoiser."""
+        return self._denoiser.blocks
 
-    def features(self, x_t: Tensor, sigma: Tensor, cond: TextCondition, blocks: Sequence[int]) -> list[Tensor]:
+    def predict(self, x_t: Tensor, sigma: Tensor, cond: Any) -> Tensor:
+        """As the denoiser does, not counted by itself."""
+        return self._denoiser.predict(x_t, sigma, cond)
+
+    def tokens(self, block_output: Any) -> Tensor:
         """As the denoiser does."""
-        return self._counted("features", super().features, x_t, sigma, cond, blocks)
+        return self._denoiser.tokens(block_output)
+
+    def forward(self, x_t: Tensor, sigma: Tensor, cond: Any) -> Tensor:
+        """As the denoiser does."""
+        found: Tensor = self._counted("x0", self._denoiser.forward, x_t, sigma, cond)
+        return found
+
+    def features(self, x_t: Tensor, sigma: Tensor, cond: Any, blocks: Sequence[int]) -> list[Tensor]:
+        """As the denoiser does."""
+        found: list[Tensor] = self._counted("features", self._denoiser.features, x_t, sigma, cond, blocks)
+        return found
 
     def with_features(
-        self, x_t: Tensor, sigma: Tensor, cond: TextCondition, blocks: Sequence[int], *, detach: bool = False
+        self, x_t: Tensor, sigma: Tensor, cond: Any, blocks: Sequence[int], *, detach: bool = False
     ) -> tuple[Tensor, list[Tensor]]:
-        """As the denoiser does; the ``forward`` inside is not counted again."""
-        whole = partial(super().with_features, detach=detach)
+        """As the denoiser does, counted once."""
+        whole = partial(self._denoiser.with_features, detach=detach)
         found: tuple[Tensor, list[Tensor]] = self._counted("x0 and features", whole, x_t, sigma, cond, blocks)
         return found
 
     def _counted(self, what: str, run: Callable[..., Any], x_t: Tensor, *rest: Any) -> Any:
-        if self._inside:
+        if not self._counting:
             return run(x_t, *rest)
         found: list[Any] = []
-        self._inside = True
         cost = count(lambda: found.append(run(x_t, *rest)))
-        self._inside = False
         name = f"{(self.bank and self.bank.active) or 'teacher'} {what}"
         cost = replace(cost, tokens=x_t[:, 0].numel() // self.patch_size**2)
         self.passes[name] = self.passes.get(name, Cost()) + cost

@@ -22,7 +22,7 @@ class ParameterGroup:
 
 
 def descents(
-    config: DistillConfig, bank: AdapterBank, discriminator: nn.Module | None, accelerator: Accelerator
+    config: DistillConfig, bank: AdapterBank[Any], discriminator: nn.Module | None, accelerator: Accelerator
 ) -> tuple["Descent", "Descent"]:
     """Student's optimiser, and one for the fake adapter with the head: their losses share a backward pass."""
     lr_fake = config.lr if config.lr_fake is None else config.lr_fake

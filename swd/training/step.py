@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from swd.backbones.base import Denoiser, TextCondition
+from swd.backbones.base import Condition, Denoiser
 from swd.data.cache import Batch
 from swd.flow import NoiseProcess, guide
 from swd.lora.bank import AdapterBank
@@ -90,9 +90,9 @@ class DistillationStep:
 
     config: DistillConfig
     schedule: ScaleSchedule
-    bank: AdapterBank
+    bank: AdapterBank[Denoiser]
     discriminator: nn.Module | None
-    empty: TextCondition
+    empty: Condition
 
     def student(self, batch: Batch, step: int, random: StepRandom) -> StudentStepResult:
         """L = w_pdm L_PDM + w_dmd L_DMD + w_gan L_GAN of student step ``step``, on a batch at its scale."""
@@ -113,7 +113,7 @@ class DistillationStep:
         """The student's x0 of several batches in one pass, for ``fake``; the student must not move between them."""
         sigma = self.schedule.sigmas[step]
         x_t = torch.cat([self._student_x_t(*drawn, sigma) for drawn in zip(batches, randoms, strict=True)])
-        cond = TextCondition.cat([batch.cond for batch in batches])
+        cond = batches[0].cond.cat([batch.cond for batch in batches])
         return list(self._student(x_t, sigma, cond).split([len(batch) for batch in batches]))
 
     def fake(self, batch: Batch, step: int, random: StepRandom, samples: Tensor | None = None) -> FakeStepResult:
@@ -155,7 +155,7 @@ class DistillationStep:
         upscaled = upscale_bicubic(batch.lower, (side, side))
         return self._process.add_noise(upscaled, random.normal("student", upscaled), sigma)
 
-    def _student(self, x_t: Tensor, sigma: float, cond: TextCondition) -> Tensor:
+    def _student(self, x_t: Tensor, sigma: float, cond: Condition) -> Tensor:
         with self.bank.use("student"):
             return self._denoiser(x_t, torch.full((len(x_t),), sigma, device=x_t.device), cond)
 
@@ -165,7 +165,7 @@ class DistillationStep:
         sigma = grid[random.indices(f"{purpose} level", *indices)].to(like.device)
         return random.normal(f"{purpose} noise", like), sigma
 
-    def _matching(self, x0: Tensor, cond: TextCondition, random: StepRandom) -> dict[str, Tensor]:
+    def _matching(self, x0: Tensor, cond: Condition, random: StepRandom) -> dict[str, Tensor]:
         """L_DMD and L_GAN, at one renoised x0_hat; its level is drawn from ``dmd_indices``."""
         config = self.config
         noise, sigma = self._draw(x0, "dmd", config.dmd_indices, random)
@@ -179,14 +179,14 @@ class DistillationStep:
         return terms
 
     @torch.no_grad()
-    def _teacher_x0(self, x_t: Tensor, sigma: Tensor, cond: TextCondition) -> Tensor:
+    def _teacher_x0(self, x_t: Tensor, sigma: Tensor, cond: Condition) -> Tensor:
         """With guidance, one doubled batch."""
-        both = TextCondition.cat([cond, self.empty.expand_to(len(cond))])
+        both = cond.cat([cond, self.empty.expand_to(len(cond))])
         with self.bank.use(None):
             with_text, without = self._denoiser(x_t.repeat(2, 1, 1, 1), sigma.repeat(2), both).chunk(2)
         return guide(with_text, without, self.config.guidance_scale)
 
-    def _fake_view(self, x_t: Tensor, sigma: Tensor, cond: TextCondition) -> tuple[Tensor | None, Tensor | None]:
+    def _fake_view(self, x_t: Tensor, sigma: Tensor, cond: Condition) -> tuple[Tensor | None, Tensor | None]:
         """The fake model's x0 for DMD, without a graph, and logits for the GAN; None where a loss is off."""
         config = self.config
         with self.bank.use("fake"):
@@ -213,7 +213,7 @@ class DistillationStep:
         return _patch_loss(fake_features, real_features, config).mean()
 
     def _predict_and_judge(
-        self, fake: Tensor, real: Tensor, sigma: Tensor, cond: TextCondition
+        self, fake: Tensor, real: Tensor, sigma: Tensor, cond: Condition
     ) -> tuple[Tensor, list[Tensor]]:
         """The fake model's x0 of student samples, and the logits of samples and data."""
         with self.bank.use("fake"):
@@ -221,7 +221,7 @@ class DistillationStep:
                 blocks = [self.config.feature_block]
                 x0, (features,) = self._denoiser.with_features(fake, sigma, cond, blocks)
                 return x0, [self._logits(features), self._logits(self._features(real, sigma, cond))]
-            x0, both = self._denoiser(fake, sigma, cond), TextCondition.cat([cond, cond])
+            x0, both = self._denoiser(fake, sigma, cond), cond.cat([cond, cond])
             features = self._features(torch.cat([fake, real]), sigma.repeat(2), both)
             return x0, list(self._logits(features).chunk(2))
 
@@ -231,7 +231,7 @@ class DistillationStep:
         logits: Tensor = self.discriminator(features.float())
         return logits.float()
 
-    def _features(self, x_t: Tensor, sigma: Tensor, cond: TextCondition) -> Tensor:
+    def _features(self, x_t: Tensor, sigma: Tensor, cond: Condition) -> Tensor:
         return self._denoiser.features(x_t, sigma, cond, [self.config.feature_block])[0]
 
 

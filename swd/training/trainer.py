@@ -13,13 +13,14 @@ from accelerate import Accelerator
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from swd.backbones.base import Denoiser
 from swd.backbones.compiled import compiled_blocks
 from swd.backbones.fingerprint import weights_fingerprint
-from swd.backbones.sd3.denoiser import SD3Denoiser
 from swd.data.cache import Batch, LatentCache, data_rows
 from swd.errors import ConfigError, NonFiniteLossError, StateError
 from swd.files import probe_writable, replacing_folder, write_json
-from swd.lora.bank import AdapterBank, save_adapter
+from swd.lora.bank import AdapterBank
+from swd.lora.files import save_adapter
 from swd.rng import StepRandom
 from swd.training.checks import check_data, check_fit
 from swd.training.config import Checkpointing, DistillConfig
@@ -52,7 +53,7 @@ class TrainResult:
 
 def train(
     config: DistillConfig,
-    denoiser: SD3Denoiser,
+    denoiser: Denoiser,
     data: LatentCache,
     output: Path,
     *,
@@ -63,7 +64,7 @@ def train(
 
     Args:
         config: everything that moves a number.
-        denoiser: the teacher. Its transformer is frozen and carries the adapters, switched off, afterwards.
+        denoiser: the teacher. Its network is frozen and carries the adapters, switched off, afterwards.
         data: latents and prompts at the scales of the schedule.
         output: folder for states, log and ``final``, the adapter.
         accelerator: device, precision and processes; one with the precision of ``config`` when absent.
@@ -84,17 +85,17 @@ class Trainer:
     """One run: networks, optimisers and files. ``train`` is the way in."""
 
     def __init__(
-        self, config: DistillConfig, denoiser: SD3Denoiser, data: LatentCache, output: Path, accelerator: Accelerator
+        self, config: DistillConfig, denoiser: Denoiser, data: LatentCache, output: Path, accelerator: Accelerator
     ) -> None:
         self.config, self.data, self.output, self.accelerator = config, data, output, accelerator
         self.schedule = config.schedule()
         check_data(config, self.schedule, denoiser, data)
         check_fit(config, denoiser, accelerator.num_processes, accelerator.device)
-        teacher = weights_fingerprint({"transformer": denoiser.transformer})
+        teacher = weights_fingerprint({denoiser.backbone.component: denoiser.network})
         self.identity = RunIdentity(config=config.as_json(), data=data.index.fingerprint, teacher=teacher)
         denoiser = denoiser.to(accelerator.device).eval()
         # with its index: a thread that reads ahead has a current GPU of its own
-        self.device = denoiser.transformer.device
+        self.device = next(denoiser.network.parameters()).device
         self.bank = AdapterBank(denoiser, rank=config.rank, alpha=config.alpha, seed=config.seed)
         if (mode := self._checkpointing()) != "off":
             self.bank.enable_gradient_checkpointing(mode)
@@ -128,7 +129,7 @@ class Trainer:
         config = self.config
         hidden = not (config.progress and self.accelerator.is_local_main_process)
         with (
-            compiled_blocks(self.bank.denoiser.transformer, active=config.compile),
+            compiled_blocks(self.bank.denoiser.blocks, active=config.compile),
             ReadAhead(self._read, config.iterations, active=config.prefetch) as read,
             tqdm(total=config.iterations, initial=self.iteration, desc=config.preset, disable=hidden) as bar,
         ):
@@ -314,11 +315,10 @@ class Trainer:
         reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         free = torch.cuda.mem_get_info(device)[0] + reserved
         share = config.batch_size // self.accelerator.num_processes
-        tokens = self.data.empty.prompt_embeds.shape[1]
         return choose_checkpointing(
-            self.bank.denoiser.transformer,
+            self.bank.denoiser,
             config,
-            text_tokens=tokens,
+            self.data.empty,
             batch=config.micro_batch_size or share,
             free_bytes=free - self._awaited_bytes(share),
         )

@@ -8,7 +8,8 @@ import torch
 from diffusers import FlowMatchLCMScheduler, StableDiffusion3Pipeline
 
 from swd.backbones.sd3.denoiser import SD3Denoiser
-from swd.lora.bank import AdapterBank, save_adapter
+from swd.lora.bank import AdapterBank
+from swd.lora.files import save_adapter
 from swd.pipelines import ScalewiseStableDiffusion3Pipeline
 from swd.schedule import ScaleSchedule, preset
 

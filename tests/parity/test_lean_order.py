@@ -152,5 +152,5 @@ def test_counted_work_of_the_plain_order_is_that_of_its_passes(world: World) -> 
     whole = count(lambda: plain.iterate(step, step, [draw] * updates)).flops
     apart = replace(CONFIG, scales=(16,) * 3, share_fake_pass=False, gradient_checkpointing="full")
     tokens = plain.encode_text([""]).prompt_embeds.shape[1]
-    passes = training_cost(world.pipeline.transformer, apart, text_tokens=tokens, batch=len(ROWS))
+    passes = training_cost(SD3Denoiser(world.pipeline.transformer), apart, text_tokens=tokens, batch=len(ROWS))
     assert whole - encoding == pytest.approx(sum(cost.flops for cost in passes.values()), rel=1e-3)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FlowMatchLCMScheduler, StableDiffusion3Pipeline
 
-from swd.backbones.base import TextCondition
+from swd.backbones.sd3.condition import TextCondition
 from swd.backbones.sd3.denoiser import SD3Denoiser
 from swd.pipelines import ScalewiseStableDiffusion3Pipeline
 from swd.sampler import sample, sample_teacher
@@ -28,7 +28,7 @@ def sample_with_diffusers(
     side = schedule.scales[0]
     latents = torch.stack([torch.randn(4, side, side, generator=rng) for rng in rngs])
     for timestep in scheduler.timesteps:
-        velocity = denoiser.transformer(
+        velocity = denoiser.network(
             latents, cond.prompt_embeds, cond.pooled, timestep=timestep.expand(len(seeds)), return_dict=False
         )[0]
         latents = scheduler.step(velocity, timestep, latents, generator=rngs, return_dict=False)[0]

@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from swd.backbones.base import TextCondition
+from swd.backbones.sd3.condition import TextCondition
+from swd.flow import FlowMatching
 from swd.sampler import sample, sample_teacher
 from swd.schedule import ScaleSchedule, preset
 
@@ -36,7 +37,7 @@ class ExactStudent:
     and renoises just as assumed here; any slip shows in the moments.
     """
 
-    latent_channels, patch_size = 1, 1
+    latent_channels, patch_size, process = 1, 1, FlowMatching()
 
     def __init__(self, schedule: ScaleSchedule, data: list[tuple[Tensor, Tensor]]) -> None:
         self.data, self.inputs = data, []
@@ -79,7 +80,7 @@ def assert_moments(x0: Tensor, mean: Tensor, cov: Tensor) -> None:
 class ExactTeacher:
     """E[x0 | x_t] for x0 ~ N(mean, variance) independently in every entry."""
 
-    latent_channels, patch_size = 1, 2
+    latent_channels, patch_size, process = 1, 2, FlowMatching()
     mean, variance = 0.7, 0.3
 
     def __call__(self, x_t: Tensor, sigma: Tensor, cond: object) -> Tensor:

@@ -10,7 +10,8 @@ from diffusers import SD3Transformer2DModel
 
 from swd.backbones.sd3.denoiser import SD3Denoiser
 from swd.backbones.sd3.fast import FastOptions
-from swd.lora.bank import AdapterBank, save_adapter
+from swd.lora.bank import AdapterBank
+from swd.lora.files import save_adapter
 from swd.schedule import ScaleSchedule
 
 SCHEDULE = ScaleSchedule((4, 6, 8), (1.0, 0.8, 0.5, 0.0))

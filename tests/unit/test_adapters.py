@@ -5,9 +5,10 @@ import torch
 from conftest import make_transformer
 from peft import LoraConfig, inject_adapter_in_model
 
-from swd.backbones.base import TextCondition
+from swd.backbones.sd3.condition import TextCondition
 from swd.backbones.sd3.denoiser import SD3Denoiser
-from swd.lora.bank import ADAPTER_FILE, AdapterBank, load_adapter, read_adapter, save_adapter
+from swd.lora.bank import AdapterBank
+from swd.lora.files import ADAPTER_FILE, load_adapter, read_adapter, save_adapter
 
 
 @pytest.fixture
@@ -135,7 +136,7 @@ def test_save_and_load_round_trip(
     assert torch.equal(run(bank, tiny_condition, "fake"), expected)
 
     plain = SD3Denoiser(make_transformer(num_layers=3))
-    assert load_adapter(plain.transformer, path)["preset"] == "mini-4"
+    assert load_adapter(plain, path)["preset"] == "mini-4"
     x_t = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(3))
     torch.testing.assert_close(plain(x_t, torch.tensor([0.4, 0.8]), tiny_condition[:2]), expected)
 
@@ -156,11 +157,11 @@ def test_a_truncated_adapter_is_named(bank: AdapterBank, tmp_path: Path, keep: i
 def test_an_adapter_of_another_shape_is_refused(bank: AdapterBank, tmp_path: Path) -> None:
     save_adapter(bank, "student", tmp_path)
     state, _ = read_adapter(tmp_path)
-    wider = make_transformer(num_layers=3, num_heads=4)
+    wider = SD3Denoiser(make_transformer(num_layers=3, num_heads=4))
     with pytest.raises(ValueError, match=r"transformer_blocks\.0\..* has shape \(4, 16\), expected \(4, 32\)"):
         load_adapter(wider, tmp_path)
     with pytest.raises(ValueError, match=r"0 missing keys, \d+ unknown keys \(first transformer_blocks\.1\.ff_context"):
-        load_adapter(make_transformer(num_layers=2), tmp_path)
+        load_adapter(SD3Denoiser(make_transformer(num_layers=2)), tmp_path)
     other_rank = AdapterBank(SD3Denoiser(make_transformer(num_layers=3)), rank=8, alpha=8, seed=0)
     before = {key: weight.clone() for key, weight in other_rank.state_dict("student").items()}
     with pytest.raises(ValueError, match=r"has shape \(4, 16\), expected \(8, 16\)"):
@@ -187,7 +188,7 @@ def test_a_failed_write_leaves_the_old_adapter(
     def full_disk(*args: object, **kwargs: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("swd.lora.bank.save_file", full_disk)
+    monkeypatch.setattr("swd.lora.files.save_file", full_disk)
     with pytest.raises(OSError, match="No space left"):
         save_adapter(bank, "student", tmp_path)
     assert path.read_bytes() == before

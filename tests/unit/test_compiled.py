@@ -7,8 +7,8 @@ import torch
 from conftest import make_transformer
 from torch._dynamo.utils import counters
 
-from swd.backbones.base import TextCondition
 from swd.backbones.compiled import compiled_blocks
+from swd.backbones.sd3.condition import TextCondition
 from swd.backbones.sd3.denoiser import SD3Denoiser
 from swd.lora.bank import AdapterBank
 
@@ -49,16 +49,16 @@ def test_compiled_blocks_compute_the_same(tiny_condition: TextCondition) -> None
         bank.load_state_dict(name, {key: 0.3 * torch.randn(w.shape, generator=rng) for key, w in weights.items()})
     expected = passes(denoiser, bank, cond)
     bank.enable_gradient_checkpointing()
-    with compiled_blocks(denoiser.transformer):
+    with compiled_blocks(denoiser.blocks):
         found = passes(denoiser, bank, cond)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
     assert counters["stats"]["unique_graphs"] > 0
     assert not counters["graph_break"]
-    assert not any("forward" in vars(block) for block in denoiser.transformer.transformer_blocks)
+    assert not any("forward" in vars(block) for block in denoiser.blocks)
 
 
 @pytest.mark.usefixtures("traced")
 def test_switched_off_it_compiles_nothing(tiny_denoiser: SD3Denoiser, tiny_condition: TextCondition) -> None:
-    with compiled_blocks(tiny_denoiser.transformer, active=False):
+    with compiled_blocks(tiny_denoiser.blocks, active=False):
         tiny_denoiser(torch.zeros(1, 4, 8, 8), torch.tensor([0.5]), tiny_condition[:1])
     assert not counters["stats"]

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, T5Config, T5EncoderModel
 
 from repro.profiles import sd35_architecture
-from swd.backbones.base import TextCondition
+from swd.backbones.sd3.condition import TextCondition
 from swd.backbones.sd3.denoiser import SD3Denoiser
 from swd.cost import counting, decode_cost, forward_cost, on_meta, schedule_cost, text_cost, weight_bytes
 from swd.cost.counting import Cost, count
@@ -38,19 +38,19 @@ def meta(kind: type, config: dict, dtype: torch.dtype = torch.bfloat16) -> nn.Mo
 
 
 @pytest.fixture(scope="module")
-def medium() -> nn.Module:
-    return meta(SD3Transformer2DModel, sd35_architecture.MEDIUM)
+def medium() -> SD3Denoiser:
+    return SD3Denoiser(meta(SD3Transformer2DModel, sd35_architecture.MEDIUM))
 
 
 @pytest.fixture(scope="module")
-def large() -> nn.Module:
-    return meta(SD3Transformer2DModel, sd35_architecture.LARGE)
+def large() -> SD3Denoiser:
+    return SD3Denoiser(meta(SD3Transformer2DModel, sd35_architecture.LARGE))
 
 
 @pytest.fixture(scope="module")
-def tiny() -> SD3Transformer2DModel:
+def tiny() -> SD3Denoiser:
     torch.manual_seed(0)
-    return SD3Transformer2DModel(**TINY).eval()
+    return SD3Denoiser(SD3Transformer2DModel(**TINY).eval())
 
 
 @pytest.mark.parametrize(
@@ -100,11 +100,11 @@ def test_clip_reads_its_tokens() -> None:
 def test_counting_agrees_with_a_real_forward(aspect: float) -> None:
     height, width = (16, 16) if aspect == 1 else (8, 32)
     config = {**TINY, "pos_embed_max_size": 16}
-    transformer = SD3Transformer2DModel(**config)
+    denoiser = SD3Denoiser(SD3Transformer2DModel(**config))
     cond = TextCondition(torch.randn(2, 5, 24), torch.randn(2, 20))
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        SD3Denoiser(transformer)(torch.randn(2, 4, height, width), torch.ones(2), cond)
-    cost = forward_cost(transformer, 16, batch=2, text_tokens=5, aspect=aspect)
+        denoiser(torch.randn(2, 4, height, width), torch.ones(2), cond)
+    cost = forward_cost(denoiser, 16, batch=2, text_tokens=5, aspect=aspect)
     assert cost.flops == counter.get_total_flops()
     assert cost.tokens == 2 * 64
 
@@ -128,16 +128,16 @@ def test_peak_is_what_lives_at_once() -> None:
     assert count(lambda: x.view(10, 100).t()).peak_bytes == 0  # views hold nothing
 
 
-def test_peak_is_what_the_allocator_holds_in_a_forward(tiny: SD3Transformer2DModel) -> None:
+def test_peak_is_what_the_allocator_holds_in_a_forward(tiny: SD3Denoiser) -> None:
     """Against torch's profiler, which sees every allocation of a real pass, scratch of the operators included."""
     cond = TextCondition(torch.randn(8, 5, 24), torch.randn(8, 20))
-    x_t, denoiser = torch.randn(8, 4, 16, 16), SD3Denoiser(tiny)
+    x_t = torch.randn(8, 4, 16, 16)
     with torch.no_grad():
-        held = peak_bytes(lambda: denoiser.velocity(x_t, torch.ones(8), cond))
+        held = peak_bytes(lambda: tiny.predict(x_t, torch.ones(8), cond))
     assert forward_cost(tiny, 16, batch=8, text_tokens=5).peak_bytes == pytest.approx(held, rel=0.2)
 
 
-def test_what_was_counted_before_changes_no_count(tiny: SD3Transformer2DModel) -> None:
+def test_what_was_counted_before_changes_no_count(tiny: SD3Denoiser) -> None:
     config = DistillConfig(preset="none", **TestTraining.options)
     counting._KNOWN.clear()
     cold = update_bytes(tiny, config, text_tokens=5), training_cost(tiny, config, text_tokens=5)
@@ -157,40 +157,41 @@ def test_costs_add_up_and_peaks_do_not() -> None:
     assert Cost(1, 2, 3, 9) * 3 == Cost(3, 6, 9, 9)
 
 
-def test_guidance_pays_twice(tiny: SD3Transformer2DModel) -> None:
+def test_guidance_pays_twice(tiny: SD3Denoiser) -> None:
     schedule = ScaleSchedule((8, 16), (1.0, 0.5, 0.0))
     plain, guided = (schedule_cost(tiny, schedule, text_tokens=5, guidance=guidance) for guidance in (False, True))
     assert guided.flops == 2 * plain.flops
     assert plain.tokens == 16 + 64
 
 
-def test_schedules_that_do_not_fit_are_refused(tiny: SD3Transformer2DModel) -> None:
+def test_schedules_that_do_not_fit_are_refused(tiny: SD3Denoiser) -> None:
     with pytest.raises(ValueError, match="patch size 2"):
         forward_cost(tiny, 9)
     with pytest.raises(ValueError, match="largest latent side 16"):
         forward_cost(tiny, 32)
 
 
-def test_a_copy_on_meta_keeps_dtype_and_shapes(tiny: SD3Transformer2DModel) -> None:
-    copy = on_meta(tiny.to(torch.float16))
+def test_a_copy_on_meta_keeps_dtype_and_shapes(tiny: SD3Denoiser) -> None:
+    network = tiny.network
+    copy = on_meta(network.to(torch.float16))
     assert {p.device.type for p in copy.parameters()} == {"meta"}
     assert {n: (p.shape, p.dtype) for n, p in copy.named_parameters()} == {
-        n: (p.shape, p.dtype) for n, p in tiny.named_parameters()
+        n: (p.shape, p.dtype) for n, p in network.named_parameters()
     }
-    tiny.to(torch.float32)
+    network.to(torch.float32)
 
 
 class TestTraining:
     options = {"scales": (8, 16), "boundaries": (0, 14, 28), "feature_block": 1, "rank": 2}  # noqa: RUF012
     known: dict[DistillConfig, dict[str, Cost]] = {}  # noqa: RUF012  # counted once for all tests
 
-    def passes(self, tiny: SD3Transformer2DModel, **options: object) -> dict[str, Cost]:
+    def passes(self, tiny: SD3Denoiser, **options: object) -> dict[str, Cost]:
         config = DistillConfig(preset="none", **{**self.options, **options})
         if config not in self.known:
             self.known[config] = training_cost(tiny, config, text_tokens=5)
         return self.known[config]
 
-    def test_every_pass_has_a_name(self, tiny: SD3Transformer2DModel) -> None:
+    def test_every_pass_has_a_name(self, tiny: SD3Denoiser) -> None:
         assert list(self.passes(tiny)) == [
             "fake update: student x0",
             "fake update: fake x0 and features",
@@ -203,16 +204,16 @@ class TestTraining:
             "student update: backward",
         ]
 
-    def test_every_kernel_of_pdm_is_counted(self, tiny: SD3Transformer2DModel) -> None:
+    def test_every_kernel_of_pdm_is_counted(self, tiny: SD3Denoiser) -> None:
         linear, rbf = (self.passes(tiny, pdm_kernel=kernel) for kernel in ("linear", "rbf"))
         assert linear.keys() == rbf.keys()
         assert rbf["student update: backward"].flops > linear["student update: backward"].flops
 
-    def test_what_needs_a_gpu_is_counted_without_one(self, tiny: SD3Transformer2DModel) -> None:
+    def test_what_needs_a_gpu_is_counted_without_one(self, tiny: SD3Denoiser) -> None:
         strips, triton = (self.passes(tiny, pdm_kernel="rbf", pdm_method=method) for method in ("chunked", "triton"))
         assert strips == triton
 
-    def test_forward_passes_cost_what_the_forward_costs(self, tiny: SD3Transformer2DModel) -> None:
+    def test_forward_passes_cost_what_the_forward_costs(self, tiny: SD3Denoiser) -> None:
         passes = self.passes(tiny, share_fake_pass=False)
         forward = sum(forward_cost(tiny, side, text_tokens=5).flops for side in (8, 16)) / 2
         # the adapters of rank 2 on a network this small weigh a little
@@ -221,7 +222,7 @@ class TestTraining:
         assert passes["student update: teacher x0"].flops == 2 * forward
         assert passes["student update: teacher features"].flops < 2 * forward
 
-    def test_a_loss_that_is_off_costs_nothing(self, tiny: SD3Transformer2DModel) -> None:
+    def test_a_loss_that_is_off_costs_nothing(self, tiny: SD3Denoiser) -> None:
         passes = self.passes(tiny, weight_dmd=0.0, weight_gan=0.0)
         assert list(passes) == [
             "student update: student x0",
@@ -229,12 +230,12 @@ class TestTraining:
             "student update: backward",
         ]
 
-    def test_steps_are_averaged(self, tiny: SD3Transformer2DModel) -> None:
+    def test_steps_are_averaged(self, tiny: SD3Denoiser) -> None:
         flat = self.passes(tiny, scales=(16, 16))
         longer = self.passes(tiny, scales=(16, 16, 16), boundaries=(0, 7, 14, 28))
         assert flat == longer
 
-    def test_checkpointing_computes_again(self, tiny: SD3Transformer2DModel) -> None:
+    def test_checkpointing_computes_again(self, tiny: SD3Denoiser) -> None:
         modes = ("off", "selective", "half", "full")
         plain, some, half, again = (self.passes(tiny, gradient_checkpointing=on) for on in modes)
         name = "student update: backward"
@@ -245,7 +246,7 @@ class TestTraining:
         assert light.flops == forward.flops
         assert light.peak_bytes < forward.peak_bytes / 2
 
-    def test_a_shared_pass_costs_less_and_gives_the_rest(self, tiny: SD3Transformer2DModel) -> None:
+    def test_a_shared_pass_costs_less_and_gives_the_rest(self, tiny: SD3Denoiser) -> None:
         apart, shared = (self.passes(tiny, share_fake_pass=share) for share in (False, True))
         assert (
             shared["fake update: fake features"].flops == apart["fake update: fake features"].flops / 2
@@ -256,7 +257,8 @@ class TestTraining:
         assert sum(cost.flops for cost in shared.values()) < 0.9 * sum(cost.flops for cost in apart.values())
 
     def test_auto_takes_the_mode_that_fits(self) -> None:
-        deep = SD3Transformer2DModel(**{**TINY, "num_layers": 6})  # one block is always held whole
+        deep = SD3Denoiser(SD3Transformer2DModel(**{**TINY, "num_layers": 6}))  # one block is always held whole
+        empty = TextCondition(torch.zeros(1, 5, 24), torch.zeros(1, 20))
         config = DistillConfig(preset="none", **self.options)
         off, some, half, full = (
             update_bytes(deep, replace(config, gradient_checkpointing=mode), text_tokens=5)
@@ -268,7 +270,7 @@ class TestTraining:
 
         def chosen(free: float, precision: str = "no") -> str:
             changed = replace(config, mixed_precision=precision)
-            return choose_checkpointing(deep, changed, text_tokens=5, batch=1, free_bytes=int(free))
+            return choose_checkpointing(deep, changed, empty, batch=1, free_bytes=int(free))
 
         assert chosen(1.3 * off) == "off"
         assert chosen(1.3 * some) == "selective"
@@ -276,13 +278,13 @@ class TestTraining:
         assert chosen(half) == "full"
         assert chosen(off, "bf16") == "off"  # autocast halves it
 
-    def test_the_transformer_stays_as_it_was(self, tiny: SD3Transformer2DModel) -> None:
-        names = [name for name, _ in tiny.named_modules()]
+    def test_the_network_stays_as_it_was(self, tiny: SD3Denoiser) -> None:
+        names = [name for name, _ in tiny.network.named_modules()]
         training_cost(tiny, DistillConfig(preset="none", **self.options), text_tokens=5)
-        assert [name for name, _ in tiny.named_modules()] == names
+        assert [name for name, _ in tiny.network.named_modules()] == names
 
 
-def test_three_sides_tell_the_cost_of_all(tiny: SD3Transformer2DModel) -> None:
+def test_three_sides_tell_the_cost_of_all(tiny: SD3Denoiser) -> None:
     options = {"boundaries": (0, 7, 14, 20, 28), "feature_block": 1, "rank": 2, "gradient_checkpointing": "full"}
     config = DistillConfig(preset="none", scales=(4, 6, 10, 16), **options)
     told = training_cost(tiny, config, text_tokens=5)

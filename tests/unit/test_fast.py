@@ -11,11 +11,12 @@ from diffusers import SD3Transformer2DModel
 from fast_world import OFF, ON, PARTS, SCHEDULE, assert_same, sd35, write_adapter
 from test_sampler import NoHostSync
 
-from swd.backbones.base import TextCondition
+from swd.backbones.sd3.backbone import BACKBONE
+from swd.backbones.sd3.condition import TextCondition
 from swd.backbones.sd3.denoiser import SD3Denoiser
 from swd.backbones.sd3.fast import COMPILE_MODES, FastOptions, FastSD3Denoiser, adaptive_norms
 from swd.backbones.shared_weights import substitute
-from swd.lora.bank import LORA_TARGETS, load_adapter
+from swd.lora.files import load_adapter
 from swd.sampler import finish_teacher, sample, sample_teacher
 
 
@@ -28,7 +29,7 @@ def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def student(adapter: Path) -> SD3Transformer2DModel:
     transformer = sd35()
-    load_adapter(transformer, adapter)
+    load_adapter(SD3Denoiser(transformer), adapter)
     return transformer
 
 
@@ -48,7 +49,7 @@ def test_every_part_leaves_the_latents_as_they_are(
     transformer = sd35(**changes)
     assert [block.use_dual_attention for block in transformer.transformer_blocks] == [not changes, False, False]
     if not changes:
-        load_adapter(transformer, adapter)
+        load_adapter(SD3Denoiser(transformer), adapter)
     expected = sample(SD3Denoiser(transformer), SCHEDULE, tiny_condition, range(7))
     assert_same(sample(FastSD3Denoiser(transformer, PARTS[parts]), SCHEDULE, tiny_condition, range(7)), expected)
 
@@ -139,8 +140,10 @@ def test_weights_are_shared_but_for_merged_ones(student: SD3Transformer2DModel) 
     merged = FastSD3Denoiser(student, ON).transformer
     copied = {name for name, parameter in merged.named_parameters() if parameter.data_ptr() not in own}
     layers = {name.rpartition(".")[0] for name in copied}
-    assert {target for name in layers for target in LORA_TARGETS if name.endswith(target)} == set(LORA_TARGETS)
-    assert all(name.endswith(LORA_TARGETS) for name in layers)
+    assert {target for name in layers for target in BACKBONE.lora_targets if name.endswith(target)} == set(
+        BACKBONE.lora_targets
+    )
+    assert all(name.endswith(BACKBONE.lora_targets) for name in layers)
 
 
 def test_adapters_fused_in_place_are_not_copied(student: SD3Transformer2DModel, tiny_condition: TextCondition) -> None:
@@ -207,7 +210,7 @@ def test_blocks_of_one_kind_are_compiled_once(
 ) -> None:
     """Three kinds in six blocks, one graph each for all sizes."""
     transformer = sd35(num_layers=6, dual_attention_layers=(0, 1, 2))
-    load_adapter(transformer, write_adapter(sd35(num_layers=6, dual_attention_layers=(0, 1, 2)), tmp_path))
+    load_adapter(SD3Denoiser(transformer), write_adapter(sd35(num_layers=6, dual_attention_layers=(0, 1, 2)), tmp_path))
     torch._dynamo.utils.counters.clear()
     for batch in (2, 3, 7):
         fast = FastSD3Denoiser(transformer, dataclasses.replace(others, compile=True))  # built again, compiled once
@@ -259,7 +262,7 @@ def test_every_mode_gives_the_same_latents_on_the_gpu(mode: str, attention: str,
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="needs a C++ compiler")
 def test_compiled_blocks_give_the_same_latents(tmp_path: Path, tiny_condition: TextCondition) -> None:
     transformer = make_transformer(num_layers=2)
-    load_adapter(transformer, write_adapter(make_transformer(num_layers=2), tmp_path))
+    load_adapter(SD3Denoiser(transformer), write_adapter(make_transformer(num_layers=2), tmp_path))
     fast = FastSD3Denoiser(transformer, dataclasses.replace(ON, compile=True))
     expected = sample(SD3Denoiser(transformer), SCHEDULE, tiny_condition, range(7))
     assert_same(sample(fast, SCHEDULE, tiny_condition, range(7)), expected)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from swd.backbones.base import TextCondition
+from swd.backbones.sd3.condition import TextCondition
 from swd.backbones.sd3.denoiser import SD3Denoiser
 
 
@@ -13,7 +13,7 @@ def inputs(tiny_condition: TextCondition) -> tuple[torch.Tensor, torch.Tensor, T
 
 def full_forward_features(denoiser: SD3Denoiser, inputs: tuple) -> list[torch.Tensor]:
     outputs: list[torch.Tensor] = []
-    blocks = denoiser.transformer.transformer_blocks
+    blocks = denoiser.network.transformer_blocks
     handles = [block.register_forward_hook(lambda m, a, out: outputs.append(out[1])) for block in blocks]
     denoiser(*inputs)
     for handle in handles:
@@ -33,7 +33,7 @@ def test_features_are_those_of_a_full_forward(tiny_denoiser: SD3Denoiser, inputs
 def test_blocks_after_the_last_one_do_not_run(
     tiny_denoiser: SD3Denoiser, inputs: tuple, last: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for block in tiny_denoiser.transformer.transformer_blocks[last + 1 :]:
+    for block in tiny_denoiser.network.transformer_blocks[last + 1 :]:
         monkeypatch.setattr(block, "forward", lambda *args, **kwargs: pytest.fail("a later block ran"))
     tiny_denoiser.features(*inputs, blocks=[last])
 
@@ -41,7 +41,7 @@ def test_blocks_after_the_last_one_do_not_run(
 def test_hooks_are_gone_afterwards_even_after_an_error(
     tiny_denoiser: SD3Denoiser, inputs: tuple, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    blocks = tiny_denoiser.transformer.transformer_blocks
+    blocks = tiny_denoiser.network.transformer_blocks
 
     def hooks() -> int:
         return sum(len(block._forward_hooks) + len(block._forward_pre_hooks) for block in blocks)
@@ -66,7 +66,7 @@ def test_gradients_flow_through_the_early_exit(
     full_forward_features(tiny_denoiser, (x_t, *inputs[1:]))[1].square().sum().backward()
     expected, x_t.grad = x_t.grad, None
     if checkpointing:
-        tiny_denoiser.transformer.enable_gradient_checkpointing()
+        tiny_denoiser.network.enable_gradient_checkpointing()
     tiny_denoiser.features(x_t, *inputs[1:], blocks=[1])[0].square().sum().backward()
     torch.testing.assert_close(x_t.grad, expected)
 

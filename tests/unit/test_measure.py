@@ -28,7 +28,8 @@ from repro.stages.students import check_adapter, distil_config
 from repro.table2 import TABLE
 from repro.worlds.mini.scenes import render, sample_scene
 from swd.backbones.sd3.denoiser import SD3Denoiser
-from swd.lora.bank import AdapterBank, save_adapter
+from swd.lora.bank import AdapterBank
+from swd.lora.files import save_adapter
 
 PROMPTS = [
     {"caption": scene.caption, "kind": scene.kind, "seed": scene.seed} for scene in (sample_scene(i) for i in range(10))

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from swd.backbones.base import TextCondition
+from swd.backbones.sd3.condition import TextCondition
 from swd.backbones.sd3.denoiser import SD3Denoiser
 from swd.training.discriminator import Discriminator
 
@@ -9,7 +9,7 @@ from swd.training.discriminator import Discriminator
 def test_x0_is_the_transformers_velocity_converted(tiny_denoiser: SD3Denoiser, tiny_condition: TextCondition) -> None:
     x_t, sigma = torch.randn(2, 4, 8, 8), torch.tensor([0.25, 0.75])
     cond = tiny_condition[:2]
-    velocity = tiny_denoiser.transformer(
+    velocity = tiny_denoiser.network(
         x_t, cond.prompt_embeds, cond.pooled, timestep=torch.tensor([250.0, 750.0]), return_dict=False
     )[0]
     torch.testing.assert_close(tiny_denoiser(x_t, sigma, cond), x_t - sigma[:, None, None, None] * velocity)

@@ -6,7 +6,7 @@ import torch
 from accelerate.hooks import AlignDevicesHook, add_hook_to_module
 from diffusers import StableDiffusion3Pipeline
 
-from swd.backbones.arguments import check_prompt
+from swd.backbones.sd3.backbone import BACKBONE
 from swd.pipelines import ScalewiseStableDiffusion3Pipeline
 from swd.schedule import ScaleSchedule
 
@@ -72,9 +72,9 @@ def test_each_distinct_prompt_is_encoded_once(
     encoded: list[str] = []
     encode = pipeline.encode_prompt
 
-    def counting(prompts: list[str], *args: object, **kwargs: object) -> object:
-        encoded.extend(prompts)
-        return encode(prompts, *args, **kwargs)
+    def counting(prompt: list[str], *args: object, **kwargs: object) -> object:
+        encoded.extend(prompt)
+        return encode(prompt, *args, **kwargs)
 
     monkeypatch.setattr(pipeline, "encode_prompt", counting)
     prompts = ["a red star", "a blue cross", "a red star"]
@@ -115,7 +115,7 @@ def test_fits_where_only_t5_reads_all(pipeline: ScalewiseStableDiffusion3Pipelin
     long = "a red star " * 5
     tall = copy.copy(pipeline.tokenizer)
     pipeline.text_encoder_3, pipeline.tokenizer_3 = torch.nn.Identity(), tall
-    check_prompt(pipeline, long, 256)
+    BACKBONE.check_prompts(pipeline, [long], 256)
 
 
 LONG = "a red star left of two blue circles " * 3

@@ -5,10 +5,11 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from swd.backbones.base import TextCondition
+from swd.backbones.sd3.condition import TextCondition
 from swd.backbones.sd3.denoiser import SD3Denoiser
 from swd.flow import FlowMatching
-from swd.sampler import Guided, draw_noise, finish_teacher, sample, sample_teacher, seed_rngs
+from swd.guidance import Guided
+from swd.sampler import draw_noise, finish_teacher, sample, sample_teacher, seed_rngs
 from swd.schedule import ScaleSchedule, preset, sigma_grid
 
 SCHEDULE = ScaleSchedule((4, 6, 8), (1.0, 0.8, 0.5, 0.0))
@@ -17,7 +18,7 @@ SCHEDULE = ScaleSchedule((4, 6, 8), (1.0, 0.8, 0.5, 0.0))
 class Shrink:
     """x0 = x_t / 2: no network, so that what the sampler itself does can be seen."""
 
-    latent_channels, patch_size = 3, 2
+    latent_channels, patch_size, process = 3, 2, FlowMatching()
 
     def __init__(self) -> None:
         self.calls: list[tuple[tuple[int, ...], list[float]]] = []
@@ -49,6 +50,7 @@ def without_prepare(denoiser: Any) -> Any:
 
     class Plain:
         latent_channels, patch_size = denoiser.latent_channels, denoiser.patch_size
+        process = denoiser.process
 
         def __call__(self, *args: Any) -> torch.Tensor:
             return denoiser(*args)
@@ -178,6 +180,7 @@ def test_the_loop_never_waits_for_the_device(tiny_denoiser: SD3Denoiser, tiny_co
 
     class Watched:
         latent_channels, patch_size = denoiser.latent_channels, denoiser.patch_size
+        process = denoiser.process
 
         def __call__(self, x_t: torch.Tensor, sigma: torch.Tensor, cond: TextCondition) -> torch.Tensor:
             torch.cuda.set_sync_debug_mode("error")

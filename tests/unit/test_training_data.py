@@ -16,7 +16,8 @@ from swd import files
 from swd.backbones.fingerprint import pipeline_fingerprint
 from swd.data import LatentCache, build_cache, cache_ladder
 from swd.data import build as cache_build
-from swd.data.cache import SCHEMA, Batch
+from swd.data.cache import Batch
+from swd.data.layout import SCHEMA
 from swd.errors import CacheError, OutputFolderError
 from swd.rng import StepRandom
 from swd.schedule import ScaleSchedule

@@ -77,7 +77,7 @@ def test_micro_batches_add_up_to_the_whole(world: World, kernel: str, monkeypatc
 
 
 def test_checkpointed_run_computes_the_same_with_more_passes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    block, runs = world.denoiser.transformer.transformer_blocks[0], []
+    block, runs = world.denoiser.network.transformer_blocks[0], []
     block.register_forward_pre_hook(lambda *args: runs.append(torch.is_grad_enabled()))
     expected = world.train("plain")
     plain = len(runs)

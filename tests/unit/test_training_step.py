@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from training_world import cache, config, draw, steps
 
-from swd.backbones.base import TextCondition
+from swd.backbones.sd3.condition import TextCondition
 from swd.backbones.sd3.denoiser import SD3Denoiser
 from swd.losses import dmd_gradient, pdm_linear
 from swd.resize import upscale_bicubic
@@ -93,14 +93,14 @@ def test_student_sees_the_upscaled_lower_latent_noised_and_first_pure_noise(tiny
 def _spy(denoiser: SD3Denoiser) -> list[tuple[Tensor, Tensor, str | None]]:
     """Inputs of every pass, with the adapter (None for the teacher) that it ran under."""
     seen: list[tuple[Tensor, Tensor, str | None]] = []
-    velocity = denoiser.velocity
-    layer = denoiser.transformer.transformer_blocks[0].attn.to_q
+    predict = denoiser.predict
+    layer = denoiser.network.transformer_blocks[0].attn.to_q
 
     def watched(x_t: Tensor, sigma: Tensor, cond: TextCondition) -> Tensor:
         seen.append((x_t.detach(), sigma, None if layer.disable_adapters else layer.active_adapters[0]))
-        return velocity(x_t, sigma, cond)
+        return predict(x_t, sigma, cond)
 
-    denoiser.velocity = watched
+    denoiser.predict = watched
     return seen
 
 

@@ -15,7 +15,7 @@ from training_world import World, assert_same, cache, config, fresh_accelerate, 
 
 from swd.backbones.sd3.denoiser import SD3Denoiser
 from swd.errors import CacheError, ConfigError, OutputFolderError, StateError
-from swd.lora.bank import ADAPTER_FILE, read_adapter
+from swd.lora.files import ADAPTER_FILE, read_adapter
 from swd.training import NonFiniteLossError, train
 from swd.training import step as training_step
 from swd.training.trainer import Drawn, Trainer
@@ -225,7 +225,7 @@ def test_state_of_another_teacher_or_data_is_refused(world: World) -> None:
     with pytest.raises(StateError, match="data: print -> else"):
         train(config(), world.denoiser, other, world.folder / "run")
     with torch.no_grad():
-        world.denoiser.transformer.proj_out.bias.add_(1)
+        world.denoiser.network.proj_out.bias.add_(1)
     with pytest.raises(StateError, match="teacher weights"):
         world.train("run")
 

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from swd.backbones.sd3.denoiser import SD3Denoiser
 from swd.data import LatentCache
-from swd.data.cache import SCHEMA, Batch, CacheIndex, deviation_key, growing_pairs, lower_key
+from swd.data.cache import Batch
+from swd.data.layout import SCHEMA, CacheIndex, deviation_key, growing_pairs, lower_key
 from swd.lora.bank import AdapterBank
 from swd.rng import StepRandom
 from swd.training import DistillConfig, TrainResult, train
@@ -48,7 +49,9 @@ def cache(count: int = 5, scales: tuple[int, ...] = SCALES) -> LatentCache:
     """Random latents and prompts in memory, two images to a shard."""
     rng = torch.Generator().manual_seed(1)
     pairs, prompts = growing_pairs(scales), ["", "a red star", "a blue cross"]
-    index = CacheIndex(SCHEMA, "print", "pipeline", scales, pairs, "float32", count, 2, len(prompts), 8, "random", True)
+    index = CacheIndex(
+        SCHEMA, "print", "pipeline", "sd3", scales, pairs, "float32", count, 2, len(prompts), 8, "random", True
+    )
     sides = {f"side_{side}": side for side in scales} | {lower_key(low, side): low for low, side in pairs}
     full = {key: torch.randn(count, 4, side, side, generator=rng) for key, side in sides.items()}
     full |= {deviation_key(key): torch.full_like(latents, 0.5) for key, latents in full.items()}

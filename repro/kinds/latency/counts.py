@@ -10,6 +10,7 @@ from repro.kinds.latency.timed_pipeline import Subject
 from repro.profiles import sd35_architecture
 from repro.stages.random_weights import random_pipeline, random_tiny_vae
 from repro.stages.students import distil_config
+from swd.backbones import denoiser_of
 from swd.cost import decode_cost, forward_cost, prompt_cost, schedule_cost
 from swd.cost.counting import Cost
 from swd.schedule import preset
@@ -22,10 +23,10 @@ Costs = Mapping[str, Mapping[str, Cost]]
 def image_costs(subject: Subject, rows: Sequence[TimedRow]) -> Costs:
     """Row -> costs of one image, alone in its batch: text, steps, decode, and the empty prompt of a whole batch."""
     pipeline, found = subject.skeleton, {}
-    text = prompt_cost(pipeline, subject.text_length)
+    text, denoiser = prompt_cost(pipeline, subject.text_length), denoiser_of(pipeline)
     for timed in rows:
         schedule = subject.schedule(timed)
-        steps = schedule_cost(pipeline.transformer, schedule, text_tokens=subject.text_tokens, guidance=timed.guided)
+        steps = schedule_cost(denoiser, schedule, text_tokens=subject.text_tokens, guidance=timed.guided)
         decode = decode_cost(pipeline.vae, schedule.scales[-1]) if subject.protocol.vae != "none" else Cost()
         empty = text if timed.guided else Cost()
         found[timed.key] = {"text": text, "steps": steps, "decode": decode, "empty": empty}
@@ -40,7 +41,7 @@ def counts(subject: Subject, rows: Sequence[TimedRow], costs: Costs) -> list[Cou
         for part, cost in parts.items()
     ]
     for side in sorted({side for timed in rows for side in subject.schedule(timed).scales}):
-        flops = forward_cost(subject.skeleton.transformer, side, text_tokens=subject.text_tokens).flops
+        flops = forward_cost(denoiser_of(subject.skeleton), side, text_tokens=subject.text_tokens).flops
         found.append((DEVICE, f"flops_side_{side}", float(flops), "FLOP"))
     if subject.protocol.train_rounds:
         found += _training_counts(subject, [timed for timed in rows if not timed.row.is_teacher])
@@ -56,7 +57,7 @@ def _training_counts(subject: Subject, students: Sequence[TimedRow]) -> Iterator
             work = (frozenset(scales), len(scales) if timed.row.scalewise else 1, loss)
             if work not in known:
                 config = replace(distil_config(subject.profile, timed.row, 0), **options)
-                passes = training_cost(subject.skeleton.transformer, config, text_tokens=subject.text_tokens)
+                passes = training_cost(denoiser_of(subject.skeleton), config, text_tokens=subject.text_tokens)
                 known[work] = float(sum(cost.flops for cost in passes.values()))
             yield timed.key, f"train_flops_{loss}", known[work], "FLOP"
 
@@ -75,6 +76,6 @@ def published_arithmetic() -> Iterator[Count]:
         }
         for steps in (6, 4):
             schedules = (preset(f"sd35-full-{steps}"), preset(f"sd35-{steps}"))
-            slow, fast = (schedule_cost(pipeline.transformer, schedule).flops for schedule in schedules)
+            slow, fast = (schedule_cost(denoiser_of(pipeline), schedule).flops for schedule in schedules)
             for vae in AUTOENCODERS:
                 yield name, f"ideal_{steps}_{vae}", (slow + around[vae]) / (fast + around[vae]), ""

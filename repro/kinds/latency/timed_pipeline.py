@@ -18,6 +18,7 @@ from repro.kinds.latency.declare import Protocol, TimedRow
 from repro.stages.images import check_pipeline, load_pipeline
 from repro.stages.random_weights import random_pipeline, random_tiny_vae
 from repro.worlds.mini.scenes import sample_scene
+from swd.backbones import backbone_of
 from swd.backbones.sd3.fast import FastOptions
 from swd.cost import weight_bytes
 from swd.pipelines import ScalewiseStableDiffusion3Pipeline
@@ -139,12 +140,12 @@ class Subject:
     def t5_tokens(self, pipeline: ScalewiseStableDiffusion3Pipeline) -> int:
         """As asked for, or else what the pipeline reads."""
         asked = self.protocol.text_length
-        return int(pipeline.config.max_sequence_length) if asked is None else asked
+        return backbone_of(pipeline).token_length(pipeline) if asked is None else asked
 
     @property
     def text_tokens(self) -> int:
         """Of all text encoders together."""
-        return int(self.skeleton.tokenizer_max_length) + self.text_length
+        return backbone_of(self.skeleton).count_text_tokens(self.skeleton, self.text_length)
 
     def schedule(self, timed: TimedRow) -> ScaleSchedule:
         """The steps of a row."""

@@ -10,7 +10,6 @@ from tempfile import TemporaryDirectory
 
 import torch
 from accelerate import Accelerator
-from diffusers import SD3Transformer2DModel
 from tqdm import tqdm
 
 from repro.harness.experiment import Row
@@ -18,7 +17,8 @@ from repro.kinds.latency.declare import LOSSES
 from repro.kinds.latency.timed_pipeline import Subject
 from repro.stages.students import distil_config
 from repro.stages.timing import GIB, free_bytes, is_out_of_memory
-from swd.backbones.sd3.denoiser import SD3Denoiser
+from swd.backbones import denoiser_of
+from swd.backbones.base import Denoiser
 from swd.data import LatentCache, build_cache, cache_ladder
 from swd.schedule import preset
 from swd.training import DistillConfig, train
@@ -55,9 +55,7 @@ def training_times(subject: Subject, students: Sequence[Row], folder: Path) -> T
     return found
 
 
-def _add(
-    found: Times, name: str, config: DistillConfig, teacher: SD3Transformer2DModel, cache: LatentCache, folder: Path
-) -> None:
+def _add(found: Times, name: str, config: DistillConfig, teacher: Denoiser, cache: LatentCache, folder: Path) -> None:
     """One round of one training; memory that runs out ends that training alone."""
     taken = found[name]
     if isinstance(taken, str):
@@ -71,18 +69,18 @@ def _add(
     gc.collect()  # adapters refer to the network that they are on, and back
 
 
-def _cycle(config: DistillConfig, teacher: SD3Transformer2DModel, cache: LatentCache, folder: Path) -> float:
+def _cycle(config: DistillConfig, teacher: Denoiser, cache: LatentCache, folder: Path) -> float:
     """Mean seconds of an iteration over a cycle of the schedule; the iteration before it warms up."""
     steps = config.schedule().num_steps
     config = replace(config, iterations=steps + 1, checkpoint_every=steps + 1, keep_last=1)
-    accelerator = Accelerator(cpu=teacher.device.type == "cpu", mixed_precision=config.mixed_precision)
+    accelerator = Accelerator(cpu=teacher.network.device.type == "cpu", mixed_precision=config.mixed_precision)
     with TemporaryDirectory(dir=folder) as output:
-        result = train(config, SD3Denoiser(teacher), cache, Path(output), accelerator=accelerator)
+        result = train(config, teacher, cache, Path(output), accelerator=accelerator)
         log = [json.loads(line) for line in result.log.read_text().splitlines()]
     return float(sum(line["seconds"] for line in log[-steps:]) / steps)
 
 
-def _loaded(subject: Subject, students: Sequence[Row], folder: Path) -> tuple[SD3Transformer2DModel, LatentCache]:
+def _loaded(subject: Subject, students: Sequence[Row], folder: Path) -> tuple[Denoiser, LatentCache]:
     """Teacher, and one batch of random images: what they show does not move a clock."""
     pipeline = subject.load(subject.device)
     scales, pairs = cache_ladder([preset(subject.profile.preset(row) or "").scales for row in students])
@@ -101,4 +99,4 @@ def _loaded(subject: Subject, students: Sequence[Row], folder: Path) -> tuple[SD
         truncate=True,
         progress=False,
     )
-    return pipeline.transformer, cache
+    return denoiser_of(pipeline), cache

@@ -27,7 +27,8 @@ from repro.stages.sample_grid import image_grid
 from repro.stages.scores import VERSION as SCORES_VERSION
 from repro.stages.scores import reference_features, score_images
 from repro.stages.students import check_adapter, distil, shipped_adapter
-from swd.backbones.base import TextCondition
+from swd.backbones import backbone_of, denoiser_of
+from swd.backbones.base import Condition
 from swd.errors import CacheError, NonFiniteLossError, OutputFolderError, PipelineError, StateError
 
 STAGE = "tables"
@@ -74,7 +75,7 @@ class _Runner(Setting[Table, ScoresOptions]):
         return self.records_path
 
     @cached_property
-    def encoded(self) -> dict[str, TextCondition]:
+    def encoded(self) -> dict[str, Condition]:
         """Captions as the text encoders, which all rows share, have encoded them."""
         return {}
 
@@ -175,11 +176,12 @@ class _Runner(Setting[Table, ScoresOptions]):
 
     def _compute_records(self, run: Run) -> Iterator[Record]:
         pipeline = load_pipeline(self.pipeline_folder, "float32", torch.device("cpu"))
-        length = pipeline.tokenizer_max_length + pipeline.config.max_sequence_length
-        costs = {row.key: compute.flops(self.profile, row, pipeline.transformer, length) for row in self.table.rows}
+        denoiser, backbone = denoiser_of(pipeline), backbone_of(pipeline)
+        length = backbone.count_text_tokens(pipeline, backbone.token_length(pipeline))
+        costs = {row.key: compute.flops(self.profile, row, denoiser, length) for row in self.table.rows}
         teacher = next(costs[row.key] for row in self.table.rows if row.is_teacher)
         for row in self.table.rows:
-            tokens = compute.tokens(self.profile, row, pipeline.transformer)
+            tokens = compute.tokens(self.profile, row, denoiser)
             yield Record.of(run, row.variant, "tokens", float(tokens), unit="tokens")
             yield Record.of(run, row.variant, "relative_flops", costs[row.key] / teacher)
 

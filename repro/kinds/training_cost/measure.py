@@ -24,8 +24,8 @@ from repro.stages.images import load_pipeline
 from repro.stages.random_weights import random_pipeline
 from repro.stages.store import StageStore
 from repro.stages.students import distil_options
-from swd.backbones.base import TextCondition
-from swd.backbones.sd3.denoiser import SD3Denoiser
+from swd.backbones import backbone_of, denoiser_of
+from swd.backbones.sd3.condition import TextCondition
 from swd.cost import encode_cost, prompt_cost, weight_bytes
 from swd.cost.counting import count
 from swd.cost.meta import meta_condition, on_meta
@@ -126,14 +126,15 @@ def _counts(store: StageStore, page: TrainingCostPage, name: str) -> Counts:
 def _count(page: TrainingCostPage, profile: Profile, config: DistillConfig) -> Counts:
     """``flops``: order -> pass -> FLOPs of a sample; ``bytes``: order -> memory of a batch."""
     pipe, t5 = _skeleton(profile), page.counted[profile.name]
-    t5 = pipe.config.max_sequence_length if t5 is None else t5
-    tokens = pipe.tokenizer_max_length + t5
+    denoiser, backbone = denoiser_of(pipe), backbone_of(pipe)
+    t5 = backbone.token_length(pipe) if t5 is None else t5
+    tokens = backbone.count_text_tokens(pipe, t5)
     flops, held = {}, {}
     for order, options in COUNTS.items():
         chosen = replace(config, **options)
-        passes = training_cost(pipe.transformer, chosen, text_tokens=tokens)
+        passes = training_cost(denoiser, chosen, text_tokens=tokens)
         flops[order] = {name: cost.flops for name, cost in passes.items()}
-        held[order] = update_bytes(pipe.transformer, chosen, text_tokens=tokens, batch=page.batch)
+        held[order] = update_bytes(denoiser, chosen, text_tokens=tokens, batch=page.batch)
     flops |= {order: flops[twin] for order, twin in SAME.items()}
     flops["plain"] = {**_encoding(pipe, config, t5), **flops["one_network"]}
     held = {order: number + weight_bytes(pipe.transformer) for order, number in held.items()}
@@ -149,7 +150,7 @@ def _count(page: TrainingCostPage, profile: Profile, config: DistillConfig) -> C
 def _plain_update_bytes(pipe: Any, config: DistillConfig, tokens: int, batch: int) -> int:
     """As `swd.training.cost.update_bytes`, for the published order: its passes share nothing, not even a batch."""
     transformer = on_meta(pipe.transformer, torch.float32)
-    cond = meta_condition(SD3Denoiser(transformer), batch, tokens)
+    cond = meta_condition(backbone_of(pipe).denoiser(transformer), batch, tokens)
 
     class Plain(_plain_step()):
         def encode_text(self, captions: list[str]) -> TextCondition:

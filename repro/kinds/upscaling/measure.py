@@ -26,8 +26,7 @@ from repro.stages.measurement import Setting
 from repro.stages.sample_grid import image_grid
 from repro.stages.scores import reference_features
 from repro.worlds.mini.scenes import render, sample_scene
-from swd.backbones.base import TextCondition
-from swd.backbones.sd3.denoiser import SD3Denoiser
+from swd.backbones import denoiser_of
 from swd.errors import PipelineError
 from swd.flow import NUM_TIMESTEPS, FlowMatching
 from swd.pipelines import ScalewiseStableDiffusion3Pipeline
@@ -140,7 +139,7 @@ class _Runner(Setting[UpscalingTable, RunOptions]):
 
     def _generator(self, cell: Cell, timestep: int) -> Callable[[Sequence[Prompt]], Tensor]:
         pipeline, sigma = self.pipeline, timestep / NUM_TIMESTEPS
-        denoiser, uncond = SD3Denoiser(pipeline.transformer).eval(), pipeline.encode_uncond()
+        denoiser, uncond = denoiser_of(pipeline).eval(), pipeline.encode_uncond()
 
         @torch.no_grad()
         def generate(prompts: Sequence[Prompt]) -> Tensor:
@@ -152,7 +151,7 @@ class _Runner(Setting[UpscalingTable, RunOptions]):
                 sigma=sigma,
                 seeds=[prompt["seed"] for prompt in prompts],
             )
-            cond: TextCondition = pipeline.encode_condition([prompt["caption"] for prompt in prompts])
+            cond = pipeline.encode_condition([prompt["caption"] for prompt in prompts])
             x0 = finish_teacher(
                 denoiser,
                 x_t,

@@ -11,7 +11,7 @@ from repro.stages.store import StageStore
 from repro.stages.students import distil
 from repro.table2 import TABLE
 from repro.worlds.mini.world import MiniWorld
-from swd.lora.bank import ADAPTER_FILE
+from swd.lora.files import ADAPTER_FILE
 
 
 def ship_students(store: StageStore, root: Path, device: torch.device) -> dict[str, Path]:

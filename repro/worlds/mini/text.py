@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
 
 from repro.worlds.mini.scenes import CAPTION_WORDS
-from swd.backbones.base import TextCondition
+from swd.backbones.sd3.condition import TextCondition
 
 TEXT_LENGTH = 12  # the longest caption has 8 words, plus the two end tokens
 TEXT_WIDTH = 64

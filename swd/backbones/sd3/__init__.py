@@ -1,1 +1,1 @@
-"""SD3 and SD3.5: a velocity-predicting transformer over image and text tokens."""
+"""SD3 and SD3.5: `backbone.py` answers for the family, `fast.py` is its fast path."""

@@ -21,11 +21,10 @@ from diffusers.models.normalization import AdaLayerNormContinuous, AdaLayerNormZ
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from swd.backbones.base import TextCondition
 from swd.backbones.compiled import many_compilations
+from swd.backbones.sd3.condition import TextCondition
 from swd.backbones.sd3.denoiser import SD3Denoiser
 from swd.backbones.shared_weights import merged_layers, snapshot, substitute
-from swd.flow import FlowMatching
 
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 _GRAPH_MODES = ("reduce-overhead", "max-autotune")  # on CUDA they record CUDA graphs
@@ -102,7 +101,6 @@ class FastSD3Denoiser(SD3Denoiser):
     Args:
         transformer: the network; it is not changed.
         options: which parts are on.
-        process: noise process, as for `SD3Denoiser`.
 
     Raises:
         ValueError: when offloading hooks are on the transformer, an adapter cannot be merged, or the device lacks the
@@ -113,12 +111,11 @@ class FastSD3Denoiser(SD3Denoiser):
         self,
         transformer: SD3Transformer2DModel,
         options: FastOptions | None = None,
-        process: FlowMatching | None = None,
     ) -> None:
         options = options or FastOptions()
         _check(transformer, options)
         network = substitute(transformer, merged_layers(transformer)) if options.merge_lora else transformer
-        super().__init__(_lean(network, options), process)
+        super().__init__(_lean(network, options))
         self.options = options
         self.modulation = Modulation(network) if options.modulation else None
         self.embed_text = network.context_embedder if options.text else nn.Identity()
@@ -147,18 +144,18 @@ class FastSD3Denoiser(SD3Denoiser):
         embeds = text.prompt_embeds.contiguous()  # a stride of 0 would have the first block compiled again
         return [StepCondition(embeds, row) for row in rows]
 
-    def velocity(self, x_t: Tensor, sigma: Tensor, cond: TextCondition) -> Tensor:
-        """The raw prediction, noise - x0, (B, C, H, W); a condition that is not prepared is prepared first."""
+    def predict(self, x_t: Tensor, sigma: Tensor, cond: TextCondition) -> Tensor:
+        """The velocity, noise - x0, (B, C, H, W); a condition that is not prepared is prepared first."""
         if not isinstance(cond, StepCondition):
             (cond,) = self.prepare(sigma[None], cond)
         with ExitStack() as stack:
             stack.enter_context(_attention(self.options.attention, x_t.device))
-            if _compiles(self.transformer, self.options):
+            if _compiles(self.network, self.options):
                 stack.enter_context(many_compilations())
                 if self.options.compile_mode in _GRAPH_MODES:
                     # or a block would count as the next step, and free the output of the one before it
                     torch.compiler.cudagraph_mark_step_begin()
-            return super().velocity(x_t, sigma, cond)
+            return super().predict(x_t, sigma, cond)
 
 
 class Modulation(nn.Module):

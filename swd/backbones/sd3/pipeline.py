@@ -21,14 +21,16 @@ from transformers import (
     T5TokenizerFast,
 )
 
-from swd.backbones.arguments import check_prompts, resolve_schedule, resolve_seeds
-from swd.backbones.base import TextCondition
+from swd.backbones.arguments import resolve_aspect, resolve_schedule, resolve_seeds
 from swd.backbones.prompt_cache import PromptCache
+from swd.backbones.sd3.backbone import BACKBONE
+from swd.backbones.sd3.condition import TextCondition
 from swd.backbones.sd3.denoiser import SD3Denoiser
 from swd.backbones.sd3.fast import FastOptions, FastSD3Denoiser
 from swd.backbones.shared_weights import all_modules, snapshot
-from swd.sampler import OnStep, sample, with_guidance
-from swd.schedule import ScaleSchedule, latent_size
+from swd.guidance import with_guidance
+from swd.sampler import OnStep, sample
+from swd.schedule import ScaleSchedule
 
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 
@@ -94,7 +96,7 @@ class ScalewiseStableDiffusion3Pipeline(StableDiffusion3Pipeline):
         options = options or FastOptions()
         self._fast = FastSD3Denoiser(self.transformer, options)
         self._fast_options = options
-        self._prompts = PromptCache(options.prompt_cache)
+        self._prompts: PromptCache[TextCondition] = PromptCache(options.prompt_cache)
 
     def disable_fast(self) -> None:
         """Back to the transformer itself; cached prompts are dropped."""
@@ -182,7 +184,7 @@ class ScalewiseStableDiffusion3Pipeline(StableDiffusion3Pipeline):
         device = self._execution_device  # once: it looks at every module
         schedule = resolve_schedule(schedule, scales, sigmas, timesteps)
         schedule.check_patch(self.patch_size)
-        aspect = self._aspect(schedule, height, width)
+        aspect = resolve_aspect(schedule, height, width, multiple=self.patch_size, factor=self.vae_scale_factor)
         student = self.denoiser()
         schedule.check_size(student.max_side, aspect=aspect, multiple=self.patch_size)
         if num_images_per_prompt < 1:
@@ -219,7 +221,7 @@ class ScalewiseStableDiffusion3Pipeline(StableDiffusion3Pipeline):
     @torch.no_grad()
     def decode(self, x0: Tensor, *, output_type: str = "pt") -> Any:
         """Images of clean latents (B, C, H, W), as the pipeline returns them."""
-        latents = x0 / self.vae.config.scaling_factor + self.vae.config.shift_factor
+        latents = BACKBONE.unwhiten(self.vae, x0)
         if self._fast_options is not None and self._fast_options.channels_last:
             latents = latents.to(memory_format=torch.channels_last)
         dtype = next(self.vae.parameters()).dtype  # its property looks at all of them
@@ -251,7 +253,7 @@ class ScalewiseStableDiffusion3Pipeline(StableDiffusion3Pipeline):
         if not distinct:
             raise ValueError("at least one prompt is needed, got none")
         length = max_sequence_length or self.config.max_sequence_length
-        check_prompts(self, distinct, length, truncate=truncate)
+        BACKBONE.check_prompts(self, distinct, length, truncate=truncate)
         chunks = [distinct[start : start + batch_size] for start in range(0, len(distinct), batch_size)]
         encoded = TextCondition.cat([self._encode(chunk, max_sequence_length, device) for chunk in chunks])
         row = {prompt: index for index, prompt in enumerate(distinct)}
@@ -275,10 +277,7 @@ class ScalewiseStableDiffusion3Pipeline(StableDiffusion3Pipeline):
         device = device or self._execution_device
 
         def encode(missing: list[str]) -> TextCondition:
-            embeds, _, pooled, _ = self.encode_prompt(
-                missing, None, None, device=device, do_classifier_free_guidance=False, max_sequence_length=length
-            )
-            return TextCondition(embeds, pooled)
+            return BACKBONE.encode_prompts(self, missing, token_length=length, device=device)
 
         if not self._prompts.size:
             return encode(prompts)
@@ -286,23 +285,3 @@ class ScalewiseStableDiffusion3Pipeline(StableDiffusion3Pipeline):
         encoders = snapshot(self.text_encoder, self.text_encoder_2, self.text_encoder_3)
         self._prompts.drop_unless([*tokenizers, *encoders])
         return self._prompts.encode(prompts, (length, device, self.text_encoder.dtype), encode)
-
-    def _aspect(self, schedule: ScaleSchedule, height: int | None, width: int | None) -> float:
-        """Width / height, once the size asked for is one that the schedule reaches."""
-        if height is None and width is None:
-            return 1.0
-        if height is None or width is None:
-            raise ValueError(f"height and width go together, got height={height} and width={width}")
-        if height < 1 or width < 1:
-            raise ValueError(f"height and width must be positive, got {height} x {width}")
-        aspect = width / height
-        sizes = []
-        for scale in (schedule.scales[-1], schedule.scales[0]):
-            latent = latent_size(scale, aspect=aspect, multiple=self.patch_size)
-            sizes.append((self.vae_scale_factor * latent[0], self.vae_scale_factor * latent[1]))
-        if (height, width) not in sizes:
-            raise ValueError(
-                f"height x width = {height} x {width} does not belong to scales {schedule.scales}: at this aspect "
-                f"ratio they give {sizes[0][0]} x {sizes[0][1]}"
-            )
-        return aspect
