@@ -17,7 +17,7 @@ from swd import cache as cache_command
 from swd import train as train_command
 from swd.backbones import loading
 from swd.errors import ConfigError, PipelineError, StudyError
-from swd.lora.bank import ADAPTER_FILE
+from swd.lora.files import ADAPTER_FILE
 
 ROOT = Path(__file__).parents[2]
 CAPTIONS = ("a red star", "a blue cross", "two circles")

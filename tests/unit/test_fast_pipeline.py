@@ -122,9 +122,9 @@ def encoded(pipeline: ScalewiseStableDiffusion3Pipeline, monkeypatch: pytest.Mon
     seen: list[str] = []
     encode = pipeline.encode_prompt
 
-    def counting(prompts: list[str], *args: object, **kwargs: object) -> object:
-        seen.extend(prompts)
-        return encode(prompts, *args, **kwargs)
+    def counting(prompt: list[str], *args: object, **kwargs: object) -> object:
+        seen.extend(prompt)
+        return encode(prompt, *args, **kwargs)
 
     monkeypatch.setattr(pipeline, "encode_prompt", counting)
     return seen
