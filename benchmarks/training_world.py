@@ -12,12 +12,12 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from plain_step import PlainStep
 from sampling_world import ARCHITECTURES, WEIGHTS
 
 from repro.kinds.latency.timed_pipeline import text_encoders
 from repro.profiles import load_profile, sd35_architecture
 from repro.stages.images import load_pipeline
+from repro.stages.published_order import PlainStep
 from repro.stages.random_weights import random_pipeline
 from repro.stages.students import distil_options
 from repro.stages.timing import free_bytes

@@ -24,7 +24,7 @@ PAGE = TrainingCostPage(
     notes=(
         "Every order computes the same losses and gradients from the same random numbers; "
         "`tests/parity/test_lean_order.py` holds the lean ones to the published one within 1e-5 in float32. The "
-        "published order is `benchmarks/plain_step.py`: a fresh batch through text encoders and VAE for each of "
+        "published order is `repro/stages/published_order.py`: a fresh batch through text encoders and VAE for each of "
         "five fake updates and the student's, a student pass for each, separate passes for score, GAN features and "
         "PDM features, and every block computed again on the way back. Each line adds its saving to those above it, "
         "and each is a switch of `swd.training.DistillConfig` but for the cache and the network, which training has "

@@ -1,4 +1,4 @@
-"""The lean order of `swd.training` against the plain one of the benchmarks: same losses, same gradients."""
+"""The lean order of `swd.training` against the published one: same losses, same gradients."""
 
 import copy
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from accelerate.state import AcceleratorState
 from diffusers import StableDiffusion3Pipeline
 from torch import Tensor
 
-from benchmarks.plain_step import PlainStep
+from repro.stages.published_order import PlainStep
 from swd.backbones.sd3.denoiser import SD3Denoiser
 from swd.cost.counting import count
 from swd.data import build_cache

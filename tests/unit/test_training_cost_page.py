@@ -122,7 +122,10 @@ def test_memory_is_counted_with_the_networks_that_an_order_needs(monkeypatch: py
     assert held["cached"] - 3 * network < held["one_network"] - network
 
 
-def test_the_published_order_comes_with_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_benchmarks_that_are_not_there_are_found_before_anything_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(training_cost, "ROOT", tmp_path)
-    with pytest.raises(ExperimentError, match=r"plain_step\.py is not there: it comes with a checkout only"):
-        training_cost._plain_step()
+    monkeypatch.setattr(training_cost, "_counts", lambda *_: pytest.fail("counted"))
+    with pytest.raises(ExperimentError, match="they come with the checkout"):
+        training_cost.run(PAGE, PROFILE, RunOptions(out=tmp_path / "out", work=tmp_path / "work", command="test"))

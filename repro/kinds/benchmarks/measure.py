@@ -55,9 +55,7 @@ def run_pytest(files: Sequence[Path], work: Path, rounds: int) -> tuple[dict[str
     Raises:
         ExperimentError: there are no such files (they come with the checkout only), or a benchmark failed.
     """
-    missing = [str(path) for path in files if not path.is_file()]
-    if missing or not files:
-        raise ExperimentError(f"no benchmarks in {ROOT / 'benchmarks'}: they come with the checkout, not the package")
+    check_files(files)
     work.mkdir(parents=True, exist_ok=True)
     found, report = work / "benchmarks.json", work / "benchmarks.xml"
     command = [sys.executable, "-m", "pytest", *map(str, files), "--benchmark-only", "-q", "-p", "no:cacheprovider"]
@@ -67,6 +65,12 @@ def run_pytest(files: Sequence[Path], work: Path, rounds: int) -> tuple[dict[str
         raise ExperimentError(f"benchmarks failed (pytest exit status {done.returncode}); nothing was written")
     measured: dict[str, Any] = json.loads(found.read_text())
     return measured, report
+
+
+def check_files(files: Sequence[Path]) -> None:
+    """Raise ExperimentError unless there are files, and all are there: they come with the checkout only."""
+    if not files or not all(path.is_file() for path in files):
+        raise ExperimentError(f"no benchmarks in {ROOT / 'benchmarks'}: they come with the checkout, not the package")
 
 
 def _name(entry: Mapping[str, Any]) -> str:

@@ -1,6 +1,5 @@
 """Measures a training iteration: seconds by the benchmark, FLOPs of every pass by the cost model."""
 
-import importlib.util
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +15,12 @@ from repro.harness.options import RunOptions
 from repro.harness.profile import Profile
 from repro.harness.provenance import git_stamp, start_run
 from repro.harness.schema import Line, Record, RecordSet, Run
-from repro.kinds.benchmarks.measure import configurations, machine, run_pytest, times
+from repro.kinds.benchmarks.measure import check_files, configurations, machine, run_pytest, times
 from repro.kinds.latency.timed_pipeline import text_encoders
 from repro.kinds.training_cost.declare import TrainingCostPage
 from repro.profiles import load_profile
 from repro.stages.images import load_pipeline
+from repro.stages.published_order import PlainStep
 from repro.stages.random_weights import random_pipeline
 from repro.stages.store import StageStore
 from repro.stages.students import distil_options
@@ -59,10 +59,12 @@ def run(page: TrainingCostPage, profile: Profile, options: RunOptions) -> Path:
     Raises:
         ExperimentError: the benchmark is not there or failed.
     """
+    files = [ROOT / "benchmarks" / BENCHMARK]
+    check_files(files)  # counting takes minutes
     store = StageStore(options.work, stamp=git_stamp(ROOT))
     opened = start_run(table=page.key, profile=profile.name, config={}, command=options.command, folder=ROOT)
     counts = {name: _counts(store, page, name) for name in page.counted}
-    measured, _ = run_pytest([ROOT / "benchmarks" / BENCHMARK], options.work, page.rounds)
+    measured, _ = run_pytest(files, options.work, page.rounds)
     opened = replace(opened, config={"benchmarks": configurations(measured), "machine": machine(measured)})
     closed = opened.close(
         device=str(_timing(page, measured)["device"]),
@@ -152,7 +154,7 @@ def _plain_update_bytes(pipe: Any, config: DistillConfig, tokens: int, batch: in
     transformer = on_meta(pipe.transformer, torch.float32)
     cond = meta_condition(backbone_of(pipe).denoiser(transformer), batch, tokens)
 
-    class Plain(_plain_step()):
+    class Plain(PlainStep):
         def encode_text(self, captions: list[str]) -> TextCondition:
             return cond[: len(captions)]
 
@@ -166,19 +168,6 @@ def _plain_update_bytes(pipe: Any, config: DistillConfig, tokens: int, batch: in
     with plain.student.trainable("student"):
         peaks.append(count(lambda: plain.student_losses(*drawn)["total"].backward()).peak_bytes)
     return max(peaks)
-
-
-def _plain_step() -> Any:
-    """The class of the published order, which lies with the benchmarks of a checkout."""
-    path = ROOT / "benchmarks" / "plain_step.py"
-    if not path.is_file():
-        raise ExperimentError(f"{path} is not there: it comes with a checkout only")
-    spec = importlib.util.spec_from_file_location("plain_step", path)
-    assert spec is not None, "a Python file has a spec"
-    assert spec.loader is not None, "and a loader"
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.PlainStep
 
 
 def _encoding(pipe: Any, config: DistillConfig, t5_tokens: int) -> dict[str, int]:
