@@ -19,7 +19,6 @@ from repro.profiles import load_profile, sd35_architecture
 from repro.stages.images import load_pipeline
 from repro.stages.published_order import PlainStep
 from repro.stages.random_weights import random_pipeline
-from repro.stages.students import distil_options
 from repro.stages.timing import free_bytes
 from repro.worlds.mini.scenes import render, sample_scene
 from swd.backbones import backbone_of, denoiser_of
@@ -81,7 +80,7 @@ PARAMETERS = [pytest.param(case, id=case.id) for case in CASES]
 def config(case: Case) -> DistillConfig:
     """The published losses, number of fake updates and optimiser, with the options that the model needs."""
     profile = load_profile(case.model)
-    options = {**distil_options(profile).common, "batch_size": case.batch, "fake_updates": 5}
+    options = {**profile.distil.common, "batch_size": case.batch, "fake_updates": 5}
     options |= {"lr": 5e-6, "lr_fake": None, "lr_discriminator": None, "warmup": 0, "ema_decay": None}
     return DistillConfig(preset=case.preset, **{**options, "progress": False})
 

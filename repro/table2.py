@@ -13,15 +13,13 @@ EQUAL_STEPS = "Scale-wise at 6 steps is not worse than full-scale at 6 by more t
 def scalewise(steps: int) -> Row:
     """A student whose scale grows over its steps."""
     reported = {"setup": "Scale-wise", "steps": str(steps)}
-    return Row(f"scalewise_{steps}", "Scale-wise", steps=steps, schedule=str(steps), scalewise=True, reported=reported)
+    return Row(f"scalewise_{steps}", "Scale-wise", train={"schedule": str(steps)}, reported=reported)
 
 
 def fullscale(steps: int) -> Row:
     """A student at the final scale throughout."""
     reported = {"setup": "Full-scale", "steps": str(steps)}
-    return Row(
-        f"fullscale_{steps}", "Full-scale", steps=steps, schedule=f"full-{steps}", scalewise=False, reported=reported
-    )
+    return Row(f"fullscale_{steps}", "Full-scale", train={"schedule": f"full-{steps}"}, reported=reported)
 
 
 TABLE = Table(

@@ -11,9 +11,7 @@ def student(kind: str, steps: int) -> TimedRow:
     row = Row(
         f"{name}_{steps}",
         kind,
-        steps=steps,
-        schedule=str(steps) if scalewise else f"full-{steps}",
-        scalewise=scalewise,
+        train={"schedule": str(steps) if scalewise else f"full-{steps}"},
         reported={"setup": kind, "steps": str(steps)},
     )
     return TimedRow(row, baseline=f"fullscale_{steps}" if scalewise else "")
@@ -29,8 +27,15 @@ TABLE = LatencyTable(
         student("Full-scale", 6),
         student("Full-scale", 4),
         student("Full-scale", 2),
-        TimedRow(Row("teacher", "Teacher, no guidance", reported={"setup": "Teacher", "steps": "28"})),
-        TimedRow(Row("teacher_guided", "Teacher, guidance"), guided=True),
+        TimedRow(
+            Row(
+                "teacher",
+                "Teacher, no guidance",
+                sample={"guidance_scale": 1.0},
+                reported={"setup": "Teacher", "steps": "28"},
+            )
+        ),
+        TimedRow(Row("teacher_guided", "Teacher, guidance")),
     ),
     claims=(
         SpeedClaim(

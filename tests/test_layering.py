@@ -42,6 +42,7 @@ FROM_LAYER = {"peft": 2, "diffusers": 3, "transformers": 3, "tqdm": 5, "accelera
 FAMILY = re.compile(r"SD3(?!\.5)|StableDiffusion3|TextCondition|\bsd3\b")
 FAMILY_DOORS = {"swd.pipelines", "swd.backbones"}
 HARNESS_LIBRARIES = {"numpy", "pandas", "scipy", "matplotlib", "repro"} | sys.stdlib_module_names
+HARNESS_LIBRARIES |= {"swd.schedule", "swd.errors", "swd.training.config"}  # declarations name their options
 TABLE_LIBRARIES = {"repro.harness", "swd.schedule"} | sys.stdlib_module_names
 
 

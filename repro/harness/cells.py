@@ -100,7 +100,7 @@ def header(column: Column, group: str = "") -> str:
 
 def here(records: RecordSet, row: Row, prompts: str, column: Column, profile: Profile, notes: Footnotes) -> str:
     """A measured cell, or a dash with the reason why it is missing."""
-    found = records.find(row.variant, prompts, column.key)
+    found = records.find(row.key, prompts, column.key)
     if (shown := estimate(found)) is not None:
         return with_interval(shown, column)
     noted = [record.note for record in found if record.note]

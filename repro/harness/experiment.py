@@ -6,8 +6,11 @@ runs or reads anything.
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import KW_ONLY, asdict, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass, field, fields
 from typing import Any, Literal
+
+from repro.harness.sampling import SamplingPlan
+from swd.training.config import DistillConfig
 
 Better = Literal["higher", "lower"]
 
@@ -119,37 +122,54 @@ class PromptSet:
     reported: str = ""
 
 
+TRAIN_OPTIONS = frozenset({"schedule"} | {field.name for field in fields(DistillConfig)} - {"preset", "seed"})
+SAMPLE_OPTIONS = frozenset(field.name for field in fields(SamplingPlan))
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of a table: a model and how it samples.
+    """One line of a table: what is trained and how it is sampled, as differences from the profile.
+
+    ``schedule`` is a preset of ``swd.schedule`` without the profile's prefix ("6", "full-2"). ``repro.harness.plan``
+    resolves a row in a profile.
 
     Args:
         key: name in claims and records.
         label: shown in the table.
-        steps: student steps; None for the teacher, whose steps the profile gives.
-        schedule: preset of ``swd.schedule`` without the profile's prefix ("6", "full-2"); None for the teacher.
-        scalewise: whether the scale grows over the steps; None for the teacher.
+        train: ``schedule`` of the distillation, and fields of ``DistillConfig`` that differ from the profile's; None
+            for the teacher itself.
+        sample: fields of ``SamplingPlan`` that differ from the schedule trained with, or from the teacher's sampling.
         reported: cells that pick this row in the CSV of reported numbers; None where the paper has no such row.
-        variant: name of the trained model, shared between tables; the key if empty.
+        variant: name of the trained model, shared between rows and tables; the key if empty.
+
+    Raises:
+        UnknownNameError: an option that does not exist; the message lists the nearest ones.
+        ValueError: a training without a schedule, or steps and shift of a grid beside a schedule.
     """
 
     key: str
     label: str
     _: KW_ONLY
-    steps: int | None = None
-    schedule: str | None = None
-    scalewise: bool | None = None
+    train: Mapping[str, Any] | None = None
+    sample: Mapping[str, Any] = field(default_factory=dict)
     reported: Mapping[str, str] | None = None
     variant: str = ""
 
     def __post_init__(self) -> None:
         if not self.variant:
             object.__setattr__(self, "variant", self.key)
+        for kind, options, known in (("train", self.train, TRAIN_OPTIONS), ("sample", self.sample, SAMPLE_OPTIONS)):
+            for name in (options or {}).keys() - known:
+                raise UnknownNameError(f"{kind} option of row {self.key}", name, known)
+        if self.train is not None and "schedule" not in self.train:
+            raise ValueError(f"row {self.key} trains without a schedule")
+        if (self.train is not None or "schedule" in self.sample) and self.sample.keys() & {"steps", "shift"}:
+            raise ValueError(f"row {self.key} samples on a schedule: steps and shift belong to the teacher's grid")
 
     @property
     def is_teacher(self) -> bool:
         """Whether this row samples the teacher itself."""
-        return self.schedule is None
+        return self.train is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-from repro.harness.experiment import Column, ExperimentError, PromptSet, Row
+from repro.harness.experiment import Column, ExperimentError, PromptSet
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ class Distil:
         fullscale: also of students at one scale.
     """
 
-    common: Mapping[str, Any]
+    common: Mapping[str, Any] = field(default_factory=dict)
     scalewise: Mapping[str, Any] = field(default_factory=dict)
     fullscale: Mapping[str, Any] = field(default_factory=dict)
 
@@ -123,7 +123,7 @@ class Profile:
         weights: where networks come from.
         teacher: the undistilled model and how it samples.
         execution: how images are made; None where none are.
-        distil: how students are trained; None where none are.
+        distil: how students are trained.
         seeds: training seeds of the students.
         comparable: whether the paper's model and data are the same as here; if not, the page says so.
         committed: whether results belong into ``paper_tables``; others may never be written there.
@@ -143,7 +143,7 @@ class Profile:
     weights: Weights
     teacher: Teacher = field(default_factory=Teacher)
     execution: Execution | None = None
-    distil: Distil | None = None
+    distil: Distil = field(default_factory=Distil)
     seeds: tuple[int, ...] = (0,)
     comparable: bool = False
     committed: bool = False
@@ -154,14 +154,6 @@ class Profile:
     def column(self, key: str) -> Column | None:
         """The column of a metric, or None where this profile does not measure it."""
         return next((column for column in self.columns if column.key == key), None)
-
-    def preset(self, row: Row) -> str | None:
-        """Name of the row's schedule preset; None for the teacher."""
-        return None if row.schedule is None else f"{self.presets}-{row.schedule}"
-
-    def steps(self, row: Row) -> int:
-        """Steps of a row: its own, or the teacher's."""
-        return self.teacher.steps if row.steps is None else row.steps
 
     def stem(self, key: str) -> str:
         """File name of an experiment's outputs, without the ending."""

@@ -56,7 +56,7 @@ class Record:
     """One number.
 
     Args:
-        variant: model; the key of a ``Row.variant``.
+        variant: what was measured; the key of a row.
         prompts: prompt set; empty for what does not depend on prompts (compute).
         seed: training seed.
         value: the number; None if it could not be measured, and then ``note`` says why.

@@ -11,6 +11,5 @@ PROFILE = replace(
     title="SD3.5 Medium with a tiny VAE",
     caption="TAESD3, the tiny autoencoder of Stable Diffusion 3.5, on images of 1024 px.",
     weights=Weights(pipeline="madebyollin/taesd3", tiny=True, vae_config=sd35_architecture.TINY_VAE),
-    distil=None,
     suffix="sd35-medium-tiny-vae",
 )

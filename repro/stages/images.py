@@ -11,16 +11,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from repro.harness.experiment import Row
-from repro.harness.profile import Profile
+from repro.harness.sampling import SamplingPlan
+from repro.stages.sampling import draw
 from repro.stages.store import StageStore
 from swd.backbones import denoiser_of, loading
 from swd.backbones.base import Condition
 from swd.errors import PipelineError
 from swd.lora.files import load_adapter
 from swd.pipelines import ScalewiseStableDiffusion3Pipeline
-from swd.sampler import sample, sample_teacher
-from swd.schedule import preset
 
 STAGE, VERSION = "images", 1
 Prompt = Mapping[str, Any]
@@ -60,27 +58,16 @@ def load_pipeline(folder: str | Path, dtype: str, device: torch.device) -> Scale
     return pipeline.to(device)
 
 
-def sampling_inputs(profile: Profile, row: Row) -> dict[str, Any]:
-    """How a row samples, as plain data."""
-    if (name := profile.preset(row)) is None:
-        steps, guidance = profile.teacher.steps, profile.teacher.guidance_scale
-        return {"steps": steps, "guidance": guidance, "shift": profile.teacher.shift}
-    schedule = preset(name)
-    return {"scales": list(schedule.scales), "sigmas": list(schedule.sigmas)}
-
-
 def generator_of(
-    profile: Profile,
-    row: Row,
+    plan: SamplingPlan,
     pipeline: ScalewiseStableDiffusion3Pipeline,
     adapter: Path | None,
     encoded: dict[str, Condition] | None = None,
 ) -> Generate:
-    """The function from prompts to uint8 images (B, 3, H, W) of a row.
+    """The function from prompts to uint8 images (B, 3, H, W).
 
     Args:
-        profile: teacher's steps and guidance.
-        row: what samples.
+        plan: the steps of an image.
         pipeline: the base; changed by an adapter.
         adapter: the student, merged for speed; None for the teacher.
         encoded: captions that the same text encoders have encoded; new ones are added.
@@ -91,8 +78,6 @@ def generator_of(
         load_adapter(denoiser, adapter)
         denoiser.network.fuse_lora()
     uncond = pipeline.encode_uncond()
-    name = profile.preset(row)
-    schedule = preset(name) if name else None
 
     @torch.no_grad()
     def generate(prompts: Sequence[Prompt]) -> Tensor:
@@ -102,19 +87,7 @@ def generator_of(
             encoded.update({caption: rows[index : index + 1] for index, caption in enumerate(new)})
         cond = uncond.cat([encoded[caption] for caption in captions])
         seeds = [prompt["seed"] for prompt in prompts]
-        if schedule is not None:
-            x0 = sample(denoiser, schedule, cond, seeds)
-        else:
-            x0 = sample_teacher(
-                denoiser,
-                cond,
-                uncond,
-                seeds,
-                side=denoiser.network.config.sample_size,
-                num_steps=profile.teacher.steps,
-                shift=profile.teacher.shift,
-                guidance_scale=profile.teacher.guidance_scale,
-            )
+        x0 = draw(plan, denoiser, cond, uncond, seeds, side=denoiser.network.config.sample_size)
         pixels = pipeline.decode(x0, output_type="pt").float().clamp(0, 1)
         return (pixels * 255).round().to(torch.uint8).cpu()
 

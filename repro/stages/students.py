@@ -1,5 +1,6 @@
 """Student stage: distil the adapters of a table, or take the ones that ship."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,8 @@ from accelerate import Accelerator
 
 from repro.harness.experiment import ExperimentError, Row
 from repro.harness.files import digest_folder
-from repro.harness.profile import Distil, Profile
+from repro.harness.plan import resolve
+from repro.harness.profile import Profile
 from repro.stages.images import load_pipeline
 from repro.stages.store import StageStore
 from repro.worlds.base import World
@@ -16,10 +18,20 @@ from swd.backbones import backbone_of_folder, denoiser_of
 from swd.data import LatentCache, build_cache, cache_ladder
 from swd.data.layout import SCHEMA
 from swd.lora.files import ADAPTER_FILE, check_adapter_fits, read_adapter
-from swd.schedule import preset
 from swd.training import DistillConfig, train
+from swd.training.config import differences
 
 STAGE, CACHE_STAGE, VERSION = "students", "latents", 1
+
+
+def shipped_training(profile: Profile, row: Row) -> DistillConfig:
+    """The training of a row among the adapters that come with the repository.
+
+    Raises:
+        ExperimentError: the profile ships none, or its options are not possible.
+    """
+    shipped = profile.required(profile.weights.adapters, "adapters that ship")
+    return _training(replace(profile, distil=shipped.distil), row, profile.seeds[0])
 
 
 def shipped_adapter(root: Path, profile: Profile, row: Row) -> Path:
@@ -34,11 +46,17 @@ def shipped_adapter(root: Path, profile: Profile, row: Row) -> Path:
     return folder
 
 
-def check_adapter(folder: Path, pipeline: Path) -> None:
-    """Refuse an adapter that is broken or belongs to another network, without loading any weights of that.
+def check_adapter(folder: Path, pipeline: Path, wanted: DistillConfig) -> None:
+    """Refuse an adapter that is broken, belongs to another network or was trained otherwise; loads no pipeline.
+
+    Args:
+        folder: of the adapter.
+        pipeline: of the network that it must fit.
+        wanted: the training that its row asks for.
 
     Raises:
-        ExperimentError: it is truncated, no adapter, or of another shape; the message names the file.
+        ExperimentError: it is truncated, no adapter, of another shape, or of another training; the message names the
+            file, and the options that differ.
     """
     denoiser = backbone_of_folder(pipeline).skeleton(pipeline)
     try:
@@ -46,24 +64,8 @@ def check_adapter(folder: Path, pipeline: Path) -> None:
         check_adapter_fits(denoiser, state, metadata["rank"])
     except ValueError as error:
         raise ExperimentError(f"{folder}: {error}") from error
-
-
-def distil_options(profile: Profile) -> Distil:
-    """How students are trained in a profile.
-
-    Raises:
-        ExperimentError: none are.
-    """
-    return profile.required(profile.distil, "options of distillation")
-
-
-def distil_config(profile: Profile, row: Row, seed: int) -> DistillConfig:
-    """The profile's options, those of the kind of student, and the row's schedule."""
-    distil = distil_options(profile)
-    options = {**distil.common, **(distil.scalewise if row.scalewise else distil.fullscale)}
-    name = profile.preset(row)
-    assert name is not None, "the teacher is not distilled"
-    return DistillConfig(preset=name, seed=seed, shift=profile.teacher.shift, **options)
+    if changed := differences(metadata.get("config", {}), wanted):
+        raise ExperimentError(f"{folder} was trained otherwise: {'; '.join(changed)}; distil it with --retrain")
 
 
 def distil(
@@ -83,7 +85,7 @@ def distil(
         Folder of the adapter.
     """
     profile = world.profile
-    config = distil_config(profile, row, seed)
+    config = _training(profile, row, seed)
     pipeline_folder = world.root / profile.weights.pipeline
     inputs = {
         "version": VERSION,
@@ -107,8 +109,8 @@ def latent_cache(
     store: StageStore, world: World, rows: tuple[Row, ...], pipeline: Any, pipeline_digest: str
 ) -> LatentCache:
     """Latents at every scale that any student of the table needs, encoded once for all of them."""
-    schedules = [preset(name).scales for row in rows if (name := world.profile.preset(row)) is not None]
-    scales, pairs = cache_ladder(schedules)
+    plans = [resolve(world.profile, row) for row in rows]
+    scales, pairs = cache_ladder([plan.train.schedule().scales for plan in plans if plan.train is not None])
     count = world.profile.data.training_images
     inputs = {
         "version": VERSION,
@@ -125,3 +127,9 @@ def latent_cache(
         build_cache(images, captions, pipeline, scales, folder, pairs=pairs, source=source)
         store.finish(CACHE_STAGE, inputs)
     return LatentCache.open(folder)
+
+
+def _training(profile: Profile, row: Row, seed: int) -> DistillConfig:
+    config = resolve(profile, row, seed).train
+    assert config is not None, "the teacher is not distilled"
+    return config

@@ -10,6 +10,7 @@ from diffusers import FlowMatchLCMScheduler, StableDiffusion3Pipeline
 from repro import load_experiment
 from repro.harness import records, render
 from repro.harness.files import digest_folder
+from repro.harness.plan import resolve
 from repro.kinds import kind_of
 from repro.profiles import load_profile
 from repro.profiles.mini import PROFILE
@@ -17,7 +18,6 @@ from repro.table2 import TABLE
 from repro.worlds.mini.data import HELD_OUT_SEEDS, render_scenes
 from repro.worlds.mini.vae import psnr
 from swd.pipelines import ScalewiseStableDiffusion3Pipeline
-from swd.schedule import preset
 
 ROOT = Path(__file__).parents[2]
 WEIGHTS = ROOT / "repro" / "worlds" / "mini" / "weights"
@@ -43,7 +43,7 @@ def test_the_vae_reconstructs_held_out_scenes(pipeline: ScalewiseStableDiffusion
 
 @pytest.mark.parametrize("row", ["scalewise_4", "fullscale_2"])
 def test_plain_diffusers_draws_the_same_image(row: str) -> None:
-    schedule = preset(PROFILE.preset(TABLE.row(row)))
+    schedule = resolve(PROFILE, TABLE.row(row)).sample.ladder(32)
     ours = ScalewiseStableDiffusion3Pipeline.from_pretrained(WEIGHTS / "pipeline")
     plain = StableDiffusion3Pipeline.from_pretrained(WEIGHTS / "pipeline", text_encoder_3=None, tokenizer_3=None)
     for pipe in (ours, plain):

@@ -33,15 +33,11 @@ TABLE = Table(
     question="Does it work?",
     rows=(
         Row("teacher", "Teacher"),
-        Row(
-            "small", "Scale-wise", steps=4, schedule="4", scalewise=True, reported={"setup": "Scale-wise", "steps": "4"}
-        ),
+        Row("small", "Scale-wise", train={"schedule": "4"}, reported={"setup": "Scale-wise", "steps": "4"}),
         Row(
             "big",
             "Full-scale",
-            steps=2,
-            schedule="full-2",
-            scalewise=False,
+            train={"schedule": "full-2"},
             reported={"setup": "Full-scale", "steps": "2"},
         ),
     ),

@@ -14,7 +14,9 @@ from conftest import make_transformer
 from safetensors import SafetensorError
 
 from repro.harness.experiment import ExperimentError, Row
+from repro.harness.plan import resolve
 from repro.harness.profile import Adapters, Profile
+from repro.harness.sampling import SamplingPlan
 from repro.kinds.scores import measure as runner
 from repro.kinds.scores.measure import run
 from repro.kinds.scores.options import ScoresOptions
@@ -24,7 +26,7 @@ from repro.stages import compute
 from repro.stages.images import generator_of, load_pipeline, make_images
 from repro.stages.scores import score_images
 from repro.stages.store import StageStore
-from repro.stages.students import check_adapter, distil_config
+from repro.stages.students import check_adapter, shipped_training
 from repro.table2 import TABLE
 from repro.worlds.mini.scenes import render, sample_scene
 from swd.backbones.sd3.denoiser import SD3Denoiser
@@ -35,6 +37,10 @@ PROMPTS = [
     {"caption": scene.caption, "kind": scene.kind, "seed": scene.seed} for scene in (sample_scene(i) for i in range(10))
 ]
 INPUTS = {"model": "rendered scenes", "shard_size": 4}
+
+
+def sampling(row: Row) -> SamplingPlan:
+    return resolve(PROFILE, row).sample
 
 
 class Renderer:
@@ -104,7 +110,7 @@ def test_scores_are_kept(tmp_path: Path) -> None:
     ],
 )
 def test_tokens(row: str, expected: int) -> None:
-    assert compute.tokens(PROFILE, TABLE.row(row), make_transformer()) == expected
+    assert compute.tokens(sampling(TABLE.row(row)), make_transformer()) == expected
 
 
 def test_flops_match_a_count_by_hand() -> None:
@@ -114,12 +120,12 @@ def test_flops_match_a_count_by_hand() -> None:
     modulation = 2 * 6 * d**2 + (6 + 2) * d**2 + 2 * d**2  # image, text, output norm; once per image
     attention = 2 * 2 * (image + text) ** 2 * d
     embed = 2 * patch * d * image + 32 * d * text + (256 + 16 + 2 * d) * d  # patches in and out, text, time, pooled
-    counted = compute.flops(PROFILE, Row("one", "One", steps=2, schedule="full-2"), transformer, text) / 2
+    counted = compute.flops(sampling(Row("one", "One", train={"schedule": "full-2"})), transformer, text) / 2
     assert counted == pytest.approx(2 * (blocks + modulation + attention + embed), rel=1e-3)
 
 
 def test_every_student_gets_the_same_iterations_and_data() -> None:
-    configs = [distil_config(PROFILE, row, 0) for row in TABLE.rows if not row.is_teacher]
+    configs = [config for row in TABLE.rows if (config := resolve(PROFILE, row).train) is not None]
     assert len(configs) == 5
     assert {(c.iterations, c.batch_size, c.fake_updates, c.rank, c.seed) for c in configs} == {
         (configs[0].iterations, configs[0].batch_size, configs[0].fake_updates, configs[0].rank, 0)
@@ -130,7 +136,7 @@ def test_every_student_gets_the_same_iterations_and_data() -> None:
 @pytest.mark.parametrize("row", ["teacher", "scalewise_4"])
 def test_an_image_depends_on_its_own_seed_only(tiny_pipeline_folder: Path, row: str) -> None:
     pipeline = load_pipeline(tiny_pipeline_folder, "float32", torch.device("cpu"))
-    generate = generator_of(PROFILE, TABLE.row(row), pipeline, None)
+    generate = generator_of(sampling(TABLE.row(row)), pipeline, None)
     prompts = [{"caption": text, "seed": seed} for seed, text in enumerate(["a red star", "two blue circles"] * 3)]
     together = generate(prompts).int()
     alone = torch.cat([generate([prompt]) for prompt in prompts]).int()
@@ -161,12 +167,17 @@ def test_a_truncated_pipeline_is_named(tiny_pipeline_folder: Path, tmp_path: Pat
         run(TABLE, with_weights(pipeline=str(folder)), options)
 
 
-@pytest.mark.parametrize("part", ["execution", "distil"])
-def test_a_part_that_the_profile_lacks_is_named(part: str, tiny_pipeline_folder: Path, options: ScoresOptions) -> None:
-    profile = replace(with_weights(pipeline=str(tiny_pipeline_folder)), **{part: None})
-    wanted = {"execution": "batch size and dtype of images", "distil": "options of distillation"}[part]
-    with pytest.raises(ExperimentError, match=f"profile mini has no {wanted}.*--profile"):
-        run(TABLE, profile, replace(options, retrain=True))
+@pytest.mark.parametrize(
+    ("profile", "part"),
+    [
+        (replace(PROFILE, execution=None), "batch size and dtype of images"),
+        (with_weights(adapters=None), "adapters that ship"),
+        (replace(PROFILE, data=replace(PROFILE.data, world=None)), "world of prompts and images"),
+    ],
+)
+def test_a_part_that_the_profile_lacks_is_named(profile: Profile, part: str, options: ScoresOptions) -> None:
+    with pytest.raises(ExperimentError, match=f"profile mini has no {part}.*--profile"):
+        run(TABLE, profile, options)
 
 
 def test_a_missing_adapter_is_named(tiny_pipeline_folder: Path, tmp_path: Path, options: ScoresOptions) -> None:
@@ -188,7 +199,7 @@ def test_an_adapter_of_another_shape_is_named(tiny_pipeline_folder: Path, tmp_pa
     other = AdapterBank(SD3Denoiser(make_transformer(num_heads=3)), rank=2, alpha=2.0, seed=0)
     save_adapter(other, "student", tmp_path)
     with pytest.raises(ExperimentError, match=r"has shape .* expected"):
-        check_adapter(tmp_path, tiny_pipeline_folder)
+        check_adapter(tmp_path, tiny_pipeline_folder, shipped_training(PROFILE, TABLE.row("scalewise_6")))
 
 
 def test_a_truncated_adapter_is_named(tiny_pipeline_folder: Path, tmp_path: Path, options: ScoresOptions) -> None:

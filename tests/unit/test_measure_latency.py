@@ -12,6 +12,7 @@ from diffusers import AutoencoderTiny
 
 from repro.harness import render
 from repro.harness.experiment import ExperimentError
+from repro.harness.plan import resolve
 from repro.harness.profile import Data, Distil, Teacher
 from repro.harness.records import RecordSet, load
 from repro.kinds import kind_of
@@ -184,7 +185,7 @@ def test_every_row_has_times_costs_and_memory(folder: Path) -> None:
             assert len(series[timed.key, f"seconds_b{batch}"].values) == 3
             assert records.find(timed.key, "", f"peak_bytes_b{batch}")[0].value > 1e7
         parts = series[timed.key, "parts_b8"].values
-        assert len(parts) == (3 if timed.row.is_teacher else timed.row.steps + 2)
+        assert len(parts) == (3 if timed.row.is_teacher else resolve(PROFILE, timed.row).sample.steps + 2)
         assert all(seconds > 0 for seconds in parts)
     assert series["scalewise_4", "sides"].values == (16, 20, 24, 32)
     flops = {

@@ -7,13 +7,14 @@ import torch
 
 from repro.kinds.latency.declare import AUTOENCODERS, DEVICE, LOSSES, TimedRow
 from repro.kinds.latency.timed_pipeline import Subject
+from repro.kinds.latency.training import training
 from repro.profiles import sd35_architecture
 from repro.stages.random_weights import random_pipeline, random_tiny_vae
-from repro.stages.students import distil_config
 from swd.backbones import denoiser_of
 from swd.cost import decode_cost, forward_cost, prompt_cost, schedule_cost
 from swd.cost.counting import Cost
 from swd.schedule import preset
+from swd.training import DistillConfig
 from swd.training.cost import training_cost
 
 Count = tuple[str, str, float, str]  # variant, metric, value, unit
@@ -25,10 +26,10 @@ def image_costs(subject: Subject, rows: Sequence[TimedRow]) -> Costs:
     pipeline, found = subject.skeleton, {}
     text, denoiser = prompt_cost(pipeline, subject.text_length), denoiser_of(pipeline)
     for timed in rows:
-        schedule = subject.schedule(timed)
-        steps = schedule_cost(denoiser, schedule, text_tokens=subject.text_tokens, guidance=timed.guided)
+        schedule, guided = subject.schedule(timed), subject.plan(timed).sample.is_guided
+        steps = schedule_cost(denoiser, schedule, text_tokens=subject.text_tokens, guidance=guided)
         decode = decode_cost(pipeline.vae, schedule.scales[-1]) if subject.protocol.vae != "none" else Cost()
-        empty = text if timed.guided else Cost()
+        empty = text if guided else Cost()
         found[timed.key] = {"text": text, "steps": steps, "decode": decode, "empty": empty}
     return found
 
@@ -50,13 +51,14 @@ def counts(subject: Subject, rows: Sequence[TimedRow], costs: Costs) -> list[Cou
 
 def _training_counts(subject: Subject, students: Sequence[TimedRow]) -> Iterator[Count]:
     """For each sample; every full-scale student trains at the same cost, whatever its steps."""
-    known: dict[tuple[frozenset[int], int, str], float] = {}
+    known: dict[tuple[frozenset[int], int, DistillConfig], float] = {}
     for timed in students:
-        scales = subject.schedule(timed).scales
         for loss, options in LOSSES.items():
-            work = (frozenset(scales), len(scales) if timed.row.scalewise else 1, loss)
+            config = training(subject, timed, options)
+            schedule = config.schedule()
+            steps = schedule.num_steps if schedule.is_scalewise else 1
+            work = (frozenset(schedule.scales), steps, replace(config, preset="", scales=None, boundaries=None))
             if work not in known:
-                config = replace(distil_config(subject.profile, timed.row, 0), **options)
                 passes = training_cost(denoiser_of(subject.skeleton), config, text_tokens=subject.text_tokens)
                 known[work] = float(sum(cost.flops for cost in passes.values()))
             yield timed.key, f"train_flops_{loss}", known[work], "FLOP"

@@ -58,16 +58,14 @@ class Protocol:
 
 @dataclass(frozen=True, slots=True)
 class TimedRow:
-    """One line: a model, how it samples, and against which row its speed-up counts.
+    """One line: what samples, and against which row its speed-up counts.
 
     Args:
         row: what samples; ``reported`` picks its line in the CSV of times.
-        guided: with classifier-free guidance, a doubled batch per step.
         baseline: key of the full-scale row of the same steps; empty for those that have none.
     """
 
     row: Row
-    guided: bool = False
     baseline: str = ""
 
     @property

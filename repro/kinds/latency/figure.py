@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from repro.harness import plots
 from repro.harness.files import digest_json
+from repro.harness.plan import resolve
 from repro.kinds.latency.declare import DEVICE, SIDES
 from repro.kinds.latency.result import LatencyResult
 
@@ -59,7 +60,8 @@ def _draw_parts(axis: "Axes", result: LatencyResult, batch: int) -> None:
             ideal = 1000 * median(unit.values) * result.flops(timed.key, batch) / result.flops("fullscale_2", batch)
             label = "by FLOPs" if place == 0 else None
             axis.barh(place, ideal, color="none", edgecolor="#000000", height=0.8, lw=0.8, label=label)
-    axis.set_yticks(range(len(rows)), [f"{t.row.label} {t.row.steps}" for t in reversed(rows)])
+    names = [f"{timed.row.label} {resolve(result.profile, timed.row).sample.steps}" for timed in reversed(rows)]
+    axis.set_yticks(range(len(rows)), names)
     axis.set_xlabel(f"ms an image, batch size {batch}", fontsize=8)
     if axis.get_legend_handles_labels()[0]:
         axis.legend(frameon=False, fontsize=8, loc="lower right")

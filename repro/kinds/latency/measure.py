@@ -25,11 +25,10 @@ from repro.kinds.latency.options import LatencyOptions
 from repro.kinds.latency.timed_pipeline import Subject
 from repro.kinds.latency.training import training_times
 from repro.stages.device import torch_device
+from repro.stages.sampling import draw
 from repro.stages.store import StageStore
-from repro.stages.students import distil_options
 from repro.stages.timing import GIB, Clock, PeakMemory, device_name, free_bytes, is_out_of_memory, matmul_flops
 from swd.errors import USER_ERRORS
-from swd.sampler import sample, sample_teacher
 
 MEASURED = ("swd", "repro/stages", "repro/kinds/latency")  # whose code moves a time
 STAGE, COUNT_STAGE, IMAGE_STAGE, TRAIN_STAGE, VERSION = "latency", "counts", "image-times", "train-times", 1
@@ -111,7 +110,7 @@ class _Runner:
     def _config(self, **protocol: Any) -> dict[str, Any]:
         """All that the times follow from, the code among it: the identity of the measurement, or of a part of it."""
         profile = self.subject.profile
-        distil = distil_options(profile)
+        distil = profile.distil
         return {
             "version": VERSION,
             "code": _code_digest(),
@@ -160,7 +159,7 @@ class _Runner:
     def _trained(self) -> dict[str, Any]:
         """Student and loss -> seconds of every round, whatever the options of sampling."""
         inputs = self._config(batch_sizes=(1,), rounds=3, warmup=0, fast=False, compile=False, vae="full")
-        students, folder = [timed.row for timed in self._students], self.store.folder(TRAIN_STAGE, inputs)
+        students, folder = self._students, self.store.folder(TRAIN_STAGE, inputs)
         found: dict[str, Any] = self._stage(TRAIN_STAGE, inputs, lambda: training_times(self.subject, students, folder))
         return found
 
@@ -209,27 +208,16 @@ class _Runner:
     def _sample(self, timed: TimedRow, batch: int) -> list[float]:
         """One batch from text to pixels: seconds of text, of each student step or all teacher steps, of decoding."""
         subject, seeds, captions = self.subject, range(batch), self.subject.captions(batch)
-        pipeline, schedule, clock = subject.pipeline, subject.schedule(timed), Clock(subject.device)
+        pipeline, plan, clock = subject.pipeline, subject.plan(timed).sample, Clock(subject.device)
         how: dict[str, Any] = {"max_sequence_length": subject.text_length, "device": subject.device}
         denoiser = pipeline.denoiser()
         clock.mark()
         cond = pipeline.encode_condition(captions, truncate=True, **how)
-        uncond = pipeline.encode_uncond(**how) if timed.guided else None
+        uncond = pipeline.encode_uncond(**how) if plan.is_guided else None
         clock.mark()
-        if timed.row.is_teacher:
-            x0 = sample_teacher(
-                denoiser,
-                cond,
-                uncond,
-                seeds,
-                side=schedule.scales[-1],
-                num_steps=schedule.num_steps,
-                shift=subject.profile.teacher.shift,
-                guidance_scale=subject.profile.teacher.guidance_scale if timed.guided else 1.0,
-            )
+        x0 = draw(plan, denoiser, cond, uncond, seeds, side=subject.side, on_step=lambda step, x_t, x0: clock.mark())
+        if plan.schedule is None:
             clock.mark()
-        else:
-            x0 = sample(denoiser, schedule, cond, seeds, on_step=lambda step, x_t, x0: clock.mark())
         if self.protocol.vae != "none":
             pipeline.decode(x0, output_type="pt")
         clock.mark()

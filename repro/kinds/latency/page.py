@@ -10,6 +10,7 @@ import numpy as np
 from repro.harness.cells import DASH, Footnotes, markdown, number, published
 from repro.harness.claims import Judgement
 from repro.harness.page import difference, footer, joined
+from repro.harness.plan import resolve
 from repro.harness.schema import Series
 from repro.kinds.latency.declare import DEVICE, LOSSES, TimedRow
 from repro.kinds.latency.figure import PICTURE
@@ -76,7 +77,7 @@ def _images(result: LatencyResult, batch: int) -> list[str]:
     notes, rows = Footnotes(), []
     peak = result.value(DEVICE, "matmul_flops")
     for timed in result.experiment.rows:
-        cells = [timed.row.label, str(result.profile.steps(timed.row))]
+        cells = [timed.row.label, str(resolve(result.profile, timed.row).sample.steps)]
         cells += [_paper_time(result, timed, source, "latency_s_per_image", notes) for source in ("v1", "v2")]
         seconds = result.series(timed.key, f"seconds_b{batch}")
         if seconds is None:
@@ -125,7 +126,7 @@ def _training(result: LatencyResult) -> list[str]:
     for timed in result.experiment.rows:
         if timed.row.is_teacher:
             continue
-        cells = [timed.row.label, str(result.profile.steps(timed.row))]
+        cells = [timed.row.label, str(resolve(result.profile, timed.row).sample.steps)]
         cells += [_paper_time(result, timed, source, "train_s_per_iter", notes) for source in ("v1", "v2")]
         cells.append(_paper_mmd(result, timed, notes))
         for loss in LOSSES:

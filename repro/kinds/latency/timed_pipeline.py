@@ -13,6 +13,7 @@ from torch import nn
 
 from repro.harness.experiment import ExperimentError
 from repro.harness.files import ROOT, digest_folder, digest_json
+from repro.harness.plan import Plan, resolve
 from repro.harness.profile import Profile
 from repro.kinds.latency.declare import Protocol, TimedRow
 from repro.stages.images import check_pipeline, load_pipeline
@@ -22,7 +23,7 @@ from swd.backbones import backbone_of
 from swd.backbones.sd3.fast import FastOptions
 from swd.cost import weight_bytes
 from swd.pipelines import ScalewiseStableDiffusion3Pipeline
-from swd.schedule import ScaleSchedule, preset, sigma_grid
+from swd.schedule import ScaleSchedule
 
 
 @dataclass(frozen=True)
@@ -148,11 +149,17 @@ class Subject:
         return backbone_of(self.skeleton).count_text_tokens(self.skeleton, self.text_length)
 
     def schedule(self, timed: TimedRow) -> ScaleSchedule:
-        """The steps of a row."""
-        if (name := self.profile.preset(timed.row)) is not None:
-            return preset(name)
-        side, steps = self.skeleton.transformer.config.sample_size, self.profile.teacher.steps
-        return ScaleSchedule((side,) * steps, sigma_grid(steps, self.profile.teacher.shift))
+        """Scale and sigma of every step of a row."""
+        return self.plan(timed).sample.ladder(self.side)
+
+    def plan(self, timed: TimedRow) -> Plan:
+        """What a row trains and samples."""
+        return resolve(self.profile, timed.row)
+
+    @property
+    def side(self) -> int:
+        """The network's own latent side."""
+        return int(self.skeleton.transformer.config.sample_size)
 
     def captions(self, count: int) -> list[str]:
         """Different ones, so that none is encoded for free."""

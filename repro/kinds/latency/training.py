@@ -3,30 +3,29 @@
 import copy
 import gc
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from tqdm import tqdm
 
-from repro.harness.experiment import Row
-from repro.kinds.latency.declare import LOSSES
+from repro.kinds.latency.declare import LOSSES, TimedRow
 from repro.kinds.latency.timed_pipeline import Subject
-from repro.stages.students import distil_config
 from repro.stages.timing import GIB, free_bytes, is_out_of_memory
 from swd.backbones import denoiser_of
 from swd.backbones.base import Denoiser
 from swd.data import LatentCache, build_cache, cache_ladder
-from swd.schedule import preset
 from swd.training import DistillConfig, train
 
 Times = dict[str, list[float] | str]
 
 
-def training_times(subject: Subject, students: Sequence[Row], folder: Path) -> Times:
+def training_times(subject: Subject, students: Sequence[TimedRow], folder: Path) -> Times:
     """Student and loss, as "key loss" -> mean seconds of an iteration in every round, or why there are none.
 
     Students take turns within a round. The subject's pipeline is let go of.
@@ -36,7 +35,7 @@ def training_times(subject: Subject, students: Sequence[Row], folder: Path) -> T
         students: rows.
         folder: for the cache, and for each training while it lasts.
     """
-    found: Times = {f"{row.key} {loss}": [] for row in students for loss in LOSSES}
+    found: Times = {f"{timed.key} {loss}": [] for timed in students for loss in LOSSES}
     subject.release()
     needed, free = subject.weights_to_load(copies=2), free_bytes(subject.device)
     if needed > free:
@@ -48,11 +47,18 @@ def training_times(subject: Subject, students: Sequence[Row], folder: Path) -> T
             raise
         return dict.fromkeys(found, "Out of memory before training.")
     for _ in tqdm(range(subject.protocol.train_rounds), desc="training", leave=False):
-        for row in students:
+        for timed in students:
             for loss, options in LOSSES.items():
-                config = replace(distil_config(subject.profile, row, 0), progress=False, **options)
-                _add(found, f"{row.key} {loss}", config, teacher, cache, folder)
+                config = replace(training(subject, timed, options), progress=False)
+                _add(found, f"{timed.key} {loss}", config, teacher, cache, folder)
     return found
+
+
+def training(subject: Subject, timed: TimedRow, changes: Mapping[str, Any] = MappingProxyType({})) -> DistillConfig:
+    """The training of a student, with a few options changed."""
+    config = subject.plan(timed).train
+    assert config is not None, "the teacher is not distilled"
+    return replace(config, **changes)
 
 
 def _add(found: Times, name: str, config: DistillConfig, teacher: Denoiser, cache: LatentCache, folder: Path) -> None:
@@ -80,11 +86,12 @@ def _cycle(config: DistillConfig, teacher: Denoiser, cache: LatentCache, folder:
     return float(sum(line["seconds"] for line in log[-steps:]) / steps)
 
 
-def _loaded(subject: Subject, students: Sequence[Row], folder: Path) -> tuple[Denoiser, LatentCache]:
+def _loaded(subject: Subject, students: Sequence[TimedRow], folder: Path) -> tuple[Denoiser, LatentCache]:
     """Teacher, and one batch of random images: what they show does not move a clock."""
     pipeline = subject.load(subject.device)
-    scales, pairs = cache_ladder([preset(subject.profile.preset(row) or "").scales for row in students])
-    count, resolution = distil_config(subject.profile, students[0], 0).batch_size, subject.profile.data.resolution
+    configs = [training(subject, timed) for timed in students]
+    scales, pairs = cache_ladder([config.schedule().scales for config in configs])
+    count, resolution = configs[0].batch_size, subject.profile.data.resolution
     rng = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (count, 3, resolution, resolution), generator=rng, dtype=torch.uint8)
     cache = build_cache(

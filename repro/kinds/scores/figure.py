@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from repro.harness.cells import estimate, header
 from repro.harness.experiment import TOKENS, Column
 from repro.harness.files import digest_json
+from repro.harness.plan import resolve
 from repro.harness.plots import Drawing, colour, new_figure, own_style, png
 from repro.harness.profile import Profile
 from repro.harness.schema import RecordSet
@@ -83,13 +84,13 @@ def draw_compute(data: ComputeData) -> bytes:
 
 def _points(table: Table, profile: Profile, records: RecordSet, prompts: str, column: Column) -> Iterator[Point]:
     for row in table.rows:
-        tokens = estimate(records.find(row.variant, prompts, TOKENS.key))
-        found = estimate(records.find(row.variant, prompts, column.key))
+        tokens = estimate(records.find(row.key, prompts, TOKENS.key))
+        found = estimate(records.find(row.key, prompts, column.key))
         if tokens is None or found is None:
             continue
         bounds = [found.value if bound is None else bound for bound in (found.low, found.high)]
         value, low, high = (column.factor * number for number in (found.value, *bounds))
-        yield Point(row.label, row.is_teacher, profile.steps(row), tokens.value, value, low, high)
+        yield Point(row.label, row.is_teacher, resolve(profile, row).sample.steps, tokens.value, value, low, high)
 
 
 def _compute_figure(data: ComputeData) -> "Figure":

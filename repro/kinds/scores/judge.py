@@ -30,7 +30,7 @@ def judge(claim: Claim, column: Column, table: Table, profile: Profile, records:
     """
     check = claim.check
     sets = check.prompts or tuple(prompts.key for prompts in profile.prompt_sets)
-    sides = [_pooled(records, table.row(row).variant, sets, check.metric) for row in (check.candidate, check.baseline)]
+    sides = [_pooled(records, table.row(row).key, sets, check.metric) for row in (check.candidate, check.baseline)]
     for row, side in zip((check.candidate, check.baseline), sides, strict=True):
         if side is None:
             reason = f"no per-image values of {check.metric} for {row}"

@@ -13,20 +13,22 @@ from safetensors import SafetensorError
 from repro.harness import plots, records
 from repro.harness.experiment import ExperimentError, Row
 from repro.harness.files import ROOT, digest_folder, digest_json
+from repro.harness.plan import resolve
 from repro.harness.profile import Profile
 from repro.harness.provenance import OpenRun, versions
+from repro.harness.sampling import SamplingPlan
 from repro.harness.schema import CAPTIONS, Line, PerImage, Record, RecordSet, Run
 from repro.kinds.scores.declare import Table
 from repro.kinds.scores.options import ScoresOptions
 from repro.metrics import EvaluationResult, WeightsError
 from repro.stages import compute
 from repro.stages.images import VERSION as IMAGES_VERSION
-from repro.stages.images import ImageSet, check_pipeline, generator_of, load_pipeline, make_images, sampling_inputs
+from repro.stages.images import ImageSet, check_pipeline, generator_of, load_pipeline, make_images
 from repro.stages.measurement import Setting
 from repro.stages.sample_grid import image_grid
 from repro.stages.scores import VERSION as SCORES_VERSION
 from repro.stages.scores import reference_features, score_images
-from repro.stages.students import check_adapter, distil, shipped_adapter
+from repro.stages.students import check_adapter, distil, shipped_adapter, shipped_training
 from swd.backbones import backbone_of, denoiser_of
 from swd.backbones.base import Condition
 from swd.errors import CacheError, NonFiniteLossError, OutputFolderError, PipelineError, StateError
@@ -90,8 +92,12 @@ class _Runner(Setting[Table, ScoresOptions]):
         if not self.options.retrain:
             for row in self.table.rows:
                 if not row.is_teacher:
-                    check_adapter(shipped_adapter(ROOT, self.profile, row), self.pipeline_folder)
+                    wanted = shipped_training(self.profile, row)
+                    check_adapter(shipped_adapter(ROOT, self.profile, row), self.pipeline_folder, wanted)
         _ = self.metric_inputs
+
+    def _plan(self, row: Row) -> SamplingPlan:
+        return resolve(self.profile, row).sample
 
     def _adapter(self, row: Row, seed: int) -> Path | None:
         if row.is_teacher:
@@ -104,7 +110,7 @@ class _Runner(Setting[Table, ScoresOptions]):
         """All that the numbers follow from: the identity of the measurement."""
         return {
             "profile": asdict(self.profile),
-            "rows": {row.key: sampling_inputs(self.profile, row) for row in self.table.rows},
+            "rows": {row.key: self._plan(row).as_json() for row in self.table.rows},
             "pipeline": self.pipeline_digest,
             "adapters": {f"{row} seed {seed}": _digest(adapter) for (row, seed), adapter in adapters.items()},
             "metrics": self.metric_inputs,
@@ -121,7 +127,7 @@ class _Runner(Setting[Table, ScoresOptions]):
             "version": IMAGES_VERSION,
             "pipeline": self.pipeline_digest,
             "adapter": _digest(adapter),
-            "sampling": sampling_inputs(self.profile, row),
+            "sampling": self._plan(row).as_json(),
             "prompts": digest_json(prompts),
             "count": len(prompts),
             "dtype": self.execution.dtype,
@@ -132,7 +138,7 @@ class _Runner(Setting[Table, ScoresOptions]):
 
         def make() -> Any:
             pipeline = load_pipeline(self.pipeline_folder, self.execution.dtype, self.device)
-            return generator_of(self.profile, row, pipeline, adapter, self.encoded)
+            return generator_of(self._plan(row), pipeline, adapter, self.encoded)
 
         return make_images(self.store, inputs, prompts, make, f"{row.key}, {prompt_set}: images")
 
@@ -178,12 +184,12 @@ class _Runner(Setting[Table, ScoresOptions]):
         pipeline = load_pipeline(self.pipeline_folder, "float32", torch.device("cpu"))
         denoiser, backbone = denoiser_of(pipeline), backbone_of(pipeline)
         length = backbone.count_text_tokens(pipeline, backbone.token_length(pipeline))
-        costs = {row.key: compute.flops(self.profile, row, denoiser, length) for row in self.table.rows}
+        costs = {row.key: compute.flops(self._plan(row), denoiser, length) for row in self.table.rows}
         teacher = next(costs[row.key] for row in self.table.rows if row.is_teacher)
         for row in self.table.rows:
-            tokens = compute.tokens(self.profile, row, denoiser)
-            yield Record.of(run, row.variant, "tokens", float(tokens), unit="tokens")
-            yield Record.of(run, row.variant, "relative_flops", costs[row.key] / teacher)
+            tokens = compute.tokens(self._plan(row), denoiser)
+            yield Record.of(run, row.key, "tokens", float(tokens), unit="tokens")
+            yield Record.of(run, row.key, "relative_flops", costs[row.key] / teacher)
 
     def _score_records(
         self, run: Run, row: Row, prompt_set: str, seed: int, result: EvaluationResult
@@ -191,10 +197,10 @@ class _Runner(Setting[Table, ScoresOptions]):
         for metric, estimate in result.values.items():
             bounds = (estimate.ci_low, estimate.ci_high)
             yield Record.of(
-                run, row.variant, metric, estimate.value, prompts=prompt_set, seed=seed, n=estimate.n, bounds=bounds
+                run, row.key, metric, estimate.value, prompts=prompt_set, seed=seed, n=estimate.n, bounds=bounds
             )
         for metric, values in result.per_image.items():
-            yield PerImage.of(values, variant=row.variant, prompts=prompt_set, metric=metric, seed=seed)
+            yield PerImage.of(values, variant=row.key, prompts=prompt_set, metric=metric, seed=seed)
 
     def _draw_grid(self, images: Mapping[tuple[str, str, int], ImageSet]) -> None:
         """The first prompts of every set, the same prompts and seeds in every row."""
@@ -208,7 +214,7 @@ class _Runner(Setting[Table, ScoresOptions]):
                 line.append(batch[:GRID_COLUMNS])
                 captions += [prompt["caption"] for prompt in prompts[:GRID_COLUMNS]]
             grid.append(torch.cat(line))
-        labels = [f"{row.label}\n{self.profile.steps(row)} steps" for row in self.table.rows]
+        labels = [f"{row.label}\n{self._plan(row).steps} steps" for row in self.table.rows]
         image_grid(self.grid_path, grid, rows=labels, captions=captions)
 
 

@@ -7,6 +7,7 @@ from repro.harness.cells import TIMES, Footnotes, estimate, header, here, markdo
 from repro.harness.claims import Judgement, Verdict
 from repro.harness.experiment import COMPUTE, Column, PromptSet, Row
 from repro.harness.page import difference, footer, joined, lower
+from repro.harness.plan import resolve
 from repro.kinds.scores.result import ScoresResult
 
 CLAIM_RULE = """\
@@ -82,7 +83,7 @@ def prompt_set(result: ScoresResult, prompts: PromptSet) -> list[str]:
     heads += [header(column, "paper") for column in published] + [header(column, "here") for column in measured]
     rows = []
     for row in result.experiment.rows:
-        cells = [row.label, str(profile.steps(row))]
+        cells = [row.label, str(resolve(profile, row).sample.steps)]
         cells += [here(result.records, row, prompts.key, column, profile, notes) for column in COMPUTE]
         if reported is not None:
             cells += [paper(reported, row, prompts, column, notes) for column in published]
@@ -101,7 +102,7 @@ def details(result: ScoresResult) -> list[str]:
         for prompts in profile.prompt_sets
         for column in profile.columns
         if column.detail
-        and any(estimate(records.find(row.variant, prompts.key, column.key)) for row in result.experiment.rows)
+        and any(estimate(records.find(row.key, prompts.key, column.key)) for row in result.experiment.rows)
     ]
     if not wanted:
         return []
@@ -141,7 +142,7 @@ def _detail_row(
     result: ScoresResult, row: Row, wanted: Sequence[tuple[PromptSet, Column]], notes: Footnotes
 ) -> list[str]:
     cells = [here(result.records, row, prompts.key, column, result.profile, notes) for prompts, column in wanted]
-    return [row.label, str(result.profile.steps(row)), *cells]
+    return [row.label, str(resolve(result.profile, row).sample.steps), *cells]
 
 
 def _images(result: ScoresResult) -> str:

@@ -23,7 +23,6 @@ from repro.stages.images import load_pipeline
 from repro.stages.published_order import PlainStep
 from repro.stages.random_weights import random_pipeline
 from repro.stages.store import StageStore
-from repro.stages.students import distil_options
 from swd.backbones import backbone_of, denoiser_of
 from swd.backbones.sd3.condition import TextCondition
 from swd.cost import encode_cost, prompt_cost, weight_bytes
@@ -110,7 +109,7 @@ def _counts(store: StageStore, page: TrainingCostPage, name: str) -> Counts:
     """Of one model; minutes for SD3.5, so a finished count is kept."""
     profile = load_profile(name)
     preset = profile.presets + "-6"
-    options = {**distil_options(profile).common, "fake_updates": page.fake_updates, "mixed_precision": "no"}
+    options = {**profile.distil.common, "fake_updates": page.fake_updates, "mixed_precision": "no"}
     config = DistillConfig(preset=preset, **options)
     architecture = profile.weights.architecture or digest_folder(ROOT / profile.weights.pipeline)
     inputs = {
@@ -145,7 +144,7 @@ def _count(page: TrainingCostPage, profile: Profile, config: DistillConfig) -> C
     held["cached"] = networks + update
     encoding = encode_cost(pipe.vae, config.schedule().scales[-1], batch=page.batch).peak_bytes
     held["plain"] = networks + weight_bytes(pipe.vae, *text_encoders(pipe)) + max(update, encoding)
-    width = 4 if distil_options(profile).common.get("mixed_precision", "no") == "no" else 2
+    width = 4 if profile.distil.common.get("mixed_precision", "no") == "no" else 2
     return {"flops": flops, "bytes": {order: width * number // 4 for order, number in held.items()}}
 
 

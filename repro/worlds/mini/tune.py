@@ -14,6 +14,7 @@ import torch
 
 from repro.harness.experiment import Row
 from repro.harness.files import ROOT
+from repro.harness.plan import resolve
 from repro.harness.profile import Distil, Profile
 from repro.harness.provenance import git_stamp
 from repro.metrics import EvaluationResult, evaluate
@@ -41,7 +42,7 @@ def score(row: Row, adapter: Path | None, images: int) -> EvaluationResult:
     """Scene accuracy and mini-CLIP score on captions that no training image has the seed of."""
     device = torch.device("cpu")
     pipeline = load_pipeline(ROOT / PROFILE.weights.pipeline, EXECUTION.dtype, device)
-    generate = generator_of(PROFILE, row, pipeline, adapter)
+    generate = generator_of(resolve(PROFILE, row).sample, pipeline, adapter)
     scenes = [sample_scene(seed) for seed in TRAIN_SEEDS[TRAIN_SCENES : TRAIN_SCENES + images]]
     prompts = [{"caption": scene.caption, "kind": scene.kind, "seed": scene.seed} for scene in scenes]
     shards = [prompts[start : start + BATCH] for start in range(0, images, BATCH)]

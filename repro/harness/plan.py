@@ -1,0 +1,68 @@
+"""From a row's differences and a profile to what is trained and what is sampled: the only place that decides."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from repro.harness.experiment import ExperimentError, Row
+from repro.harness.profile import Profile
+from repro.harness.sampling import SamplingPlan
+from swd.errors import ConfigError
+from swd.training.config import DistillConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A row in a profile.
+
+    Attributes:
+        train: the distillation; None where the teacher itself samples.
+        sample: the steps of an image.
+    """
+
+    train: DistillConfig | None
+    sample: SamplingPlan
+
+
+def resolve(profile: Profile, row: Row, seed: int = 0) -> Plan:
+    """What a row trains and samples in a profile: the profile's options, changed by the row's differences.
+
+    Args:
+        profile: the teacher, and options of distillation.
+        row: its differences win.
+        seed: of the training.
+
+    Raises:
+        ExperimentError: no such schedule in the profile, or options that are out of range or contradict each other.
+    """
+    try:
+        config = None if row.train is None else _training(profile, row.train, seed)
+        return Plan(train=config, sample=_sampling(profile, row.sample, config))
+    except ConfigError as error:
+        raise ExperimentError(f"row {row.key} in profile {profile.name}: {error}") from error
+
+
+def _training(profile: Profile, train: Mapping[str, Any], seed: int) -> DistillConfig:
+    """Options of all students, of students whose scale grows or does not, and of the row; later ones win."""
+    preset = f"{profile.presets}-{train['schedule']}"
+    own = {name: value for name, value in train.items() if name != "schedule"}
+    options = {"shift": profile.teacher.shift, **profile.distil.common}
+    grows = DistillConfig(preset=preset, seed=seed, **{**options, **own}).schedule().is_scalewise
+    rates = profile.distil.scalewise if grows else profile.distil.fullscale
+    return DistillConfig(preset=preset, seed=seed, **{**options, **rates, **own})
+
+
+def _sampling(profile: Profile, sample: Mapping[str, Any], trained: DistillConfig | None) -> SamplingPlan:
+    """A student samples on the schedule it was trained with, without guidance; the teacher as the profile says."""
+    teacher = profile.teacher
+    config = trained
+    if "schedule" in sample:
+        like = trained or DistillConfig(preset="", shift=teacher.shift)
+        config = replace(like, preset=f"{profile.presets}-{sample['schedule']}", scales=None, boundaries=None)
+    schedule = None if config is None else config.schedule()
+    return SamplingPlan(
+        schedule=schedule,
+        steps=sample.get("steps", teacher.steps) if schedule is None else schedule.num_steps,
+        guidance_scale=sample.get("guidance_scale", teacher.guidance_scale if trained is None else 1.0),
+        shift=sample.get("shift", teacher.shift),
+    )

@@ -1,0 +1,53 @@
+"""How an image is sampled, as data: along a schedule of scales, or on the teacher's grid at full scale."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from swd.schedule import ScaleSchedule, sigma_grid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingPlan:
+    """The steps of one image.
+
+    Args:
+        schedule: scales and sigmas of a few-step sampler; None for the teacher's ODE at the network's own side.
+        steps: evaluations, without those for guidance.
+        guidance_scale: classifier-free guidance; none at 1 and below.
+        shift: time shift of the teacher's grid; a schedule has its own sigmas.
+
+    Raises:
+        ValueError: a schedule of other steps.
+    """
+
+    schedule: ScaleSchedule | None
+    steps: int
+    guidance_scale: float
+    shift: float
+
+    def __post_init__(self) -> None:
+        if self.schedule is not None and self.schedule.num_steps != self.steps:
+            raise ValueError(f"a schedule of {self.schedule.num_steps} steps does not take {self.steps}")
+
+    @property
+    def is_guided(self) -> bool:
+        """Whether every evaluation is doubled, for the caption and for none."""
+        return self.guidance_scale > 1
+
+    @property
+    def passes(self) -> int:
+        """Passes of one image through the network at each step."""
+        return 2 if self.is_guided else 1
+
+    def ladder(self, side: int) -> ScaleSchedule:
+        """Scale and sigma of every step, of a network whose own latent side is ``side``."""
+        if self.schedule is not None:
+            return self.schedule
+        return ScaleSchedule((side,) * self.steps, sigma_grid(self.steps, self.shift))
+
+    def as_json(self) -> dict[str, Any]:
+        """All that the image follows from, as plain data."""
+        if self.schedule is None:
+            return {"steps": self.steps, "guidance": self.guidance_scale, "shift": self.shift}
+        guidance = {"guidance": self.guidance_scale} if self.is_guided else {}
+        return {"scales": list(self.schedule.scales), "sigmas": list(self.schedule.sigmas), **guidance}

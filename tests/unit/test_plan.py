@@ -1,0 +1,147 @@
+"""From a row's differences to what is trained and sampled."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from repro.harness.experiment import ExperimentError, Row, UnknownNameError
+from repro.harness.files import ROOT
+from repro.harness.plan import resolve
+from repro.harness.profile import Profile
+from repro.harness.sampling import SamplingPlan
+from repro.profiles import load_profile
+from repro.profiles.mini import PROFILE
+from repro.profiles.sd35_large import PROFILE as LARGE
+from repro.stages.students import check_adapter, shipped_adapter, shipped_training
+from repro.table2 import TABLE
+from repro.table3 import TABLE as TABLE3
+from swd.schedule import preset, sigma_grid
+
+PIPELINE = ROOT / PROFILE.weights.pipeline
+STUDENTS = [row for row in TABLE.rows if not row.is_teacher]
+MINI_STUDENT: dict[str, Any] = {
+    "preset": "mini-6", "scales": None, "boundaries": None, "iterations": 100, "batch_size": 24, "lr": 4e-4,
+    "lr_fake": 4e-4, "lr_discriminator": 1e-3, "betas": [0.9, 0.999], "weight_decay": 0.01, "clip_norm": 10.0,
+    "warmup": 10, "weight_pdm": 1.0, "weight_dmd": 1.0, "weight_gan": 5e-3, "weight_gan_discriminator": 1e-2,
+    "fake_updates": 2, "rank": 16, "alpha": 16.0, "guidance_scale": 4.0, "pdm_kernel": "linear", "pdm_huber_c": 1e-3,
+    "pdm_bandwidth": 100.0, "pdm_method": "auto", "pdm_pool_batch": False, "pdm_features": "teacher",
+    "feature_block": 1, "dmd_indices": [12, 28], "pdm_indices": [18, 28], "shift": 3.0, "grid_steps": 28,
+    "sample_latents": False, "mixed_precision": "no", "micro_batch_size": None, "gradient_checkpointing": "auto",
+    "share_student_pass": True, "share_fake_pass": True, "prefetch": True, "compile": False, "ema_decay": 0.98,
+    "seed": 0, "checkpoint_every": 25, "keep_last": 2, "log_with": None, "progress": True,
+}  # fmt: skip
+
+
+def row(**changes: Any) -> Row:
+    return Row("row", "Row", **changes)
+
+
+@pytest.mark.parametrize(
+    ("key", "changes"),
+    [
+        ("scalewise_6", {}),
+        ("scalewise_4", {"preset": "mini-4"}),
+        ("fullscale_6", {"preset": "mini-full-6", "lr": 2e-4, "lr_fake": 2e-4}),
+        ("fullscale_4", {"preset": "mini-full-4", "lr": 2e-4, "lr_fake": 2e-4}),
+        ("fullscale_2", {"preset": "mini-full-2", "lr": 2e-4, "lr_fake": 2e-4}),
+    ],
+)
+def test_mini_students_are_trained_as_they_always_were(key: str, changes: dict[str, Any]) -> None:
+    plan = resolve(PROFILE, TABLE.row(key))
+    assert plan.train is not None
+    assert plan.train.as_json() == {**MINI_STUDENT, **changes}
+    assert plan.sample.schedule == plan.train.schedule() == preset({**MINI_STUDENT, **changes}["preset"])
+    assert not plan.sample.is_guided
+
+
+def test_the_teacher_samples_as_the_profile_says() -> None:
+    plan = resolve(PROFILE, TABLE.row("teacher"))
+    assert plan.train is None
+    assert plan.sample == SamplingPlan(schedule=None, steps=28, guidance_scale=4.0, shift=3.0)
+    assert (plan.sample.passes, plan.sample.ladder(32).scales) == (2, (32,) * 28)
+
+
+def test_table_3_times_the_teacher_with_and_without_guidance() -> None:
+    passes = {key: resolve(PROFILE, TABLE3.row(key).row).sample.passes for key in ("teacher", "teacher_guided")}
+    assert passes == {"teacher": 1, "teacher_guided": 2}
+
+
+def test_a_student_may_sample_otherwise_than_it_was_trained() -> None:
+    plan = resolve(PROFILE, row(train={"schedule": "full-6"}, sample={"schedule": "6"}))
+    assert plan.train == resolve(PROFILE, TABLE.row("fullscale_6")).train  # one training, shared with Table 2
+    assert plan.sample.schedule == preset("mini-6")
+
+
+def test_rates_follow_the_schedule_that_is_trained() -> None:
+    trained = resolve(PROFILE, row(train={"schedule": "6"}, sample={"schedule": "full-6"})).train
+    assert trained is not None
+    assert (trained.lr, trained.preset) == (4e-4, "mini-6")
+
+
+def test_a_row_changes_what_it_names_and_nothing_else() -> None:
+    plan = resolve(PROFILE, row(train={"schedule": "6", "weight_pdm": 0.0}), seed=3)
+    base = resolve(PROFILE, TABLE.row("scalewise_6"), seed=3).train
+    assert base is not None
+    assert plan.train == replace(base, weight_pdm=0.0)
+    own = resolve(PROFILE, row(train={"schedule": "6", "lr": 1e-5})).train
+    assert own is not None
+    assert own.lr == 1e-5  # before the rate of its kind
+
+
+def test_the_teacher_may_take_a_schedule_or_another_grid() -> None:
+    few = resolve(PROFILE, row(sample={"schedule": "4", "guidance_scale": 2.0})).sample
+    assert (few.schedule, few.guidance_scale, few.steps) == (preset("mini-4"), 2.0, 4)
+    other = resolve(PROFILE, row(sample={"steps": 10, "shift": 1.0})).sample
+    assert other.ladder(32).sigmas == sigma_grid(10, 1.0)
+
+
+def test_large_is_medium_with_its_own_guidance_and_block() -> None:
+    config = resolve(LARGE, TABLE.row("scalewise_6")).train
+    assert config is not None
+    assert (config.preset, config.guidance_scale, config.feature_block, config.batch_size) == ("sd35-6", 4.5, 20, 4)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"train": {"schedule": "6", "weight_pmd": 0}}, UnknownNameError, "train option of row row 'weight_pmd'.*_pdm"),
+        ({"train": {"schedule": "6", "seed": 1}}, UnknownNameError, "'seed'"),
+        ({"sample": {"guidance": 1.0}}, UnknownNameError, "sample option of row row 'guidance'.*guidance_scale"),
+        ({"train": {"weight_pdm": 0.0}}, ValueError, "trains without a schedule"),
+        ({"train": {"schedule": "6"}, "sample": {"steps": 4}}, ValueError, "belong to the teacher's grid"),
+        ({"sample": {"schedule": "6", "shift": 4}}, ValueError, "belong to the teacher's grid"),
+    ],
+)
+def test_a_declaration_with_unknown_options_does_not_load(
+    options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        row(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"train": {"schedule": "7"}}, "row row in profile mini: no preset 'mini-7'.*mini-6"),
+        ({"train": {"schedule": "6"}, "sample": {"schedule": "full-9"}}, "no preset 'mini-full-9'"),
+        ({"train": {"schedule": "6", "rank": 0}}, "row row in profile mini: rank must be at least 1"),
+    ],
+)
+def test_what_a_profile_cannot_do_is_said_with_its_name(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ExperimentError, match=message):
+        resolve(PROFILE, row(**options))
+
+
+@pytest.mark.parametrize("profile", [PROFILE, load_profile("smoke")], ids=lambda profile: profile.name)
+@pytest.mark.parametrize("student", STUDENTS, ids=lambda student: student.key)
+def test_shipped_students_are_those_that_the_rows_ask_for(profile: Profile, student: Row) -> None:
+    check_adapter(shipped_adapter(ROOT, profile, student), PIPELINE, shipped_training(profile, student))
+
+
+def test_a_shipped_student_of_another_training_is_refused() -> None:
+    other = row(train={"schedule": "6", "weight_pdm": 0.0}, variant="scalewise_6")
+    folder: Path = shipped_adapter(ROOT, PROFILE, other)
+    with pytest.raises(ExperimentError, match=r"trained otherwise: weight_pdm: 1.0 -> 0.0; distil it with --retrain"):
+        check_adapter(folder, PIPELINE, shipped_training(PROFILE, other))
