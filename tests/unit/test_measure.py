@@ -110,7 +110,7 @@ def test_scores_are_kept(tmp_path: Path) -> None:
     ],
 )
 def test_tokens(row: str, expected: int) -> None:
-    assert compute.tokens(sampling(TABLE.row(row)), make_transformer()) == expected
+    assert compute.tokens(sampling(TABLE.row(row)), SD3Denoiser(make_transformer())) == expected
 
 
 def test_flops_match_a_count_by_hand() -> None:
@@ -120,7 +120,8 @@ def test_flops_match_a_count_by_hand() -> None:
     modulation = 2 * 6 * d**2 + (6 + 2) * d**2 + 2 * d**2  # image, text, output norm; once per image
     attention = 2 * 2 * (image + text) ** 2 * d
     embed = 2 * patch * d * image + 32 * d * text + (256 + 16 + 2 * d) * d  # patches in and out, text, time, pooled
-    counted = compute.flops(sampling(Row("one", "One", train={"schedule": "full-2"})), transformer, text) / 2
+    plan = sampling(Row("one", "One", train={"schedule": "full-2"}))
+    counted = compute.flops(plan, SD3Denoiser(transformer), text) / 2
     assert counted == pytest.approx(2 * (blocks + modulation + attention + embed), rel=1e-3)
 
 
