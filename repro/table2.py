@@ -1,7 +1,7 @@
 """Table 2: students distilled scale-wise against students at full scale, at equal steps and at equal compute."""
 
-from repro.harness.experiment import Claim, Column, Reported, Row, at_least, not_worse
-from repro.kinds.scores.declare import Table
+from repro.harness.experiment import Column, Reported, Row
+from repro.kinds.scores.declare import Claim, Table, at_least, not_worse
 
 EQUAL_COST = (
     "Scale-wise at 4 steps is at least as good as full-scale at 2, which costs about the same (9 % fewer tokens)"
@@ -29,26 +29,28 @@ TABLE = Table(
     rows=(Row("teacher", "Teacher"), scalewise(6), scalewise(4), fullscale(6), fullscale(4), fullscale(2)),
     claims=(
         Claim(
-            "equal_cost_accuracy", EQUAL_COST, at_least("scene_accuracy", "scalewise_4", "fullscale_2"), source=SOURCE
+            "equal_cost_accuracy", EQUAL_COST, at_least("prompt_alignment", "scalewise_4", "fullscale_2"), source=SOURCE
         ),
-        Claim("equal_cost_clip", EQUAL_COST, at_least("mini_clip", "scalewise_4", "fullscale_2"), source=SOURCE),
+        Claim("equal_cost_clip", EQUAL_COST, at_least("text_similarity", "scalewise_4", "fullscale_2"), source=SOURCE),
         Claim(
             "equal_steps_accuracy",
             EQUAL_STEPS,
-            not_worse("scene_accuracy", "scalewise_6", "fullscale_6"),
+            not_worse("prompt_alignment", "scalewise_6", "fullscale_6"),
             source=SOURCE,
         ),
-        Claim("equal_steps_clip", EQUAL_STEPS, not_worse("mini_clip", "scalewise_6", "fullscale_6"), source=SOURCE),
+        Claim(
+            "equal_steps_clip", EQUAL_STEPS, not_worse("text_similarity", "scalewise_6", "fullscale_6"), source=SOURCE
+        ),
         Claim(
             "fewer_steps_accuracy",
             "Scale-wise at 4 steps is not worse than scale-wise at 6",
-            not_worse("scene_accuracy", "scalewise_4", "scalewise_6"),
+            not_worse("prompt_alignment", "scalewise_4", "scalewise_6"),
             source=SOURCE,
         ),
         Claim(
             "teacher_accuracy",
             "Scale-wise at 4 steps is not worse than its teacher",
-            not_worse("scene_accuracy", "scalewise_4", "teacher"),
+            not_worse("prompt_alignment", "scalewise_4", "teacher"),
             source="project page, March 2025: comparison with open models",
         ),
     ),

@@ -13,6 +13,12 @@ from repro.harness.sampling import SamplingPlan
 from swd.training.config import DistillConfig
 
 Better = Literal["higher", "lower"]
+Role = Literal["prompt_alignment", "text_similarity", "distribution"]
+ROLES: dict[Role, str] = {  # what a metric is for: claims name this, for every profile has metrics of its own
+    "prompt_alignment": "Prompt alignment",
+    "text_similarity": "Text similarity",
+    "distribution": "Distribution",
+}
 
 
 class ExperimentError(Exception):
@@ -85,12 +91,14 @@ class Column:
         unit: shown in the header.
         percent: records hold a fraction in [0, 1], the page shows it times 100.
         detail: shown in the table of details instead of the main one.
+        role: what it is for, in claims; None for what no claim is about.
     """
 
     key: str
     label: str
     _: KW_ONLY
     better: Better | None = None
+    role: Role | None = None
     digits: int = 2
     unit: str = ""
     percent: bool = False
@@ -170,46 +178,6 @@ class Row:
     def is_teacher(self) -> bool:
         """Whether this row samples the teacher itself."""
         return self.train is None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """A comparison of two rows in one metric, paired over prompts; ``claims.judge`` tests it.
-
-    Args:
-        kind: ``at_least`` (the candidate is at least as good) or ``not_worse`` (within the baseline's interval).
-        prompts: prompt sets to pool; None pools all.
-    """
-
-    kind: Literal["at_least", "not_worse"]
-    metric: str
-    candidate: str
-    baseline: str
-    prompts: tuple[str, ...] | None = None
-
-
-def at_least(metric: str, candidate: str, baseline: str, *, prompts: tuple[str, ...] | None = None) -> Check:
-    """The candidate row is at least as good as the baseline row."""
-    return Check(kind="at_least", metric=metric, candidate=candidate, baseline=baseline, prompts=prompts)
-
-
-def not_worse(metric: str, candidate: str, baseline: str, *, prompts: tuple[str, ...] | None = None) -> Check:
-    """The candidate is worse by less than the half-width of the baseline's own 95 % interval."""
-    return Check(kind="not_worse", metric=metric, candidate=candidate, baseline=baseline, prompts=prompts)
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A statement of the paper as a check over records. It applies to profiles that measure its metric.
-
-    ``source`` says where the paper makes it.
-    """
-
-    key: str
-    text: str
-    check: Check
-    _: KW_ONLY
-    source: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

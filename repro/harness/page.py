@@ -1,10 +1,8 @@
-"""What all pages share: how to make them again, where their numbers come from, how a difference is written."""
+"""What all pages share: how to make them again and where their numbers come from."""
 
 from collections.abc import Iterable
 from typing import Any
 
-from repro.harness.cells import signed
-from repro.harness.claims import Judgement
 from repro.harness.result import Measured
 from repro.harness.schema import Run
 
@@ -19,17 +17,6 @@ nox -s tables  # only writes the pages again, from the records
 def joined(blocks: Iterable[str]) -> str:
     """The Markdown of a page from its blocks, empty ones left out."""
     return "\n\n".join(block for block in blocks if block) + "\n"
-
-
-def difference(judgement: Judgement) -> str:
-    """The signed difference with its interval, or the reason why there is none."""
-    compared, column = judgement.comparison, judgement.column
-    if compared is None:
-        return judgement.reason
-    value, low, high = (
-        signed(number_ * column.factor, column.digits) for number_ in (compared.difference, compared.low, compared.high)
-    )
-    return f"{value}{' points' if column.percent else ''} [{low}, {high}]"
 
 
 def footer(result: Measured[Any], measure: str = "") -> list[str]:

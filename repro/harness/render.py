@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from repro.harness.cells import DASH, markdown
+from repro.harness.claims import Verdict, cells
 from repro.harness.experiment import Experiment
 from repro.harness.files import write_atomic
 from repro.harness.kind import FindProfile, Kind
-from repro.harness.page import EDITED, difference, joined
+from repro.harness.page import EDITED, joined
 from repro.harness.plots import recorded_digest
 from repro.harness.records import load
 from repro.harness.result import Measured
@@ -90,16 +91,9 @@ def index(found: Sequence[Entry]) -> str:
     """The index of a results folder: claims with verdicts first, then the tables."""
     results = [result for _, result in found]
     claims = [
-        [
-            f"**{j.verdict}**",
-            j.claim.text,
-            j.column.label,
-            difference(j),
-            f"[{r.stem}]({r.stem}.md)",
-            r.profile.name,
-        ]
+        [*cells(judgement, ("Verdict", "Claim", "Metric", "Difference")), f"[{r.stem}]({r.stem}.md)", r.profile.name]
         for r in results
-        for j in r.judgements
+        for judgement in r.judgements
     ]
     tables = [[f"[{r.title}]({r.stem}.md)", r.profile.name, r.records.date or DASH, _verdicts(r)] for r in results]
     blocks = ["# Results", "## Claims of the paper, tested"]
@@ -134,10 +128,8 @@ def _stale_figures(out: Path, found: Sequence[Entry]) -> list[tuple[Path, Callab
 
 
 def _verdicts(result: Measured[Any]) -> str:
-    if not result.judgements:
-        return DASH
-    held = sum(judgement.verdict == "reproduced" for judgement in result.judgements)
-    return f"{held} of {len(result.judgements)}"
+    tested = [judgement.verdict for judgement in result.judgements if judgement.is_tested]
+    return f"{tested.count(Verdict.REPRODUCED)} of {len(tested)}" if tested else DASH
 
 
 def _text(path: Path) -> str | None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from repro.harness import render
-from repro.harness.claims import Verdict
+from repro.harness.claims import Judgement, Verdict, difference
 from repro.harness.experiment import ExperimentError
 from repro.harness.options import RunOptions
 from repro.harness.profile import Profile
@@ -17,7 +17,7 @@ from repro.kinds import kind_of
 from repro.kinds.upscaling import measure as upscaling
 from repro.kinds.upscaling.declare import Cell, Contrast
 from repro.kinds.upscaling.measure import noisy_latents
-from repro.kinds.upscaling.result import judge
+from repro.kinds.upscaling.result import tested
 from repro.metrics.fid import Reference, frechet_distance, jackknife, jackknife_error, jackknife_replicates
 from repro.profiles.smoke import PROFILE
 from repro.table1 import EXTENDED, TABLE
@@ -97,6 +97,10 @@ def claim(larger: str, smaller: str, margin: str | None = None) -> Contrast:
     )
 
 
+def judge_one(contrast: Contrast, records: RecordSet) -> Judgement:
+    return Judgement(contrast, *tested(contrast, TABLE, records))
+
+
 @pytest.mark.parametrize(
     ("gap", "spread", "verdict"),
     [
@@ -107,7 +111,7 @@ def claim(larger: str, smaller: str, margin: str | None = None) -> Contrast:
 )
 def test_noise_that_rows_share_drops_out(gap: float, spread: float, verdict: Verdict) -> None:
     records = made({"C_16": (20 + gap, spread), "B_16": (20.0, spread)})
-    judged = judge(claim("C_16", "B_16"), TABLE, records)
+    judged = judge_one(claim("C_16", "B_16"), records)
     assert judged.comparison is not None
     assert judged.comparison.difference == pytest.approx(gap)
     assert judged.verdict is verdict
@@ -115,17 +119,17 @@ def test_noise_that_rows_share_drops_out(gap: float, spread: float, verdict: Ver
 
 def test_a_margin_allows_a_small_loss() -> None:
     records = made({"A": (20.0, 0.01), "B_16": (23.0, 0.01)})
-    assert judge(claim("A", "B_16"), TABLE, records).verdict is Verdict.NOT_REPRODUCED
-    allowed = judge(claim("A", "B_16", margin="A"), TABLE, records)
+    assert judge_one(claim("A", "B_16"), records).verdict is Verdict.NOT_REPRODUCED
+    allowed = judge_one(claim("A", "B_16", margin="A"), records)
     assert allowed.verdict is Verdict.REPRODUCED
     assert allowed.comparison is not None
     assert allowed.comparison.margin == 8
 
 
 def test_what_was_not_measured_is_said() -> None:
-    judged = judge(claim("C_16", "B_16"), TABLE, made({"C_16": (1.0, 0.1)}))
+    judged = judge_one(claim("C_16", "B_16"), made({"C_16": (1.0, 0.1)}))
     assert judged.verdict is Verdict.NOT_MEASURED
-    assert judged.reason == "B_16 was not measured at t = 400"
+    assert difference(judged) == "B_16 was not measured at t = 400"
 
 
 @pytest.fixture(scope="module")

@@ -1,15 +1,15 @@
 """The page of Table 3: measured times beside the paper's and beside what the FLOPs allow."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 
 from repro.harness.cells import DASH, Footnotes, markdown, number, published
-from repro.harness.claims import Judgement
-from repro.harness.page import difference, footer, joined
+from repro.harness.claims import claims_table
+from repro.harness.page import footer, joined
 from repro.harness.plan import resolve
 from repro.harness.schema import Series
 from repro.kinds.latency.declare import DEVICE, LOSSES, TimedRow
@@ -37,7 +37,7 @@ def page(result: LatencyResult, folder: Path) -> str:
         *(block for batch in result.batch_sizes for block in _images(result, batch)),
         *_training(result),
         "## Claims",
-        _claims(result.judgements),
+        claims_table(result.judgements, ("Verdict", "Claim", "Source", "Difference", "Rounds")),
         RULE,
         *_published(result),
         f"## Figure\n\n![Times]({name})\n\n*{LEGEND}*" if (folder / name).exists() else "",
@@ -160,16 +160,6 @@ def _paper_mmd(result: LatencyResult, timed: TimedRow, notes: Footnotes) -> str:
         if all(line[key] == cell for key, cell in wanted.items()):
             return line["train_s_per_iter"]
     return notes.dash("Not published.")
-
-
-def _claims(judgements: Sequence[Judgement]) -> str:
-    heads = ["Verdict", "Claim", "Source", "Difference", "Rounds"]
-    rows = []
-    for judgement in judgements:
-        rounds = str(judgement.comparison.n) if judgement.comparison else ""
-        claim = judgement.claim
-        rows.append([f"**{judgement.verdict}**", claim.text, claim.source, difference(judgement), rounds])
-    return markdown(heads, rows, left=3)
 
 
 def _published(result: LatencyResult) -> list[str]:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from repro.harness.claims import Comparison, Judgement, Verdict, verdict
-from repro.harness.experiment import Claim, Column, at_least
+from repro.harness.claims import Compared, Comparison, Judgement, NoComparison, Verdict, judge
+from repro.harness.experiment import Column
 from repro.harness.result import Measured
 from repro.kinds.latency.declare import LatencyTable, SpeedClaim
 
@@ -21,7 +21,7 @@ class LatencyResult(Measured[LatencyTable]):
     @cached_property
     def judgements(self) -> tuple[Judgement, ...]:
         """Every claim with its verdict."""
-        return tuple(_judge(self, claim) for claim in self.experiment.claims)
+        return judge(self.experiment.claims, self._tested)
 
     @property
     def batch_sizes(self) -> tuple[int, ...]:
@@ -52,17 +52,14 @@ class LatencyResult(Measured[LatencyTable]):
         ratios: np.ndarray = np.array(above.values) / np.array(below.values)
         return ratios
 
-
-def _judge(result: LatencyResult, asked: SpeedClaim) -> Judgement:
-    check = at_least(SPEED.key, asked.fast, asked.slow)
-    claim = Claim(asked.key, asked.text, check, source=asked.source)
-    ratios = result.ratios(asked.slow, asked.fast, asked.batch_size)
-    if ratios is None:
-        reason = f"not both were measured at batch size {asked.batch_size}"
-        return Judgement(claim=claim, column=SPEED, verdict=Verdict.NOT_MEASURED, reason=reason)
-    rng = np.random.default_rng(_SEED)
-    drawn = np.median(ratios[rng.integers(0, len(ratios), (RESAMPLES, len(ratios)))], axis=1)
-    low, high = (float(bound) - asked.factor for bound in np.percentile(drawn, (2.5, 97.5)))
-    gap = float(np.median(ratios)) - asked.factor
-    comparison = Comparison(difference=gap, low=low, high=high, margin=0.0, n=len(ratios), captions=len(ratios))
-    return Judgement(claim=claim, column=SPEED, verdict=verdict(check, comparison), comparison=comparison)
+    def _tested(self, claim: SpeedClaim) -> Compared:
+        """Compare two rows by a bootstrap over rounds of the median ratio within a round."""
+        ratios = self.ratios(claim.slow, claim.fast, claim.batch_size)
+        if ratios is None:
+            reason = f"not both were measured at batch size {claim.batch_size}"
+            return SPEED, NoComparison(Verdict.NOT_MEASURED, reason)
+        rng = np.random.default_rng(_SEED)
+        drawn = np.median(ratios[rng.integers(0, len(ratios), (RESAMPLES, len(ratios)))], axis=1)
+        low, high = (float(bound) - claim.factor for bound in np.percentile(drawn, (2.5, 97.5)))
+        gap = float(np.median(ratios)) - claim.factor
+        return SPEED, Comparison(difference=gap, low=low, high=high, n=len(ratios))

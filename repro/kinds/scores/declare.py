@@ -1,8 +1,50 @@
 """What a table of scores is, as data: rows to measure, claims to test, published numbers to show beside."""
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
+from typing import Literal
 
-from repro.harness.experiment import Claim, Experiment, Reported, Row, UnknownNameError
+from repro.harness.experiment import ROLES, Experiment, Reported, Role, Row, UnknownNameError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """A comparison of two rows in the metric of a role, paired over prompts.
+
+    Args:
+        kind: ``at_least`` (the candidate is at least as good) or ``not_worse`` (within the baseline's interval).
+        role: of the metric; a profile that measures none of that role cannot test the claim.
+        prompts: prompt sets to pool; None pools all.
+    """
+
+    kind: Literal["at_least", "not_worse"]
+    role: Role
+    candidate: str
+    baseline: str
+    prompts: tuple[str, ...] | None = None
+
+
+def at_least(role: Role, candidate: str, baseline: str, *, prompts: tuple[str, ...] | None = None) -> Check:
+    """The candidate row is at least as good as the baseline row."""
+    return Check(kind="at_least", role=role, candidate=candidate, baseline=baseline, prompts=prompts)
+
+
+def not_worse(role: Role, candidate: str, baseline: str, *, prompts: tuple[str, ...] | None = None) -> Check:
+    """The candidate is worse by less than the half-width of the baseline's own 95 % interval."""
+    return Check(kind="not_worse", role=role, candidate=candidate, baseline=baseline, prompts=prompts)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A statement of the paper as a check over records.
+
+    ``source`` says where the paper makes it.
+    """
+
+    key: str
+    text: str
+    check: Check
+    _: KW_ONLY
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -10,7 +52,7 @@ class Table(Experiment):
     """A table of the paper: rows to measure, claims to test, published numbers to show beside.
 
     Raises:
-        ValueError: two rows or claims share a key, or a claim names a row that is not there.
+        ValueError: two rows or claims share a key, or a claim names a row or a role that is not there.
     """
 
     rows: tuple[Row, ...]
@@ -25,6 +67,8 @@ class Table(Experiment):
         for claim in self.claims:
             if strangers := {claim.check.candidate, claim.check.baseline} - set(keys):
                 raise ValueError(f"{self.key}: claim {claim.key!r} names unknown rows {sorted(strangers)}")
+            if claim.check.role not in ROLES:
+                raise ValueError(f"{self.key}: claim {claim.key!r} names unknown role {claim.check.role!r}")
 
     def row(self, key: str) -> Row:
         """The row of that key.

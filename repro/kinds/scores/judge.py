@@ -1,46 +1,53 @@
-"""Tests claims about scores on per-image values, paired over prompts."""
+"""Tests claims about scores: paired bootstrap over prompts, and over training seeds where several.
+
+A claim compares a candidate row with a baseline row in the profile's metric of a role. The difference of the two means
+is oriented so that positive favours the candidate; where the claim is *not worse*, its margin is the half-width of the
+baseline's own 95 % interval. How it is resampled: `repro.harness.bootstrap`.
+"""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from repro.harness.bootstrap import Array, compare
-from repro.harness.claims import Judgement, Verdict, verdict
-from repro.harness.experiment import Claim, Column
+from repro.harness.claims import Compared, Comparison, NoComparison, Verdict
+from repro.harness.experiment import ROLES, Column
 from repro.harness.profile import Profile
 from repro.harness.schema import CAPTIONS, RecordError, RecordSet
-from repro.kinds.scores.declare import Table
+from repro.kinds.scores.declare import Claim, Table
 
 
-def judge_all(table: Table, profile: Profile, records: RecordSet) -> list[Judgement]:
-    """Judge the claims of a table that name a metric of this profile, in the order of the table."""
-    return [
-        judge(claim, column, table, profile, records)
-        for claim in table.claims
-        if (column := profile.column(claim.check.metric)) is not None
-    ]
-
-
-def judge(claim: Claim, column: Column, table: Table, profile: Profile, records: RecordSet) -> Judgement:
-    """Test one claim.
+def tested(claim: Claim, table: Table, profile: Profile, records: RecordSet) -> Compared:
+    """Compare the two rows of a claim in the profile's metric of its role.
 
     Raises:
         RecordError: the two rows have per-image values of different prompts.
     """
+    role = claim.check.role
+    column = next((column for column in profile.columns if column.role == role), None)
+    if column is None:
+        reason = f"{profile.title} has no metric of this"
+        return Column(role, ROLES[role]), NoComparison(Verdict.NOT_TESTED, reason)
+    return column, _compared(claim, column, table, profile, records)
+
+
+def _compared(
+    claim: Claim, column: Column, table: Table, profile: Profile, records: RecordSet
+) -> Comparison | NoComparison:
     check = claim.check
     sets = check.prompts or tuple(prompts.key for prompts in profile.prompt_sets)
-    sides = [_pooled(records, table.row(row).key, sets, check.metric) for row in (check.candidate, check.baseline)]
+    sides = [_pooled(records, table.row(row).key, sets, column.key) for row in (check.candidate, check.baseline)]
     for row, side in zip((check.candidate, check.baseline), sides, strict=True):
         if side is None:
-            reason = f"no per-image values of {check.metric} for {row}"
-            return Judgement(claim=claim, column=column, verdict=Verdict.NOT_MEASURED, reason=reason)
+            return NoComparison(Verdict.NOT_MEASURED, f"no per-image values of {column.key} for {row}")
     candidate, baseline = (column.sign * side for side in sides if side is not None)
     if candidate.shape[1] != baseline.shape[1]:
         counts = f"{candidate.shape[1]} and {baseline.shape[1]}"
-        raise RecordError(f"claim {claim.key}: {counts} per-image values of {check.metric} cannot be paired")
-    comparison = compare(candidate, baseline, groups=_captions(records, sets))
-    return Judgement(claim=claim, column=column, verdict=verdict(check, comparison), comparison=comparison)
+        raise RecordError(f"claim {claim.key}: {counts} per-image values of {column.key} cannot be paired")
+    comparison, half = compare(candidate, baseline, groups=_captions(records, sets))
+    return replace(comparison, margin=half) if check.kind == "not_worse" else comparison
 
 
 def _pooled(records: RecordSet, variant: str, sets: Sequence[str], metric: str) -> Array | None:

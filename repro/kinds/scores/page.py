@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from repro.harness.cells import TIMES, Footnotes, estimate, header, here, markdown, number, paper
-from repro.harness.claims import Judgement, Verdict
+from repro.harness.cells import TIMES, Footnotes, estimate, header, here, markdown, paper
+from repro.harness.claims import Verdict, claims_table, difference
 from repro.harness.experiment import COMPUTE, Column, PromptSet, Row
-from repro.harness.page import difference, footer, joined, lower
+from repro.harness.page import footer, joined, lower
 from repro.harness.plan import resolve
 from repro.kinds.scores.result import ScoresResult
 
@@ -42,7 +42,7 @@ def page(result: ScoresResult, folder: Path) -> str:
 
 def reading(result: ScoresResult) -> str:
     """One sentence: how many claims hold, and how the first one came out."""
-    judged = result.judgements
+    judged = [judgement for judgement in result.judgements if judgement.is_tested]
     if not judged:
         return f"No claim of this table can be tested in {result.profile.title}."
     counts = [(verdict, sum(j.verdict is verdict for j in judged)) for verdict in Verdict]
@@ -112,23 +112,11 @@ def details(result: ScoresResult) -> list[str]:
 
 
 def claims(result: ScoresResult) -> list[str]:
-    """Every claim that the profile can test, with verdict, difference and interval."""
+    """Every claim with verdict, difference and interval, or why it is not tested."""
     if not result.judgements:
         return []
-    heads = ["Verdict", "Claim", "Source", "Metric", "Difference", "Margin", "Images", "Captions"]
-    rows = [claim_cells(judgement) for judgement in result.judgements]
-    return ["## Claims", markdown(heads, rows, left=4), CLAIM_RULE]
-
-
-def claim_cells(judgement: Judgement) -> list[str]:
-    """Verdict, claim, source, metric, difference, margin, images, captions."""
-    compared, column = judgement.comparison, judgement.column
-    cells = [f"**{judgement.verdict}**", judgement.claim.text, judgement.claim.source, column.label]
-    if compared is None:
-        return [*cells, judgement.reason, "", "", ""]
-    strict = judgement.claim.check.kind == "at_least"
-    margin = "0" if strict else number(compared.margin * column.factor, column.digits)
-    return [*cells, difference(judgement), margin, str(compared.n), str(compared.captions)]
+    heads = ("Verdict", "Claim", "Source", "Metric", "Difference", "Margin", "Images", "Captions")
+    return ["## Claims", claims_table(result.judgements, heads), CLAIM_RULE]
 
 
 def figures(result: ScoresResult, folder: Path) -> list[str]:

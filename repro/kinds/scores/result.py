@@ -1,11 +1,11 @@
 """What was measured of a table of scores, and its claims tested."""
 
-from functools import cached_property
+from functools import cached_property, partial
 
-from repro.harness.claims import Judgement
+from repro.harness.claims import Judgement, judge
 from repro.harness.result import Measured
 from repro.kinds.scores.declare import Table
-from repro.kinds.scores.judge import judge_all
+from repro.kinds.scores.judge import tested
 
 
 class ScoresResult(Measured[Table]):
@@ -14,4 +14,5 @@ class ScoresResult(Measured[Table]):
     @cached_property
     def judgements(self) -> tuple[Judgement, ...]:
         """Every claim with its verdict."""
-        return tuple(judge_all(self.experiment, self.profile, self.records))
+        compare = partial(tested, table=self.experiment, profile=self.profile, records=self.records)
+        return judge(self.experiment.claims, compare)

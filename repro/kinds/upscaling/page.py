@@ -1,12 +1,11 @@
 """The page of Table 1: Frechet distances beside the paper's, and its claims by a paired jackknife."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from repro.harness.cells import Footnotes, estimate, header, markdown, number, published, with_interval
-from repro.harness.claims import Judgement
+from repro.harness.claims import claims_table
 from repro.harness.experiment import Column
-from repro.harness.page import difference, footer, joined
+from repro.harness.page import footer, joined
 from repro.kinds.upscaling.declare import ORDERS, Cell, UpscalingTable
 from repro.kinds.upscaling.result import UpscalingResult
 
@@ -28,7 +27,7 @@ def page(result: UpscalingResult, folder: Path) -> str:
         _caption(result),
         _rows(result),
         "## Claims",
-        _claims(result.judgements),
+        claims_table(result.judgements, ("Verdict", "Claim", "Source", "Difference", "Margin", "Images")),
         RULE,
         picture if (folder / name).exists() else "",
         *table.notes,
@@ -88,15 +87,3 @@ def _paper(result: UpscalingResult, cell: Cell, full: int, source: str, column: 
         if found and cell.mode == "bicubic":
             return number(float(line[column.key]), column.digits)
     return notes.dash(reported.missing)
-
-
-def _claims(judgements: Sequence[Judgement]) -> str:
-    heads = ["Verdict", "Claim", "Source", "Difference", "Margin", "Images"]
-    rows = []
-    for judgement in judgements:
-        compared = judgement.comparison
-        margin = number(compared.margin, 2) if compared else ""
-        images = str(compared.n) if compared else ""
-        cells = [f"**{judgement.verdict}**", judgement.claim.text, judgement.claim.source]
-        rows.append([*cells, difference(judgement), margin, images])
-    return markdown(heads, rows, left=3)
