@@ -20,3 +20,8 @@ class BenchmarkPage(Experiment):
     targets: dict[str, float]
     rounds: int
     left_out: tuple[str, ...] = ()
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """All that are compared, the baseline last."""
+        return (*self.targets, self.baseline)

@@ -12,8 +12,9 @@ PICTURE = "providers"
 
 def drawing(result: BenchmarkResult) -> plots.Drawing | None:
     """Ratios to the baseline, a group of bars for each case."""
-    digest = digest_json({"version": VERSION, "series": [s for s in result.records.series if s.metric != "seconds"]})
-    return plots.Drawing(PICTURE, digest, lambda: _draw(result, digest)) if result.providers() else None
+    cases = result.providers()
+    digest = digest_json({"version": VERSION, "cases": cases})
+    return plots.Drawing(PICTURE, digest, lambda: _draw(result, digest)) if cases else None
 
 
 def _draw(result: BenchmarkResult, digest: str) -> bytes:

@@ -16,6 +16,7 @@ from repro.harness.options import RunOptions
 from repro.harness.profile import Profile
 from repro.harness.provenance import start_run
 from repro.harness.schema import Line, Record, RecordSet, Run, Series
+from repro.kinds.benchmarks import keys
 from repro.kinds.benchmarks.declare import BenchmarkPage
 
 
@@ -95,13 +96,13 @@ def machine(measured: Mapping[str, Any]) -> dict[str, Any]:
 def _lines(run: Run, measured: Mapping[str, Any]) -> Iterator[Line]:
     for entry in measured["benchmarks"]:
         name, extra = _name(entry), entry["extra_info"]
-        yield times(name, "seconds", entry["stats"]["data"])
+        yield times(name, keys.seconds(), entry["stats"]["data"])
         for provider, seconds in extra.get("seconds", {}).items():
-            yield times(name, f"seconds_{provider}", seconds)
-        for metric in ("share_of_roofline", "peak_bytes"):
-            values = extra.get(metric, {})
+            yield times(name, keys.seconds(provider), seconds)
+        for field, key in (("share_of_roofline", keys.share_of_roofline), ("peak_bytes", keys.peak_bytes)):
+            values = extra.get(field, {})
             for provider, value in (values if isinstance(values, dict) else {"": values}).items():
-                yield Record.of(run, name, f"{metric}_{provider}".removesuffix("_"), float(f"{value:.6g}"))
+                yield Record.of(run, name, key(provider), float(f"{value:.6g}"))
 
 
 def times(variant: str, metric: str, seconds: list[float]) -> Series:
@@ -118,4 +119,4 @@ def _skipped(run: Run, report: Path) -> Iterator[Record]:
         if (why := case.find("skipped")) is not None:
             name = case.get("name", "").removeprefix("bench_")
             note = why.get("message", "skipped").removeprefix("Skipped: ")
-            yield replace(Record.of(run, name, "seconds", 0.0, n=0), value=None, note=f"Skipped: {note}.")
+            yield replace(Record.of(run, name, keys.seconds(), 0.0, n=0), value=None, note=f"Skipped: {note}.")

@@ -7,6 +7,7 @@ import numpy as np
 from repro.harness.cells import DASH, Footnotes, markdown, number
 from repro.harness.page import footer, joined
 from repro.harness.schema import Run
+from repro.kinds.benchmarks import keys
 from repro.kinds.benchmarks.figure import PICTURE
 from repro.kinds.benchmarks.result import BenchmarkResult
 
@@ -48,7 +49,7 @@ def _providers(result: BenchmarkResult) -> str:
         for provider, ratios in result.ratios(timed):
             per_image = [1000 * seconds / about["batch_size"] for seconds in timed[provider].values]
             aim = result.experiment.targets.get(provider)
-            share, memory = (result.value(case, f"{what}_{provider}") for what in ("share_of_roofline", "peak_bytes"))
+            share, memory = (result.value(case, key(provider)) for key in (keys.share_of_roofline, keys.peak_bytes))
             cells = [
                 about["model"],
                 about["schedule"],
@@ -67,8 +68,8 @@ def _all(result: BenchmarkResult) -> str:
     notes, rows = Footnotes(), []
     compared = result.providers()
     for rounds in result.records.series:
-        if rounds.metric == "seconds" and rounds.variant not in compared:
-            share, memory = (result.value(rounds.variant, what) for what in ("share_of_roofline", "peak_bytes"))
+        if rounds.metric == keys.seconds() and rounds.variant not in compared:
+            share, memory = (result.value(rounds.variant, key()) for key in (keys.share_of_roofline, keys.peak_bytes))
             cells = [rounds.variant, _quartiles([1000 * seconds for seconds in rounds.values], 2), str(rounds.n)]
             cells += [number(memory / 2**20, 0) if memory is not None else "", number(100 * share, 0) if share else ""]
             rows.append(cells)

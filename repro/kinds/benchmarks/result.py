@@ -7,6 +7,7 @@ import numpy as np
 
 from repro.harness.result import Measured
 from repro.harness.schema import Series
+from repro.kinds.benchmarks import keys
 from repro.kinds.benchmarks.declare import BenchmarkPage
 
 
@@ -14,12 +15,14 @@ class BenchmarkResult(Measured[BenchmarkPage]):
     """Times of the building blocks; the paper says nothing about our code."""
 
     def providers(self) -> dict[str, dict[str, Series]]:
-        """Case -> provider -> its seconds in every round."""
-        found: dict[str, dict[str, Series]] = {}
-        for seconds in self.records.series:
-            if seconds.metric.startswith("seconds_"):
-                found.setdefault(seconds.variant, {})[seconds.metric.removeprefix("seconds_")] = seconds
-        return found
+        """Case in which providers took turns -> provider -> its seconds in every round."""
+        cases = dict.fromkeys(series.variant for series in self.records.series)
+        found = {case: self._timed(case) for case in cases}
+        return {case: timed for case, timed in found.items() if timed}
+
+    def _timed(self, case: str) -> dict[str, Series]:
+        found = {provider: self.series(case, keys.seconds(provider)) for provider in self.experiment.providers}
+        return {provider: seconds for provider, seconds in found.items() if seconds is not None}
 
     def about(self, variant: str) -> Mapping[str, Any]:
         """Configuration of a benchmark."""
@@ -29,6 +32,5 @@ class BenchmarkResult(Measured[BenchmarkPage]):
     def ratios(self, timed: Mapping[str, Series]) -> Iterator[tuple[str, list[float]]]:
         """Each provider's time by the baseline's, within each round."""
         baseline = np.array(timed[self.experiment.baseline].values)
-        for provider in (*self.experiment.targets, self.experiment.baseline):
-            if provider in timed:
-                yield provider, (np.array(timed[provider].values) / baseline).tolist()
+        for provider, seconds in timed.items():
+            yield provider, (np.array(seconds.values) / baseline).tolist()

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import torch
 
-from repro.kinds.latency.declare import AUTOENCODERS, DEVICE, LOSSES, TimedRow
+from repro.kinds.latency import keys
+from repro.kinds.latency.declare import AUTOENCODERS, LOSSES, Autoencoder, TimedRow
 from repro.kinds.latency.timed_pipeline import Subject
 from repro.kinds.latency.training import training
 from repro.profiles import sd35_architecture
@@ -18,7 +19,7 @@ from swd.training import DistillConfig
 from swd.training.cost import training_cost
 
 Count = tuple[str, str, float, str]  # variant, metric, value, unit
-Costs = Mapping[str, Mapping[str, Cost]]
+Costs = Mapping[str, Mapping[keys.Part, Cost]]
 
 
 def image_costs(subject: Subject, rows: Sequence[TimedRow]) -> Costs:
@@ -37,13 +38,13 @@ def image_costs(subject: Subject, rows: Sequence[TimedRow]) -> Costs:
 def counts(subject: Subject, rows: Sequence[TimedRow], costs: Costs) -> list[Count]:
     """FLOPs of an image by part, of a step by side, of a training iteration by loss."""
     found = [
-        (key, f"flops_{part}", float(cost.flops), "FLOP")
+        (key, keys.flops(part), float(cost.flops), "FLOP")
         for key, parts in costs.items()
         for part, cost in parts.items()
     ]
     for side in sorted({side for timed in rows for side in subject.schedule(timed).scales}):
         flops = forward_cost(denoiser_of(subject.skeleton), side, text_tokens=subject.text_tokens).flops
-        found.append((DEVICE, f"flops_side_{side}", float(flops), "FLOP"))
+        found.append((keys.DEVICE, keys.flops_of_side(side), float(flops), "FLOP"))
     if subject.protocol.train_rounds:
         found += _training_counts(subject, [timed for timed in rows if not timed.row.is_teacher])
     return [*found, *published_arithmetic()]
@@ -61,7 +62,7 @@ def _training_counts(subject: Subject, students: Sequence[TimedRow]) -> Iterator
             if work not in known:
                 passes = training_cost(denoiser_of(subject.skeleton), config, text_tokens=subject.text_tokens)
                 known[work] = float(sum(cost.flops for cost in passes.values()))
-            yield timed.key, f"train_flops_{loss}", known[work], "FLOP"
+            yield timed.key, keys.train_flops(loss), known[work], "FLOP"
 
 
 def published_arithmetic() -> Iterator[Count]:
@@ -71,7 +72,7 @@ def published_arithmetic() -> Iterator[Count]:
         architecture = {**sd35_architecture.PIPELINE, "transformer": transformer}
         pipeline, tiny = random_pipeline(architecture, meta, dtype), random_tiny_vae(architecture, meta, dtype)
         text = prompt_cost(pipeline, 256)
-        around = {
+        around: dict[Autoencoder, int] = {
             "none": 0,
             "tiny": text.flops + decode_cost(tiny, 128).flops,
             "full": text.flops + decode_cost(pipeline.vae, 128).flops,
@@ -80,4 +81,4 @@ def published_arithmetic() -> Iterator[Count]:
             schedules = (preset(f"sd35-full-{steps}"), preset(f"sd35-{steps}"))
             slow, fast = (schedule_cost(denoiser_of(pipeline), schedule).flops for schedule in schedules)
             for vae in AUTOENCODERS:
-                yield name, f"ideal_{steps}_{vae}", (slow + around[vae]) / (fast + around[vae]), ""
+                yield name, keys.ideal(steps, vae), (slow + around[vae]) / (fast + around[vae]), ""

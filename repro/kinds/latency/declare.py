@@ -13,8 +13,6 @@ LOSSES: dict[str, Mapping[str, Any]] = {  # key in the records -> options of a d
     "full": {},
     "pdm": {"weight_dmd": 0.0, "weight_gan": 0.0},
 }
-DEVICE = "device"  # variant of the record that holds the measured peak of matrix products
-SIDES = "sides"  # metric of the series that holds the latent side of every step of a student
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from repro.harness import plots
 from repro.harness.files import digest_json
 from repro.harness.plan import resolve
-from repro.kinds.latency.declare import DEVICE, SIDES
+from repro.kinds.latency import keys
 from repro.kinds.latency.result import LatencyResult
 
 if TYPE_CHECKING:
@@ -19,7 +19,8 @@ PICTURE = "times"
 
 def drawing(result: LatencyResult) -> plots.Drawing:
     """Parts of an image for every student, and seconds of a step against its side."""
-    shown = [result.records.series, [r for r in result.records.records if r.metric.startswith("flops_")]]
+    wanted = {*map(keys.flops, keys.PARTS), *map(keys.flops_of_side, result.sides)}
+    shown = [result.records.series, [record for record in result.records.records if record.metric in wanted]]
     digest = digest_json({"version": VERSION, "stem": result.stem, "shown": shown})
     return plots.Drawing(PICTURE, digest, lambda: _draw(result, digest))
 
@@ -43,9 +44,9 @@ def _draw(result: LatencyResult, digest: str) -> bytes:
 def _draw_parts(axis: "Axes", result: LatencyResult, batch: int) -> None:
     """Stacked bars: text, steps, decoding; in outline what the FLOPs allow."""
     rows = [timed for timed in result.experiment.rows if not timed.row.is_teacher]
-    unit = result.series("fullscale_2", f"seconds_b{batch}")
+    unit = result.series("fullscale_2", keys.seconds(batch))
     for place, timed in enumerate(reversed(rows)):
-        parts = result.series(timed.key, f"parts_b{batch}")
+        parts = result.series(timed.key, keys.parts(batch))
         if parts is None:
             axis.text(0, place, " not measured", va="center", fontsize=8, color="#888888")
             continue
@@ -71,10 +72,10 @@ def _draw_sides(axis: "Axes", result: LatencyResult, batch: int, colour: str) ->
     """Seconds of a step against its side."""
     found: dict[int, list[float]] = {}
     for timed in result.experiment.rows:
-        parts = result.series(timed.key, f"parts_b{batch}")
+        parts = result.series(timed.key, keys.parts(batch))
         if parts is None or timed.row.is_teacher:
             continue
-        scales = result.series(timed.key, SIDES)
+        scales = result.series(timed.key, keys.SIDES)
         for side, seconds in list(zip(scales.values if scales else (), parts.values[1:-1], strict=True))[1:]:
             found.setdefault(round(side), []).append(1000 * seconds)
     if not found:
@@ -96,5 +97,5 @@ def _draw_sides(axis: "Axes", result: LatencyResult, batch: int, colour: str) ->
 
 def _ideal_steps(result: LatencyResult, sides: Sequence[int]) -> dict[int, float]:
     """FLOPs of a step by side, if they were counted."""
-    found = {side: result.value(DEVICE, f"flops_side_{side}") for side in sides}
+    found = {side: result.value(keys.DEVICE, keys.flops_of_side(side)) for side in sides}
     return {side: flops for side, flops in found.items() if flops} if all(found.values()) else {}

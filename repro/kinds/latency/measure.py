@@ -20,7 +20,8 @@ from repro.harness.profile import Profile
 from repro.harness.provenance import git_stamp, start_run, versions
 from repro.harness.schema import Line, Record, RecordSet, Run, Series
 from repro.kinds.latency import counts as latency_counts
-from repro.kinds.latency.declare import DEVICE, SIDES, LatencyTable, Protocol, TimedRow
+from repro.kinds.latency import keys
+from repro.kinds.latency.declare import LatencyTable, Protocol, TimedRow
 from repro.kinds.latency.options import LatencyOptions
 from repro.kinds.latency.timed_pipeline import Subject
 from repro.kinds.latency.training import training_times
@@ -83,12 +84,12 @@ class _Runner:
             weights_hash=config["pipeline"],
             reused=self.store.reused,
         )
-        lines: list[Line] = [closed, Record.of(closed, DEVICE, "matmul_flops", peak, unit="FLOP/s")]
+        lines: list[Line] = [closed, Record.of(closed, keys.DEVICE, keys.MATMUL_FLOPS, peak, unit="FLOP/s")]
         lines += [Record.of(closed, key, metric, value, unit=unit) for key, metric, value, unit in counts]
         for batch, found in timed.items():
             lines += _image_lines(closed, batch, found)
         for row in self._students:
-            lines.append(Series.of(row.key, SIDES, self.subject.schedule(row).scales, over="step", n=0))
+            lines.append(Series.of(row.key, keys.SIDES, self.subject.schedule(row).scales, over="step", n=0))
         lines += _train_lines(closed, trained)
         records.save(path, RecordSet.of(lines))
         if not any(map(_is_short, (*timed.values(), trained))):
@@ -226,21 +227,21 @@ class _Runner:
 
 def _image_lines(run: Run, batch: int, found: Mapping[str, Any]) -> Iterator[Line]:
     for key, result in found.items():
-        metric = f"seconds_b{batch}"
+        metric = keys.seconds(batch)
         if "skipped" in result:
             yield replace(Record.of(run, key, metric, 0.0, n=0), value=None, note=result["skipped"])
             continue
         rounds = result["rounds"]
         yield Series.of(key, metric, [sum(parts) for parts in rounds], over="round", unit="s")
         medians = [median(part) for part in zip(*rounds, strict=True)]
-        yield Series.of(key, f"parts_b{batch}", medians, over="part", n=len(rounds), unit="s")
-        yield Record.of(run, key, f"peak_bytes_b{batch}", float(result["bytes"]), unit="bytes")
+        yield Series.of(key, keys.parts(batch), medians, over="part", n=len(rounds), unit="s")
+        yield Record.of(run, key, keys.peak_bytes(batch), float(result["bytes"]), unit="bytes")
 
 
 def _train_lines(run: Run, found: Mapping[str, Sequence[float] | str]) -> Iterator[Line]:
     for name, seconds in found.items():
         key, loss = name.split()
-        metric = f"train_seconds_{loss}"
+        metric = keys.train_seconds(loss)
         if isinstance(seconds, str):
             yield replace(Record.of(run, key, metric, 0.0, n=0), value=None, note=seconds)
         else:

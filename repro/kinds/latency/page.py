@@ -12,7 +12,8 @@ from repro.harness.claims import claims_table
 from repro.harness.page import footer, joined
 from repro.harness.plan import resolve
 from repro.harness.schema import Series
-from repro.kinds.latency.declare import DEVICE, LOSSES, TimedRow
+from repro.kinds.latency import keys
+from repro.kinds.latency.declare import AUTOENCODERS, LOSSES, TimedRow
 from repro.kinds.latency.figure import PICTURE
 from repro.kinds.latency.result import LatencyResult
 
@@ -54,7 +55,7 @@ def _caption(result: LatencyResult) -> str:
     weights = f"weights of {run.config['weights']}" if run.config.get("weights") else "trained weights"
     if run.config["random_weights"]:
         weights = "random weights, which no clock can tell from trained ones"
-    peak = result.value(DEVICE, "matmul_flops") or 0.0
+    peak = result.value(keys.DEVICE, keys.MATMUL_FLOPS) or 0.0
     lines = [
         f"> **Profile `{result.profile.name}`.** {result.profile.caption}",
         f"> **here**: {run.device}, {run.dtype}, {weights}, {vae}, T5 length {length}, "
@@ -75,16 +76,16 @@ def _images(result: LatencyResult, batch: int) -> list[str]:
     heads = ["Setup", "Steps", "s (v1)", "s (v2)", "ms an image (here)", "Speed-up", "Ideal", "Share, %"]
     heads += ["TFLOP/s", "of peak, %", "Peak memory, GiB"]
     notes, rows = Footnotes(), []
-    peak = result.value(DEVICE, "matmul_flops")
+    peak = result.value(keys.DEVICE, keys.MATMUL_FLOPS)
     for timed in result.experiment.rows:
         cells = [timed.row.label, str(resolve(result.profile, timed.row).sample.steps)]
         cells += [_paper_time(result, timed, source, "latency_s_per_image", notes) for source in ("v1", "v2")]
-        seconds = result.series(timed.key, f"seconds_b{batch}")
+        seconds = result.series(timed.key, keys.seconds(batch))
         if seconds is None:
-            rows.append([*cells, notes.dash(result.note(timed.key, f"seconds_b{batch}")), *[""] * 6])
+            rows.append([*cells, notes.dash(result.note(timed.key, keys.seconds(batch))), *[""] * 6])
             continue
         rate = result.flops(timed.key, batch) / median(seconds.values)
-        memory = result.value(timed.key, f"peak_bytes_b{batch}") or 0.0
+        memory = result.value(timed.key, keys.peak_bytes(batch)) or 0.0
         cells += [_quartiles(seconds, 1000), *_speedup(result, timed, batch)]
         cells += [number(rate / 1e12, 3), number(100 * rate / peak, 0) if peak else DASH, number(memory / 2**30, 2)]
         rows.append(cells)
@@ -141,15 +142,15 @@ def _training(result: LatencyResult) -> list[str]:
 
 
 def _train_cells(result: LatencyResult, timed: TimedRow, loss: str, notes: Footnotes) -> list[str]:
-    seconds = result.series(timed.key, f"train_seconds_{loss}")
+    seconds = result.series(timed.key, keys.train_seconds(loss))
     if seconds is None:
-        return [notes.dash(result.note(timed.key, f"train_seconds_{loss}")), "", "", ""]
+        return [notes.dash(result.note(timed.key, keys.train_seconds(loss))), "", "", ""]
     shown = f"{number(median(seconds.values), 2)} [{number(min(seconds.values), 2)}, {number(max(seconds.values), 2)}]"
-    slow = result.series(timed.baseline, f"train_seconds_{loss}") if timed.baseline else None
+    slow = result.series(timed.baseline, keys.train_seconds(loss)) if timed.baseline else None
     if slow is None:
         return [shown, "", "", ""]
     measured = float(np.median(np.array(slow.values) / np.array(seconds.values)))
-    flops = [result.value(key, f"train_flops_{loss}") or math.nan for key in (timed.baseline, timed.key)]
+    flops = [result.value(key, keys.train_flops(loss)) or math.nan for key in (timed.baseline, timed.key)]
     ideal = flops[0] / flops[1]
     return [shown, number(measured, 2), number(ideal, 2), number(100 * measured / ideal, 0)]
 
@@ -175,7 +176,7 @@ def _published(result: LatencyResult) -> list[str]:
                 pair = [times.get((source, setup, steps)) for setup in ("Full-scale", "Scale-wise")]
                 seconds = [float(line["latency_s_per_image"]) for line in pair if line]
                 cells.append(number(seconds[0] / seconds[1], 2) if len(seconds) == 2 else DASH)
-            ideals = [result.value(key, f"ideal_{steps}_{vae}") for vae in ("none", "tiny", "full")]
+            ideals = [result.value(key, keys.ideal(int(steps), vae)) for vae in reversed(AUTOENCODERS)]
             rows.append(cells + [number(ideal, 2) if ideal else DASH for ideal in ideals])
         remarks.append(_teacher_remark(model, times))
     text = (

@@ -9,6 +9,7 @@ import numpy as np
 from repro.harness.claims import Compared, Comparison, Judgement, NoComparison, Verdict, judge
 from repro.harness.experiment import Column
 from repro.harness.result import Measured
+from repro.kinds.latency import keys
 from repro.kinds.latency.declare import LatencyTable, SpeedClaim
 
 SPEED = Column("speedup", "Speed-up", better="higher", digits=2)
@@ -34,6 +35,12 @@ class LatencyResult(Measured[LatencyTable]):
         found: Mapping[str, Any] = self.records.runs[0].config["protocol"]
         return found
 
+    @property
+    def sides(self) -> list[int]:
+        """Latent sides of the students' steps, rising."""
+        found = (self.series(timed.key, keys.SIDES) for timed in self.experiment.rows)
+        return sorted({round(side) for series in found if series is not None for side in series.values})
+
     def note(self, key: str, metric: str) -> str:
         """Why a row has no times."""
         found = self.records.find(key, "", metric)
@@ -41,12 +48,12 @@ class LatencyResult(Measured[LatencyTable]):
 
     def flops(self, key: str, batch: int) -> float:
         """Of one image in a batch, all parts; the empty prompt of guidance serves the whole batch."""
-        image = sum(self.value(key, f"flops_{part}") or 0.0 for part in ("text", "steps", "decode"))
-        return image + (self.value(key, "flops_empty") or 0.0) / batch
+        image = sum(self.value(key, keys.flops(part)) or 0.0 for part in keys.PARTS if part != "empty")
+        return image + (self.value(key, keys.flops("empty")) or 0.0) / batch
 
     def ratios(self, slow: str, fast: str, batch: int) -> "np.ndarray | None":
         """Seconds of the slow row by those of the fast one, within each round; None unless both were timed."""
-        above, below = (self.series(key, f"seconds_b{batch}") for key in (slow, fast))
+        above, below = (self.series(key, keys.seconds(batch)) for key in (slow, fast))
         if above is None or below is None:
             return None
         ratios: np.ndarray = np.array(above.values) / np.array(below.values)

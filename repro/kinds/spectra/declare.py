@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from repro.harness.experiment import Column, Experiment, UnknownNameError
+from repro.harness.profile import Profile
+from repro.kinds.spectra import keys
 
-PUBLISHED = "published"  # variant of the series that hold the published schedules
-EXPONENT = Column("exponent", "Exponent of the power law", digits=2)
+EXPONENT = Column(keys.EXPONENT, "Exponent of the power law", digits=2)
 
 Source = Literal["scenes", "photographs", "folder"]
 
@@ -50,12 +51,16 @@ class SpectraFigure(Experiment):
 
     def safe_side(self, timestep: int) -> Column:
         """The column of the smallest safe side at a noise level."""
-        return Column(f"safe_side_t{timestep}", f"Safe side at t = {timestep}", digits=0)
+        return Column(keys.safe_side(timestep), f"Safe side at t = {timestep}", digits=0)
 
     @property
     def columns(self) -> tuple[Column, ...]:
         """Columns of the table: the exponent, then a side for each noise level."""
         return (EXPONENT, *map(self.safe_side, self.timesteps))
+
+    def presets(self, profile: Profile) -> list[str]:
+        """Full names of the schedules in a profile, in the order of the page."""
+        return sorted(f"{profile.presets}-{schedule}" for schedule in self.schedules)
 
     def panel(self, key: str) -> Panel:
         """The panel of that key.

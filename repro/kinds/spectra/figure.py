@@ -6,6 +6,7 @@ from repro.harness import plots
 from repro.harness.cells import estimate
 from repro.harness.files import digest_json
 from repro.harness.schema import Curve
+from repro.kinds.spectra import keys
 from repro.kinds.spectra.declare import Panel
 from repro.kinds.spectra.result import SpectraResult, side_of
 
@@ -18,7 +19,8 @@ PICTURE = "spectra"
 
 def drawing(result: SpectraResult) -> plots.Drawing | None:
     """A row for each panel that was measured, a column for each noise level."""
-    sides = [record for record in result.records.records if record.metric.startswith("safe_side")]
+    wanted = {keys.safe_side(timestep) for timestep in result.experiment.timesteps}
+    sides = [record for record in result.records.records if record.metric in wanted]
     shown = {"version": VERSION, "figure": result.experiment.content, "curves": result.records.curves, "sides": sides}
     digest = digest_json(shown)
     return plots.Drawing(PICTURE, digest, lambda: _draw(result, digest)) if result.measured else None
@@ -41,7 +43,7 @@ def _draw(result: SpectraResult, digest: str) -> bytes:
 
 
 def _draw_panel(axis: "Axes", result: SpectraResult, panel: Panel, clean: Curve, timestep: int) -> None:
-    names = (f"signal_t{timestep}", f"expected_t{timestep}", f"noisy_t{timestep}")
+    names = (keys.signal(timestep), keys.expected(timestep), keys.noisy(timestep))
     signal, expected, noisy = (result.curve(panel.key, name) for name in names)
     if not (signal and expected and noisy):
         axis.text(0.5, 0.5, "not measured", transform=axis.transAxes, ha="center", fontsize=8, color="#888888")
@@ -65,8 +67,7 @@ def _draw_panel(axis: "Axes", result: SpectraResult, panel: Panel, clean: Curve,
 
 
 def _mark_sides(axis: "Axes", result: SpectraResult, panel: Panel, timestep: int, clean: Curve) -> None:
-    side, column = side_of(clean), result.experiment.safe_side(timestep)
-    safe = estimate(result.records.find(panel.key, "", column.key))
+    side, safe = side_of(clean), estimate(result.records.find(panel.key, "", keys.safe_side(timestep)))
     limit = safe.value / (2 * side) if safe else 0.0
     axis.axvspan(clean.x[1], max(limit, clean.x[1]), color="#CC3311", alpha=0.08, lw=0)
     axis.axvspan(max(limit, clean.x[1]), clean.x[-1], color="#009E73", alpha=0.12, lw=0)

@@ -18,7 +18,8 @@ from repro.harness.files import ROOT, digest_file, digest_json
 from repro.harness.profile import Profile
 from repro.harness.provenance import git_stamp, start_run, versions
 from repro.harness.schema import Curve, Line, Record, RecordSet, Series
-from repro.kinds.spectra.declare import EXPONENT, PUBLISHED, Panel, SpectraFigure
+from repro.kinds.spectra import keys
+from repro.kinds.spectra.declare import Panel, SpectraFigure
 from repro.kinds.spectra.options import SpectraOptions
 from repro.stages.autoencoders import Autoencoder, load_vae, vae_digest, whitened_latents
 from repro.stages.device import torch_device
@@ -76,14 +77,14 @@ class PanelSpectra:
 
     def curves(self, variant: str) -> Iterator[Curve]:
         """Clean and noisy spectra as measured, and the noisy ones as the clean one and the noise level give them."""
-        yield _curve(variant, "clean", self.clean)
+        yield _curve(variant, keys.CLEAN, self.clean)
         mean = self.clean.mean()
         for timestep, measured in self.noisy.items():
             expected = noisy_spectrum(mean, timestep / NUM_TIMESTEPS, self.process)
             signal = replace(expected, power=expected.power - self.noise_power(timestep))
-            yield _curve(variant, f"noisy_t{timestep}", measured)
-            yield _curve(variant, f"expected_t{timestep}", expected)
-            yield _curve(variant, f"signal_t{timestep}", signal)
+            yield _curve(variant, keys.noisy(timestep), measured)
+            yield _curve(variant, keys.expected(timestep), expected)
+            yield _curve(variant, keys.signal(timestep), signal)
 
     def noise_power(self, timestep: int) -> float:
         """Power of the noise in x_t, the same at every frequency."""
@@ -93,7 +94,7 @@ class PanelSpectra:
     def numbers(self, figure: SpectraFigure) -> Iterator[tuple[str, float, float, float]]:
         """Metric, value and 95 % interval: of the exponent by its fit, of the sides by a bootstrap over images."""
         law = fit_power_law(self.clean.mean())
-        yield EXPONENT.key, law.exponent, law.low, law.high
+        yield keys.EXPONENT, law.exponent, law.low, law.high
         rng = np.random.default_rng(0)
         drawn = torch.from_numpy(rng.integers(0, len(self.clean.power), (RESAMPLES, len(self.clean.power))))
         resampled = [replace(self.clean, power=self.clean.power[index]).mean() for index in drawn]
@@ -101,24 +102,24 @@ class PanelSpectra:
             sides = [safe_side(s, timestep / NUM_TIMESTEPS, process=self.process) for s in resampled]
             low, high = np.percentile(sides, (2.5, 97.5))
             value = safe_side(self.clean.mean(), timestep / NUM_TIMESTEPS, process=self.process)
-            yield figure.safe_side(timestep).key, value, float(low), float(high)
+            yield keys.safe_side(timestep), value, float(low), float(high)
 
 
 def _schedules(figure: SpectraFigure, profile: Profile, panels: Mapping[str, PanelSpectra]) -> Iterator[Series]:
     """Published schedules, and what the spectrum of each kind of latents proposes at the same sigmas."""
-    for name in (f"{profile.presets}-{schedule}" for schedule in figure.schedules):
+    for name in figure.presets(profile):
         if name not in PRESETS:
             continue
         published = preset(name)
-        yield _steps(PUBLISHED, f"sigmas_{name}", published.sigmas[:-1])
-        yield _steps(PUBLISHED, f"scales_{name}", published.scales)
+        yield _steps(keys.PUBLISHED, keys.sigmas(name), published.sigmas[:-1])
+        yield _steps(keys.PUBLISHED, keys.scales(name), published.scales)
         for panel in figure.panels:
             if panel.space == "latents" and panel.key in panels:
                 measured = panels[panel.key]
                 proposed = schedule_from_spectrum(
                     measured.clean.mean(), sigmas=published.sigmas, process=measured.process
                 )
-                yield _steps(panel.key, f"scales_{name}", proposed.scales)
+                yield _steps(panel.key, keys.scales(name), proposed.scales)
 
 
 def _steps(variant: str, metric: str, values: Sequence[float]) -> Series:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from repro.harness.cells import DASH, estimate, header, markdown, with_interval
 from repro.harness.page import footer, joined, lower
-from repro.kinds.spectra.declare import PUBLISHED
+from repro.kinds.spectra import keys
 from repro.kinds.spectra.figure import PICTURE
 from repro.kinds.spectra.result import SpectraResult, side_of
 
@@ -67,14 +67,13 @@ def _table(result: SpectraResult) -> str:
 def _schedules(result: SpectraResult) -> list[str]:
     """The published schedules beside those that each kind of latents proposes at the same sigmas."""
     rows = []
-    for sigmas in result.records.series:
-        if sigmas.variant != PUBLISHED or not sigmas.metric.startswith("sigmas_"):
+    for name in result.experiment.presets(result.profile):
+        if (sigmas := result.series(keys.PUBLISHED, keys.sigmas(name))) is None:
             continue
-        name = sigmas.metric.removeprefix("sigmas_")
         rows.append([f"`{name}`, sigmas", *(f"{sigma:.4f}" for sigma in sigmas.values)])
-        kinds = [("published", PUBLISHED), *((panel.label, panel.key) for panel, _ in result.measured)]
+        kinds = [("published", keys.PUBLISHED), *((panel.label, panel.key) for panel, _ in result.measured)]
         for label, key in kinds:
-            if (scales := result.series(key, f"scales_{name}")) is not None:
+            if (scales := result.series(key, keys.scales(name))) is not None:
                 rows.append([f"scales, {lower(label)}", *(f"{scale:.0f}" for scale in scales.values)])
     if not rows:
         return []

@@ -2,6 +2,7 @@
 
 from repro.harness.result import Measured
 from repro.harness.schema import Curve
+from repro.kinds.spectra import keys
 from repro.kinds.spectra.declare import Panel, SpectraFigure
 
 
@@ -11,7 +12,7 @@ class SpectraResult(Measured[SpectraFigure]):
     @property
     def measured(self) -> list[tuple[Panel, Curve]]:
         """Panels that this run had images for, each with its clean spectrum."""
-        found = ((panel, self.curve(panel.key, "clean")) for panel in self.experiment.panels)
+        found = ((panel, self.curve(panel.key, keys.CLEAN)) for panel in self.experiment.panels)
         return [(panel, clean) for panel, clean in found if clean is not None]
 
 

@@ -17,6 +17,7 @@ from repro.harness.provenance import git_stamp, start_run
 from repro.harness.schema import Line, Record, RecordSet, Run
 from repro.kinds.benchmarks.measure import check_files, configurations, machine, run_pytest, times
 from repro.kinds.latency.timed_pipeline import text_encoders
+from repro.kinds.training_cost import keys
 from repro.kinds.training_cost.declare import TrainingCostPage
 from repro.profiles import load_profile
 from repro.stages.images import load_pipeline
@@ -81,9 +82,9 @@ def _timed(run: Run, measured: Any) -> Iterator[Line]:
     for entry in measured["benchmarks"]:
         extra = entry["extra_info"]
         for order, seconds in extra["seconds"].items():
-            yield times(order, f"seconds_{extra['model']}", seconds)
+            yield times(order, keys.seconds(extra["model"]), seconds)
             memory = float(extra["peak_bytes"][order])
-            yield Record.of(run, order, f"peak_bytes_{extra['model']}", memory, unit="bytes")
+            yield Record.of(run, order, keys.peak_bytes(extra["model"]), memory, unit="bytes")
 
 
 def _timing(page: TrainingCostPage, measured: Any) -> dict[str, Any]:
@@ -98,11 +99,11 @@ def _counted(run: Run, page: TrainingCostPage, counts: Mapping[str, Counts]) -> 
     for model, found in counts.items():
         for order in page.orders:
             passes, held = found["flops"][order.key], found["bytes"][order.key]
-            yield Record.of(run, order.key, f"flops_{model}", float(sum(passes.values())))
-            yield Record.of(run, order.key, f"counted_bytes_{model}", float(held), unit="bytes")
+            yield Record.of(run, order.key, keys.flops(model), float(sum(passes.values())))
+            yield Record.of(run, order.key, keys.counted_bytes(model), float(held), unit="bytes")
         for order in (page.orders[0].key, page.orders[-1].key):
             for name, flops in found["flops"][order].items():
-                yield Record.of(run, f"{order}: {name}", f"flops_{model}", float(flops))
+                yield Record.of(run, keys.part(order, name), keys.flops(model), float(flops))
 
 
 def _counts(store: StageStore, page: TrainingCostPage, name: str) -> Counts:

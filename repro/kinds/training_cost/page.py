@@ -1,11 +1,13 @@
 """The page of training costs, from the records alone."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from repro.harness.cells import DASH, markdown, number
 from repro.harness.page import footer, joined
+from repro.kinds.training_cost import keys
 from repro.kinds.training_cost.result import TrainingCostResult
 
 Unit = tuple[str, float]
@@ -22,9 +24,9 @@ def page(result: TrainingCostResult, _: Path) -> str:
         "## By the clock",
         *(block for model in timed for block in _clock(result, model)),
         "## By count",
-        _counted(result, "flops", ("GFLOP a sample", 1e9), ("TFLOP a sample", 1e12)),
+        _counted(result, keys.flops, ("GFLOP a sample", 1e9), ("TFLOP a sample", 1e12)),
         f"Peak memory of an iteration at {result.experiment.batch} samples an update, at the largest scale:",
-        _counted(result, "counted_bytes", ("MiB", 2**20), ("GiB", 2**30)),
+        _counted(result, keys.counted_bytes, ("MiB", 2**20), ("GiB", 2**30)),
         "## Where the work goes",
         _passes(result),
         *result.experiment.notes,
@@ -38,7 +40,7 @@ def _clock(result: TrainingCostResult, model: str) -> list[str]:
     about, first, rows = result.about(model) or {}, result.experiment.orders[0].key, []
     ratios = {o.key: result.seconds(o.key, model) / result.seconds(first, model) for o in result.experiment.orders}
     for order in result.experiment.orders:
-        memory = result.value(order.key, f"peak_bytes_{model}")
+        memory = result.value(order.key, keys.peak_bytes(model))
         cells = [order.label, _quartiles(result.seconds(order.key, model)), _quartiles(ratios[order.key])]
         rows.append([*cells, number(memory / 2**20, 0) if memory else DASH])
     ratio = float(np.median(ratios[result.experiment.orders[-1].key]))
@@ -51,7 +53,7 @@ def _clock(result: TrainingCostResult, model: str) -> list[str]:
     ]
 
 
-def _counted(result: TrainingCostResult, metric: str, small: Unit, large: Unit) -> str:
+def _counted(result: TrainingCostResult, key: Callable[[str], str], small: Unit, large: Unit) -> str:
     """A number of every order and model, in the small unit for the model that is timed, beside the first order's."""
     models, first = list(result.experiment.counted), result.experiment.orders[0].key
     units = {model: small if model == result.experiment.timed else large for model in models}
@@ -59,7 +61,7 @@ def _counted(result: TrainingCostResult, metric: str, small: Unit, large: Unit) 
     for order in result.experiment.orders:
         cells = [order.label]
         for model in models:
-            value, whole = (result.value(key, f"{metric}_{model}") for key in (order.key, first))
+            value, whole = (result.value(variant, key(model)) for variant in (order.key, first))
             cells += [number(value / units[model][1], 1), number(value / whole, 2)] if value and whole else [DASH, DASH]
         rows.append(cells)
     heads = ["Order", *(head for model in models for head in (f"{model}, {units[model][0]}", "of the published"))]
@@ -70,16 +72,14 @@ def _passes(result: TrainingCostResult) -> str:
     """Parts of the first and the last order, of the largest models alone."""
     models = [model for model in result.experiment.counted if model != result.experiment.timed]
     ends = {"published": result.experiment.orders[0].key, "lean": result.experiment.orders[-1].key}
-    names = dict.fromkeys(
-        record.variant.partition(": ")[2]
-        for key in ends.values()
-        for record in result.records.records
-        if record.variant.startswith(f"{key}: ")
-    )
+    variants = dict.fromkeys(record.variant for record in result.records.records)
+    names = {name for order in ends.values() for variant in variants if (name := keys.part_name(variant, order))}
     heads = ["Pass", *(f"{model}, {end}, TFLOP" for model in models for end in ends)]
     rows = []
     for name in sorted(names):
-        values = [result.value(f"{key}: {name}", f"flops_{model}") for model in models for key in ends.values()]
+        values = [
+            result.value(keys.part(order, name), keys.flops(model)) for model in models for order in ends.values()
+        ]
         rows.append([name[0].upper() + name[1:], *(DASH if v is None else number(v / 1e12, 1) for v in values)])
     return markdown(heads, rows, left=1)
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from repro.harness.result import Measured
 from repro.harness.schema import RecordError
+from repro.kinds.training_cost import keys
 from repro.kinds.training_cost.declare import TrainingCostPage
 
 
@@ -24,7 +25,7 @@ class TrainingCostResult(Measured[TrainingCostPage]):
         Raises:
             RecordError: the records were measured before there was this order.
         """
-        rounds = self.series(order, f"seconds_{model}")
+        rounds = self.series(order, keys.seconds(model))
         if rounds is None:
             raise RecordError(f"{self.stem}: order {order!r} of {model} was not timed, measure the page again")
         return np.array(rounds.values)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from repro.harness.experiment import Column, Experiment, Reported
+from repro.kinds.upscaling import keys
 
 Order = Literal["A", "B", "C"]
 ORDERS: dict[Order, str] = {
@@ -66,4 +67,4 @@ class UpscalingTable(Experiment):
 
     def column(self, timestep: int) -> Column:
         """The column of a noise level."""
-        return Column(f"fid_e_t{timestep}", f"FID-E at t = {timestep}", better="lower", digits=2)
+        return Column(keys.fid_e(timestep), f"FID-E at t = {timestep}", better="lower", digits=2)

@@ -17,6 +17,7 @@ from repro.harness.options import RunOptions
 from repro.harness.profile import Profile
 from repro.harness.provenance import OpenRun, versions
 from repro.harness.schema import Line, Record, RecordSet, Run, Series
+from repro.kinds.upscaling import keys
 from repro.kinds.upscaling.declare import Cell, UpscalingTable
 from repro.metrics import WeightsError
 from repro.metrics.fid import Reference, extract_features, frechet_distance, jackknife, jackknife_replicates
@@ -181,7 +182,7 @@ class _Runner(Setting[UpscalingTable, RunOptions]):
         )
         lines: list[Line] = [closed]
         for (cell, timestep), found in features.items():
-            lines += _lines(closed, cell, self.table.column(timestep).key, reference, found)
+            lines += _lines(closed, cell, timestep, reference, found)
         records.save(self.records_path, RecordSet.of(lines))
 
     def _reference(self) -> Reference:
@@ -223,12 +224,13 @@ def _label(cell: Cell) -> str:
     return cell.order if cell.order == "A" else f"{cell.order} from {cell.side}\n{cell.mode}"
 
 
-def _lines(run: Run, cell: Cell, metric: str, reference: Reference, features: Tensor) -> Iterator[Line]:
+def _lines(run: Run, cell: Cell, timestep: int, reference: Reference, features: Tensor) -> Iterator[Line]:
     """The distance with its interval, and the distances without each block of images."""
     sample = reference.sample(features)
     distance = partial(frechet_distance, reference)
     estimate = jackknife(sample, distance, distance(sample))
     bounds = (estimate.ci_low, estimate.ci_high)
-    yield Record.of(run, cell.key, metric, estimate.value, n=estimate.n, bounds=bounds)
+    yield Record.of(run, cell.key, keys.fid_e(timestep), estimate.value, n=estimate.n, bounds=bounds)
     replicates = jackknife_replicates(sample, distance)
-    yield Series.of(cell.key, f"{metric}_without_block", replicates, over="replicate", n=estimate.n, digits=8)
+    metric = keys.fid_e_without_block(timestep)
+    yield Series.of(cell.key, metric, replicates, over="replicate", n=estimate.n, digits=8)

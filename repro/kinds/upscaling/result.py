@@ -11,6 +11,7 @@ from repro.harness.claims import Compared, Comparison, Judgement, NoComparison, 
 from repro.harness.experiment import Column
 from repro.harness.result import Measured
 from repro.harness.schema import RecordSet
+from repro.kinds.upscaling import keys
 from repro.kinds.upscaling.declare import Contrast, UpscalingTable
 
 FID_E = Column("fid_e", "FID-E", better="lower", digits=2)
@@ -31,25 +32,24 @@ def tested(contrast: Contrast, table: UpscalingTable, records: RecordSet) -> Com
     terms = [(1.0, term) for term in contrast.larger] + [(-1.0, term) for term in contrast.smaller]
     total, replicates, counts = 0.0, np.zeros(1), []
     for sign, (cell, timestep) in terms:
-        key = table.column(timestep).key
-        found = estimate(records.find(cell, "", key))
-        blocks = records.find_series(cell, f"{key}_without_block")
+        found = estimate(records.find(cell, "", keys.fid_e(timestep)))
+        blocks = records.find_series(cell, keys.fid_e_without_block(timestep))
         if found is None or blocks is None:
             return FID_E, NoComparison(Verdict.NOT_MEASURED, f"{cell} was not measured at t = {timestep}")
         total += sign * found.value
         replicates = replicates + sign * np.array(blocks.values)
         counts.append(blocks.n)
     half = _half_width(replicates)
-    margin = _margin(contrast, table, records)
+    margin = _margin(contrast, records)
     return FID_E, Comparison(difference=total, low=total - half, high=total + half, margin=margin, n=min(counts))
 
 
-def _margin(contrast: Contrast, table: UpscalingTable, records: RecordSet) -> float:
+def _margin(contrast: Contrast, records: RecordSet) -> float:
     """Half-width of the interval of the cell that the claim names; 0 where it names none."""
     if contrast.margin is None:
         return 0.0
     cell, timestep = contrast.margin
-    own = estimate(records.find(cell, "", table.column(timestep).key))
+    own = estimate(records.find(cell, "", keys.fid_e(timestep)))
     return (own.high - own.low) / 2 if own and own.high is not None and own.low is not None else 0.0
 
 
