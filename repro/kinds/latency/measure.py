@@ -238,9 +238,8 @@ def _image_lines(run: Run, batch: int, found: Mapping[str, Any]) -> Iterator[Lin
         yield Record.of(run, key, keys.peak_bytes(batch), float(result["bytes"]), unit="bytes")
 
 
-def _train_lines(run: Run, found: Mapping[str, Sequence[float] | str]) -> Iterator[Line]:
-    for name, seconds in found.items():
-        key, loss = name.split()
+def _train_lines(run: Run, found: Mapping[str, Mapping[str, Sequence[float] | str]]) -> Iterator[Line]:
+    for key, loss, seconds in ((key, *item) for key, losses in found.items() for item in losses.items()):
         metric = keys.train_seconds(loss)
         if isinstance(seconds, str):
             yield replace(Record.of(run, key, metric, 0.0, n=0), value=None, note=seconds)
@@ -249,9 +248,9 @@ def _train_lines(run: Run, found: Mapping[str, Sequence[float] | str]) -> Iterat
 
 
 def _is_short(found: Any) -> bool:
-    """Whether memory was short for a row: another time it may not be."""
+    """Whether memory was short for a row, which then holds a reason: another time it may not be."""
     rows = found.values() if isinstance(found, dict) else ()
-    return any(isinstance(row, str) or (isinstance(row, dict) and "skipped" in row) for row in rows)
+    return any(isinstance(value, str) for row in rows for value in row.values())
 
 
 def _code_digest() -> str:

@@ -22,11 +22,12 @@ from swd.backbones.base import Denoiser
 from swd.data import LatentCache, build_cache, cache_ladder
 from swd.training import DistillConfig, train
 
-Times = dict[str, list[float] | str]
+Rounds = dict[str, list[float] | str]  # by loss
+Times = dict[str, Rounds]
 
 
 def training_times(subject: Subject, students: Sequence[TimedRow], folder: Path) -> Times:
-    """Student and loss, as "key loss" -> mean seconds of an iteration in every round, or why there are none.
+    """Student -> loss -> mean seconds of an iteration in every round, or why there are none.
 
     Students take turns within a round. The subject's pipeline is let go of.
 
@@ -35,22 +36,22 @@ def training_times(subject: Subject, students: Sequence[TimedRow], folder: Path)
         students: rows.
         folder: for the cache, and for each training while it lasts.
     """
-    found: Times = {f"{timed.key} {loss}": [] for timed in students for loss in LOSSES}
     subject.release()
     needed, free = subject.weights_to_load(copies=2), free_bytes(subject.device)
     if needed > free:
-        return dict.fromkeys(found, f"Needs more than {needed / GIB:.1f} GiB, {free / GIB:.1f} GiB were free.")
+        return _untimed(students, f"Needs more than {needed / GIB:.1f} GiB, {free / GIB:.1f} GiB were free.")
     try:
         teacher, cache = _loaded(subject, students, folder / "cache")
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        return dict.fromkeys(found, "Out of memory before training.")
+        return _untimed(students, "Out of memory before training.")
+    found: Times = {timed.key: {loss: [] for loss in LOSSES} for timed in students}
     for _ in tqdm(range(subject.protocol.train_rounds), desc="training", leave=False):
         for timed in students:
             for loss, options in LOSSES.items():
                 config = replace(training(subject, timed, options), progress=False)
-                _add(found, f"{timed.key} {loss}", config, teacher, cache, folder)
+                _add(found[timed.key], loss, config, teacher, cache, folder)
     return found
 
 
@@ -61,9 +62,13 @@ def training(subject: Subject, timed: TimedRow, changes: Mapping[str, Any] = Map
     return replace(config, **changes)
 
 
-def _add(found: Times, name: str, config: DistillConfig, teacher: Denoiser, cache: LatentCache, folder: Path) -> None:
+def _untimed(students: Sequence[TimedRow], reason: str) -> Times:
+    return {timed.key: dict.fromkeys(LOSSES, reason) for timed in students}
+
+
+def _add(found: Rounds, loss: str, config: DistillConfig, teacher: Denoiser, cache: LatentCache, folder: Path) -> None:
     """One round of one training; memory that runs out ends that training alone."""
-    taken = found[name]
+    taken = found[loss]
     if isinstance(taken, str):
         return
     try:
@@ -71,7 +76,7 @@ def _add(found: Times, name: str, config: DistillConfig, teacher: Denoiser, cach
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        found[name] = f"Out of memory at batch size {config.batch_size}."
+        found[loss] = f"Out of memory at batch size {config.batch_size}."
     gc.collect()  # adapters refer to the network that they are on, and back
 
 

@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 
 from repro.harness import plots, records
-from repro.harness.experiment import ExperimentError, Row
+from repro.harness.experiment import RELATIVE_FLOPS, TOKENS, ExperimentError, Row
 from repro.harness.files import ROOT, digest_folder, digest_json
 from repro.harness.plan import resolve
 from repro.harness.profile import Profile
@@ -188,8 +188,8 @@ class _Runner(Setting[Table, ScoresOptions]):
         teacher = next(costs[row.key] for row in self.table.rows if row.is_teacher)
         for row in self.table.rows:
             tokens = compute.tokens(self._plan(row), denoiser)
-            yield Record.of(run, row.key, "tokens", float(tokens), unit="tokens")
-            yield Record.of(run, row.key, "relative_flops", costs[row.key] / teacher)
+            yield Record.of(run, row.key, TOKENS.key, float(tokens), unit="tokens")
+            yield Record.of(run, row.key, RELATIVE_FLOPS.key, costs[row.key] / teacher)
 
     def _score_records(
         self, run: Run, row: Row, prompt_set: str, seed: int, result: EvaluationResult

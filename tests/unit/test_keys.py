@@ -1,0 +1,168 @@
+"""What measures and what shows name their numbers by the same functions, and by nothing else."""
+
+import ast
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from repro import load_experiment
+from repro.harness.experiment import COMPUTE
+from repro.harness.files import ROOT
+from repro.harness.profile import Profile
+from repro.harness.records import RecordSet, load
+from repro.harness.schema import CAPTIONS
+from repro.kinds.benchmarks import keys as benchmarks
+from repro.kinds.benchmarks.declare import BenchmarkPage
+from repro.kinds.latency import keys as latency
+from repro.kinds.latency.declare import AUTOENCODERS, LOSSES, LatencyTable
+from repro.kinds.scores.declare import Table
+from repro.kinds.spectra import keys as spectra
+from repro.kinds.spectra.declare import SpectraFigure
+from repro.kinds.training_cost import keys as training_cost
+from repro.kinds.training_cost.declare import TrainingCostPage
+from repro.kinds.upscaling import keys as upscaling
+from repro.kinds.upscaling.declare import UpscalingTable
+from repro.profiles import load_profile
+
+KINDS = ROOT / "repro" / "kinds"
+RECORDS = sorted((ROOT / "paper_tables" / "records").glob("*.jsonl"))
+# Where a call takes its metric: makers and readers of records.
+PLACES = {
+    "Record.of": 2, "Series.of": 1, "times": 1, "value": 1, "series": 1, "curve": 1, "note": 1, "find": 2, "values": 2,
+    "find_series": 1, "find_curve": 1,
+}  # fmt: skip
+PARSERS = {"startswith", "endswith", "removeprefix", "removesuffix", "partition", "rpartition"}
+
+
+def texts(node: ast.AST) -> list[str]:
+    """Literal text at the start of a string or f-string; none for other expressions."""
+    first = node.values[0] if isinstance(node, ast.JoinedStr) and node.values else node
+    if isinstance(first, ast.Constant) and isinstance(first.value, str):
+        return [first.value]
+    return [""] if isinstance(node, ast.JoinedStr) else []
+
+
+def spelled(source: str, stems: set[str]) -> Iterator[int]:
+    """Lines that spell a metric: where one is expected, in an f-string, or to take one apart."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.JoinedStr) and any(text.startswith(tuple(stems)) for text in texts(node)):
+            yield node.lineno
+        if not isinstance(node, ast.Call):
+            continue
+        name = ast.unparse(node.func)
+        name = name if name in PLACES else name.rpartition(".")[2]
+        metrics = [keyword.value for keyword in node.keywords if keyword.arg == "metric"]
+        if name in PLACES:
+            metrics += node.args[PLACES[name] : PLACES[name] + 1]
+        if any(map(texts, metrics)):
+            yield node.lineno
+        if name in PARSERS and any(text.startswith(tuple(stems)) for argument in node.args for text in texts(argument)):
+            yield node.lineno
+
+
+def stems(folder: Path) -> set[str]:
+    """How the metrics of a kind begin: the text of its keys before what varies."""
+    path = folder / "keys.py"
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if path.exists() else ()
+    return {text for node in nodes if isinstance(node, ast.JoinedStr) for text in texts(node) if "_" in text}
+
+
+@pytest.mark.parametrize("folder", [path.parent.name for path in sorted(KINDS.glob("*/declare.py"))])
+def test_metrics_are_spelled_in_keys_alone(folder: str) -> None:
+    found = [
+        f"{path.name}:{line}"
+        for path in sorted((KINDS / folder).glob("*.py"))
+        if path.name != "keys.py"
+        for line in spelled(path.read_text(encoding="utf-8"), stems(KINDS / folder))
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'Record.of(run, row.key, "matmul_flops", peak)',
+        'Series.of(key, f"seconds_b{batch}", seconds, over="round")',
+        'metric = f"parts_b{batch}"',
+        'result.value(key, f"{metric}_{model}")',
+        'result.records.find(key, "", "exponent")',
+        'Curve(variant=key, metric="clean", x=x, y=y, error=e, n=n)',
+        'name = line.metric.removeprefix("seconds_")',
+    ],
+)
+def test_a_spelled_metric_would_be_found(source: str) -> None:
+    assert set(spelled(source, {"seconds_", "parts_b"})) == {1}
+
+
+def test_words_and_keys_are_no_spelled_metrics() -> None:
+    source = 'heads = [f"{model}, seconds"]\nresult.value(key, keys.seconds(8))\nsettings.value("seconds_")'
+    assert list(spelled(source, {"seconds_"})) == []
+
+
+def of_latency(table: LatencyTable, profile: Profile, records: RecordSet) -> set[str]:
+    sizes = records.runs[0].config["protocol"]["batch_sizes"]
+    sides = {round(side) for series in records.series if series.metric == latency.SIDES for side in series.values}
+    return {
+        latency.MATMUL_FLOPS,
+        latency.SIDES,
+        *(key(size) for size in sizes for key in (latency.seconds, latency.parts, latency.peak_bytes)),
+        *(key(loss) for loss in LOSSES for key in (latency.train_seconds, latency.train_flops)),
+        *(latency.ideal(steps, vae) for steps in (4, 6) for vae in AUTOENCODERS),
+        *map(latency.flops, latency.PARTS),
+        *map(latency.flops_of_side, sides),
+    }
+
+
+def of_spectra(figure: SpectraFigure, profile: Profile, records: RecordSet) -> set[str]:
+    levels = (spectra.noisy, spectra.expected, spectra.signal, spectra.safe_side)
+    return {
+        spectra.CLEAN,
+        spectra.EXPONENT,
+        *(key(timestep) for timestep in figure.timesteps for key in levels),
+        *(key(preset) for preset in figure.presets(profile) for key in (spectra.sigmas, spectra.scales)),
+    }
+
+
+def of_upscaling(table: UpscalingTable, profile: Profile, records: RecordSet) -> set[str]:
+    return {key(t) for t in table.timesteps for key in (upscaling.fid_e, upscaling.fid_e_without_block)}
+
+
+def of_benchmarks(page: BenchmarkPage, profile: Profile, records: RecordSet) -> set[str]:
+    numbers = (benchmarks.seconds, benchmarks.share_of_roofline, benchmarks.peak_bytes)
+    return {key(provider) for provider in ("", *page.providers) for key in numbers}
+
+
+def of_training_cost(page: TrainingCostPage, profile: Profile, records: RecordSet) -> set[str]:
+    numbers = (training_cost.seconds, training_cost.peak_bytes, training_cost.flops, training_cost.counted_bytes)
+    return {key(model) for model in page.counted for key in numbers}
+
+
+def of_scores(table: Table, profile: Profile, records: RecordSet) -> set[str]:
+    return {CAPTIONS, *(column.key for column in (*profile.columns, *COMPUTE))}
+
+
+KNOWN: dict[type, Callable[..., set[str]]] = {
+    LatencyTable: of_latency,
+    SpectraFigure: of_spectra,
+    UpscalingTable: of_upscaling,
+    BenchmarkPage: of_benchmarks,
+    TrainingCostPage: of_training_cost,
+    Table: of_scores,
+}
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
+def test_keys_name_every_number_of_the_committed_records(path: Path) -> None:
+    records = load(path)
+    experiment, profile = load_experiment(records.runs[0].table), load_profile(records.runs[0].profile)
+    lines = (*records.records, *records.per_image, *records.series, *records.curves)
+    assert {line.metric for line in lines} - KNOWN[type(experiment)](experiment, profile, records) == set()
+
+
+@given(order=st.text(), name=st.text(min_size=1))
+def test_a_part_is_found_again(order: str, name: str) -> None:
+    assert training_cost.part_name(training_cost.part(order, name), order) == name
+    assert training_cost.part_name(order, order) is None
