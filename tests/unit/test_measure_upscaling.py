@@ -98,7 +98,7 @@ def claim(larger: str, smaller: str, margin: str | None = None) -> Contrast:
 
 
 def judge_one(contrast: Contrast, records: RecordSet) -> Judgement:
-    return Judgement(contrast, *tested(contrast, TABLE, records))
+    return Judgement(contrast, *tested(contrast, records))
 
 
 @pytest.mark.parametrize(

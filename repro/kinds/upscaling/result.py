@@ -23,11 +23,11 @@ class UpscalingResult(Measured[UpscalingTable]):
     @cached_property
     def judgements(self) -> tuple[Judgement, ...]:
         """Every claim with its verdict."""
-        compare = partial(tested, table=self.experiment, records=self.records)
+        compare = partial(tested, records=self.records)
         return judge(self.experiment.contrasts, compare)
 
 
-def tested(contrast: Contrast, table: UpscalingTable, records: RecordSet) -> Compared:
+def tested(contrast: Contrast, records: RecordSet) -> Compared:
     """Compare the two sides of a claim by the jackknife that leaves the same images out of every row."""
     terms = [(1.0, term) for term in contrast.larger] + [(-1.0, term) for term in contrast.smaller]
     total, replicates, counts = 0.0, np.zeros(1), []
