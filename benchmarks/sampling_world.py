@@ -12,9 +12,8 @@ import pytest
 import torch
 from diffusers import FlowMatchLCMScheduler, StableDiffusion3Pipeline
 
-from repro.kinds.latency.timed_pipeline import text_encoders
 from repro.profiles import sd35_architecture
-from repro.stages.images import load_pipeline
+from repro.stages.images import load_pipeline, text_encoders
 from repro.stages.random_weights import random_pipeline
 from repro.stages.timing import Clock, PeakMemory, copy_bytes, device_name, free_bytes, matmul_flops
 from repro.worlds.mini.scenes import sample_scene

@@ -14,9 +14,8 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from sampling_world import ARCHITECTURES, WEIGHTS
 
-from repro.kinds.latency.timed_pipeline import text_encoders
 from repro.profiles import load_profile, sd35_architecture
-from repro.stages.images import load_pipeline
+from repro.stages.images import load_pipeline, text_encoders
 from repro.stages.published_order import PlainStep
 from repro.stages.random_weights import random_pipeline
 from repro.stages.timing import free_bytes

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from repro.harness.sampling import SamplingPlan
 from repro.stages.sampling import draw
 from repro.stages.store import StageStore
-from swd.backbones import denoiser_of, loading
+from swd.backbones import backbone_of, denoiser_of, loading
 from swd.backbones.base import Condition
 from swd.errors import PipelineError
 from swd.lora.files import load_adapter
@@ -162,3 +162,9 @@ def _complete(path: Path, count: int) -> bool:
             return file.get_slice("images").get_shape()[0] == count
     except (FileNotFoundError, SafetensorError):
         return False
+
+
+def text_encoders(pipeline: Any) -> list[torch.nn.Module]:
+    """Those that a pipeline has."""
+    found = (getattr(pipeline, name) for name in backbone_of(pipeline).text_encoders)
+    return [encoder for encoder in found if encoder is not None]

@@ -17,6 +17,7 @@ from repro.harness.records import load
 from repro.kinds import kind_of
 from repro.kinds.benchmarks import measure as benchmarks
 from repro.profiles.mini import PROFILE
+from repro.stages import pytest_benchmark
 
 ROUNDS = {"plain": [0.8, 0.9, 0.8], "fast": [0.5, 0.6, 0.5], "diffusers": [1.0, 1.2, 1.0]}
 MEASURED: dict[str, Any] = {
@@ -66,7 +67,7 @@ def pytest_run(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
                 Path(word.partition("=")[2]).write_text(REPORT)
         return SimpleNamespace(returncode=0)
 
-    monkeypatch.setattr(benchmarks.subprocess, "run", run)
+    monkeypatch.setattr(pytest_benchmark.subprocess, "run", run)
     return calls
 
 
@@ -116,7 +117,7 @@ def test_it_measures_anew_every_time(options: RunOptions, pytest_run: list[list[
 
 
 def test_a_failing_benchmark_writes_nothing(options: RunOptions, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(benchmarks.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=1, stdout=""))
+    monkeypatch.setattr(pytest_benchmark.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=1, stdout=""))
     with pytest.raises(ExperimentError, match="exit status 1"):
         benchmarks.run(PAGE, PROFILE, options)
     assert not (options.out / "records").exists()

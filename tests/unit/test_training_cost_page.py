@@ -11,9 +11,9 @@ from repro.harness.options import RunOptions
 from repro.harness.records import load
 from repro.harness.schema import RecordError
 from repro.kinds import kind_of
-from repro.kinds.latency.timed_pipeline import text_encoders
 from repro.kinds.training_cost import measure as training_cost
 from repro.profiles.mini import DISTIL, PROFILE
+from repro.stages.images import text_encoders
 from repro.stages.store import StageStore
 from repro.training_cost import PAGE
 from swd.cost import weight_bytes

@@ -9,14 +9,13 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderTiny
-from torch import nn
 
 from repro.harness.experiment import ExperimentError
 from repro.harness.files import ROOT, digest_folder, digest_json
 from repro.harness.plan import Plan, resolve
 from repro.harness.profile import Profile
 from repro.kinds.latency.declare import Protocol, TimedRow
-from repro.stages.images import check_pipeline, load_pipeline
+from repro.stages.images import check_pipeline, load_pipeline, text_encoders
 from repro.stages.random_weights import random_pipeline, random_tiny_vae
 from repro.worlds.mini.scenes import sample_scene
 from swd.backbones import backbone_of
@@ -178,9 +177,3 @@ def _compile(pipeline: ScalewiseStableDiffusion3Pipeline, *, blocks: bool) -> No
         block.compile(fullgraph=True, dynamic=True)
     for module in (*text_encoders(pipeline), pipeline.vae.decoder):
         module.compile(dynamic=True)
-
-
-def text_encoders(pipeline: ScalewiseStableDiffusion3Pipeline) -> list[nn.Module]:
-    """Those that are there."""
-    found = (pipeline.text_encoder, pipeline.text_encoder_2, pipeline.text_encoder_3)
-    return [encoder for encoder in found if encoder is not None]

@@ -15,13 +15,12 @@ from repro.harness.options import RunOptions
 from repro.harness.profile import Profile
 from repro.harness.provenance import git_stamp, start_run
 from repro.harness.schema import Line, Record, RecordSet, Run
-from repro.kinds.benchmarks.measure import check_files, configurations, machine, run_pytest, times
-from repro.kinds.latency.timed_pipeline import text_encoders
 from repro.kinds.training_cost import keys
 from repro.kinds.training_cost.declare import TrainingCostPage
 from repro.profiles import load_profile
-from repro.stages.images import load_pipeline
+from repro.stages.images import load_pipeline, text_encoders
 from repro.stages.published_order import PlainStep
+from repro.stages.pytest_benchmark import check_files, configurations, machine, run_pytest, times
 from repro.stages.random_weights import random_pipeline
 from repro.stages.store import StageStore
 from swd.backbones import backbone_of, denoiser_of
