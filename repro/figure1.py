@@ -1,6 +1,6 @@
 """Figure 1: spectra of latents under noise, the reason why early steps may work at a low resolution."""
 
-from repro.kinds.spectra.declare import Panel, SpectraFigure
+from repro.kinds.spectra.declare import FOLDER, Panel, SpectraFigure
 
 FIGURE = SpectraFigure(
     key="figure1",
@@ -10,8 +10,8 @@ FIGURE = SpectraFigure(
         Panel("scenes", "Latents of scenes", "scenes", "latents"),
         Panel("photographs", "Latents of photographs", "photographs", "latents"),
         Panel("pixels", "Pixels of photographs", "photographs", "pixels"),
-        Panel("images", "Latents of images", "folder", "latents"),
-        Panel("image_pixels", "Pixels of images", "folder", "pixels"),
+        Panel("images", "Latents of images", FOLDER, "latents"),
+        Panel("image_pixels", "Pixels of images", FOLDER, "pixels"),
     ),
     timesteps=(250, 500, 600, 800),
     images=500,

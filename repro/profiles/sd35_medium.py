@@ -19,7 +19,7 @@ PROFILE = Profile(
     columns=(),
     prompt_sets=(),
     images_per_set=0,
-    data=Data(resolution=1024),
+    data=Data(resolution=1024, world="repro.worlds.mini.world:MiniWorld"),
     weights=WEIGHTS,
     distil=DISTIL,
     committed=True,

@@ -10,7 +10,7 @@ PROFILE = Profile(
     columns=(),
     prompt_sets=(),
     images_per_set=0,
-    data=Data(resolution=1024),
+    data=Data(resolution=1024, world="repro.worlds.mini.world:MiniWorld"),
     weights=Weights(
         pipeline="stabilityai/stable-diffusion-xl-base-1.0",
         vae_config={  # facts of the published config.json

@@ -1,5 +1,6 @@
 """A pipeline of the true architecture with random weights: all that a clock needs."""
 
+import string
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,15 +17,38 @@ from transformers import (
     T5EncoderModel,
 )
 
-from repro.worlds.mini.scenes import CAPTION_WORDS
-from repro.worlds.mini.text import new_tokenizer
 from swd.pipelines import ScalewiseStableDiffusion3Pipeline
+
+WORDS = tuple(
+    [
+        "a",
+        "the",
+        "one",
+        "two",
+        "three",
+        "red",
+        "green",
+        "blue",
+        "black",
+        "white",
+        "left",
+        "right",
+        "above",
+        "below",
+        "of",
+        "and",
+        "in",
+        "on",
+        "at",
+        "with",
+    ]
+)
 
 
 def random_pipeline(
     architecture: Mapping[str, Any], device: torch.device, dtype: torch.dtype
 ) -> ScalewiseStableDiffusion3Pipeline:
-    """Networks drawn from seed 0 where they will run; tokenizers of a few words, which cost no more than true ones.
+    """Networks drawn from seed 0 where they will run; tokenizers that learned nothing, and cost as much as true ones.
 
     Args:
         architecture: configs of ``transformer`` and ``vae``, and of the ``text_encoders`` CLIP, CLIP and, if there is
@@ -41,8 +65,7 @@ def random_pipeline(
     finally:
         torch.set_default_dtype(before)
     length = architecture["text_encoders"][0]["max_position_embeddings"]
-    words = new_tokenizer()
-    clip = CLIPTokenizer(vocab=words.get_vocab(), merges=[], model_max_length=length)
+    clip = _letter_tokenizer(length)
     has_t5 = "text_encoder_3" in networks
     return ScalewiseStableDiffusion3Pipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
@@ -74,8 +97,16 @@ def _networks(architecture: Mapping[str, Any]) -> dict[str, nn.Module]:
     return {name: network.eval().requires_grad_(False) for name, network in made.items()}
 
 
+def _letter_tokenizer(length: int) -> CLIPTokenizer:
+    """In CLIP's layout, every letter a token: one form inside a word, one that ends it."""
+    letters = [letter + end for end in ("", "</w>") for letter in string.ascii_lowercase + string.digits]
+    vocabulary = {token: index for index, token in enumerate(["<|startoftext|>", "<|endoftext|>", *letters])}
+    return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=length)
+
+
 def _word_tokenizer() -> PreTrainedTokenizerFast:
-    vocabulary = {word: index for index, word in enumerate(["<pad>", "</s>", "<unk>", *CAPTION_WORDS])}
+    """In T5's layout, every word a token; those that it does not know are the same one."""
+    vocabulary = {word: index for index, word in enumerate(["<pad>", "</s>", "<unk>", *WORDS])}
     words = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     return PreTrainedTokenizerFast(

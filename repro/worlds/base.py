@@ -1,4 +1,4 @@
-"""What the measuring stages need to know of a world: prompts, references, training images, metrics."""
+"""What measuring needs to know of a world: prompts, references, training images, metrics."""
 
 from collections.abc import Iterator, Sequence
 from importlib import import_module
@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from repro.harness.profile import Profile
-from repro.metrics import Metric
+from repro.metrics import Metric, Prompt
+from repro.worlds.sources import ImageSource
 
 
 class World(Protocol):
-    """A source of prompts and images with the metrics that suit it; `repro.worlds.mini.world.MiniWorld` is one."""
+    """A source of prompts and images with the metrics that suit it; a profile names one."""
 
     @property
     def profile(self) -> Profile:
@@ -35,6 +36,22 @@ class World(Protocol):
 
     def reference(self, prompt_set: str) -> Iterator[Tensor]:
         """Batches of real images, uint8 (B, 3, H, W)."""
+        ...
+
+    def real_images(self, prompts: Sequence[Prompt]) -> Tensor:
+        """The real images behind prompts of this world, (B, 3, H, W) in [-1, 1]."""
+        ...
+
+    def captions(self, count: int) -> list[str]:
+        """Captions for a clock, all different, so that none is encoded for free."""
+        ...
+
+    def image_source(self, name: str, side: int, count: int) -> ImageSource:
+        """Square images of a side in pixels, as many of ``count`` as there are.
+
+        Raises:
+            UnknownNameError: this world has no such source; the message lists the nearest ones.
+        """
         ...
 
     def training_images(self) -> tuple[Sequence[Tensor], list[str], str]:

@@ -1,4 +1,4 @@
-"""Where the images of a figure of spectra come from: scenes, photographs that packages ship, or a user's folder."""
+"""Images by the piece, whatever world they are of: photographs that packages ship, or a user's folder."""
 
 import hashlib
 import sys
@@ -14,8 +14,6 @@ from tqdm import tqdm
 
 from repro.harness.experiment import ExperimentError
 from repro.harness.files import digest_file, digest_json
-from repro.worlds.mini.data import HELD_OUT_SEEDS
-from repro.worlds.mini.scenes import render, sample_scene
 from repro.worlds.photographs import photograph_crops
 from swd.cache import ImageFiles
 from swd.errors import CacheError
@@ -43,17 +41,6 @@ class ImageSource:
         """Images (B, 3, side, side), B up to ``size``."""
         for start in range(0, self.count, size):
             yield torch.stack([self.image(index) for index in range(start, min(start + size, self.count))])
-
-
-def scenes(side: int, count: int) -> ImageSource:
-    """Held-out scenes of all kinds, rendered at any size."""
-    first = HELD_OUT_SEEDS.start
-
-    def image(index: int) -> Tensor:
-        pixels = render(sample_scene(first + index), side)
-        return torch.from_numpy(pixels).permute(2, 0, 1) / 127.5 - 1
-
-    return ImageSource(count, side, f"scenes {first} to {first + count - 1} at {side} px", image)
 
 
 def photographs(side: int, count: int) -> ImageSource:

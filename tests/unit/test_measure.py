@@ -20,7 +20,6 @@ from repro.harness.sampling import SamplingPlan
 from repro.kinds.scores import measure as runner
 from repro.kinds.scores.measure import run
 from repro.kinds.scores.options import ScoresOptions
-from repro.metrics import SceneAccuracy
 from repro.profiles.mini import DISTIL, PROFILE
 from repro.stages import compute
 from repro.stages.images import generator_of, load_pipeline, make_images
@@ -28,6 +27,7 @@ from repro.stages.scores import score_images
 from repro.stages.store import StageStore
 from repro.stages.students import check_adapter, shipped_training
 from repro.table2 import TABLE
+from repro.worlds.mini.scene_accuracy import SceneAccuracy
 from repro.worlds.mini.scenes import render, sample_scene
 from swd.backbones.sd3.denoiser import SD3Denoiser
 from swd.lora.bank import AdapterBank

@@ -13,7 +13,7 @@ from diffusers import AutoencoderTiny
 from repro.harness import render
 from repro.harness.experiment import ExperimentError
 from repro.harness.plan import resolve
-from repro.harness.profile import Data, Distil, Teacher
+from repro.harness.profile import Distil, Teacher
 from repro.harness.records import RecordSet, load
 from repro.kinds import kind_of
 from repro.kinds.latency import counts as latency_counts
@@ -76,7 +76,7 @@ PROFILE = replace(
     sd35_medium.PROFILE,
     name="tiny",
     presets="mini",
-    data=Data(resolution=64),
+    data=replace(sd35_medium.PROFILE.data, resolution=64),
     weights=replace(sd35_medium.WEIGHTS, architecture=ARCHITECTURE),
     teacher=Teacher(steps=2),
     distil=Distil(common={"batch_size": 2, "feature_block": 0, "rank": 2, "fake_updates": 1}),

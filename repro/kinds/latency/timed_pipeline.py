@@ -17,7 +17,7 @@ from repro.harness.profile import Profile
 from repro.kinds.latency.declare import Protocol, TimedRow
 from repro.stages.images import check_pipeline, load_pipeline, text_encoders
 from repro.stages.random_weights import random_pipeline, random_tiny_vae
-from repro.worlds.mini.scenes import sample_scene
+from repro.worlds.base import load_world
 from swd.backbones import backbone_of
 from swd.backbones.sd3.fast import FastOptions
 from swd.cost import weight_bytes
@@ -162,12 +162,7 @@ class Subject:
 
     def captions(self, count: int) -> list[str]:
         """Different ones, so that none is encoded for free."""
-        found: dict[str, None] = {}
-        seed = 0
-        while len(found) < count:
-            found[sample_scene(seed).caption] = None
-            seed += 1
-        return list(found)
+        return load_world(self.profile, ROOT).captions(count)
 
 
 def _compile(pipeline: ScalewiseStableDiffusion3Pipeline, *, blocks: bool) -> None:

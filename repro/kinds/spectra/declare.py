@@ -9,7 +9,7 @@ from repro.kinds.spectra import keys
 
 EXPONENT = Column(keys.EXPONENT, "Exponent of the power law", digits=2)
 
-Source = Literal["scenes", "photographs", "folder"]
+FOLDER = "folder"  # source of a user's images; the others are the world's
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +19,13 @@ class Panel:
     Args:
         key: variant in the records.
         label: title of the panel and of its row in the table.
-        source: which images; ``folder`` are a user's.
+        source: which images of the profile's world, or ``FOLDER``.
         space: latents of the profile's VAE, or the pixels themselves.
     """
 
     key: str
     label: str
-    source: Source
+    source: str
     space: Literal["latents", "pixels"]
 
 

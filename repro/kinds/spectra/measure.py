@@ -19,13 +19,13 @@ from repro.harness.profile import Profile
 from repro.harness.provenance import git_stamp, start_run, versions
 from repro.harness.schema import Curve, Line, Record, RecordSet, Series
 from repro.kinds.spectra import keys
-from repro.kinds.spectra.declare import Panel, SpectraFigure
+from repro.kinds.spectra.declare import FOLDER, Panel, SpectraFigure
 from repro.kinds.spectra.options import SpectraOptions
 from repro.stages.autoencoders import Autoencoder, load_vae, vae_digest, whitened_latents
 from repro.stages.device import torch_device
 from repro.stages.store import StageStore
-from repro.worlds import sources
-from repro.worlds.sources import ImageSource
+from repro.worlds.base import load_world
+from repro.worlds.sources import ImageSource, folder
 from swd.flow import NUM_TIMESTEPS, FlowMatching, NoiseProcess, VariancePreserving
 from swd.sampler import draw_noise, seed_rngs
 from swd.schedule import PRESETS, preset
@@ -167,15 +167,14 @@ def run(figure: SpectraFigure, profile: Profile, options: SpectraOptions) -> Pat
 def _sources(figure: SpectraFigure, profile: Profile, options: SpectraOptions) -> dict[str, ImageSource]:
     """Images by source: what the profile has, and the user's folder."""
     side = profile.data.resolution
-    made = {"scenes": sources.scenes, "photographs": sources.photographs}
     names = profile.data.sources
     if options.random_weights and not names and options.images is None:
-        names, count = ("scenes",), RANDOM_IMAGES
+        names, count = (figure.panels[0].source,), RANDOM_IMAGES
     else:
         count = figure.images
-    found = {name: made[name](side, count) for name in names}
+    found = {name: load_world(profile, ROOT).image_source(name, side, count) for name in names}
     if options.images is not None:
-        found["folder"] = sources.folder(options.images, side, count)
+        found[FOLDER] = folder(options.images, side, count)
     if not found:
         raise ExperimentError(f"profile {profile.name} has no images of its own: give a folder with --images DIR")
     return found

@@ -26,7 +26,6 @@ from repro.stages.images import ImageSet, Prompt, check_pipeline, load_pipeline,
 from repro.stages.measurement import Setting
 from repro.stages.sample_grid import image_grid
 from repro.stages.scores import reference_features
-from repro.worlds.mini.scenes import render, sample_scene
 from swd.backbones import denoiser_of
 from swd.errors import PipelineError
 from swd.flow import NUM_TIMESTEPS, FlowMatching
@@ -146,7 +145,7 @@ class _Runner(Setting[UpscalingTable, RunOptions]):
         def generate(prompts: Sequence[Prompt]) -> Tensor:
             x_t = noisy_latents(
                 cell,
-                _real_images(prompts).to(self.device),
+                self.world.real_images(prompts).to(self.device),
                 partial(whitened_latents, pipeline.vae),
                 factor=pipeline.vae_scale_factor,
                 sigma=sigma,
@@ -205,19 +204,13 @@ class _Runner(Setting[UpscalingTable, RunOptions]):
         start = len(self.prompts) - len(self.prompts) // len(self.profile.prompt_sets)
         shown = range(start, start + SHOWN)
         captions = [f"t = {t}: {self.prompts[i]['caption']}" for t in self.table.timesteps for i in shown]
-        real = _real_images([self.prompts[i] for i in shown])
+        real = self.world.real_images([self.prompts[i] for i in shown])
         grid = [torch.cat([((real + 1) * 127.5).round().to(torch.uint8)] * len(self.table.timesteps))]
         for cell in self.table.cells:
             found = [torch.cat([batch for batch, _ in images[cell, t].batches()]) for t in self.table.timesteps]
             grid.append(torch.cat([batch[shown.start : shown.stop] for batch in found]))
         rows = ["Real", *(_label(cell) for cell in self.table.cells)]
         image_grid(self.grid_path, grid, rows=rows, captions=captions)
-
-
-def _real_images(prompts: Sequence[Prompt]) -> Tensor:
-    """The scenes behind the captions, (B, 3, H, W) in [-1, 1]."""
-    pixels = [torch.from_numpy(render(sample_scene(prompt["seed"], prompt["kind"]))) for prompt in prompts]
-    return torch.stack(pixels).permute(0, 3, 1, 2) / 127.5 - 1
 
 
 def _label(cell: Cell) -> str:

@@ -1,6 +1,6 @@
 """What the runner asks of the mini world: prompts, reference images, training images and metrics."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,13 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from repro.harness.experiment import UnknownNameError
 from repro.harness.files import digest_folder
 from repro.harness.profile import Profile
-from repro.metrics import ClipScore, EfficientNetLite0, FrechetDistance, Metric, SceneAccuracy
+from repro.metrics import ClipScore, EfficientNetLite0, FrechetDistance, Metric, Prompt
 from repro.metrics.clip_score import load_clip
 from repro.metrics.fid import WEIGHTS_SHA256, packaged_weights, read_weights
 from repro.worlds.mini.data import HELD_OUT_SEEDS, IMAGE_SIZE, TRAIN_SEEDS, render_scenes
+from repro.worlds.mini.scene_accuracy import SceneAccuracy
 from repro.worlds.mini.scenes import Kind, Scene, render, sample_scene
+from repro.worlds.sources import ImageSource, photographs
 
 VERSION = 1  # raise it when a scene of the same seed looks different
 METRICS_VERSION = 1  # raise it when a metric gives another value for the same images
@@ -58,6 +61,30 @@ class MiniWorld:
             pixels = np.stack([render(scene, IMAGE_SIZE) for scene in scenes[start : start + 50]])
             yield torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
+    def real_images(self, prompts: Sequence[Prompt]) -> Tensor:
+        """The scenes behind the captions, (B, 3, 64, 64) in [-1, 1]."""
+        pixels = [torch.from_numpy(render(sample_scene(prompt["seed"], prompt["kind"]))) for prompt in prompts]
+        return torch.stack(pixels).permute(0, 3, 1, 2) / 127.5 - 1
+
+    def captions(self, count: int) -> list[str]:
+        """The first different captions of the training range, for a clock."""
+        found: dict[str, None] = {}
+        seeds = iter(TRAIN_SEEDS)
+        while len(found) < count:
+            found[sample_scene(next(seeds)).caption] = None
+        return list(found)
+
+    def image_source(self, name: str, side: int, count: int) -> ImageSource:
+        """Held-out scenes of all kinds drawn at any size, or photographs, which the VAE has never seen.
+
+        Raises:
+            UnknownNameError: the name is neither ``scenes`` nor ``photographs``.
+        """
+        sources = {"scenes": _held_out_scenes, "photographs": photographs}
+        if name not in sources:
+            raise UnknownNameError("source of images", name, sources)
+        return sources[name](side, count)
+
     def training_images(self) -> tuple[Tensor, list[str], str]:
         """Images (N, 3, 64, 64) of uint8, their captions, and a name for the fingerprint of the latent cache."""
         count = self.profile.data.training_images
@@ -94,3 +121,13 @@ class MiniWorld:
         kinds = _PROMPT_KINDS[prompt_set]
         first = HELD_OUT_SEEDS.start + _OFFSETS[prompt_set] + offset
         return [sample_scene(first + index, kinds[index % len(kinds)]) for index in range(count)]
+
+
+def _held_out_scenes(side: int, count: int) -> ImageSource:
+    first = HELD_OUT_SEEDS.start
+
+    def image(index: int) -> Tensor:
+        pixels = render(sample_scene(first + index), side)
+        return torch.from_numpy(pixels).permute(2, 0, 1) / 127.5 - 1
+
+    return ImageSource(count, side, f"scenes {first} to {first + count - 1} at {side} px", image)
