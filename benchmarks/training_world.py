@@ -124,7 +124,7 @@ class World:
         return Trainer(replace(self.config, **switches), denoiser, self.data, self.folder, self.accelerator)
 
     def _lean(self, trainer: Trainer) -> Iterate:
-        read = ReadAhead(trainer._read, sys.maxsize, active=trainer.config.prefetch)
+        read = ReadAhead(trainer.draws.read, sys.maxsize, active=trainer.config.prefetch)
         read.__enter__()  # its thread ends with the process
         return lambda iteration: trainer._iterate(iteration, read(iteration))
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from swd.errors import NonFiniteLossError as NonFiniteLossError
     from swd.training.config import DistillConfig as DistillConfig
+    from swd.training.run import train as train
     from swd.training.trainer import TrainResult as TrainResult
-    from swd.training.trainer import train as train
 
 _HOMES = {
     "DistillConfig": "swd.training.config",
     "NonFiniteLossError": "swd.errors",
     "TrainResult": "swd.training.trainer",
-    "train": "swd.training.trainer",
+    "train": "swd.training.run",
 }
 
 __all__ = [

@@ -16,24 +16,22 @@ from tqdm.auto import tqdm
 from swd.backbones.base import Denoiser
 from swd.backbones.compiled import compiled_blocks
 from swd.backbones.fingerprint import weights_fingerprint
-from swd.data.cache import Batch, LatentCache, data_rows
-from swd.errors import ConfigError, NonFiniteLossError, StateError
+from swd.data.cache import LatentCache
+from swd.errors import NonFiniteLossError, StateError
 from swd.files import probe_writable, replacing_folder, write_json
 from swd.lora.bank import AdapterBank
 from swd.lora.files import save_adapter
-from swd.rng import StepRandom
 from swd.training.checks import check_data, check_fit
-from swd.training.config import Checkpointing, DistillConfig
-from swd.training.cost import choose_checkpointing
+from swd.training.config import DistillConfig
 from swd.training.discriminator import Discriminator
+from swd.training.draws import Drawn, Draws
+from swd.training.memory import fitting_checkpointing, state_bytes
 from swd.training.optim import Descent, descents
 from swd.training.prefetch import ReadAhead
 from swd.training.state import LossLog, RunIdentity, StateStore, TrainState
 from swd.training.step import DistillationStep, FakeStepResult, StudentStepResult
 
 LossFunction = Callable[..., StudentStepResult | FakeStepResult]  # of a batch, the step, and random numbers
-Drawn = tuple[Batch, StepRandom]
-BYTES_PER_PARAMETER = 16  # float32 weight, two AdamW moments, and the EMA
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,43 +49,13 @@ class TrainResult:
     seconds: float
 
 
-def train(
-    config: DistillConfig,
-    denoiser: Denoiser,
-    data: LatentCache,
-    output: Path,
-    *,
-    accelerator: Accelerator | None = None,
-    resume: bool = True,
-) -> TrainResult:
-    """Distil a student adapter.
-
-    Args:
-        config: everything that moves a number.
-        denoiser: the teacher. Its network is frozen and carries the adapters, switched off, afterwards.
-        data: latents and prompts at the scales of the schedule.
-        output: folder for states, log and ``final``, the adapter.
-        accelerator: device, precision and processes; one with the precision of ``config`` when absent.
-        resume: go on from the newest state in ``output``. Otherwise its states and log are removed.
-
-    Raises:
-        ConfigError: the schedule is unknown or does not fit the network, or the machine lacks the precision.
-        CacheError: the data lack a scale of the schedule.
-        OutputFolderError: ``output`` cannot be written or is too small; raised before training.
-        StateError: ``output`` holds another run.
-        NonFiniteLossError: a term became NaN or infinite.
-    """
-    output = Path(output)
-    return Trainer(config, denoiser, data, output, accelerator or _accelerator(config, output)).run(resume=resume)
-
-
 class Trainer:
-    """One run: networks, optimisers and files. ``train`` is the way in."""
+    """One run: networks, optimisers and files. `swd.training.train` is the way in."""
 
     def __init__(
         self, config: DistillConfig, denoiser: Denoiser, data: LatentCache, output: Path, accelerator: Accelerator
     ) -> None:
-        self.config, self.data, self.output, self.accelerator = config, data, output, accelerator
+        self.config, self.output, self.accelerator = config, output, accelerator
         self.schedule = config.schedule()
         check_data(config, self.schedule, denoiser, data)
         check_fit(config, denoiser, accelerator.num_processes, accelerator.device)
@@ -97,9 +65,19 @@ class Trainer:
         # with its index: a thread that reads ahead has a current GPU of its own
         self.device = next(denoiser.network.parameters()).device
         self.bank = AdapterBank(denoiser, rank=config.rank, alpha=config.alpha, seed=config.seed)
-        if (mode := self._checkpointing()) != "off":
+        processes = accelerator.num_processes
+        mode = fitting_checkpointing(config, self.bank, data, processes=processes, device=self.device)
+        if mode in ("selective", "half", "full"):
             self.bank.enable_gradient_checkpointing(mode)
         self.discriminator = self._new_discriminator() if config.uses_gan else None
+        self.draws = Draws(
+            config=config,
+            schedule=self.schedule,
+            data=data,
+            device=self.device,
+            processes=processes,
+            process=accelerator.process_index,
+        )
         empty = data.empty.to(self.device)
         self.steps = DistillationStep(config, self.schedule, self.bank, self.discriminator, empty)
         self.student_descent, self.fake_descent = descents(config, self.bank, self.discriminator, accelerator)
@@ -130,7 +108,7 @@ class Trainer:
         hidden = not (config.progress and self.accelerator.is_local_main_process)
         with (
             compiled_blocks(self.bank.denoiser.blocks, active=config.compile),
-            ReadAhead(self._read, config.iterations, active=config.prefetch) as read,
+            ReadAhead(self.draws.read, config.iterations, active=config.prefetch) as read,
             tqdm(total=config.iterations, initial=self.iteration, desc=config.preset, disable=hidden) as bar,
         ):
             for iteration in range(self.iteration, config.iterations):
@@ -198,26 +176,6 @@ class Trainer:
                 terms[name] = terms.get(name, 0.0) + share * value.detach()
         return self._finite(terms, random.iteration)
 
-    def _read(self, iteration: int) -> list[Drawn]:
-        """Data and random numbers of an iteration: one for each fake update, and the student's last."""
-        step, count = iteration % self.schedule.num_steps, self.config.fake_updates
-        fake = [self._draw(iteration, n, step, f"fake {n}") for n in range(count if self.config.uses_fake else 0)]
-        return [*fake, self._draw(iteration, count, step, "student")]
-
-    def _draw(self, iteration: int, update: int, step: int, name: str) -> Drawn:
-        """This process's share of a batch; a sample's number does not depend on how many processes share it."""
-        config, share = self.config, self.config.batch_size // self.accelerator.num_processes
-        mine = range(share * self.accelerator.process_index, share * (self.accelerator.process_index + 1))
-        rows = data_rows(config.seed, self._position(iteration) + update, config.batch_size, len(self.data))
-        random = StepRandom(config.seed, iteration, name, mine)
-        drawn = random if config.sample_latents else None
-        batch = self.data.batch([rows[place] for place in mine], self.schedule, step, drawn)
-        return batch.to(self.device), random
-
-    def _position(self, iteration: int) -> int:
-        """Batches read before ``iteration``; the fake model's count whether or not it is trained."""
-        return iteration * (self.config.fake_updates + 1)
-
     def _finite(self, terms: Mapping[str, Tensor], iteration: int) -> dict[str, float]:
         """Values of the terms, averaged over processes, so that all of them stop together."""
         stacked = torch.stack([value.detach().float() for value in terms.values()])
@@ -247,7 +205,7 @@ class Trainer:
             scaler = self.accelerator.scaler
             state = TrainState(
                 iteration=self.iteration,
-                position=self._position(self.iteration),
+                position=self.draws.position(self.iteration),
                 seconds=self.seconds,
                 identity=self.identity,
                 scaler=scaler.state_dict() if scaler is not None else {},
@@ -271,7 +229,7 @@ class Trainer:
         state.identity.check(self.config, self.identity, self.output)
         if state.iteration > self.config.iterations:
             raise StateError(f"{self.output} is at iteration {state.iteration}, past {self.config.iterations} as asked")
-        if state.position != self._position(state.iteration):
+        if state.position != self.draws.position(state.iteration):
             raise StateError(f"{self.output} was written by a version that read the data in another order")
         for name in self.bank.names:
             self.bank.load_state_dict(name, state.part(name))
@@ -305,38 +263,9 @@ class Trainer:
         self.accelerator.wait_for_everyone()
         return folder
 
-    def _checkpointing(self) -> Checkpointing:
-        """The mode that is asked for, or the one that fits the GPU; elsewhere memory is not what training lacks."""
-        config, device = self.config, self.device
-        if config.gradient_checkpointing != "auto":
-            return config.gradient_checkpointing
-        if device.type != "cuda":
-            return "off"
-        reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        free = torch.cuda.mem_get_info(device)[0] + reserved
-        share = config.batch_size // self.accelerator.num_processes
-        return choose_checkpointing(
-            self.bank.denoiser,
-            config,
-            self.data.empty,
-            batch=config.micro_batch_size or share,
-            free_bytes=free - self._awaited_bytes(share),
-        )
-
-    def _awaited_bytes(self, images: int) -> int:
-        """What will stay on the device from the first iteration on: optimisers, EMA, data, and data read ahead."""
-        states = (BYTES_PER_PARAMETER - 4) * self._num_parameters()
-        updates = 1 + (self.config.fake_updates if self.config.uses_fake else 0)
-        one = self.data.batch([0], self.schedule, self.schedule.num_steps - 1)
-        return states + (1 + self.config.prefetch) * updates * images * one.nbytes
-
-    def _num_parameters(self) -> int:
-        return sum(p.numel() for group in self.bank.names for p in self.bank.parameters(group))
-
     def _prepare_folder(self, resume: bool) -> None:
-        state_bytes = BYTES_PER_PARAMETER * self._num_parameters()
         if self.accelerator.is_main_process:
-            probe_writable(self.output, needed_bytes=state_bytes * (self.config.keep_last + 2))
+            probe_writable(self.output, needed_bytes=state_bytes(self.bank) * (self.config.keep_last + 2))
             if not resume:
                 self.store.clear()
                 shutil.rmtree(self.output / "final", ignore_errors=True)
@@ -346,24 +275,6 @@ class Trainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
             return Discriminator(self.bank.denoiser.inner_dim).to(self.accelerator.device)
-
-
-def _accelerator(config: DistillConfig, output: Path) -> Accelerator:
-    try:
-        made = Accelerator(mixed_precision=config.mixed_precision, log_with=config.log_with, project_dir=str(output))
-    except ValueError as error:  # a precision that the GPU lacks
-        raise ConfigError(str(error)) from error
-    # accelerate would train in float16 without a scaler, and only warn of a tracker that it cannot import
-    if config.mixed_precision == "fp16" and made.device.type == "cpu":
-        raise ConfigError(
-            "mixed_precision fp16 needs an accelerator, and training runs on the CPU here: use bf16 or no"
-        )
-    if config.log_with and not made.log_with:
-        extra = "; the extra `tracking` brings it" if config.log_with == "trackio" else ""
-        raise ConfigError(
-            f"log_with {config.log_with} needs the package {config.log_with}, which is not installed{extra}"
-        )
-    return made
 
 
 def _flat(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -111,9 +111,9 @@ def lean_iteration(trainer: Trainer, step: int) -> tuple[dict[str, float], list[
 
     watch(trainer.fake_descent, "fake", dict(trainer.discriminator.named_parameters()))
     watch(trainer.student_descent, "student", {})
-    batch = trainer.data.batch(ROWS, trainer.schedule, step)
+    batch = trainer.draws.data.batch(ROWS, trainer.schedule, step)
     iteration = trainer.schedule.num_steps + step
-    return trainer._iterate(iteration, [(batch, random) for _, random in trainer._read(iteration)]), found
+    return trainer._iterate(iteration, [(batch, random) for _, random in trainer.draws.read(iteration)]), found
 
 
 SWITCHES: dict[str, dict[str, Any]] = {

@@ -55,7 +55,7 @@ def gradients(made: Trainer, step: int = 1) -> tuple[dict[str, float], dict[str,
         ("student", made.student_descent, made.steps.student),
     ):
         with made.bank.trainable(name):
-            terms |= made._backward(descent, compute, step, made._draw(0, 0, step, name))
+            terms |= made._backward(descent, compute, step, made.draws.one(0, 0, step, name))
         weights = made.bank.named_parameters(name)
         found |= {f"{name}/{key}": weight.grad for key, weight in weights.items() if weight.grad is not None}
     return terms, found | {f"head/{key}": value.grad for key, value in made.discriminator.named_parameters()}
@@ -119,9 +119,9 @@ class _OneOfTwo:
 
 
 def test_processes_share_the_batch_of_one(world: World) -> None:
-    whole, _ = world.trainer()._draw(5, 0, 1, "fake 0")
+    whole, _ = world.trainer().draws.one(5, 0, 1, "fake 0")
     parts = [
-        Trainer(config(), world.denoiser, cache(), world.folder, _OneOfTwo(index))._draw(5, 0, 1, "fake 0")
+        Trainer(config(), world.denoiser, cache(), world.folder, _OneOfTwo(index)).draws.one(5, 0, 1, "fake 0")
         for index in range(2)
     ]
     assert torch.equal(whole.target, torch.cat([batch.target for batch, _ in parts]))

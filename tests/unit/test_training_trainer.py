@@ -18,7 +18,9 @@ from swd.errors import CacheError, ConfigError, OutputFolderError, StateError
 from swd.lora.files import ADAPTER_FILE, read_adapter
 from swd.training import NonFiniteLossError, train
 from swd.training import step as training_step
-from swd.training.trainer import Drawn, Trainer
+from swd.training.draws import Drawn
+from swd.training.memory import awaited_bytes
+from swd.training.trainer import Trainer
 
 
 @pytest.fixture
@@ -137,9 +139,9 @@ def test_update_moves_its_own_model_and_nothing_else(world: World) -> None:
         return {part for part in before if any(not torch.equal(before[part][k], after[part][k]) for k in before[part])}
 
     start = weights()
-    made._update_fake(1, made._draw(0, 0, 1, "fake 0"), None)
+    made._update_fake(1, made.draws.one(0, 0, 1, "fake 0"), None)
     after_fake = weights()
-    made._update_student(1, made._draw(0, 1, 1, "student"))
+    made._update_student(1, made.draws.one(0, 1, 1, "student"))
     assert changed(start, after_fake) == {"fake", "head"}
     assert changed(after_fake, weights()) == {"student"}
 
@@ -202,7 +204,7 @@ def test_exported_average_is_the_recursion_over_iterations(world: World) -> None
     key = next(key for key in made.ema if "lora_B" in key)
     expected, seen = made.ema[key].clone(), []
     for iteration in range(3):
-        made._iterate(iteration, made._read(iteration))
+        made._iterate(iteration, made.draws.read(iteration))
         seen.append(made.bank.state_dict("student")[key].clone())
         expected = 0.75 * expected + 0.25 * seen[-1]
     assert not any(torch.equal(left, right) for left, right in pairwise(seen))
@@ -301,7 +303,7 @@ def test_processes_that_found_different_states_are_told_apart(world: World, monk
 def test_data_and_optimisers_are_left_room_for(world: World) -> None:
     trainer = world.trainer()
     image = 4 * (4 * 6 * 6 + 4 * 4 * 4 + 5 * 32 + 16)  # target, the scale before, text
-    one, two = trainer._awaited_bytes(1), trainer._awaited_bytes(2)
+    one, two = (awaited_bytes(trainer.config, trainer.bank, cache(), images) for images in (1, 2))
     assert two - one == 2 * 2 * image  # the fake update's and the student's, now and read ahead
     assert one > 2 * 2 * image
 

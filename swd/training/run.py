@@ -1,0 +1,59 @@
+"""The way into a distillation run."""
+
+from pathlib import Path
+
+from accelerate import Accelerator
+
+from swd.backbones.base import Denoiser
+from swd.data.cache import LatentCache
+from swd.errors import ConfigError
+from swd.training.config import DistillConfig
+from swd.training.trainer import Trainer, TrainResult
+
+
+def train(
+    config: DistillConfig,
+    denoiser: Denoiser,
+    data: LatentCache,
+    output: Path,
+    *,
+    accelerator: Accelerator | None = None,
+    resume: bool = True,
+) -> TrainResult:
+    """Distil a student adapter.
+
+    Args:
+        config: everything that moves a number.
+        denoiser: the teacher. Its network is frozen and carries the adapters, switched off, afterwards.
+        data: latents and prompts at the scales of the schedule.
+        output: folder for states, log and ``final``, the adapter.
+        accelerator: device, precision and processes; one with the precision of ``config`` when absent.
+        resume: go on from the newest state in ``output``. Otherwise its states and log are removed.
+
+    Raises:
+        ConfigError: the schedule is unknown or does not fit the network, or the machine lacks the precision.
+        CacheError: the data lack a scale of the schedule.
+        OutputFolderError: ``output`` cannot be written or is too small; raised before training.
+        StateError: ``output`` holds another run.
+        NonFiniteLossError: a term became NaN or infinite.
+    """
+    output = Path(output)
+    return Trainer(config, denoiser, data, output, accelerator or _accelerator(config, output)).run(resume=resume)
+
+
+def _accelerator(config: DistillConfig, output: Path) -> Accelerator:
+    try:
+        made = Accelerator(mixed_precision=config.mixed_precision, log_with=config.log_with, project_dir=str(output))
+    except ValueError as error:  # a precision that the GPU lacks
+        raise ConfigError(str(error)) from error
+    # accelerate would train in float16 without a scaler, and only warn of a tracker that it cannot import
+    if config.mixed_precision == "fp16" and made.device.type == "cpu":
+        raise ConfigError(
+            "mixed_precision fp16 needs an accelerator, and training runs on the CPU here: use bf16 or no"
+        )
+    if config.log_with and not made.log_with:
+        extra = "; the extra `tracking` brings it" if config.log_with == "trackio" else ""
+        raise ConfigError(
+            f"log_with {config.log_with} needs the package {config.log_with}, which is not installed{extra}"
+        )
+    return made
