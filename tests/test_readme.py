@@ -95,3 +95,14 @@ def test_links_lead_to_files(page: Path) -> None:
     links = re.findall(r"\]\((?!https?://)([^)#]+)", page.read_text(encoding="utf-8"))
     missing = [link for link in links if not (page.parent / link).exists()]
     assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_paths_exist(page: Path) -> None:
+    found = re.findall(
+        r"`((?:swd|repro|docs|tests|benchmarks|paper_tables)/[\w./*]*)`", page.read_text(encoding="utf-8")
+    )
+    examples = {"repro/table7.py", "repro/kinds/errors/declare.py", "swd/backbones/flux/condition.py"}
+    missing = [path for path in found if path not in examples and not any(ROOT.glob(path.rstrip("/")))]
+    assert len(found) > 5
+    assert not missing
