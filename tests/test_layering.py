@@ -43,7 +43,20 @@ FAMILY = re.compile(r"SD3(?!\.5)|StableDiffusion3|TextCondition|\bsd3\b")
 FAMILY_DOORS = {"swd.pipelines", "swd.backbones"}
 HARNESS_LIBRARIES = {"numpy", "pandas", "scipy", "matplotlib", "repro"} | sys.stdlib_module_names
 HARNESS_LIBRARIES |= {"swd.schedule", "swd.errors", "swd.training.config"}  # declarations name their options
-TABLE_LIBRARIES = {"repro.harness", "swd.schedule"} | sys.stdlib_module_names
+TABLE_LIBRARIES = {"repro.harness", "repro.kinds", "swd.schedule"} | sys.stdlib_module_names
+# Folders of repro in the order in which they may import; the tools of a world stand above what they use.
+REPRO_LAYERS = {
+    "repro.harness": 0,
+    "repro.profiles": 1,
+    "repro.metrics": 2,
+    "repro.worlds": 3,
+    "repro.stages": 4,
+    "repro.kinds": 5,
+    "repro.worlds.mini": 6,
+    "repro": 7,
+}
+HEAVY = {"measure", "counts", "timed_pipeline", "training"}  # files of a kind that may meet torch
+WORLDS = ("repro.worlds.mini", "repro.worlds.sources", "repro.worlds.photographs")
 
 
 def modules(*folders: str) -> list[Path]:
@@ -82,8 +95,8 @@ def within(module: str, prefix: str) -> bool:
     return module == prefix or module.startswith(f"{prefix}.")
 
 
-def layer(module: str) -> int:
-    return LAYERS[max((prefix for prefix in LAYERS if within(module, prefix)), key=len)]
+def layer(module: str, layers: dict[str, int] = LAYERS) -> int:
+    return layers[max((prefix for prefix in layers if within(module, prefix)), key=len)]
 
 
 def offences(path: Path, allowed: set[str]) -> list[str]:
@@ -118,13 +131,15 @@ def test_the_package_itself_imports_nothing() -> None:
     ]
 
 
-def test_no_two_folders_of_swd_import_each_other() -> None:
-    folders = {name_of(path.parent / "__init__.py") for path in SWD} - {"swd"}
+@pytest.mark.parametrize("package", ["swd", "repro"])
+def test_no_two_folders_import_each_other(package: str) -> None:
+    files = modules(package)
+    folders = {name_of(path.parent / "__init__.py") for path in files} - {package}
 
     def folder(module: str) -> str:
         return max((known for known in folders if within(module, known)), key=len, default="")
 
-    edges = {(folder(name_of(path)), folder(module)) for path in SWD for _, module in imports(path)}
+    edges = {(folder(name_of(path)), folder(module)) for path in files for _, module in imports(path)}
     both = {tuple(sorted(edge)) for edge in edges if edge[::-1] in edges and edge[0] != edge[1] and "" not in edge}
     assert not both
 
@@ -140,24 +155,52 @@ def test_one_family_is_named_in_its_folder_alone(path: Path) -> None:
     assert not named, "ask the Backbone instead:\n" + "\n".join(named)
 
 
-@pytest.mark.parametrize("path", [path for path in modules("repro/harness") if path.stem != "runner"], ids=id_of)
+REPRO = modules("repro")
+KINDS = modules("repro/kinds")
+
+
+@pytest.mark.parametrize("path", REPRO, ids=id_of)
+def test_repro_imports_downwards(path: Path) -> None:
+    own = layer(name_of(path), REPRO_LAYERS)
+    for line, module in imports(path):
+        assert module.partition(".")[0] not in {"benchmarks", "tests"}, f"{path}:{line} imports {module}"
+        if within(module, "repro"):
+            assert layer(module, REPRO_LAYERS) <= own, f"{path}:{line} imports {module}"
+
+
+@pytest.mark.parametrize("path", modules("repro/harness"), ids=id_of)
 def test_harness_renders_without_torch(path: Path) -> None:
-    assert not offences(path, HARNESS_LIBRARIES)
-    inside = {module for _, module in imports(path) if within(module, "repro")}
-    assert all(within(module, "repro.harness") for module in inside), inside
-    assert "repro.kinds.scores.measure" not in inside
+    assert not offences(path, HARNESS_LIBRARIES - {"repro"} | {"repro.harness"})
 
 
-TABLES = [
-    path
-    for path in modules("repro")
-    if path.parent.name == "repro" and path.stem.startswith(("table", "figure", "benchmarks", "training_cost"))
-]
+@pytest.mark.parametrize("path", [path for path in KINDS if path.stem not in HEAVY], ids=id_of)
+def test_kinds_declare_and_show_without_torch(path: Path) -> None:
+    light = [module for _, module in imports(path) if module.rpartition(".")[2] in HEAVY and within(module, "repro")]
+    assert not light
+    assert not offences(path, HARNESS_LIBRARIES - {"repro"} | {"repro.harness", "repro.kinds"})
+
+
+@pytest.mark.parametrize("path", KINDS, ids=id_of)
+def test_a_kind_imports_no_other(path: Path) -> None:
+    own = ".".join(name_of(path).split(".")[:3])
+    others = [module for _, module in imports(path) if within(module, "repro.kinds") and not within(module, own)]
+    assert not others
+
+
+@pytest.mark.parametrize("path", modules("repro/kinds", "repro/stages", "repro/metrics"), ids=id_of)
+def test_kinds_stages_and_metrics_know_no_world_by_name(path: Path) -> None:
+    named = [module for _, module in imports(path) if any(within(module, world) for world in WORLDS)]
+    assert not named
+
+
+TABLES = [path for path in REPRO if path.parent.name == "repro" and not path.stem.startswith("_")]
 
 
 @pytest.mark.parametrize("path", TABLES, ids=id_of)
 def test_tables_declare_and_never_meet(path: Path) -> None:
     assert not offences(path, TABLE_LIBRARIES)
+    declared = [module for _, module in imports(path) if within(module, "repro.kinds")]
+    assert all(module.endswith(".declare") for module in declared), declared
     tree = ast.parse(path.read_text(encoding="utf-8"))
     loops = [node.lineno for node in tree.body if isinstance(node, ast.For | ast.While | ast.With)]
     assert not loops, f"{path}: a table declares, but has statements at lines {loops}"
@@ -167,7 +210,8 @@ def test_tables_declare_and_never_meet(path: Path) -> None:
     ("code", "absent"),
     [
         ("import repro.__main__, repro.harness.render, repro.profiles", "torch"),
-        ("from repro import EXPERIMENTS, load_experiment; [load_experiment(name) for name in EXPERIMENTS]", "torch"),
+        ("from repro import experiments; experiments()", "torch"),
+        ("from repro.kinds import kinds; kinds()", "numpy"),
         ("import swd", "torch"),
         ("import swd; swd.ScaleSchedule, swd.sample", "diffusers"),
         ("import swd.backbones", "torch"),
