@@ -175,7 +175,7 @@ def test_the_loop_never_waits_for_the_device(student: SD3Transformer2DModel, tin
     sample(fast, SCHEDULE, cond, range(7))  # warm-up: libraries initialise with synchronisation
 
     class Watched:
-        latent_channels, patch_size = fast.latent_channels, fast.patch_size
+        latent_channels, patch_size, process = fast.latent_channels, fast.patch_size, fast.process
 
         def prepare(self, sigmas: torch.Tensor, cond: TextCondition) -> list[Any]:
             torch.cuda.set_sync_debug_mode("error")
