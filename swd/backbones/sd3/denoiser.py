@@ -1,5 +1,7 @@
 """SD3 and SD3.5: a velocity-predicting SD3Transformer2DModel behind the Denoiser interface."""
 
+from collections.abc import Sequence
+
 from diffusers import SD3Transformer2DModel
 from torch import Tensor, nn
 
@@ -29,9 +31,10 @@ class SD3Denoiser(Denoiser):
         )
 
     @property
-    def blocks(self) -> nn.ModuleList:
+    def blocks(self) -> Sequence[nn.Module]:
         """Joint transformer blocks."""
-        return self.network.transformer_blocks
+        found: Sequence[nn.Module] = self.network.transformer_blocks
+        return found
 
     def predict(self, x_t: Tensor, sigma: Tensor, cond: TextCondition) -> Tensor:
         """The velocity, noise - x0, (B, C, H, W).
@@ -41,13 +44,14 @@ class SD3Denoiser(Denoiser):
         """
         self.check_patch(x_t)
         cond = cond.expand_to(len(x_t))
-        return self.network(
+        velocity: Tensor = self.network(
             hidden_states=x_t.to(self.dtype),
             timestep=self.process.timestep(sigma),
             encoder_hidden_states=cond.prompt_embeds.to(self.dtype),
             pooled_projections=cond.pooled.to(self.dtype),
             return_dict=False,
         )[0]
+        return velocity
 
     def tokens(self, block_output: tuple[Tensor, Tensor]) -> Tensor:
         """Image tokens: a JointTransformerBlock returns (text tokens, image tokens)."""
