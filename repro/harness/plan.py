@@ -23,6 +23,17 @@ class Plan:
     train: DistillConfig | None
     sample: SamplingPlan
 
+    @property
+    def training(self) -> DistillConfig:
+        """The distillation of a student.
+
+        Raises:
+            ValueError: the teacher itself samples.
+        """
+        if self.train is None:
+            raise ValueError("the teacher is not distilled")
+        return self.train
+
 
 def resolve(profile: Profile, row: Row, seed: int = 0) -> Plan:
     """What a row trains and samples in a profile: the profile's options, changed by the row's differences.

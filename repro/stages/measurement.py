@@ -23,7 +23,7 @@ Options = TypeVar("Options", bound=RunOptions)
 
 
 @dataclass(frozen=True)
-class Setting(Generic[T, Options]):
+class Measurement(Generic[T, Options]):
     """An experiment, the profile that it is measured in, and the options of the command."""
 
     table: T

@@ -31,7 +31,7 @@ def shipped_training(profile: Profile, row: Row) -> DistillConfig:
         ExperimentError: the profile ships none, or its options are not possible.
     """
     shipped = profile.required(profile.weights.adapters, "adapters that ship")
-    return _training(replace(profile, distil=shipped.distil), row, profile.seeds[0])
+    return resolve(replace(profile, distil=shipped.distil), row, profile.seeds[0]).training
 
 
 def shipped_adapter(root: Path, profile: Profile, row: Row) -> Path:
@@ -85,7 +85,7 @@ def distil(
         Folder of the adapter.
     """
     profile = world.profile
-    config = _training(profile, row, seed)
+    config = resolve(profile, row, seed).training
     pipeline_folder = world.root / profile.weights.pipeline
     inputs = {
         "version": VERSION,
@@ -127,9 +127,3 @@ def latent_cache(
         build_cache(images, captions, pipeline, scales, folder, pairs=pairs, source=source)
         store.finish(CACHE_STAGE, inputs)
     return LatentCache.open(folder)
-
-
-def _training(profile: Profile, row: Row, seed: int) -> DistillConfig:
-    config = resolve(profile, row, seed).train
-    assert config is not None, "the teacher is not distilled"
-    return config

@@ -266,7 +266,7 @@ def test_a_row_without_memory_is_skipped_with_its_reason(tmp_path: Path, monkeyp
 
 def test_too_large_a_batch_is_known_before_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(latency, "free_bytes", lambda _: 1000)
-    monkeypatch.setattr(latency.Subject, "pipeline", property(lambda _: pytest.fail("loaded")))
+    monkeypatch.setattr(latency.TimedPipeline, "pipeline", property(lambda _: pytest.fail("loaded")))
     monkeypatch.setattr(latency._Runner, "_sample", lambda *_: pytest.fail("ran"))
     records = measured(tmp_path, protocol=replace(PROTOCOL, train_rounds=0))
     assert "GiB were free" in records.find("fullscale_4", "", "seconds_b8")[0].note
@@ -358,9 +358,9 @@ def test_a_training_that_fails_is_a_message(
 
 
 def test_a_loaded_pipeline_is_let_go_of() -> None:
-    subject = latency.Subject(mini.PROFILE, PROTOCOL, CPU)
-    network = weakref.ref(subject.skeleton.transformer)
-    subject.release()
+    model = latency.TimedPipeline(mini.PROFILE, PROTOCOL, CPU)
+    network = weakref.ref(model.skeleton.transformer)
+    model.release()
     assert network() is None
 
 

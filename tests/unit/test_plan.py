@@ -50,15 +50,15 @@ def row(**changes: Any) -> Row:
 )
 def test_mini_students_are_trained_as_they_always_were(key: str, changes: dict[str, Any]) -> None:
     plan = resolve(PROFILE, TABLE.row(key))
-    assert plan.train is not None
-    assert plan.train.as_json() == {**MINI_STUDENT, **changes}
-    assert plan.sample.schedule == plan.train.schedule() == preset({**MINI_STUDENT, **changes}["preset"])
+    assert plan.training.as_json() == {**MINI_STUDENT, **changes}
+    assert plan.sample.schedule == plan.training.schedule() == preset({**MINI_STUDENT, **changes}["preset"])
     assert not plan.sample.is_guided
 
 
 def test_the_teacher_samples_as_the_profile_says() -> None:
     plan = resolve(PROFILE, TABLE.row("teacher"))
-    assert plan.train is None
+    with pytest.raises(ValueError, match="the teacher is not distilled"):
+        _ = plan.training
     assert plan.sample == SamplingPlan(schedule=None, steps=28, guidance_scale=4.0, shift=3.0)
     assert (plan.sample.passes, plan.sample.ladder(32).scales) == (2, (32,) * 28)
 
@@ -75,19 +75,14 @@ def test_a_student_may_sample_otherwise_than_it_was_trained() -> None:
 
 
 def test_rates_follow_the_schedule_that_is_trained() -> None:
-    trained = resolve(PROFILE, row(train={"schedule": "6"}, sample={"schedule": "full-6"})).train
-    assert trained is not None
+    trained = resolve(PROFILE, row(train={"schedule": "6"}, sample={"schedule": "full-6"})).training
     assert (trained.lr, trained.preset) == (4e-4, "mini-6")
 
 
 def test_a_row_changes_what_it_names_and_nothing_else() -> None:
     plan = resolve(PROFILE, row(train={"schedule": "6", "weight_pdm": 0.0}), seed=3)
-    base = resolve(PROFILE, TABLE.row("scalewise_6"), seed=3).train
-    assert base is not None
-    assert plan.train == replace(base, weight_pdm=0.0)
-    own = resolve(PROFILE, row(train={"schedule": "6", "lr": 1e-5})).train
-    assert own is not None
-    assert own.lr == 1e-5  # before the rate of its kind
+    assert plan.training == replace(resolve(PROFILE, TABLE.row("scalewise_6"), seed=3).training, weight_pdm=0.0)
+    assert resolve(PROFILE, row(train={"schedule": "6", "lr": 1e-5})).training.lr == 1e-5  # before the rate of its kind
 
 
 def test_the_teacher_may_take_a_schedule_or_another_grid() -> None:
@@ -98,8 +93,7 @@ def test_the_teacher_may_take_a_schedule_or_another_grid() -> None:
 
 
 def test_large_is_medium_with_its_own_guidance_and_block() -> None:
-    config = resolve(LARGE, TABLE.row("scalewise_6")).train
-    assert config is not None
+    config = resolve(LARGE, TABLE.row("scalewise_6")).training
     assert (config.preset, config.guidance_scale, config.feature_block, config.batch_size) == ("sd35-6", 4.5, 20, 4)
 
 

@@ -7,7 +7,7 @@ import torch
 
 from repro.kinds.latency import keys
 from repro.kinds.latency.declare import AUTOENCODERS, LOSSES, Autoencoder, TimedRow
-from repro.kinds.latency.timed_pipeline import Subject
+from repro.kinds.latency.timed_pipeline import TimedPipeline
 from repro.kinds.latency.training import training
 from repro.profiles import sd35_architecture
 from repro.stages.random_weights import random_pipeline, random_tiny_vae
@@ -22,45 +22,45 @@ Count = tuple[str, str, float, str]  # variant, metric, value, unit
 Costs = Mapping[str, Mapping[keys.Part, Cost]]
 
 
-def image_costs(subject: Subject, rows: Sequence[TimedRow]) -> Costs:
+def image_costs(model: TimedPipeline, rows: Sequence[TimedRow]) -> Costs:
     """Row -> costs of one image, alone in its batch: text, steps, decode, and the empty prompt of a whole batch."""
-    pipeline, found = subject.skeleton, {}
-    text, denoiser = prompt_cost(pipeline, subject.text_length), denoiser_of(pipeline)
+    pipeline, found = model.skeleton, {}
+    text, denoiser = prompt_cost(pipeline, model.text_length), denoiser_of(pipeline)
     for timed in rows:
-        schedule, guided = subject.schedule(timed), subject.plan(timed).sample.is_guided
-        steps = schedule_cost(denoiser, schedule, text_tokens=subject.text_tokens, guidance=guided)
-        decode = decode_cost(pipeline.vae, schedule.scales[-1]) if subject.protocol.vae != "none" else Cost()
+        schedule, guided = model.schedule(timed), model.plan(timed).sample.is_guided
+        steps = schedule_cost(denoiser, schedule, text_tokens=model.text_tokens, guidance=guided)
+        decode = decode_cost(pipeline.vae, schedule.scales[-1]) if model.protocol.vae != "none" else Cost()
         empty = text if guided else Cost()
         found[timed.key] = {"text": text, "steps": steps, "decode": decode, "empty": empty}
     return found
 
 
-def counts(subject: Subject, rows: Sequence[TimedRow], costs: Costs) -> list[Count]:
+def counts(model: TimedPipeline, rows: Sequence[TimedRow], costs: Costs) -> list[Count]:
     """FLOPs of an image by part, of a step by side, of a training iteration by loss."""
     found = [
         (key, keys.flops(part), float(cost.flops), "FLOP")
         for key, parts in costs.items()
         for part, cost in parts.items()
     ]
-    for side in sorted({side for timed in rows for side in subject.schedule(timed).scales}):
-        flops = forward_cost(denoiser_of(subject.skeleton), side, text_tokens=subject.text_tokens).flops
+    for side in sorted({side for timed in rows for side in model.schedule(timed).scales}):
+        flops = forward_cost(denoiser_of(model.skeleton), side, text_tokens=model.text_tokens).flops
         found.append((keys.DEVICE, keys.flops_of_side(side), float(flops), "FLOP"))
-    if subject.protocol.train_rounds:
-        found += _training_counts(subject, [timed for timed in rows if not timed.row.is_teacher])
+    if model.protocol.train_rounds:
+        found += _training_counts(model, [timed for timed in rows if not timed.row.is_teacher])
     return [*found, *published_arithmetic()]
 
 
-def _training_counts(subject: Subject, students: Sequence[TimedRow]) -> Iterator[Count]:
+def _training_counts(model: TimedPipeline, students: Sequence[TimedRow]) -> Iterator[Count]:
     """For each sample; every full-scale student trains at the same cost, whatever its steps."""
     known: dict[tuple[frozenset[int], int, DistillConfig], float] = {}
     for timed in students:
         for loss, options in LOSSES.items():
-            config = training(subject, timed, options)
+            config = training(model, timed, options)
             schedule = config.schedule()
             steps = schedule.num_steps if schedule.is_scalewise else 1
             work = (frozenset(schedule.scales), steps, replace(config, preset="", scales=None, boundaries=None))
             if work not in known:
-                passes = training_cost(denoiser_of(subject.skeleton), config, text_tokens=subject.text_tokens)
+                passes = training_cost(denoiser_of(model.skeleton), config, text_tokens=model.text_tokens)
                 known[work] = float(sum(cost.flops for cost in passes.values()))
             yield timed.key, keys.train_flops(loss), known[work], "FLOP"
 

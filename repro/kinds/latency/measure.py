@@ -23,7 +23,7 @@ from repro.kinds.latency import counts as latency_counts
 from repro.kinds.latency import keys
 from repro.kinds.latency.declare import LatencyTable, Protocol, TimedRow
 from repro.kinds.latency.options import LatencyOptions
-from repro.kinds.latency.timed_pipeline import Subject
+from repro.kinds.latency.timed_pipeline import TimedPipeline
 from repro.kinds.latency.training import training_times
 from repro.stages.device import torch_device
 from repro.stages.sampling import draw
@@ -48,9 +48,9 @@ def run(table: LatencyTable, profile: Profile, options: LatencyOptions) -> Path:
     device = torch_device(options.device)
     if device.type not in ("cpu", "cuda"):
         raise ExperimentError(f"times are measured on cpu and cuda devices, not on {device}")
-    subject = Subject(profile, options.protocol, device, options.pipeline)
+    model = TimedPipeline(profile, options.protocol, device, options.pipeline)
     try:
-        return _Runner(table, options, subject).run()
+        return _Runner(table, options, model).run()
     except USER_ERRORS as error:
         raise ExperimentError(str(error)) from error
 
@@ -59,12 +59,12 @@ def run(table: LatencyTable, profile: Profile, options: LatencyOptions) -> Path:
 class _Runner:
     table: LatencyTable
     options: LatencyOptions
-    subject: Subject
+    model: TimedPipeline
 
     def run(self) -> Path:
-        profile = self.subject.profile
+        profile = self.model.profile
         path = self.options.out / "records" / f"{profile.stem(self.table.key)}.jsonl"
-        self.subject.check()
+        self.model.check()
         config = self._config()
         there = self.store.done(STAGE, config) and path.exists()
         if there and self.store.result(STAGE, config) == {"records": digest_file(path)}:
@@ -75,12 +75,12 @@ class _Runner:
         )
         counts = self._counted()
         timed = {batch: self._timed(batch) for batch in self.protocol.batch_sizes}
-        peak = matmul_flops(self.subject.device, self.subject.dtype)
+        peak = matmul_flops(self.model.device, self.model.dtype)
         trained = self._trained() if self.protocol.train_rounds else {}
         closed = opened.close(
             device=config["device"],
             dtype=self.protocol.dtype,
-            data_hash=digest_json(self.subject.captions(max(self.protocol.batch_sizes))),
+            data_hash=digest_json(self.model.captions(max(self.protocol.batch_sizes))),
             weights_hash=config["pipeline"],
             reused=self.store.reused,
         )
@@ -89,7 +89,7 @@ class _Runner:
         for batch, found in timed.items():
             lines += _image_lines(closed, batch, found)
         for row in self._students:
-            lines.append(Series.of(row.key, keys.SIDES, self.subject.schedule(row).scales, over="step", n=0))
+            lines.append(Series.of(row.key, keys.SIDES, self.model.schedule(row).scales, over="step", n=0))
         lines += _train_lines(closed, trained)
         records.save(path, RecordSet.of(lines))
         if not any(map(_is_short, (*timed.values(), trained))):
@@ -98,7 +98,7 @@ class _Runner:
 
     @property
     def protocol(self) -> Protocol:
-        return self.subject.protocol
+        return self.model.protocol
 
     @property
     def _students(self) -> list[TimedRow]:
@@ -110,7 +110,7 @@ class _Runner:
 
     def _config(self, **protocol: Any) -> dict[str, Any]:
         """All that the times follow from, the code among it: the identity of the measurement, or of a part of it."""
-        profile = self.subject.profile
+        profile = self.model.profile
         distil = profile.distil
         return {
             "version": VERSION,
@@ -119,15 +119,15 @@ class _Runner:
             "profile": profile.name,
             "protocol": asdict(replace(self.protocol, **protocol)),
             "rows": [asdict(timed) for timed in self.table.rows],
-            "pipeline": self.subject.digest(),
-            "random_weights": self.subject.architecture is not None,
-            "weights": Path(self.subject.weights).name,
+            "pipeline": self.model.digest(),
+            "random_weights": self.model.architecture is not None,
+            "weights": Path(self.model.weights).name,
             "distil": {
                 "distil": distil.common,
                 "distil_scalewise": distil.scalewise,
                 "distil_fullscale": distil.fullscale,
             },
-            "device": device_name(self.subject.device),
+            "device": device_name(self.model.device),
             "versions": versions(),
         }
 
@@ -144,7 +144,7 @@ class _Runner:
 
     @cached_property
     def _costs(self) -> latency_counts.Costs:
-        return latency_counts.image_costs(self.subject, self.table.rows)
+        return latency_counts.image_costs(self.model, self.table.rows)
 
     def _counted(self) -> list[latency_counts.Count]:
         """FLOPs, which no option of the clock moves."""
@@ -153,7 +153,7 @@ class _Runner:
         found: list[latency_counts.Count] = self._stage(
             COUNT_STAGE,
             {key: value for key, value in inputs.items() if key not in ("device", "allocator")},
-            lambda: latency_counts.counts(self.subject, self.table.rows, self._costs),
+            lambda: latency_counts.counts(self.model, self.table.rows, self._costs),
         )
         return found
 
@@ -161,7 +161,7 @@ class _Runner:
         """Student and loss -> seconds of every round, whatever the options of sampling."""
         inputs = self._config(batch_sizes=(1,), rounds=3, warmup=0, fast=False, compile=False, vae="full")
         students, folder = self._students, self.store.folder(TRAIN_STAGE, inputs)
-        found: dict[str, Any] = self._stage(TRAIN_STAGE, inputs, lambda: training_times(self.subject, students, folder))
+        found: dict[str, Any] = self._stage(TRAIN_STAGE, inputs, lambda: training_times(self.model, students, folder))
         return found
 
     def _timed(self, batch: int) -> dict[str, Any]:
@@ -189,14 +189,14 @@ class _Runner:
     def _refused(self, timed: TimedRow, batch: int) -> dict[str, Any] | None:
         """Weights, and activations of the largest step or of decoding, must fit: asked before loading."""
         activations = batch * max(cost.peak_bytes for cost in self._costs[timed.key].values())
-        needed = self.subject.weights_to_load() + activations
-        free = free_bytes(self.subject.device)
+        needed = self.model.weights_to_load() + activations
+        free = free_bytes(self.model.device)
         if needed <= free:
             return None
         return {"skipped": f"Needs about {needed / GIB:.1f} GiB, {free / GIB:.1f} GiB were free."}
 
     def _call(self, timed: TimedRow, batch: int, call: str, result: dict[str, Any]) -> None:
-        memory = PeakMemory(self.subject.device)
+        memory = PeakMemory(self.model.device)
         if call == "memory":
             memory.restart()
         spans = self._sample(timed, batch)
@@ -208,15 +208,15 @@ class _Runner:
     @torch.no_grad()
     def _sample(self, timed: TimedRow, batch: int) -> list[float]:
         """One batch from text to pixels: seconds of text, of each student step or all teacher steps, of decoding."""
-        subject, seeds, captions = self.subject, range(batch), self.subject.captions(batch)
-        pipeline, plan, clock = subject.pipeline, subject.plan(timed).sample, Clock(subject.device)
-        how: dict[str, Any] = {"max_sequence_length": subject.text_length, "device": subject.device}
+        model, seeds, captions = self.model, range(batch), self.model.captions(batch)
+        pipeline, plan, clock = model.pipeline, model.plan(timed).sample, Clock(model.device)
+        how: dict[str, Any] = {"max_sequence_length": model.text_length, "device": model.device}
         denoiser = pipeline.denoiser()
         clock.mark()
         cond = pipeline.encode_condition(captions, truncate=True, **how)
         uncond = pipeline.encode_uncond(**how) if plan.is_guided else None
         clock.mark()
-        x0 = draw(plan, denoiser, cond, uncond, seeds, side=subject.side, on_step=lambda step, x_t, x0: clock.mark())
+        x0 = draw(plan, denoiser, cond, uncond, seeds, side=model.side, on_step=lambda step, x_t, x0: clock.mark())
         if plan.schedule is None:
             clock.mark()
         if self.protocol.vae != "none":

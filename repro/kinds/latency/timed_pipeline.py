@@ -26,7 +26,7 @@ from swd.schedule import ScaleSchedule
 
 
 @dataclass(frozen=True)
-class Subject:
+class TimedPipeline:
     """Networks of a profile under a protocol; everything heavy is made when it is first asked for.
 
     Attributes:

@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from tqdm import tqdm
 
 from repro.kinds.latency.declare import LOSSES, TimedRow
-from repro.kinds.latency.timed_pipeline import Subject
+from repro.kinds.latency.timed_pipeline import TimedPipeline
 from repro.stages.timing import GIB, free_bytes, is_out_of_memory
 from swd.backbones import denoiser_of
 from swd.backbones.base import Denoiser
@@ -26,40 +26,38 @@ Rounds = dict[str, list[float] | str]  # by loss
 Times = dict[str, Rounds]
 
 
-def training_times(subject: Subject, students: Sequence[TimedRow], folder: Path) -> Times:
+def training_times(model: TimedPipeline, students: Sequence[TimedRow], folder: Path) -> Times:
     """Student -> loss -> mean seconds of an iteration in every round, or why there are none.
 
-    Students take turns within a round. The subject's pipeline is let go of.
+    Students take turns within a round. The loaded pipeline is let go of.
 
     Args:
-        subject: what is distilled.
+        model: what is distilled.
         students: rows.
         folder: for the cache, and for each training while it lasts.
     """
-    subject.release()
-    needed, free = subject.weights_to_load(copies=2), free_bytes(subject.device)
+    model.release()
+    needed, free = model.weights_to_load(copies=2), free_bytes(model.device)
     if needed > free:
         return _untimed(students, f"Needs more than {needed / GIB:.1f} GiB, {free / GIB:.1f} GiB were free.")
     try:
-        teacher, cache = _loaded(subject, students, folder / "cache")
+        teacher, cache = _loaded(model, students, folder / "cache")
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         return _untimed(students, "Out of memory before training.")
     found: Times = {timed.key: {loss: [] for loss in LOSSES} for timed in students}
-    for _ in tqdm(range(subject.protocol.train_rounds), desc="training", leave=False):
+    for _ in tqdm(range(model.protocol.train_rounds), desc="training", leave=False):
         for timed in students:
             for loss, options in LOSSES.items():
-                config = replace(training(subject, timed, options), progress=False)
+                config = replace(training(model, timed, options), progress=False)
                 _add(found[timed.key], loss, config, teacher, cache, folder)
     return found
 
 
-def training(subject: Subject, timed: TimedRow, changes: Mapping[str, Any] = MappingProxyType({})) -> DistillConfig:
+def training(model: TimedPipeline, timed: TimedRow, changes: Mapping[str, Any] = MappingProxyType({})) -> DistillConfig:
     """The training of a student, with a few options changed."""
-    config = subject.plan(timed).train
-    assert config is not None, "the teacher is not distilled"
-    return replace(config, **changes)
+    return replace(model.plan(timed).training, **changes)
 
 
 def _untimed(students: Sequence[TimedRow], reason: str) -> Times:
@@ -91,23 +89,23 @@ def _cycle(config: DistillConfig, teacher: Denoiser, cache: LatentCache, folder:
     return float(sum(line["seconds"] for line in log[-steps:]) / steps)
 
 
-def _loaded(subject: Subject, students: Sequence[TimedRow], folder: Path) -> tuple[Denoiser, LatentCache]:
+def _loaded(model: TimedPipeline, students: Sequence[TimedRow], folder: Path) -> tuple[Denoiser, LatentCache]:
     """Teacher, and one batch of random images: what they show does not move a clock."""
-    pipeline = subject.load(subject.device)
-    configs = [training(subject, timed) for timed in students]
+    pipeline = model.load(model.device)
+    configs = [training(model, timed) for timed in students]
     scales, pairs = cache_ladder([config.schedule().scales for config in configs])
-    count, resolution = configs[0].batch_size, subject.profile.data.resolution
+    count, resolution = configs[0].batch_size, model.profile.data.resolution
     rng = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (count, 3, resolution, resolution), generator=rng, dtype=torch.uint8)
     cache = build_cache(
         images,
-        subject.captions(count),
+        model.captions(count),
         pipeline,
         scales,
         folder,
         pairs=pairs,
         source="random images",
-        max_sequence_length=subject.t5_tokens(pipeline),
+        max_sequence_length=model.t5_tokens(pipeline),
         truncate=True,
         progress=False,
     )

@@ -24,7 +24,7 @@ from repro.metrics import EvaluationResult, WeightsError
 from repro.stages import compute
 from repro.stages.images import VERSION as IMAGES_VERSION
 from repro.stages.images import ImageSet, check_pipeline, generator_of, load_pipeline, make_images
-from repro.stages.measurement import Setting
+from repro.stages.measurement import Measurement
 from repro.stages.sample_grid import image_grid
 from repro.stages.scores import VERSION as SCORES_VERSION
 from repro.stages.scores import reference_features, score_images
@@ -57,7 +57,7 @@ def run(table: Table, profile: Profile, options: ScoresOptions) -> Path:
         raise ExperimentError(message) from error
 
 
-class _Runner(Setting[Table, ScoresOptions]):
+class _Runner(Measurement[Table, ScoresOptions]):
     def run(self) -> Path:
         self._check()
         opened = self.open({})

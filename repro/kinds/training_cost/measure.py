@@ -9,9 +9,10 @@ from typing import Any
 import torch
 
 from repro.harness import records
-from repro.harness.experiment import ExperimentError
+from repro.harness.experiment import ExperimentError, Row
 from repro.harness.files import ROOT, digest_folder, digest_json
 from repro.harness.options import RunOptions
+from repro.harness.plan import resolve
 from repro.harness.profile import Profile
 from repro.harness.provenance import git_stamp, start_run
 from repro.harness.schema import Line, Record, RecordSet, Run
@@ -108,9 +109,8 @@ def _counted(run: Run, page: TrainingCostPage, counts: Mapping[str, Counts]) -> 
 def _counts(store: StageStore, page: TrainingCostPage, name: str) -> Counts:
     """Of one model; minutes for SD3.5, so a finished count is kept."""
     profile = load_profile(name)
-    preset = profile.presets + "-6"
-    options = {**profile.distil.common, "fake_updates": page.fake_updates, "mixed_precision": "no"}
-    config = DistillConfig(preset=preset, **options)
+    options = {"schedule": "6", "fake_updates": page.fake_updates, "mixed_precision": "no"}
+    config = resolve(profile, Row("counted", "Counted", train=options)).training
     architecture = profile.weights.architecture or digest_folder(ROOT / profile.weights.pipeline)
     inputs = {
         "version": VERSION,

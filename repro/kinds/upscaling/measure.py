@@ -23,7 +23,7 @@ from repro.metrics import WeightsError
 from repro.metrics.fid import Reference, extract_features, frechet_distance, jackknife, jackknife_replicates
 from repro.stages.autoencoders import whitened_latents
 from repro.stages.images import ImageSet, Prompt, check_pipeline, load_pipeline, make_images
-from repro.stages.measurement import Setting
+from repro.stages.measurement import Measurement
 from repro.stages.sample_grid import image_grid
 from repro.stages.scores import reference_features
 from swd.backbones import denoiser_of
@@ -75,7 +75,7 @@ def noisy_latents(
     return upscale(x_t, full, cell.mode) if cell.order == "C" else x_t
 
 
-class _Runner(Setting[UpscalingTable, RunOptions]):
+class _Runner(Measurement[UpscalingTable, RunOptions]):
     def run(self) -> Path:
         _ = self.device, self.execution
         check_pipeline(self.pipeline_folder)
