@@ -14,7 +14,7 @@ from pathlib import Path
 from repro import experiments, load_experiment
 from repro.harness.experiment import Experiment, ExperimentError, UnknownNameError, Variant
 from repro.harness.files import OutputError, probe_writable
-from repro.harness.kind import UsageError
+from repro.harness.kind import UsageError, student_seeds
 from repro.harness.options import COMMITTED, RunOptions
 from repro.harness.profile import Profile
 from repro.harness.schema import RecordError
@@ -103,6 +103,8 @@ def _measure(typed: argparse.Namespace, words: Sequence[str]) -> int:
     experiment = load_experiment(typed.experiment)
     kind = kind_of(experiment)
     profile = kind.choose_profile(experiment, typed, load_profile)
+    if not kind.profile:
+        student_seeds(profile, typed)  # what has no students refuses the same seeds as what has
     out = typed.out or _root() / profile.output
     _refuse_uncommitted(profile, out)
     common = RunOptions(

@@ -58,6 +58,21 @@ def profile_with_metrics(experiment: Experiment, typed: Namespace, find: FindPro
     return profile
 
 
+def student_seeds(profile: Profile, typed: Namespace) -> tuple[int, ...]:
+    """Training seeds of the students that were asked for.
+
+    Raises:
+        UsageError: seeds that repeat or are negative, or of students that are not shipped.
+    """
+    seeds = tuple(typed.seeds or profile.seeds)
+    shown = " ".join(map(str, seeds))
+    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise UsageError(f"--seeds must be different and not negative, got {shown}")
+    if not typed.retrain and seeds != tuple(profile.seeds[:1]):
+        raise UsageError(f"--seeds {shown} needs --retrain: only seed {profile.seeds[0]} is shipped")
+    return seeds
+
+
 def common_options(experiment: Experiment, profile: Profile, typed: Namespace, common: RunOptions) -> RunOptions:
     """The options of a kind that adds none."""
     return common

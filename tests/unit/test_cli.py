@@ -146,6 +146,11 @@ def test_unknown_names_get_the_nearest(typed: list[str], message: str, capsys: p
     assert message in capsys.readouterr().err
 
 
+def test_what_has_no_students_takes_no_other_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["table1", "--seeds", "5", "--out", str(tmp_path)]) == 2
+    assert "--seeds 5 needs --retrain: only seed 0 is shipped" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("seeds", [["1", "1"], ["-1"]])
 def test_bad_seeds(toy: Path, ran: Ran, seeds: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["table2", "--profile", "toy", "--seeds", *seeds]) == 2

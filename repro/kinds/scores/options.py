@@ -3,7 +3,7 @@
 from argparse import Namespace
 from dataclasses import dataclass
 
-from repro.harness.kind import UsageError
+from repro.harness.kind import student_seeds
 from repro.harness.options import RunOptions
 from repro.harness.profile import Profile
 from repro.kinds.scores.declare import Table
@@ -23,15 +23,5 @@ class ScoresOptions(RunOptions):
 
 
 def make_options(table: Table, profile: Profile, typed: Namespace, common: RunOptions) -> ScoresOptions:
-    """The students that were asked for.
-
-    Raises:
-        UsageError: seeds that repeat or are negative, or of students that are not shipped.
-    """
-    seeds = tuple(typed.seeds or profile.seeds)
-    shown = " ".join(map(str, seeds))
-    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        raise UsageError(f"--seeds must be different and not negative, got {shown}")
-    if not typed.retrain and seeds != tuple(profile.seeds[:1]):
-        raise UsageError(f"--seeds {shown} needs --retrain: only seed {profile.seeds[0]} is shipped")
-    return ScoresOptions.extending(common, seeds=seeds, retrain=typed.retrain)
+    """The students that were asked for."""
+    return ScoresOptions.extending(common, seeds=student_seeds(profile, typed), retrain=typed.retrain)
