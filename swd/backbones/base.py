@@ -102,7 +102,7 @@ class Denoiser(nn.Module, ABC):
         inner_dim: int,
     ) -> None:
         super().__init__()
-        self.network = network
+        self.network: Any = network  # a diffusers model, which carries no types
         self.backbone = backbone
         self.latent_channels, self.patch_size, self.max_side = latent_channels, patch_size, max_side
         self.inner_dim = inner_dim
@@ -141,7 +141,8 @@ class Denoiser(nn.Module, ABC):
     @property
     def dtype(self) -> torch.dtype:
         """Dtype of the base weights; LoRA weights may be wider, and are never the first."""
-        return next(self.network.parameters()).dtype
+        found: torch.dtype = next(self.network.parameters()).dtype
+        return found
 
     def forward(self, x_t: Tensor, sigma: Tensor, cond: Any) -> Tensor:
         """Clean estimate (B, C, H, W), float32 whatever the dtype of the network is, because ``sigma`` is."""

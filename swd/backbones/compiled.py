@@ -39,6 +39,6 @@ def _often(compiled: Callable[..., Any]) -> Callable[..., Any]:
 
 def many_compilations() -> AbstractContextManager[Any]:
     """Compiled code may be compiled again for another kind of block, batch or width; torch gives up after 8."""
-    limits = {"recompile_limit": RECOMPILATIONS, "accumulated_recompile_limit": 16 * RECOMPILATIONS}
+    limits: dict[str, Any] = {"recompile_limit": RECOMPILATIONS, "accumulated_recompile_limit": 16 * RECOMPILATIONS}
     found: AbstractContextManager[Any] = torch._dynamo.config.patch(**limits)
     return found

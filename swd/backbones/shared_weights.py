@@ -36,7 +36,7 @@ def merged_layers(transformer: nn.Module) -> dict[nn.Module, nn.Module]:
 
 
 def _merged(name: str, layer: BaseTunerLayer) -> nn.Module:
-    base = layer.get_base_layer()
+    base: nn.Module = layer.get_base_layer()
     if layer.merged_adapters and not layer.disable_adapters:
         return base
     if layer.disable_adapters and not layer.merged_adapters:
@@ -50,7 +50,8 @@ def _merged(name: str, layer: BaseTunerLayer) -> nn.Module:
         twin.merge(safe_merge=True)
     except (ValueError, RuntimeError, NotImplementedError) as error:
         raise ValueError(f"cannot merge the adapter of {name}: {error}; switch merge_lora off") from error
-    return twin.get_base_layer()
+    merged: nn.Module = twin.get_base_layer()
+    return merged
 
 
 def all_modules(root: nn.Module) -> Iterator[nn.Module]:

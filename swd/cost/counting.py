@@ -64,7 +64,8 @@ def _fused_attention(query: Tensor, key: Tensor, value: Tensor, *args: Any, **kw
     if not (query.is_meta and plain):
         return _attention(query, key, value, *args, **kwargs)
     fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    return fused(query, key, value, kwargs.get("dropout_p", 0.0), kwargs.get("is_causal", False))[0]
+    result: Tensor = fused(query, key, value, kwargs.get("dropout_p", 0.0), kwargs.get("is_causal", False))[0]
+    return result
 
 
 class _Counter(TorchDispatchMode):
@@ -74,7 +75,7 @@ class _Counter(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's
         self.flops, self.bytes, self.peak, self._live = 0, 0, 0, 0
         self._known: WeakIdKeyDictionary = WeakIdKeyDictionary()
 

@@ -41,7 +41,8 @@ def forward_cost(
     schedule.check_size(denoiser.max_side, aspect=aspect, multiple=patch)
     size = latent_size(side, aspect=aspect, multiple=patch)
     tokens = denoiser.backbone.text_tokens if text_tokens is None else text_tokens
-    return _forward(denoiser.backbone, type(network), network.to_json_string(), denoiser.dtype, size, batch, tokens)
+    kind: Any = type(network)  # to mypy, type[Any] is not hashable
+    return _forward(denoiser.backbone, kind, network.to_json_string(), denoiser.dtype, size, batch, tokens)
 
 
 @cache

@@ -10,7 +10,7 @@ from torch import nn
 from swd.backbones.base import Condition, Denoiser
 
 
-def on_meta(module: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
+def on_meta(module: Any, dtype: torch.dtype | None = None) -> Any:
     """The architecture of a diffusers or transformers model without its weights, LoRA layers left out.
 
     Args:

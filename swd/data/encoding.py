@@ -50,7 +50,8 @@ class BatchEncoder:
         """Size of one image in its shard: latents at every side and pair, and the number of its prompt."""
         pixels = sum(side**2 for side in self.index.scales) + sum(low**2 for low, _ in self.index.pairs)
         numbers = self.pipeline.vae.config.latent_channels * pixels * (2 if self.index.moments else 1)
-        return numbers * self._dtype.itemsize + torch.int64.itemsize
+        size: int = numbers * self._dtype.itemsize + torch.int64.itemsize
+        return size
 
     def prompt_bytes(self) -> int:
         """Size of one prompt in its shard, the same for all: found by encoding the empty one."""

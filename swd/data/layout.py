@@ -104,7 +104,7 @@ def read_shard(path: Path, fingerprint: str) -> Shard:
 def shard_fingerprint(path: Path) -> str:
     """The fingerprint in a shard's header."""
     with safe_open(path, framework="pt") as file:
-        return (file.metadata() or {}).get("fingerprint", "")
+        return str((file.metadata() or {}).get("fingerprint", ""))
 
 
 def _shards(stem: str, count: int, size: int) -> list[tuple[str, int, int]]:

@@ -36,7 +36,8 @@ def layer_norm_modulate(
     """
     _check(method, x, scale, shift)
     if method == "triton":
-        return _modulate(x, scale, shift, eps)[0]
+        modulated: Tensor = _modulate(x, scale, shift, eps)[0]
+        return modulated
     dtype = torch.promote_types(x.dtype, torch.float32)
     normal = F.layer_norm(x.to(dtype), x.shape[-1:], eps=eps)
     return (normal * (1 + scale.to(dtype)[:, None]) + shift.to(dtype)[:, None]).to(x.dtype)
@@ -61,7 +62,8 @@ def gated_residual(x: Tensor, y: Tensor, gate: Tensor, *, method: ModulateMethod
     if y.shape != x.shape:
         raise ValueError(f"x and y must have one shape, got {tuple(x.shape)} and {tuple(y.shape)}")
     if method == "triton":
-        return _gated_residual(x, y, gate)
+        gated: Tensor = _gated_residual(x, y, gate)
+        return gated
     dtype = torch.promote_types(x.dtype, torch.float32)
     return (x.to(dtype) + gate.to(dtype)[:, None] * y.to(dtype)).to(x.dtype)
 
@@ -118,7 +120,7 @@ def _like(x: Tensor) -> Tensor:
     return torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
-def _keep_tokens(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
+def _keep_tokens(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     x, scale, shift, _ = inputs
     ctx.save_for_backward(x, scale, output[1])
     ctx.shift_dtype = shift.dtype
@@ -142,7 +144,7 @@ def _pull_tokens(ctx: Any, of_out: Tensor, _: Tensor) -> tuple[Tensor | None, Te
 _modulate.register_autograd(_pull_tokens, setup_context=_keep_tokens)
 
 
-def _keep_branch(ctx: Any, inputs: tuple, output: Tensor) -> None:
+def _keep_branch(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     _, y, gate = inputs
     ctx.save_for_backward(y, gate)
 

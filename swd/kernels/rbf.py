@@ -65,7 +65,7 @@ def rbf_mmd(fake: Tensor, real: Tensor, bandwidth: float, *, method: Method = "a
         if method == "eager":
             return _eager(fake, real.detach(), bandwidth)
         wanted = fake.requires_grad and torch.is_grad_enabled()
-        value, _ = _rbf_mmd(fake, real.detach(), bandwidth, wanted, method == "triton")
+        value: Tensor = _rbf_mmd(fake, real.detach(), bandwidth, wanted, method == "triton")[0]
         return value
 
 
@@ -135,7 +135,7 @@ def _(fake: Tensor, real: Tensor, bandwidth: float, with_gradient: bool, triton:
     return value, torch.empty_like(fake) if with_gradient else fake.new_empty(0)
 
 
-def _keep_gradient(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
+def _keep_gradient(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     fake, _, bandwidth, _, _ = inputs
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(output[1])

@@ -39,7 +39,8 @@ def upscale_renoise(x0: Tensor, noise: Tensor, sigma: Tensor, *, method: Renoise
         raise ValueError(f"method 'triton' needs CUDA and at most float32, got {x0.dtype} on {x0.device}")
     if size[0] < x0.shape[-2] or size[1] < x0.shape[-1]:
         raise ValueError(f"cannot upscale {tuple(x0.shape[-2:])} to the smaller {size}")
-    return _upscale_renoise(x0, noise, sigma.to(x0.device))
+    renoised: Tensor = _upscale_renoise(x0, noise, sigma.to(x0.device))
+    return renoised
 
 
 @torch.library.custom_op("swd::upscale_renoise", mutates_args=())

@@ -205,7 +205,8 @@ class DistillConfig:
 
     def as_json(self) -> dict[str, Any]:
         """The options as plain JSON values, in declaration order."""
-        return json.loads(json.dumps(asdict(self)))
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain
 
 
 def differences(saved: dict[str, Any], config: DistillConfig) -> list[str]:

@@ -19,7 +19,7 @@ from swd.lora.bank import AdapterBank
 from swd.rng import StepRandom
 from swd.training.config import Checkpointing, DistillConfig
 from swd.training.discriminator import Discriminator
-from swd.training.step import DistillationStep
+from swd.training.step import DistillationStep, FakeStepResult, StudentStepResult
 
 MEMORY_SHARE = 0.8  # of what is free: fragments, and buffers of the libraries, take the rest
 
@@ -151,7 +151,7 @@ def _step_passes(step: DistillationStep, denoiser: "_CountedDenoiser", side: int
     """Passes of an iteration at one scale; the place in the schedule only moves sigma."""
     passes: dict[str, Cost] = {}
     batch = _meta_batch(denoiser, side, cond)
-    updates = {
+    updates: dict[str, tuple[Callable[..., StudentStepResult | FakeStepResult], int]] = {
         "fake": (step.fake, step.config.fake_updates if step.config.uses_fake else 0),
         "student": (step.student, 1),
     }

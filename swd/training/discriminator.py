@@ -25,4 +25,5 @@ class Discriminator(nn.Sequential):
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits (B,) of token features (B, N, D): high for real."""
-        return super().forward(features.mean(1)).squeeze(-1)
+        logits: Tensor = super().forward(features.mean(1))  # type: ignore[no-untyped-call]  # torch's
+        return logits.squeeze(-1)

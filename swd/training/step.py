@@ -157,7 +157,8 @@ class DistillationStep:
 
     def _student(self, x_t: Tensor, sigma: float, cond: Condition) -> Tensor:
         with self.bank.use("student"):
-            return self._denoiser(x_t, torch.full((len(x_t),), sigma, device=x_t.device), cond)
+            x0: Tensor = self._denoiser(x_t, torch.full((len(x_t),), sigma, device=x_t.device), cond)
+            return x0
 
     def _draw(self, like: Tensor, purpose: str, indices: tuple[int, int], random: StepRandom) -> tuple[Tensor, Tensor]:
         """Noise (B, C, H, W) shaped as ``like``, and a random level of the teacher's grid per sample, sigma (B,)."""
@@ -194,8 +195,8 @@ class DistillationStep:
                 x0, features = self._denoiser.with_features(x_t, sigma, cond, [config.feature_block], detach=True)
                 return x0, self._logits(features[0])
             with torch.no_grad():
-                x0 = self._denoiser(x_t, sigma, cond) if config.weight_dmd else None
-            return x0, None if self.discriminator is None else self._logits(self._features(x_t, sigma, cond))
+                alone = self._denoiser(x_t, sigma, cond) if config.weight_dmd else None
+            return alone, None if self.discriminator is None else self._logits(self._features(x_t, sigma, cond))
 
     def _pdm(self, x0: Tensor, batch: Batch, random: StepRandom) -> Tensor:
         """L_PDM, or the naive loss, between F(x0_hat) and F(x0), both under the same noise.
@@ -240,8 +241,9 @@ def _patch_loss(fake: Tensor, real: Tensor, config: DistillConfig) -> Tensor:
     if config.pdm_kernel == "naive":
         return naive_patch(fake, real)
     if config.pdm_kernel == "rbf":
-        options = {"bandwidth": config.pdm_bandwidth, "method": config.pdm_method, "pool_batch": pool}
-        return pdm_rbf(fake, real, check_finite=False, **options)  # the trainer stops on NaN, all processes together
+        bandwidth, method = config.pdm_bandwidth, config.pdm_method
+        # not checked here: the trainer stops on NaN, all processes together
+        return pdm_rbf(fake, real, bandwidth=bandwidth, method=method, pool_batch=pool, check_finite=False)
     return pdm_linear(fake, real, huber_c=config.pdm_huber_c, pool_batch=pool)
 
 

@@ -24,7 +24,8 @@ Costs = Mapping[str, Mapping[keys.Part, Cost]]
 
 def image_costs(model: TimedPipeline, rows: Sequence[TimedRow]) -> Costs:
     """Row -> costs of one image, alone in its batch: text, steps, decode, and the empty prompt of a whole batch."""
-    pipeline, found = model.skeleton, {}
+    pipeline = model.skeleton
+    found: dict[str, dict[keys.Part, Cost]] = {}
     text, denoiser = prompt_cost(pipeline, model.text_length), denoiser_of(pipeline)
     for timed in rows:
         schedule, guided = model.schedule(timed), model.plan(timed).sample.is_guided

@@ -25,7 +25,6 @@ from repro.stages.pytest_benchmark import check_files, configurations, machine, 
 from repro.stages.random_weights import random_pipeline
 from repro.stages.store import StageStore
 from swd.backbones import backbone_of, denoiser_of
-from swd.backbones.sd3.condition import TextCondition
 from swd.cost import encode_cost, prompt_cost, weight_bytes
 from swd.cost.counting import count
 from swd.cost.meta import meta_condition, on_meta
@@ -101,9 +100,9 @@ def _counted(run: Run, page: TrainingCostPage, counts: Mapping[str, Counts]) -> 
             passes, held = found["flops"][order.key], found["bytes"][order.key]
             yield Record.of(run, order.key, keys.flops(model), float(sum(passes.values())))
             yield Record.of(run, order.key, keys.counted_bytes(model), float(held), unit="bytes")
-        for order in (page.orders[0].key, page.orders[-1].key):
-            for name, flops in found["flops"][order].items():
-                yield Record.of(run, keys.part(order, name), keys.flops(model), float(flops))
+        for key in (page.orders[0].key, page.orders[-1].key):
+            for name, flops in found["flops"][key].items():
+                yield Record.of(run, keys.part(key, name), keys.flops(model), float(flops))
 
 
 def _counts(store: StageStore, page: TrainingCostPage, name: str) -> Counts:
@@ -154,7 +153,7 @@ def _plain_update_bytes(pipe: Any, config: DistillConfig, tokens: int, batch: in
     cond = meta_condition(backbone_of(pipe).denoiser(transformer), batch, tokens)
 
     class Plain(PlainStep):
-        def encode_text(self, captions: list[str]) -> TextCondition:
+        def encode_text(self, captions: list[str]) -> Any:
             return cond[: len(captions)]
 
     with torch.device("meta"):

@@ -7,6 +7,7 @@ from repro.harness.experiment import Column, Experiment, Reported
 from repro.kinds.upscaling import keys
 
 Order = Literal["A", "B", "C"]
+Mode = Literal["bicubic", "bilinear", "nearest", "fourier"]  # as swd.resize has them; torch stays out of here
 ORDERS: dict[Order, str] = {
     "A": "x0 \u2192 noise \u2192 x_t",
     "B": "x0 down \u2192 upscale \u2192 x0 \u2192 noise \u2192 x_t",
@@ -20,7 +21,7 @@ class Cell:
 
     order: Order
     side: int
-    mode: str = "bicubic"
+    mode: Mode = "bicubic"
 
     @property
     def key(self) -> str:

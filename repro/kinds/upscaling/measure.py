@@ -162,7 +162,7 @@ class _Runner(Measurement[UpscalingTable, RunOptions]):
                 shift=self.profile.teacher.shift,
                 guidance_scale=self.profile.teacher.guidance_scale,
             )
-            pixels = pipeline.decode(x0, output_type="pt").float().clamp(0, 1)
+            pixels: Tensor = pipeline.decode(x0, output_type="pt").float().clamp(0, 1)
             return (pixels * 255).round().to(torch.uint8).cpu()
 
         return generate

@@ -165,16 +165,16 @@ class Modulation(nn.Module):
         super().__init__()
         self.embed = transformer.time_text_embed
         self.linears = nn.ModuleList([norm.linear for norm in adaptive_norms(transformer)])
-        self.width = sum(linear.out_features for linear in self.linears)
+        self.widths: list[int] = [norm.linear.out_features for norm in adaptive_norms(transformer)]
 
     def forward(self, timestep: Tensor, pooled: Tensor) -> Tensor:
         """One product per layer for all rows."""
         embedded = nn.functional.silu(self.embed(timestep, pooled))
-        rows = embedded.new_empty(len(embedded), self.width)
+        rows = embedded.new_empty(len(embedded), sum(self.widths))
         start = 0
-        for linear in self.linears:  # written in place: torch.cat would take the memory twice
-            rows[:, start : start + linear.out_features] = linear(embedded)
-            start += linear.out_features
+        for linear, width in zip(self.linears, self.widths, strict=True):
+            rows[:, start : start + width] = linear(embedded)  # in place: torch.cat would take the memory twice
+            start += width
         return rows
 
 
@@ -207,7 +207,7 @@ class _Given(nn.Module):
         return pooled
 
 
-def adaptive_norms(module: nn.Module) -> list[nn.Module]:
+def adaptive_norms(module: nn.Module) -> list[Any]:
     """AdaLN layers, in the order in which a network lists its modules."""
     return [part for part in module.modules() if isinstance(part, _ADAPTIVE_NORMS)]
 
@@ -231,7 +231,7 @@ def _lean(transformer: SD3Transformer2DModel, options: FastOptions) -> SD3Transf
     return substitute(transformer, swaps)
 
 
-def _picking(norms: Sequence[nn.Module], start: int) -> tuple[dict[nn.Module, nn.Module], int]:
+def _picking(norms: Sequence[Any], start: int) -> tuple[dict[nn.Module, nn.Module], int]:
     """Swaps after which AdaLN layers pick their columns from ``start`` on, and the column after the last."""
     swaps: dict[nn.Module, nn.Module] = {}
     for norm in norms:
@@ -241,7 +241,7 @@ def _picking(norms: Sequence[nn.Module], start: int) -> tuple[dict[nn.Module, nn
     return swaps, start
 
 
-def _fused(norm: RMSNorm) -> nn.Module:
+def _fused(norm: Any) -> Any:
     """The same normalisation as one operator, on the same weight."""
     if getattr(norm, "bias", None) is not None:
         return norm

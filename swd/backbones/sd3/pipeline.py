@@ -35,7 +35,7 @@ from swd.schedule import ScaleSchedule
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 
 
-class ScalewiseStableDiffusion3Pipeline(StableDiffusion3Pipeline):
+class ScalewiseStableDiffusion3Pipeline(StableDiffusion3Pipeline):  # type: ignore[misc]  # diffusers is untyped
     """StableDiffusion3Pipeline whose resolution grows while it samples.
 
     Any StableDiffusion3Pipeline folder loads (``from_pretrained``), and so does an exported student adapter
@@ -52,6 +52,9 @@ class ScalewiseStableDiffusion3Pipeline(StableDiffusion3Pipeline):
         "text_encoder_3",
         "tokenizer_3",
     ]
+    _fast: FastSD3Denoiser | None
+    _fast_options: FastOptions | None
+    _prompts: PromptCache[TextCondition]
 
     def __init__(
         self,
@@ -96,12 +99,12 @@ class ScalewiseStableDiffusion3Pipeline(StableDiffusion3Pipeline):
         options = options or FastOptions()
         self._fast = FastSD3Denoiser(self.transformer, options)
         self._fast_options = options
-        self._prompts: PromptCache[TextCondition] = PromptCache(options.prompt_cache)
+        self._prompts = PromptCache(options.prompt_cache)
 
     def disable_fast(self) -> None:
         """Back to the transformer itself; cached prompts are dropped."""
-        self._fast: FastSD3Denoiser | None = None
-        self._fast_options: FastOptions | None = None
+        self._fast = None
+        self._fast_options = None
         self._prompts = PromptCache(0)
 
     def denoiser(self) -> SD3Denoiser:
@@ -125,7 +128,8 @@ class ScalewiseStableDiffusion3Pipeline(StableDiffusion3Pipeline):
         if any("_hf_hook" in state or "_diffusers_hook" in state for state in states):  # what offloading leaves behind
             device: torch.device = super()._execution_device
             return device
-        return next(self.transformer.parameters()).device
+        device = next(self.transformer.parameters()).device
+        return device
 
     @torch.no_grad()
     def __call__(
