@@ -19,6 +19,14 @@ from torch.utils.flop_counter import flop_registry
 from torch.utils.weak import WeakIdKeyDictionary
 
 _attention = F.scaled_dot_product_attention
+_aten = torch.ops.aten
+# torch before 2.15 has no formula for the fused attention of CPUs; it is that of the other fused ones
+_FUSED_FLOPS = {
+    _aten._scaled_dot_product_flash_attention_for_cpu: flop_registry[_aten._scaled_dot_product_flash_attention],
+    _aten._scaled_dot_product_flash_attention_for_cpu_backward: flop_registry[
+        _aten._scaled_dot_product_flash_attention_backward
+    ],
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +93,8 @@ class _Counter(TorchDispatchMode):
             self._known.setdefault(tensor.untyped_storage(), 0)
         result = _run(func, args, kwargs or {}, inputs)
         outputs = _tensors(result)
-        if (formula := flop_registry.get(func._overloadpacket)) is not None:
+        formula = flop_registry.get(func._overloadpacket) or _FUSED_FLOPS.get(func._overloadpacket)
+        if formula is not None:
             self.flops += formula(*args, **(kwargs or {}), out_val=result)
             self.bytes += sum(tensor.numel() * tensor.element_size() for tensor in (*inputs, *outputs))
         for tensor in outputs:
