@@ -137,7 +137,7 @@ def test_weights_are_shared_but_for_merged_ones(student: SD3Transformer2DModel) 
     own = {parameter.data_ptr() for parameter in student.parameters()}
     unmerged = FastSD3Denoiser(student, dataclasses.replace(ON, merge_lora=False))
     assert {parameter.data_ptr() for parameter in unmerged.parameters()} == own
-    merged = FastSD3Denoiser(student, ON).transformer
+    merged = FastSD3Denoiser(student, ON).network
     copied = {name for name, parameter in merged.named_parameters() if parameter.data_ptr() not in own}
     layers = {name.rpartition(".")[0] for name in copied}
     assert {target for name in layers for target in BACKBONE.lora_targets if name.endswith(target)} == set(
