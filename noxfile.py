@@ -68,7 +68,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """mypy, strict on the pure core and the harness."""
+    """mypy, strict on the library and on whatever has no torch."""
     python(session, "mypy")
 
 

@@ -2,6 +2,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -155,6 +156,7 @@ def test_one_family_is_named_in_its_folder_alone(path: Path) -> None:
     assert not named, "ask the Backbone instead:\n" + "\n".join(named)
 
 
+TENSORS = {"torch", "torchvision", "diffusers", "transformers", "peft", "safetensors", "open_clip", "accelerate"}
 REPRO = modules("repro")
 KINDS = modules("repro/kinds")
 
@@ -222,6 +224,17 @@ def test_tables_declare_and_never_meet(path: Path) -> None:
 def test_light_imports_stay_light(code: str, absent: str) -> None:
     check = f"{code}; import sys; sys.exit({absent!r} in sys.modules)"
     subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=True, timeout=120)
+
+
+def test_mypy_reads_the_library_and_whatever_has_no_torch() -> None:
+    options = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["mypy"]
+    named = [path for pattern in options["files"] for path in ROOT.glob(pattern)]
+    read = {file for path in named for file in ([path] if path.is_file() else path.rglob("*.py"))}
+    loose = [path for path in REPRO if not {module.partition(".")[0] for _, module in imports(path)} & TENSORS]
+    wanted = {
+        path for path in {*modules("swd"), *loose} if len(ast.parse(path.read_text()).body) > 1
+    }  # not a docstring
+    assert not sorted(name_of(path) for path in wanted - read)
 
 
 def test_the_rules_can_fail(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def summarise(rows: Rows) -> dict[str, Any]:
 
 
 def _mean(rows: Rows, name: str) -> float:
-    return round(sum(row[name] for row in rows) / len(rows), 6)
+    return round(float(sum(row[name] for row in rows) / len(rows)), 6)
 
 
 def total_seconds(rows: Rows) -> float:
@@ -39,9 +39,9 @@ def total_seconds(rows: Rows) -> float:
     with each session.
     """
     if "step" in rows[-1]:
-        return round(sum(row["seconds"] for row in rows), 1)
+        return round(float(sum(row["seconds"] for row in rows)), 1)
     ends = [row["seconds"] for row, later in pairwise(rows) if later["seconds"] < row["seconds"]]
-    return round(sum(ends) + rows[-1]["seconds"], 1)
+    return round(float(sum(ends) + rows[-1]["seconds"]), 1)
 
 
 def write_report(path: Path, logs: dict[str, Path], facts: dict[str, Any]) -> None:

@@ -56,10 +56,11 @@ def _span(centre: float, radius: float, size: int) -> tuple[int, int]:
 
 def _signed_distance(shape: str, x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
     """Distance to the outline in pixels, negative inside."""
+    distance: np.ndarray = np.hypot(x, y)
     if shape == "circle":
-        return np.hypot(x, y) - radius
+        return distance - radius
     if shape == "ring":
-        return np.abs(np.hypot(x, y) - 0.72 * radius) - 0.28 * radius
+        return np.abs(distance - 0.72 * radius) - 0.28 * radius
     return _polygon_distance(_outline(shape) * radius, x, y)
 
 

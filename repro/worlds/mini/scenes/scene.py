@@ -152,7 +152,12 @@ def _sample_background(rng: np.random.Generator) -> tuple[tuple[float, float, fl
     centres = rng.uniform(-0.1, 1.1, (count, 2))
     rgb = base + rng.uniform(-9, 9, (count, 1)) + rng.uniform(-3, 3, (count, 3))
     leaves = tuple(
-        Leaf(float(x), float(y), float(radius), tuple(float(c) for c in colour))
+        Leaf(float(x), float(y), float(radius), _colour(colour))
         for (x, y), radius, colour in zip(centres, radii, rgb, strict=True)
     )
-    return tuple(float(c) for c in base), leaves
+    return _colour(base), leaves
+
+
+def _colour(rgb: np.ndarray) -> tuple[float, float, float]:
+    red, green, blue = rgb.tolist()
+    return red, green, blue
