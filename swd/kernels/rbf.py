@@ -71,7 +71,12 @@ def rbf_mmd(fake: Tensor, real: Tensor, bandwidth: float, *, method: Method = "a
 
 def _exact(device: str) -> AbstractContextManager[Any]:
     """Without autocast, on devices that have it; meta tensors, on which work is counted, do not."""
-    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
+    return torch.autocast(device, enabled=False) if _has_autocast(device) else nullcontext()
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # torch before 2.12 cannot trace the question
+def _has_autocast(device: str) -> bool:
+    return torch.amp.is_autocast_available(device)
 
 
 def _eager(fake: Tensor, real: Tensor, bandwidth: float) -> Tensor:
