@@ -24,10 +24,10 @@ WORDS = ("a", "red", "blue", "star", "cross", "square", "left", "of", "two", "ci
 MAX_LENGTH = 12
 
 
-def _tokenizer() -> CLIPTokenizer:
+def make_tokenizer(*, pad_token: str = "<|endoftext|>") -> CLIPTokenizer:
     """CLIP's byte-pair layout with merges that rebuild a handful of words."""
     letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
-    tokens = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]
+    tokens = ["<|startoftext|>", "<|endoftext|>", pad_token, *letters, *(f"{letter}</w>" for letter in letters)]
     merges: list[tuple[str, str]] = []
     for word in WORDS:
         pieces = [*word[:-1], f"{word[-1]}</w>"]
@@ -37,11 +37,12 @@ def _tokenizer() -> CLIPTokenizer:
                 merges.append(pair)
                 tokens.append("".join(pair))
     vocab = {token: index for index, token in enumerate(dict.fromkeys(tokens))}
-    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=MAX_LENGTH)
+    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=MAX_LENGTH, pad_token=pad_token)
 
 
-def _text_encoder(vocab_size: int) -> CLIPTextModelWithProjection:
-    config = CLIPTextConfig(
+def clip_config(vocab_size: int) -> CLIPTextConfig:
+    """CLIP's text tower with two layers."""
+    return CLIPTextConfig(
         vocab_size=vocab_size,
         hidden_size=16,
         intermediate_size=32,
@@ -53,7 +54,6 @@ def _text_encoder(vocab_size: int) -> CLIPTextModelWithProjection:
         eos_token_id=1,
         pad_token_id=1,
     )
-    return CLIPTextModelWithProjection(config).eval()
 
 
 def make_transformer(*, num_layers: int = 2, num_heads: int = 2, seed: int = 0) -> SD3Transformer2DModel:
@@ -80,7 +80,7 @@ def make_pipeline(*, seed: int = 0) -> StableDiffusion3Pipeline:
     """A complete pipeline with random weights, no T5."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        tokenizer = _tokenizer()
+        tokenizer = make_tokenizer()
         vae = AutoencoderKL(
             block_out_channels=(8, 16),
             down_block_types=("DownEncoderBlock2D",) * 2,
@@ -93,7 +93,7 @@ def make_pipeline(*, seed: int = 0) -> StableDiffusion3Pipeline:
             use_quant_conv=False,
             use_post_quant_conv=False,
         ).eval()
-        encoders = [_text_encoder(len(tokenizer)) for _ in range(2)]
+        encoders = [CLIPTextModelWithProjection(clip_config(len(tokenizer))).eval() for _ in range(2)]
         pipeline = StableDiffusion3Pipeline(
             transformer=make_transformer(seed=seed),
             scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
