@@ -54,7 +54,24 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     """Save ``tensors`` as safetensors, atomically and flushed to disk."""
     with _replacing(path) as temporary:
         plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        save_file(plain, temporary, metadata=dict(metadata or {}))
+        save_tensors(temporary, plain, metadata)
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Save ``tensors`` as safetensors: equal tensors and metadata make equal files, byte for byte.
+
+    safetensors itself writes the metadata in an order that differs from one call to the next.
+    """
+    save_file(dict(tensors), path, metadata=dict(metadata or {}))
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header: dict[str, Any] = json.loads(file.read(size))
+        if "__metadata__" in header:
+            header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+            text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+            assert len(text) <= size, f"the header of {path} is not written as safetensors writes it"
+            file.seek(8)
+            file.write(text.ljust(size))
 
 
 def write_json(path: Path, value: Any) -> None:

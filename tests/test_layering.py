@@ -41,7 +41,7 @@ LAYERS = {
 FROM_LAYER = {"peft": 2, "diffusers": 3, "transformers": 3, "tqdm": 5, "accelerate": 6, "tyro": 7}
 # One family of networks: its folder, the door for users, and its line in the registry may name it.
 FAMILY = re.compile(r"SD3(?!\.5)|StableDiffusion3|TextCondition|\bsd3\b")
-FAMILY_DOORS = {"swd.pipelines", "swd.backbones"}
+FAMILY_DOORS = {"swd.pipelines", "swd.backbones", "swd.lora.released"}
 HARNESS_LIBRARIES = {"numpy", "pandas", "scipy", "matplotlib", "repro"} | sys.stdlib_module_names
 HARNESS_LIBRARIES |= {"swd.schedule", "swd.errors", "swd.training.config"}  # declarations name their options
 TABLE_LIBRARIES = {"repro.harness", "repro.kinds", "swd.schedule"} | sys.stdlib_module_names

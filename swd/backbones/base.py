@@ -204,6 +204,7 @@ class Backbone(ABC):
         process: noise process of the teacher.
         shift, grid_steps: the teacher's sigma grid, as published.
         text_tokens: of all text encoders together, as published.
+        student_guidance: guidance scale that students are sampled with: 1, none, unless the network takes it as input.
     """
 
     name: str
@@ -217,6 +218,7 @@ class Backbone(ABC):
     shift: float
     grid_steps: int
     text_tokens: int
+    student_guidance: float = 1.0
 
     @abstractmethod
     def load_pipeline(self, name: str, **options: Any) -> Any:

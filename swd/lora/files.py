@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from swd.files import save_tensors
 from swd.lora.adaptable import Adaptable
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def save_adapter(
 ) -> Path:
     """Write one adapter so that ``load_lora_weights(folder)`` of the diffusers pipeline takes it.
 
-    The file appears under its name only when it is complete.
+    The file appears under its name only when it is complete. Equal adapters are equal files.
 
     Args:
         bank: where the adapter lives.
@@ -61,7 +61,7 @@ def save_adapter(
     state = bank.state_dict(name)
     tensors = {prefix + key: weight.to("cpu", dtype).contiguous() for key, weight in state.items()}
     partial = folder / f".{ADAPTER_FILE}.partial"
-    save_file(tensors, partial, metadata=header)
+    save_tensors(partial, tensors, header)
     os.replace(partial, folder / ADAPTER_FILE)
     return folder / ADAPTER_FILE
 

@@ -30,6 +30,7 @@ from swd.training.optim import Descent, descents
 from swd.training.prefetch import ReadAhead
 from swd.training.state import LossLog, RunIdentity, StateStore, TrainState
 from swd.training.step import DistillationStep, FakeStepResult, StudentStepResult
+from swd.training.student import student_card
 
 LossFunction = Callable[..., StudentStepResult | FakeStepResult]  # of a batch, the step, and random numbers
 
@@ -255,8 +256,8 @@ class Trainer:
         if self.accelerator.is_main_process:
             if self.ema:
                 self.bank.load_state_dict("student", self.ema)
-            schedule = {"scales": list(self.schedule.scales), "sigmas": list(self.schedule.sigmas)}
-            metadata = {**schedule, "preset": self.config.preset, "iterations": self.iteration}
+            card = student_card(self.bank.denoiser, self.schedule).as_json()
+            metadata = {**card, "preset": self.config.preset, "iterations": self.iteration}
             with replacing_folder(folder) as temporary:
                 save_adapter(self.bank, "student", temporary, {**metadata, "config": self.identity.config})
                 write_json(temporary / "training.json", {**metadata, "config": self.identity.config})

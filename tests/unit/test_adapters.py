@@ -188,7 +188,7 @@ def test_a_failed_write_leaves_the_old_adapter(
     def full_disk(*args: object, **kwargs: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("swd.lora.files.save_file", full_disk)
+    monkeypatch.setattr("swd.lora.files.save_tensors", full_disk)
     with pytest.raises(OSError, match="No space left"):
         save_adapter(bank, "student", tmp_path)
     assert path.read_bytes() == before

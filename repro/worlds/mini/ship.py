@@ -4,13 +4,13 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 
 from repro.profiles.mini import ADAPTERS, PROFILE
 from repro.stages.store import StageStore
 from repro.stages.students import distil
 from repro.table2 import TABLE
 from repro.worlds.mini.world import MiniWorld
+from swd.files import save_tensors
 from swd.lora.files import ADAPTER_FILE
 
 
@@ -35,4 +35,4 @@ def copy_half(source: Path, target: Path) -> None:
         tensors = {key: file.get_tensor(key).half() for key in file.keys()}  # noqa: SIM118
         header = file.metadata()
     target.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, target / ADAPTER_FILE, metadata=header)
+    save_tensors(target / ADAPTER_FILE, tensors, header)
