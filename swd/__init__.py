@@ -7,8 +7,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from swd.grid import sigma_grid
     from swd.sampler import sample, sample_teacher
-    from swd.schedule import PRESETS, ScaleSchedule, preset, sigma_grid
+    from swd.schedule import PRESETS, ScaleSchedule, preset
 
 __version__ = "0.1.0"
 
@@ -18,7 +19,7 @@ _HOMES = {
     "preset": "swd.schedule",
     "sample": "swd.sampler",
     "sample_teacher": "swd.sampler",
-    "sigma_grid": "swd.schedule",
+    "sigma_grid": "swd.grid",
 }
 
 __all__ = ["PRESETS", "ScaleSchedule", "preset", "sample", "sample_teacher", "sigma_grid"]

@@ -9,10 +9,12 @@ promotes half-precision latents to float32, which is wanted: the arithmetic arou
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
+
+from swd.grid import Process
 
 NUM_TIMESTEPS = 1000
 
@@ -30,7 +32,13 @@ def guide(cond_x0: Tensor, uncond_x0: Tensor, guidance_scale: float) -> Tensor:
 
 
 class NoiseProcess(Protocol):
-    """What sampling and training need of a noise process."""
+    """What sampling and training need of a noise process.
+
+    Attributes:
+        name: of the process, as schedules and grids say which they belong to.
+    """
+
+    name: ClassVar[Process]
 
     def add_noise(self, x0: Tensor, noise: Tensor, sigma: Tensor | float) -> Tensor:
         """``x_t`` at noise level ``sigma``."""
@@ -52,6 +60,8 @@ class NoiseProcess(Protocol):
 @dataclass(frozen=True, slots=True)
 class FlowMatching:
     """Rectified flow: straight lines from clean latents (sigma = 0) to noise (sigma = 1)."""
+
+    name: ClassVar[Process] = "flow"
 
     def add_noise(self, x0: Tensor, noise: Tensor, sigma: Tensor | float) -> Tensor:
         """Mix: x_t = (1 - sigma) x0 + sigma noise.
@@ -101,6 +111,7 @@ class VariancePreserving:
     the cumulative product of the 1000 discrete alphas, and sigma = 0 is clean.
     """
 
+    name: ClassVar[Process] = "variance-preserving"
     beta_start: float = 0.00085
     beta_end: float = 0.012
 

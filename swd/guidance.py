@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from swd.flow import NoiseProcess, guide
+from swd.grid import TeacherGrid
 from swd.predictor import CondT, X0Predictor
 
 
@@ -40,6 +41,11 @@ class Guided(Generic[CondT]):
     def process(self) -> NoiseProcess:
         """What ``x_t`` is."""
         return self.denoiser.process
+
+    @property
+    def grid(self) -> TeacherGrid:
+        """How the undistilled model samples."""
+        return self.denoiser.grid
 
     @property
     def latent_channels(self) -> int:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from swd.flow import NoiseProcess
+from swd.grid import TeacherGrid
 
 
 class ConditionRows(Protocol):
@@ -37,6 +38,11 @@ class X0Predictor(Protocol[CondT_contra]):
     @property
     def process(self) -> NoiseProcess:
         """What ``x_t`` is."""
+        ...
+
+    @property
+    def grid(self) -> TeacherGrid:
+        """How the undistilled model samples."""
         ...
 
     @property

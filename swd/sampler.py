@@ -17,7 +17,7 @@ from torch import Tensor
 from swd.guidance import step_conditions, with_guidance
 from swd.predictor import CondT, X0Predictor
 from swd.resize import upscale_bicubic
-from swd.schedule import GRID_STEPS, SHIFT, ScaleSchedule, latent_size, sigma_grid
+from swd.schedule import ScaleSchedule, latent_size
 
 Seed = int | torch.Generator
 OnStep = Callable[[int, Tensor, Tensor], None]
@@ -63,9 +63,11 @@ def sample(
         Clean latents at the last scale, (B, C, H, W), float32.
 
     Raises:
-        ValueError: when the patch size does not divide a scale, or there are no seeds.
+        ValueError: when the patch size does not divide a scale, the schedule belongs to another noise process, or there
+            are no seeds.
     """
     schedule.check_patch(denoiser.patch_size)
+    schedule.check_process(denoiser.process.name)
     device = device or cond.device
     sizes = [latent_size(scale, aspect=aspect, multiple=denoiser.patch_size) for scale in schedule.scales]
     noises = _draw_all(seeds, denoiser.latent_channels, sizes, device)
@@ -99,8 +101,8 @@ def sample_teacher(
     seeds: Sequence[Seed],
     *,
     side: int,
-    num_steps: int = GRID_STEPS,
-    shift: float = SHIFT,
+    num_steps: int | None = None,
+    shift: float | None = None,
     guidance_scale: float = 1.0,
     aspect: float = 1.0,
     device: torch.device | str | None = None,
@@ -113,8 +115,8 @@ def sample_teacher(
         uncond: condition of the empty prompt, one row or one per image; not needed without guidance.
         seeds: one per image.
         side: latent side of the square of the same area.
-        num_steps: evaluations; with guidance each is a doubled batch.
-        shift: time shift of the sigma grid.
+        num_steps: evaluations; with guidance each is a doubled batch. The family's own number when absent.
+        shift: time shift of the sigma grid; the family's own when absent.
         guidance_scale: classifier-free guidance, none at 1 and below.
         aspect: width / height.
         device: where to sample; by default where ``cond`` is.
@@ -123,13 +125,15 @@ def sample_teacher(
         Clean latents, (B, C, H, W), float32.
 
     Raises:
-        ValueError: when guidance is asked for without ``uncond``, or the patch size does not divide ``side``.
+        ValueError: when guidance is asked for without ``uncond``, the patch size does not divide ``side``, or the
+            process has no time shift.
     """
     ScaleSchedule((side,), (1.0, 0.0)).check_patch(denoiser.patch_size)
     device = device or cond.device
     size = latent_size(side, aspect=aspect, multiple=denoiser.patch_size)
     (noise,) = _draw_all(seeds, denoiser.latent_channels, [size], device)
-    sigmas = torch.tensor(sigma_grid(num_steps, shift), device=device)[:, None].expand(-1, len(seeds))
+    levels = _teacher_levels(denoiser, size, num_steps, shift)
+    sigmas = torch.tensor(levels, device=device)[:, None].expand(-1, len(seeds))
     return _integrate(with_guidance(denoiser, uncond, guidance_scale), noise, sigmas, cond)
 
 
@@ -141,8 +145,8 @@ def finish_teacher(
     cond: CondT,
     uncond: CondT | None,
     *,
-    num_steps: int = GRID_STEPS,
-    shift: float = SHIFT,
+    num_steps: int | None = None,
+    shift: float | None = None,
     guidance_scale: float = 1.0,
 ) -> Tensor:
     """Sampling of the undistilled model from the middle: from ``sigma`` along the lower levels of its grid.
@@ -153,8 +157,8 @@ def finish_teacher(
         sigma: noise level in (0, 1].
         cond: text condition, one row or one per image.
         uncond: condition of the empty prompt; not needed without guidance.
-        num_steps: steps of the whole grid.
-        shift: time shift of the grid.
+        num_steps: steps of the whole grid; the family's own number when absent.
+        shift: time shift of the grid; the family's own when absent.
         guidance_scale: classifier-free guidance, none at 1 and below.
 
     Returns:
@@ -165,9 +169,17 @@ def finish_teacher(
     """
     if not 0 < sigma <= 1:
         raise ValueError(f"sigma lies in (0, 1], got {sigma}")
-    levels = (sigma, *(level for level in sigma_grid(num_steps, shift) if level < sigma))
+    grid = _teacher_levels(denoiser, (x_t.shape[-2], x_t.shape[-1]), num_steps, shift)
+    levels = (sigma, *(level for level in grid if level < sigma))
     sigmas = torch.tensor(levels, device=x_t.device)[:, None].expand(-1, len(x_t))
     return _integrate(with_guidance(denoiser, uncond, guidance_scale), x_t.float(), sigmas, cond)
+
+
+def _teacher_levels(
+    denoiser: X0Predictor[CondT], size: tuple[int, int], num_steps: int | None, shift: float | None
+) -> tuple[float, ...]:
+    tokens = (size[0] // denoiser.patch_size) * (size[1] // denoiser.patch_size)
+    return denoiser.grid.levels(num_tokens=tokens, num_steps=num_steps, shift=shift)
 
 
 def _integrate(denoiser: X0Predictor[CondT], x_t: Tensor, sigmas: Tensor, cond: CondT) -> Tensor:

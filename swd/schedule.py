@@ -11,33 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from types import MappingProxyType
 
-GRID_STEPS = 28
-SHIFT = 3.0
-SMALLEST_SIGMA = 1e-3  # one part in the 1000 training timesteps
-
-
-def time_shift(sigma: float, shift: float) -> float:
-    """Move noise levels up for larger images: shift sigma / (1 + (shift - 1) sigma), [0, 1] -> [0, 1]."""
-    return shift * sigma / (shift * sigma + (1 - sigma))  # exactly 1 at 1, unlike the usual form
-
-
-def sigma_grid(num_steps: int = GRID_STEPS, shift: float = SHIFT, *, shift_end: bool = True) -> tuple[float, ...]:
-    """The teacher's Euler grid, ``num_steps + 1`` falling levels from 1 to a final 0.
-
-    Args:
-        num_steps: network evaluations of the teacher.
-        shift: time shift of the model, 3 for SD3.5.
-        shift_end: shift the smallest level before the grid is laid as well as after it. FlowMatchEulerDiscreteScheduler
-            does so, and the SD3.5 boundaries (.9454, .8959, ...) are those of that grid; FLUX's are not (.8956, ...).
-
-    Raises:
-        ValueError: when ``num_steps`` or ``shift`` is not positive.
-    """
-    if num_steps < 1 or not shift > 0:
-        raise ValueError(f"num_steps and shift must be positive, got {num_steps} and {shift}")
-    end = time_shift(SMALLEST_SIGMA, shift) if shift_end else SMALLEST_SIGMA
-    gap = (1 - end) / max(num_steps - 1, 1)
-    return (*(time_shift(1 - step * gap, shift) for step in range(num_steps)), 0.0)
+from swd.grid import GRIDS, Process, TeacherGrid, sigma_grid
 
 
 def latent_size(scale: int, *, aspect: float = 1.0, multiple: int = 1) -> tuple[int, int]:
@@ -61,7 +35,8 @@ class ScaleSchedule:
     """One student step per entry: step ``i`` denoises from ``sigmas[i]`` at ``scales[i]``.
 
     ``sigmas`` has one more entry than ``scales``: the last is the clean end, always 0.
-    Scales are latent side lengths, so pixels are ``scale * vae_factor``.
+    Scales are latent side lengths, so pixels are ``scale * vae_factor``. ``process`` says what the sigmas mean, None
+    leaves it open.
 
     Raises:
         ValueError: when there is no step, a scale is not a positive integer, scales shrink, or sigmas do not fall
@@ -70,6 +45,7 @@ class ScaleSchedule:
 
     scales: tuple[int, ...]
     sigmas: tuple[float, ...]
+    process: Process | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scales", tuple(self.scales))
@@ -98,29 +74,27 @@ class ScaleSchedule:
         cls,
         boundaries: Sequence[int],
         scales: Sequence[int],
-        shift: float = SHIFT,
+        levels: Sequence[float] | None = None,
         *,
-        num_steps: int = GRID_STEPS,
-        shift_end: bool = True,
+        process: Process | None = None,
     ) -> "ScaleSchedule":
         """Cut a schedule from the teacher's grid.
 
         Args:
-            boundaries: indices into the grid, rising, from the first step's start to ``num_steps`` (the clean end).
+            boundaries: indices into the grid, rising, from the first step's start to its last level, the clean end.
             scales: latent side of each step, one fewer than boundaries.
-            shift: time shift of the grid.
-            num_steps: steps of the grid.
-            shift_end: see `sigma_grid`.
+            levels: the grid; SD3.5's when absent.
+            process: what the levels mean.
 
         Raises:
-            ValueError: when boundaries do not rise strictly within the grid and end at ``num_steps``.
+            ValueError: when boundaries do not rise strictly within the grid and end where it does.
         """
-        boundaries = tuple(boundaries)
+        boundaries, levels = tuple(boundaries), sigma_grid() if levels is None else levels
+        num_steps = len(levels) - 1
         rises = all(low < high for low, high in pairwise(boundaries))
         if not boundaries or not rises or boundaries[0] < 0 or boundaries[-1] != num_steps:
             raise ValueError(f"boundaries must rise strictly within 0..{num_steps} and end there, got {boundaries}")
-        grid = sigma_grid(num_steps, shift, shift_end=shift_end)
-        return cls(tuple(scales), tuple(grid[boundary] for boundary in boundaries))
+        return cls(tuple(scales), tuple(levels[boundary] for boundary in boundaries), process)
 
     @property
     def num_steps(self) -> int:
@@ -131,6 +105,14 @@ class ScaleSchedule:
     def is_scalewise(self) -> bool:
         """Whether the resolution grows while sampling; a constant scale is the full-scale baseline."""
         return self.scales[0] != self.scales[-1]
+
+    def check_process(self, process: Process) -> None:
+        """Raise ValueError where the sigmas are those of another noise process than the network's."""
+        if self.process not in (None, process):
+            raise ValueError(
+                f"the schedule is one of a {self.process} process, and the network's is {process}: sigmas "
+                f"{self.sigmas} would mean other noise"
+            )
 
     def check_patch(self, patch_size: int) -> None:
         """Raise ValueError unless the network's patches tile every scale."""
@@ -157,19 +139,31 @@ class ScaleSchedule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleSpec:
-    """A published schedule as it is published: sides, and either boundaries of the grid or sigmas themselves."""
+    """A published schedule as it is published: sides, and boundaries of a grid of `swd.grid.GRIDS`."""
 
     scales: tuple[int, ...]
-    boundaries: tuple[int, ...] | None = None
-    sigmas: tuple[float, ...] | None = None
-    shift: float = SHIFT
-    shift_end: bool = True
+    boundaries: tuple[int, ...]
+    family: str = "sd35"
+
+    @property
+    def grid(self) -> TeacherGrid:
+        """What it is cut from."""
+        return GRIDS[self.family]
+
+    def check_grid(self, grid: TeacherGrid) -> None:
+        """Raise ValueError where the boundaries would mean something else on ``grid`` than on the published one."""
+        own = self.grid
+        if (grid.process, grid.num_steps) != (own.process, own.num_steps):
+            raise ValueError(
+                f"scales {self.scales} are cut from {own.num_steps} steps of a {own.process} process, the grid has "
+                f"{grid.num_steps} of {grid.process}: give scales and boundaries"
+            )
 
     def build(self) -> ScaleSchedule:
         """The schedule it stands for."""
-        if self.boundaries is None:
-            return ScaleSchedule(self.scales, self.sigmas or ())
-        return ScaleSchedule.from_boundaries(self.boundaries, self.scales, self.shift, shift_end=self.shift_end)
+        return ScaleSchedule.from_boundaries(
+            self.boundaries, self.scales, self.grid.levels(), process=self.grid.process
+        )
 
 
 _SIX, _FOUR, _TWO = (0, 4, 7, 12, 14, 18, 28), (0, 7, 14, 18, 28), (0, 14, 28)
@@ -182,8 +176,8 @@ PRESETS: Mapping[str, ScheduleSpec] = MappingProxyType(
         "sd35-full-6": ScheduleSpec(scales=(128,) * 6, boundaries=_SIX),
         "sd35-full-4": ScheduleSpec(scales=(128,) * 4, boundaries=_FOUR),
         "sd35-full-2": ScheduleSpec(scales=(128,) * 2, boundaries=_TWO),
-        "flux-4": ScheduleSpec(scales=(64, 80, 96, 128), boundaries=_FOUR, shift_end=False),
-        "sdxl-4": ScheduleSpec(scales=(64, 80, 96, 128), sigmas=(1.0, 0.8, 0.6, 0.4, 0.0)),
+        "flux-4": ScheduleSpec(scales=(64, 80, 96, 128), boundaries=_FOUR, family="flux"),
+        "sdxl-4": ScheduleSpec(scales=(64, 80, 96, 128), boundaries=(0, 10, 20, 30, 50), family="sdxl"),
         "mini-6": ScheduleSpec(scales=(8, 12, 16, 20, 24, 32), boundaries=_SIX),
         "mini-4": ScheduleSpec(scales=(16, 20, 24, 32), boundaries=_FOUR),
         "mini-full-6": ScheduleSpec(scales=(32,) * 6, boundaries=_SIX),

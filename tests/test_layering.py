@@ -16,6 +16,7 @@ CORE = (
     "features",
     "files",
     "flow",
+    "grid",
     "guidance",
     "predictor",
     "resize",
@@ -43,7 +44,12 @@ FROM_LAYER = {"peft": 2, "diffusers": 3, "transformers": 3, "tqdm": 5, "accelera
 FAMILY = re.compile(r"SD3(?!\.5)|StableDiffusion3|TextCondition|\bsd3\b")
 FAMILY_DOORS = {"swd.pipelines", "swd.backbones", "swd.lora.released"}
 HARNESS_LIBRARIES = {"numpy", "pandas", "scipy", "matplotlib", "repro"} | sys.stdlib_module_names
-HARNESS_LIBRARIES |= {"swd.schedule", "swd.errors", "swd.training.config"}  # declarations name their options
+HARNESS_LIBRARIES |= {
+    "swd.grid",
+    "swd.schedule",
+    "swd.errors",
+    "swd.training.config",
+}  # declarations name their options
 TABLE_LIBRARIES = {"repro.harness", "repro.kinds", "swd.schedule"} | sys.stdlib_module_names
 # Folders of repro in the order in which they may import; the tools of a world stand above what they use.
 REPRO_LAYERS = {

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from swd.backbones.base import Backbone, Condition, Denoiser
 from swd.flow import VariancePreserving
+from swd.grid import TeacherGrid
 
 WORDS = ("", "red", "blue", "star", "cross")
 MAX_WORDS = 6
@@ -164,7 +165,14 @@ class ToyBackbone(Backbone):
     text_encoders = ("text_encoder",)
     tokenizers = ("tokenizer",)
     process = VariancePreserving()
-    shift, grid_steps = 1.0, 10
+    grid = TeacherGrid(
+        process="variance-preserving",
+        num_steps=10,
+        shift=1.0,
+        end="step",
+        dmd_indices=(2, 10),
+        pdm_indices=(6, 10),
+    )
     text_tokens = MAX_WORDS
 
     def load_pipeline(self, name: str, **options: Any) -> ToyPipeline:

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from swd.schedule import ScaleSchedule, sigma_grid
+from swd.grid import sigma_grid
+from swd.schedule import ScaleSchedule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,7 @@ PROFILE = Profile(
             "scaling_factor": 0.13025,
         },
     ),
-    teacher=Teacher(process="variance-preserving"),
+    teacher=Teacher(process="variance-preserving", steps=50, guidance_scale=5.0, shift=1.0),
     committed=True,
     suffix="sdxl",
 )

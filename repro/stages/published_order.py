@@ -121,7 +121,7 @@ class PlainStep:
         """MSE of the fake model, loss of the discriminator, and their weighted sum."""
         with torch.no_grad():
             x0 = self._sample(batch, step, random)
-        noise, sigma = self._draw("fake", x0, (0, self.config.grid_steps), random)
+        noise, sigma = self._draw("fake", x0, (0, self.config.teacher_grid.num_steps), random)
         renoised, real = (self.process.add_noise(latent, noise, sigma) for latent in (x0, batch.target))
         mse = F.mse_loss(self._x0(self.fake, renoised, sigma, batch.cond), x0)
         judged = gan_discriminator_loss(*(self._logits(x_t, sigma, batch.cond) for x_t in (renoised, real)))
@@ -132,11 +132,11 @@ class PlainStep:
         """PDM, DMD, GAN, and their weighted sum."""
         config, cond = self.config, batch.cond
         x0 = self._sample(batch, step, random)
-        noise, sigma = self._draw("pdm", x0, config.pdm_indices, random)
+        noise, sigma = self._draw("pdm", x0, config.teacher_grid.pdm_indices, random)
         fake, real = (self.process.add_noise(latent, noise, sigma) for latent in (x0, batch.target))
         features = (self._features(self.teacher, x_t, sigma, cond) for x_t in (fake, real))
         pdm = pdm_linear(*features, huber_c=config.pdm_huber_c).mean()
-        noise, sigma = self._draw("dmd", x0, config.dmd_indices, random)
+        noise, sigma = self._draw("dmd", x0, config.teacher_grid.dmd_indices, random)
         renoised = self.process.add_noise(x0, noise, sigma)
         with torch.no_grad():
             empty = self.empty.expand_to(len(x0))

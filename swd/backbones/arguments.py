@@ -16,7 +16,9 @@ def resolve_schedule(
     sigmas: Sequence[float] | Tensor | None = None,
     timesteps: Sequence[float] | Tensor | None = None,
 ) -> ScaleSchedule:
-    """One schedule from what a caller may give: a schedule, a preset's name, or scales and sigmas.
+    """One schedule from what a caller may give: a schedule, a preset's name, or scales and noise levels.
+
+    Levels are sigmas, or timesteps of 1000 sigma, or both where they agree; with or without the final 0.
 
     Raises:
         ValueError: when neither or both are given, or they do not make a schedule.
@@ -25,17 +27,25 @@ def resolve_schedule(
         if scales is not None or sigmas is not None or timesteps is not None:
             raise ValueError("give either a schedule or scales and sigmas, not both")
         return preset(schedule) if isinstance(schedule, str) else schedule
-    if scales is None or sigmas is None:
+    times = None if timesteps is None else [float(timestep) for timestep in timesteps]
+    levels = None if sigmas is None else [float(sigma) for sigma in sigmas]
+    if levels is None and times is not None:
+        levels = [time / NUM_TIMESTEPS for time in times]
+    if scales is None or levels is None:
         raise ValueError(f"scales and sigmas go together, got scales={scales} and sigmas={sigmas}")
-    levels = [float(sigma) for sigma in sigmas]
     if len(levels) == len(scales):
         levels.append(0.0)
     result = ScaleSchedule(tuple(int(scale) for scale in scales), tuple(levels))
-    expected = [NUM_TIMESTEPS * level for level in levels[:-1]]
-    given = expected if timesteps is None else [float(timestep) for timestep in timesteps]
+    _check_times(times, [NUM_TIMESTEPS * level for level in levels])
+    return result
+
+
+def _check_times(given: list[float] | None, expected: list[float]) -> None:
+    if given is None:
+        return
+    expected = expected if len(given) == len(expected) else expected[:-1]  # with the final 0, or without
     if len(given) != len(expected) or any(abs(a - b) > 1e-2 for a, b in zip(given, expected, strict=True)):
         raise ValueError(f"timesteps must be 1000 sigma, {expected}, got {given}")
-    return result
 
 
 def resolve_seeds(

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from swd.features import FeatureTap
 from swd.flow import NoiseProcess
+from swd.grid import TeacherGrid
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,11 @@ class Denoiser(nn.Module, ABC):
         return self.backbone.process
 
     @property
+    def grid(self) -> TeacherGrid:
+        """How the undistilled model samples."""
+        return self.backbone.grid
+
+    @property
     def num_blocks(self) -> int:
         """Blocks that can be tapped."""
         return len(self.blocks)
@@ -202,7 +208,7 @@ class Backbone(ABC):
             from.
         tokenizers: parts of a pipeline that cut text into tokens.
         process: noise process of the teacher.
-        shift, grid_steps: the teacher's sigma grid, as published.
+        grid: noise levels at which the teacher samples, as its own pipeline lays them.
         text_tokens: of all text encoders together, as published.
         student_guidance: guidance scale that students are sampled with: 1, none, unless the network takes it as input.
     """
@@ -215,8 +221,7 @@ class Backbone(ABC):
     text_encoders: tuple[str, ...]
     tokenizers: tuple[str, ...]
     process: NoiseProcess
-    shift: float
-    grid_steps: int
+    grid: TeacherGrid
     text_tokens: int
     student_guidance: float = 1.0
 

@@ -13,10 +13,12 @@ def check_data(config: DistillConfig, schedule: ScaleSchedule, denoiser: Denoise
     """Make sure that the network can work at every scale and that the cache holds what the run reads.
 
     Raises:
-        ConfigError: a scale is not a multiple of the patch size, or beyond the network's positions.
+        ConfigError: a scale is not a multiple of the patch size, or beyond the network's positions, or the schedule is
+            one of another noise process.
         CacheError: the data belong to another backbone, or lack a scale, or deviations to draw latents with.
     """
     try:
+        schedule.check_process(denoiser.process.name)
         schedule.check_patch(denoiser.patch_size)
         schedule.check_size(denoiser.max_side)
     except ValueError as error:

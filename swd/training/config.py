@@ -2,12 +2,13 @@
 
 import json
 import math
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from swd.errors import ConfigError
 
 if TYPE_CHECKING:
+    from swd.grid import TeacherGrid
     from swd.schedule import ScaleSchedule
 
 # What may differ between the run that saved a state and the run that resumes from it: none of these changes what is
@@ -96,14 +97,18 @@ class DistillConfig:
     """Whose features PDM and the naive loss compare: teacher (the paper) or fake (the released code)."""
     feature_block: int = 11
     """Transformer block whose output PDM and GAN read: 11 for Medium, 20 for Large."""
-    dmd_indices: tuple[int, int] = (12, 28)
-    """Noise levels of DMD and GAN: half-open range of indices into the sigma grid."""
-    pdm_indices: tuple[int, int] = (18, 28)
-    """Noise levels of PDM: half-open range of indices into the sigma grid."""
-    shift: float = 3.0
-    """Time shift of the teacher's sigma grid."""
-    grid_steps: int = 28
-    """Steps of the teacher's sigma grid."""
+    dmd_indices: tuple[int, int] | None = None
+    """Noise levels of DMD and GAN: half-open range of indices into the sigma grid; as published for the grid when
+    absent (12..27 of SD3.5's 28)."""
+    pdm_indices: tuple[int, int] | None = None
+    """Noise levels of PDM, likewise (18..27 of SD3.5's 28)."""
+    grid: str | None = None
+    """Sigma grid of the teacher: sd35, flux or sdxl (swd.grid.GRIDS); the preset's when absent, and that of SD3.5 where
+    the preset is a name of your own."""
+    shift: float | None = None
+    """Time shift of the teacher's sigma grid; the grid's own when absent (3 of sd35 and flux, none of sdxl)."""
+    grid_steps: int | None = None
+    """Steps of the teacher's sigma grid; the grid's own when absent (28 of sd35 and flux, 50 of sdxl)."""
     sample_latents: bool = False
     """Draw every latent from the Gaussian that the VAE's encoder predicts, in place of its mode; takes a cache with
     moments."""
@@ -164,7 +169,7 @@ class DistillConfig:
 
         Raises:
             ConfigError: unknown preset (with the nearest names), a schedule that is not one, or a preset that does
-                not fit ``shift`` and ``grid_steps``.
+                not fit the grid.
         """
         try:
             return self._schedule()
@@ -172,54 +177,57 @@ class DistillConfig:
             raise ConfigError(str(error)) from error
 
     def _schedule(self) -> "ScaleSchedule":
-        from swd.schedule import GRID_STEPS, SHIFT, ScaleSchedule, preset_spec
+        from swd.schedule import ScaleSchedule, preset_spec
 
         scales, boundaries = self.scales, self.boundaries
         if scales is None or boundaries is None:
             spec = preset_spec(self.preset)
-            if spec.boundaries is None and (self.shift, self.grid_steps) != (SHIFT, GRID_STEPS):
-                raise ValueError(f"the sigmas of {self.preset} are fixed: shift and grid_steps cannot be changed")
-            if spec.boundaries is None:
-                return spec.build()
-            if spec.boundaries[-1] != self.grid_steps:
-                raise ValueError(
-                    f"{self.preset} is cut from {spec.boundaries[-1]} grid steps, grid_steps is "
-                    f"{self.grid_steps}: give scales and boundaries"
-                )
+            spec.check_grid(self.teacher_grid)
             scales, boundaries = spec.scales, spec.boundaries
-        return ScaleSchedule.from_boundaries(
-            boundaries, scales, self.shift, num_steps=self.grid_steps, shift_end=self._shift_end
-        )
+        return ScaleSchedule.from_boundaries(boundaries, scales, self.sigma_grid(), process=self.teacher_grid.process)
+
+    @property
+    def teacher_grid(self) -> "TeacherGrid":
+        """The grid that the schedule is cut from and that the losses draw from, with the options of this run in it."""
+        from swd.grid import GRIDS
+        from swd.schedule import PRESETS
+
+        family = self.grid or (PRESETS[self.preset].family if self.preset in PRESETS else "sd35")
+        names = ("shift", "dmd_indices", "pdm_indices")
+        own = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        if self.grid_steps is not None:
+            own["num_steps"] = self.grid_steps
+        return replace(GRIDS[family], **own)
 
     def sigma_grid(self) -> tuple[float, ...]:
         """The teacher's noise levels, ``grid_steps + 1`` of them: what the losses draw from."""
-        from swd.schedule import sigma_grid
-
-        return sigma_grid(self.grid_steps, self.shift, shift_end=self._shift_end)
-
-    @property
-    def _shift_end(self) -> bool:
-        from swd.schedule import PRESETS
-
-        return self.preset not in PRESETS or PRESETS[self.preset].shift_end
+        return self.teacher_grid.levels()
 
     def as_json(self) -> dict[str, Any]:
-        """The options as plain JSON values, in declaration order."""
-        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return plain
+        """The options as plain JSON values, in declaration order; those of the grid as they come out."""
+        plain, grid = asdict(self), self.teacher_grid
+        names = {
+            "shift": "shift",
+            "grid_steps": "num_steps",
+            "dmd_indices": "dmd_indices",
+            "pdm_indices": "pdm_indices",
+        }
+        plain |= {name: getattr(grid, of_grid) for name, of_grid in names.items()}
+        found: dict[str, Any] = json.loads(json.dumps(plain))
+        return found
 
 
 def differences(saved: dict[str, Any], config: DistillConfig) -> list[str]:
     """Options in which a saved run differs from ``config``, as ``name: saved -> wanted``; harmless ones left out."""
     wanted = config.as_json()
-    defaults = {field.name: field.default for field in fields(config) if field.default is not MISSING}
-    before = {**json.loads(json.dumps(defaults)), **saved}  # a run from before an option existed had its default
+    # a run from before an option existed had its default
+    before = {**DistillConfig(preset=saved.get("preset", "")).as_json(), **saved}
     names = [field.name for field in fields(config) if field.name not in FREE_ON_RESUME]
     return [f"{name}: {before.get(name)} -> {wanted[name]}" for name in names if before.get(name) != wanted[name]]
 
 
 def _check_counts(config: DistillConfig) -> None:
-    for name in ("iterations", "batch_size", "rank", "grid_steps", "checkpoint_every", "keep_last"):
+    for name in ("iterations", "batch_size", "rank", "checkpoint_every", "keep_last"):
         if getattr(config, name) < 1:
             raise ConfigError(f"{name} must be at least 1, got {getattr(config, name)}")
     if config.micro_batch_size is not None and config.micro_batch_size < 1:
@@ -236,7 +244,7 @@ def _check_rates(config: DistillConfig) -> None:
     for name in ("lr_fake", "lr_discriminator"):
         if getattr(config, name) is not None and not 0 < getattr(config, name) < math.inf:
             raise ConfigError(f"{name} must be finite and positive, got {getattr(config, name)}")
-    for name in ("lr", "clip_norm", "alpha", "pdm_bandwidth", "pdm_huber_c", "shift"):
+    for name in ("lr", "clip_norm", "alpha", "pdm_bandwidth", "pdm_huber_c"):
         if not 0 < getattr(config, name) < math.inf:
             raise ConfigError(f"{name} must be finite and positive, got {getattr(config, name)}")
     if not math.isfinite(config.guidance_scale):
@@ -248,10 +256,22 @@ def _check_ranges(config: DistillConfig) -> None:
         raise ConfigError(f"betas must be at least 0 and below 1, got {config.betas}")
     if config.ema_decay is not None and not 0 < config.ema_decay < 1:
         raise ConfigError(f"ema_decay must be between 0 and 1, got {config.ema_decay}")
-    for name in ("dmd_indices", "pdm_indices"):
-        low, high = getattr(config, name)
-        if not 0 <= low < high <= config.grid_steps:
-            raise ConfigError(f"{name} must be a range inside 0..{config.grid_steps}, got {low}..{high}")
+    _check_grid(config)
+
+
+def _check_grid(config: DistillConfig) -> None:
+    from swd.grid import GRIDS
+
+    if config.grid is not None and config.grid not in GRIDS:
+        raise ConfigError(f"grid must be one of {', '.join(GRIDS)}, got {config.grid!r}")
+    try:
+        grid = config.teacher_grid
+        grid.levels()
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    for name, (low, high) in (("dmd_indices", grid.dmd_indices), ("pdm_indices", grid.pdm_indices)):
+        if not 0 <= low < high <= grid.num_steps:
+            raise ConfigError(f"{name} must be a range inside 0..{grid.num_steps}, got {low}..{high}")
 
 
 def _check_together(config: DistillConfig) -> None:

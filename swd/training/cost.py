@@ -132,6 +132,7 @@ def _meta_step(
         config = replace(config, pdm_method="chunked")
     schedule = config.schedule()
     counted = _CountedDenoiser(denoiser.backbone.denoiser(on_meta(denoiser.network, torch.float32)))
+    schedule.check_process(counted.process.name)
     schedule.check_patch(counted.patch_size)
     schedule.check_size(counted.max_side)
     with torch.device("meta"):

@@ -129,7 +129,7 @@ class DistillationStep:
         """
         config, cond = self.config, batch.cond
         (x0,) = [samples] if samples is not None else self.samples([batch], step, [random])
-        noise, sigma = self._draw(x0, "fake", (0, config.grid_steps), random)
+        noise, sigma = self._draw(x0, "fake", (0, config.teacher_grid.num_steps), random)
         renoised = self._process.add_noise(x0, noise, sigma)
         if self.discriminator is None:
             with self.bank.use("fake"):
@@ -169,7 +169,7 @@ class DistillationStep:
     def _matching(self, x0: Tensor, cond: Condition, random: StepRandom) -> dict[str, Tensor]:
         """L_DMD and L_GAN, at one renoised x0_hat; its level is drawn from ``dmd_indices``."""
         config = self.config
-        noise, sigma = self._draw(x0, "dmd", config.dmd_indices, random)
+        noise, sigma = self._draw(x0, "dmd", config.teacher_grid.dmd_indices, random)
         renoised = self._process.add_noise(x0, noise, sigma)
         fake_x0, logits = self._fake_view(renoised, sigma, cond)
         terms = {}
@@ -205,7 +205,7 @@ class DistillationStep:
         backward would run through the target too.
         """
         config = self.config
-        noise, sigma = self._draw(x0, "pdm", config.pdm_indices, random)
+        noise, sigma = self._draw(x0, "pdm", config.teacher_grid.pdm_indices, random)
         fake, real = (self._process.add_noise(latent, noise, sigma) for latent in (x0, batch.target))
         with self.bank.use(None if config.pdm_features == "teacher" else "fake"):
             fake_features = self._features(fake, sigma, batch.cond)

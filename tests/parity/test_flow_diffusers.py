@@ -5,7 +5,7 @@ import torch
 from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
 
 from swd.flow import FlowMatching, VariancePreserving
-from swd.schedule import sigma_grid
+from swd.grid import sigma_grid
 
 
 @pytest.mark.parametrize("num_steps", [1, 2, 7, 28, 50])

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from swd.backbones.sd3.condition import TextCondition
 from swd.flow import FlowMatching
+from swd.grid import TeacherGrid
 from swd.sampler import sample, sample_teacher
 from swd.schedule import ScaleSchedule, preset
 
@@ -37,7 +38,7 @@ class ExactStudent:
     and renoises just as assumed here; any slip shows in the moments.
     """
 
-    latent_channels, patch_size, process = 1, 1, FlowMatching()
+    latent_channels, patch_size, process, grid = 1, 1, FlowMatching(), TeacherGrid()
 
     def __init__(self, schedule: ScaleSchedule, data: list[tuple[Tensor, Tensor]]) -> None:
         self.data, self.inputs = data, []
@@ -80,7 +81,7 @@ def assert_moments(x0: Tensor, mean: Tensor, cov: Tensor) -> None:
 class ExactTeacher:
     """E[x0 | x_t] for x0 ~ N(mean, variance) independently in every entry."""
 
-    latent_channels, patch_size, process = 1, 2, FlowMatching()
+    latent_channels, patch_size, process, grid = 1, 2, FlowMatching(), TeacherGrid()
     mean, variance = 0.7, 0.3
 
     def __call__(self, x_t: Tensor, sigma: Tensor, cond: object) -> Tensor:

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swd.schedule import ScaleSchedule, latent_size, sigma_grid, time_shift
+from swd.grid import sigma_grid, time_shift
+from swd.schedule import ScaleSchedule, latent_size
 
 shifts = st.floats(0.1, 10)
 levels = st.floats(0, 1)

@@ -23,17 +23,23 @@ from swd.backbones import backbone_of, backbone_of_folder, denoiser_of
 from swd.backbones.fingerprint import pipeline_fingerprint
 from swd.cost import forward_cost, prompt_cost
 from swd.data import LatentCache, build_cache
-from swd.errors import CacheError, PipelineError
+from swd.errors import CacheError, ConfigError, PipelineError
 from swd.lora.bank import AdapterBank
 from swd.lora.files import ADAPTER_FILE, check_adapter_fits, load_adapter, read_adapter
 from swd.resize import upscale_bicubic
 from swd.sampler import draw_noise, sample, sample_teacher, seed_rngs
-from swd.schedule import ScaleSchedule
+from swd.schedule import ScaleSchedule, preset
 from swd.training import train
 from swd.training.cost import training_cost, update_bytes
 
 CAPTIONS = ["red star", "blue cross", "red star"]
-OPTIONS: dict[str, Any] = {"iterations": 2, "feature_block": 1, "shift": 1.0, "lr": 1e-2}
+OPTIONS: dict[str, Any] = {
+    "iterations": 2,
+    "feature_block": 1,
+    "grid": "sdxl",
+    "boundaries": (0, 25, 50),
+    "lr": 1e-2,
+}
 PASSES = {
     "fake update: student x0",
     "fake update: fake x0 and features",
@@ -141,6 +147,19 @@ def test_recomputing_changes_no_weight(data: LatentCache, tmp_path: Path) -> Non
     assert_same(*(tensors(run.adapter) for run in runs))
 
 
+def test_what_belongs_to_another_noise_process_is_refused(data: LatentCache, tmp_path: Path) -> None:
+    denoiser, cond = denoiser_of(ToyPipeline()), words("red")
+    refused = "of a flow process, and the network's is variance-preserving"
+    with pytest.raises(ConfigError, match=refused):
+        train(config(**{**OPTIONS, "grid": "sd35", "boundaries": (0, 14, 28)}), denoiser, data, tmp_path / "run")
+    with pytest.raises(ValueError, match=refused):
+        sample(denoiser, preset("mini-4"), cond, [0])
+    with pytest.raises(ValueError, match=r"has no time shift: shift must be 1, got 3\.0"):
+        sample_teacher(denoiser, cond, None, [0], side=8, shift=3.0)
+    with pytest.raises(ValueError, match="of a variance-preserving process, and the network's is flow"):
+        training_cost(denoiser_of(make_pipeline()), config(**OPTIONS))
+
+
 def test_a_cache_of_another_family_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CacheError, match="made for the backbone sd3, training is of toy"):
         train(config(**OPTIONS), denoiser_of(ToyPipeline()), cache(), tmp_path / "run")
@@ -161,8 +180,8 @@ def test_the_commands_serve_it(tmp_path: Path, capsys: pytest.CaptureFixture[str
     swd.cache.main(
         ["--images", str(folder), "--pipeline", str(model), "--output", data, "--scales", "4", "6", "--device", "cpu"]
     )
-    options = ["--preset", "own", "--scales", "4", "6", "--boundaries", "0", "14", "28", "--feature-block", "1"]
-    options += ["--iterations", "1", "--batch-size", "2", "--fake-updates", "1", "--shift", "1", "--no-progress"]
+    options = ["--preset", "own", "--scales", "4", "6", "--boundaries", "0", "25", "50", "--feature-block", "1"]
+    options += ["--iterations", "1", "--batch-size", "2", "--fake-updates", "1", "--grid", "sdxl", "--no-progress"]
     swd.train.main(["--pipeline", str(model), "--data", data, "--output", output, *options])
     assert "student:" in capsys.readouterr().out
     assert read_adapter(Path(output) / "final")[1]["scales"] == [4, 6]
@@ -212,9 +231,8 @@ def test_its_teacher_samples_by_ddim(guidance: float) -> None:
     pipeline, cond, seeds = ToyPipeline(), words("red star", "blue"), [3, 8]
     denoiser = denoiser_of(pipeline)
     noise = draw_noise(seed_rngs(seeds), (LATENT_CHANNELS, 8, 8), "cpu")
-    options = {"side": 8, "num_steps": TOY.grid_steps, "shift": TOY.shift, "guidance_scale": guidance}
-    found = sample_teacher(denoiser, cond, words(""), seeds, **options)
-    expected = ddim(pipeline.unet, noise, [*(1 - 0.111 * step for step in range(10)), 0.0], cond, guidance)
+    found = sample_teacher(denoiser, cond, words(""), seeds, side=8, guidance_scale=guidance)
+    expected = ddim(pipeline.unet, noise, [*(1 - 0.1 * step for step in range(10)), 0.0], cond, guidance)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3 * expected.abs().max().item())
 
 

@@ -17,7 +17,8 @@ from repro.profiles.sd35_large import PROFILE as LARGE
 from repro.stages.students import check_adapter, shipped_adapter, shipped_training
 from repro.table2 import TABLE
 from repro.table3 import TABLE as TABLE3
-from swd.schedule import preset, sigma_grid
+from swd.grid import sigma_grid
+from swd.schedule import preset
 
 PIPELINE = ROOT / PROFILE.weights.pipeline
 STUDENTS = [row for row in TABLE.rows if not row.is_teacher]
@@ -27,7 +28,8 @@ MINI_STUDENT: dict[str, Any] = {
     "warmup": 10, "weight_pdm": 1.0, "weight_dmd": 1.0, "weight_gan": 5e-3, "weight_gan_discriminator": 1e-2,
     "fake_updates": 2, "rank": 16, "alpha": 16.0, "guidance_scale": 4.0, "pdm_kernel": "linear", "pdm_huber_c": 1e-3,
     "pdm_bandwidth": 100.0, "pdm_method": "auto", "pdm_pool_batch": False, "pdm_features": "teacher",
-    "feature_block": 1, "dmd_indices": [12, 28], "pdm_indices": [18, 28], "shift": 3.0, "grid_steps": 28,
+    "feature_block": 1, "dmd_indices": [12, 28], "pdm_indices": [18, 28], "grid": None, "shift": 3.0,
+    "grid_steps": 28,
     "sample_latents": False, "mixed_precision": "no", "micro_batch_size": None, "gradient_checkpointing": "auto",
     "share_student_pass": True, "share_fake_pass": True, "prefetch": True, "compile": False, "ema_decay": 0.98,
     "seed": 0, "checkpoint_every": 25, "keep_last": 2, "log_with": None, "progress": True,

@@ -8,9 +8,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from swd.backbones.sd3.condition import TextCondition
 from swd.backbones.sd3.denoiser import SD3Denoiser
 from swd.flow import FlowMatching
+from swd.grid import TeacherGrid, sigma_grid
 from swd.guidance import Guided
 from swd.sampler import draw_noise, finish_teacher, sample, sample_teacher, seed_rngs
-from swd.schedule import ScaleSchedule, preset, sigma_grid
+from swd.schedule import ScaleSchedule, preset
 
 SCHEDULE = ScaleSchedule((4, 6, 8), (1.0, 0.8, 0.5, 0.0))
 
@@ -18,7 +19,7 @@ SCHEDULE = ScaleSchedule((4, 6, 8), (1.0, 0.8, 0.5, 0.0))
 class Shrink:
     """x0 = x_t / 2: no network, so that what the sampler itself does can be seen."""
 
-    latent_channels, patch_size, process = 3, 2, FlowMatching()
+    latent_channels, patch_size, process, grid = 3, 2, FlowMatching(), TeacherGrid()
 
     def __init__(self) -> None:
         self.calls: list[tuple[tuple[int, ...], list[float]]] = []

@@ -3,7 +3,8 @@ from collections.abc import Callable
 
 import pytest
 
-from swd.schedule import PRESETS, ScaleSchedule, latent_size, preset, sigma_grid
+from swd.grid import sigma_grid
+from swd.schedule import PRESETS, ScaleSchedule, latent_size, preset
 
 SIX = (1.0, 0.9454, 0.8959, 0.7904, 0.7371, 0.6022, 0.0)
 FOUR = (1.0, 0.8959, 0.7371, 0.6022, 0.0)

@@ -74,15 +74,35 @@ def test_own_boundaries_reach_into_a_finer_grid() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"preset": "sdxl-4", "shift": 6.0}, "sigmas of sdxl-4 are fixed"),
-        ({"preset": "sdxl-4", "grid_steps": 40}, "sigmas of sdxl-4 are fixed"),
-        ({"preset": "mini-6", "grid_steps": 40}, "cut from 28 grid steps, grid_steps is 40: give scales and bound"),
+        ({"preset": "sdxl-4", "shift": 6.0}, "variance-preserving process has no time shift: shift must be 1, got 6"),
+        ({"preset": "sdxl-4", "grid_steps": 60}, "cut from 50 steps of a variance-preserving process, the grid has 60"),
+        (
+            {"preset": "sdxl-4", "grid": "sd35"},
+            "cut from 50 steps of a var.*, the grid has 28 of flow: give scales",
+        ),
+        ({"preset": "sdxl-4", "grid": "sd15"}, "grid must be one of sd35, flux, sdxl, got 'sd15'"),
+        ({"preset": "mini-6", "grid_steps": 40}, "cut from 28 steps of a flow process, the grid has 40 of flow: give"),
+        ({"preset": "mini-6", "grid": "sdxl"}, "cut from 28 steps of a flow process, the grid has 50 of variance-pres"),
+        ({"preset": "mini-6", "shift": 0.0}, "num_steps and shift must be positive, got 28 and 0.0"),
+        ({"preset": "mini-6", "shift": float("inf")}, "num_steps and shift must be positive, got 28 and inf"),
+        ({"preset": "mini-6", "grid_steps": 0}, "num_steps and shift must be positive, got 0 and 3.0"),
     ],
 )
 def test_preset_that_does_not_fit_the_grid_is_refused(changes: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         DistillConfig(**changes).schedule()
-    assert DistillConfig(preset="sdxl-4").schedule() == preset("sdxl-4")
+
+
+def test_a_preset_brings_the_grid_of_its_family() -> None:
+    options = DistillConfig(preset="sdxl-4")
+    assert options.schedule() == preset("sdxl-4")
+    levels = options.sigma_grid()
+    assert levels == pytest.approx([t / 1000 for t in range(1000, -1, -20)])
+    assert levels[options.teacher_grid.pdm_indices[0]] == 0.4
+    assert levels[options.teacher_grid.dmd_indices[0]] == 0.8
+    assert options.as_json()["shift"] == 1.0
+    assert options.as_json()["pdm_indices"] == [30, 50]
+    assert replace(options, preset="sd35-6").as_json()["dmd_indices"] == [12, 28]
 
 
 def test_levels_of_the_losses_are_those_of_the_paper() -> None:

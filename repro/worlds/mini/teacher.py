@@ -19,8 +19,8 @@ from repro.worlds.mini.fit import FitConfig, fit
 from repro.worlds.mini.precision import mixed_precision
 from repro.worlds.mini.text import encode_text, new_text_encoder, tokenize
 from swd.flow import FlowMatching
+from swd.grid import time_shift
 from swd.resize import downscale_area
-from swd.schedule import time_shift
 
 VAE_FACTOR = 2
 TIME_SHIFT = 3.0

@@ -9,7 +9,7 @@ import torch
 from swd.backbones.base import Backbone, Denoiser
 from swd.backbones.sd3.condition import TextCondition
 from swd.flow import FlowMatching
-from swd.schedule import GRID_STEPS, SHIFT
+from swd.grid import GRIDS
 
 
 class SD3Backbone(Backbone):
@@ -27,7 +27,7 @@ class SD3Backbone(Backbone):
     text_encoders = ("text_encoder", "text_encoder_2", "text_encoder_3")
     tokenizers = ("tokenizer", "tokenizer_2", "tokenizer_3")
     process = FlowMatching()
-    shift, grid_steps = SHIFT, GRID_STEPS
+    grid = GRIDS["sd35"]
     text_tokens = 333  # 77 of CLIP and 256 of T5
 
     def load_pipeline(self, name: str, **options: Any) -> Any:
