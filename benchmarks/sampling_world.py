@@ -18,7 +18,7 @@ from repro.stages.random_weights import random_pipeline
 from repro.stages.timing import Clock, PeakMemory, copy_bytes, device_name, free_bytes, matmul_flops
 from repro.worlds.mini.scenes import sample_scene
 from swd.backbones import backbone_of, denoiser_of
-from swd.backbones.sd3.fast import FastOptions
+from swd.backbones.fast import FastOptions
 from swd.cost import decode_cost, forward_cost, prompt_cost, schedule_cost, weight_bytes
 from swd.cost.counting import Cost
 from swd.pipelines import ScalewiseStableDiffusion3Pipeline

@@ -17,10 +17,11 @@ from torch import Tensor
 from swd.guidance import step_conditions, with_guidance
 from swd.predictor import CondT, X0Predictor
 from swd.resize import upscale_bicubic
-from swd.schedule import ScaleSchedule, latent_size
+from swd.schedule import ScaleSchedule
 
 Seed = int | torch.Generator
 OnStep = Callable[[int, Tensor, Tensor], None]
+OnStepEnd = Callable[[int, Tensor], tuple[Tensor, bool]]
 
 
 def seed_rngs(seeds: Sequence[Seed], device: torch.device | str = "cpu") -> list[torch.Generator]:
@@ -44,8 +45,10 @@ def sample(
     cond: CondT,
     seeds: Sequence[Seed],
     *,
+    size: tuple[int, int] | None = None,
+    noise: Tensor | None = None,
     on_step: OnStep | None = None,
-    aspect: float = 1.0,
+    on_step_end: OnStepEnd | None = None,
     device: torch.device | str | None = None,
 ) -> Tensor:
     """Few-step sampling along a scale schedule.
@@ -55,32 +58,51 @@ def sample(
         schedule: scales and sigmas, one network evaluation each.
         cond: text condition, one row or one per image.
         seeds: one per image, integers or torch generators; image ``i`` depends on ``seeds[i]`` only.
+        size: height and width of the last latent, exactly; earlier ones as `ScaleSchedule.latent_sizes` has them. The
+            square of the last scale by default.
+        noise: of the first step, (B, C, h_1, w_1), in place of what ``seeds`` give for it; the noise of later steps
+            is theirs all the same.
         on_step: called after each evaluation with (step, x_t, x0).
-        aspect: width / height; a scale is the side of the square of the same area.
+        on_step_end: called with (step, what the next step starts from: renoised latents, after the last step x0);
+            returns what to go on with, and whether to.
         device: where to sample; by default where ``cond`` is.
 
     Returns:
-        Clean latents at the last scale, (B, C, H, W), float32.
+        Clean latents of ``size``, (B, C, H, W), float32; where ``on_step_end`` stops, what it returned.
 
     Raises:
-        ValueError: when the patch size does not divide a scale, the schedule belongs to another noise process, or there
-            are no seeds.
+        ValueError: when the patch size does not divide a scale or ``size``, the schedule belongs to another noise
+            process, there are no seeds, or ``noise`` has another shape.
     """
     schedule.check_patch(denoiser.patch_size)
     schedule.check_process(denoiser.process.name)
     device = device or cond.device
-    sizes = [latent_size(scale, aspect=aspect, multiple=denoiser.patch_size) for scale in schedule.scales]
+    sizes = schedule.latent_sizes(size, multiple=denoiser.patch_size)
     noises = _draw_all(seeds, denoiser.latent_channels, sizes, device)
+    if noise is not None:
+        noises[0] = _checked(noise, noises[0])
     sigmas = torch.tensor(schedule.sigmas, device=device)[:, None].expand(-1, len(seeds))
     conds = step_conditions(denoiser, sigmas[:-1], cond)
-    x_t = noises[0]
+    x_t, go_on = noises[0], True
     for step in range(schedule.num_steps):
         x0 = denoiser(x_t, sigmas[step], conds[step])
         if on_step is not None:
             on_step(step, x_t, x0)
+        x_t = x0
         if step + 1 < schedule.num_steps:
             x_t = denoiser.process.add_noise(upscale_bicubic(x0, sizes[step + 1]), noises[step + 1], sigmas[step + 1])
-    return x0
+        if on_step_end is not None:
+            x_t, go_on = on_step_end(step, x_t)
+        if not go_on:
+            break
+    return x_t
+
+
+def _checked(noise: Tensor, drawn: Tensor) -> Tensor:
+    """Noise of the caller's as if it were drawn."""
+    if noise.shape != drawn.shape:
+        raise ValueError(f"noise of the first step is {tuple(drawn.shape)}, got {tuple(noise.shape)}")
+    return noise.to(drawn)
 
 
 def _draw_all(
@@ -100,11 +122,10 @@ def sample_teacher(
     uncond: CondT | None,
     seeds: Sequence[Seed],
     *,
-    side: int,
+    side: int | tuple[int, int],
     num_steps: int | None = None,
     shift: float | None = None,
     guidance_scale: float = 1.0,
-    aspect: float = 1.0,
     device: torch.device | str | None = None,
 ) -> Tensor:
     """Sampling of the undistilled model, step by step along its grid, as diffusers does it: Euler, or DDIM.
@@ -114,11 +135,10 @@ def sample_teacher(
         cond: text condition, one row or one per image.
         uncond: condition of the empty prompt, one row or one per image; not needed without guidance.
         seeds: one per image.
-        side: latent side of the square of the same area.
+        side: latent side of a square, or height and width.
         num_steps: evaluations; with guidance each is a doubled batch. The family's own number when absent.
         shift: time shift of the sigma grid; the family's own when absent.
         guidance_scale: classifier-free guidance, none at 1 and below.
-        aspect: width / height.
         device: where to sample; by default where ``cond`` is.
 
     Returns:
@@ -128,9 +148,10 @@ def sample_teacher(
         ValueError: when guidance is asked for without ``uncond``, the patch size does not divide ``side``, or the
             process has no time shift.
     """
-    ScaleSchedule((side,), (1.0, 0.0)).check_patch(denoiser.patch_size)
+    size = (side, side) if isinstance(side, int) else side
+    for length in size:
+        ScaleSchedule((length,), (1.0, 0.0)).check_patch(denoiser.patch_size)
     device = device or cond.device
-    size = latent_size(side, aspect=aspect, multiple=denoiser.patch_size)
     (noise,) = _draw_all(seeds, denoiser.latent_channels, [size], device)
     levels = _teacher_levels(denoiser, size, num_steps, shift)
     sigmas = torch.tensor(levels, device=device)[:, None].expand(-1, len(seeds))

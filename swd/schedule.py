@@ -5,29 +5,12 @@ interval from boundary ``i`` to boundary ``i + 1`` and starts at the sigma of bo
 """
 
 import difflib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from types import MappingProxyType
 
 from swd.grid import GRIDS, Process, TeacherGrid, sigma_grid
-
-
-def latent_size(scale: int, *, aspect: float = 1.0, multiple: int = 1) -> tuple[int, int]:
-    """Height and width of the latent whose area is that of a ``scale`` x ``scale`` square.
-
-    Args:
-        scale: side of the square.
-        aspect: width / height.
-        multiple: both are rounded to multiples of this, the patch size.
-    """
-    height, width = scale / math.sqrt(aspect), scale * math.sqrt(aspect)
-    return _round_to(height, multiple), _round_to(width, multiple)
-
-
-def _round_to(value: float, multiple: int) -> int:
-    return max(multiple, multiple * round(value / multiple))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +103,36 @@ class ScaleSchedule:
         if bad:
             raise ValueError(f"scales must be multiples of the patch size {patch_size}, got {bad} in {self.scales}")
 
-    def check_size(self, max_side: int | None, *, aspect: float = 1.0, multiple: int = 1) -> None:
+    def latent_sizes(self, size: tuple[int, int] | None = None, *, multiple: int = 1) -> tuple[tuple[int, int], ...]:
+        """Height and width of the latent of each step.
+
+        The last is ``size`` exactly. Earlier ones are ``size * s_i / s_N``, rounded to the nearest multiple of the
+        patch size (halves up), and at least one patch.
+
+        Args:
+            size: of the last latent; by default the square of the last scale, and then every latent is the square of
+                its scale.
+            multiple: the patch size, which has to divide ``size``.
+
+        Raises:
+            ValueError: a side is not a positive multiple.
+        """
+        last = self.scales[-1]
+        height, width = size or (last, last)
+        if min(height, width) < 1 or height % multiple or width % multiple:
+            raise ValueError(f"latent sides must be positive multiples of {multiple}, got {height} x {width}")
+
+        def scaled(side: int, scale: int) -> int:
+            return max(multiple, (2 * side * scale + last * multiple) // (2 * last * multiple) * multiple)
+
+        return tuple((scaled(height, scale), scaled(width, scale)) for scale in self.scales)
+
+    def check_size(self, max_side: int | None, size: tuple[int, int] | None = None) -> None:
         """Raise ValueError where the last latent is larger than the ``max_side`` at which a network's positions end.
 
         A network without such an end has None.
         """
-        height, width = latent_size(self.scales[-1], aspect=aspect, multiple=multiple)
+        height, width = size or (self.scales[-1],) * 2
         if max_side is not None and max(height, width) > max_side:
             raise ValueError(
                 f"scales must stay within the network's largest latent side {max_side}, got {self.scales} with a last "

@@ -1,13 +1,122 @@
-"""What a caller may write, turned into one schedule and one seed per image."""
+"""What a caller may write, turned into one schedule, one size and one seed per image."""
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self, TypedDict
 
 import torch
 from torch import Tensor
 
 from swd.flow import NUM_TIMESTEPS
-from swd.sampler import Seed
-from swd.schedule import ScaleSchedule, latent_size, preset
+from swd.sampler import OnStep, Seed
+from swd.schedule import ScaleSchedule, preset
+
+OUTPUT_TYPES = ("pil", "np", "pt", "latent")
+Generators = torch.Generator | Sequence[torch.Generator]
+StepEnd = Callable[[Any, int, Any, dict[str, Any]], Mapping[str, Any] | None]
+
+
+class CallOptions(TypedDict, total=False):
+    """Arguments that every scale-wise pipeline takes by keyword, beside its own texts, embeddings and sizes.
+
+    Attributes:
+        schedule: a `ScaleSchedule` or the name of a preset; else give ``scales`` and ``sigmas``. A student that
+            describes itself needs none.
+        scales: latent side of each step.
+        sigmas: noise level of each step, with or without the final 0.
+        timesteps: accepted because published snippets pass it; has to be 1000 sigma.
+        num_inference_steps: accepted where it is the number of steps of the schedule.
+        guidance_scale: most students need none: 0 and 1 both mean none. The student's own by default.
+        num_images_per_prompt: images of a prompt stand next to each other.
+        generator: torch generator, one for all images or one per image.
+        seeds: one integer per image, or the first of consecutive ones. Image ``i`` depends on seed ``i`` only.
+        latents: noise of the first step, (B, C, h_1, w_1), in place of what the seeds give for it.
+        max_sequence_length: tokens of T5; by default the student's own, or the folder's, or 512.
+        truncate: cut over-long prompts where the encoders do, rather than refuse them.
+        output_type: "pil", "np", "pt" (images in [0, 1]) or "latent".
+        return_dict: whether to wrap the images in an output object.
+        on_step: called after each evaluation with (step, x_t, x0).
+        callback_on_step_end: called after each step with (pipeline, step, timestep, tensors), as in diffusers. It may
+            return other tensors to go on with. Latents are those of the next step, renoised and at its scale, and after
+            the last step clean. ``pipeline._interrupt = True`` ends the call with the latents as they are.
+        callback_on_step_end_tensor_inputs: names of the tensors that it gets.
+    """
+
+    schedule: ScaleSchedule | str | None
+    scales: Sequence[int] | None
+    sigmas: Sequence[float] | Tensor | None
+    timesteps: Sequence[float] | Tensor | None
+    num_inference_steps: int | None
+    guidance_scale: float | None
+    num_images_per_prompt: int | None
+    generator: Generators | None
+    seeds: int | Sequence[int] | None
+    latents: Tensor | None
+    max_sequence_length: int | None
+    truncate: bool
+    output_type: str
+    return_dict: bool
+    on_step: OnStep | None
+    callback_on_step_end: StepEnd | None
+    callback_on_step_end_tensor_inputs: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """`CallOptions` with their defaults.
+
+    Raises:
+        ValueError: what is wrong whatever the pipeline.
+    """
+
+    schedule: ScaleSchedule | str | None = None
+    scales: Sequence[int] | None = None
+    sigmas: Sequence[float] | Tensor | None = None
+    timesteps: Sequence[float] | Tensor | None = None
+    num_inference_steps: int | None = None
+    guidance_scale: float | None = None
+    num_images_per_prompt: int | None = 1
+    generator: Generators | None = None
+    seeds: int | Sequence[int] | None = None
+    latents: Tensor | None = None
+    max_sequence_length: int | None = None
+    truncate: bool = False
+    output_type: str = "pil"
+    return_dict: bool = True
+    on_step: OnStep | None = None
+    callback_on_step_end: StepEnd | None = None
+    callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",)
+
+    def __post_init__(self) -> None:
+        if self.output_type not in OUTPUT_TYPES:
+            raise ValueError(f"output_type must be one of {', '.join(OUTPUT_TYPES)}, got {self.output_type!r}")
+        if self.images_per_prompt < 1:
+            raise ValueError(f"num_images_per_prompt must be at least 1, got {self.num_images_per_prompt}")
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Self:
+        """From keyword arguments; unknown ones that are None count as absent.
+
+        Raises:
+            TypeError: an unknown argument; names the nearest ones.
+        """
+        known = CallOptions.__annotations__
+        for name, value in options.items():
+            if name not in known and value is not None:
+                near = ", ".join(difflib.get_close_matches(name, known, n=3, cutoff=0.5)) or "none"
+                raise TypeError(f"scale-wise sampling does not take {name}={value!r}; nearest arguments: {near}")
+        return cls(**{name: value for name, value in options.items() if name in known})
+
+    @property
+    def images_per_prompt(self) -> int:
+        """1 where diffusers' None stands."""
+        return 1 if self.num_images_per_prompt is None else self.num_images_per_prompt
+
+    @property
+    def names_schedule(self) -> bool:
+        """Whether any part of a schedule is given."""
+        return any(part is not None for part in (self.schedule, self.scales, self.sigmas, self.timesteps))
 
 
 def resolve_schedule(
@@ -48,6 +157,15 @@ def _check_times(given: list[float] | None, expected: list[float]) -> None:
         raise ValueError(f"timesteps must be 1000 sigma, {expected}, got {given}")
 
 
+def check_num_steps(schedule: ScaleSchedule, num_inference_steps: int | None) -> None:
+    """Raise ValueError where a number of steps is asked for that is not the schedule's."""
+    if num_inference_steps not in (None, schedule.num_steps):
+        raise ValueError(
+            f"num_inference_steps={num_inference_steps} does not agree with the schedule, which has "
+            f"{schedule.num_steps} steps at scales {schedule.scales}; leave it out, or choose another schedule"
+        )
+
+
 def resolve_seeds(
     seeds: int | Sequence[int] | None, generator: torch.Generator | Sequence[torch.Generator] | None, count: int
 ) -> list[Seed]:
@@ -75,35 +193,66 @@ def resolve_seeds(
     return chosen
 
 
-def resolve_aspect(
-    schedule: ScaleSchedule, height: int | None, width: int | None, *, multiple: int, factor: int
-) -> float:
-    """Width / height in pixels, once the size asked for is one that the schedule reaches; square when none is.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SizeLimits:
+    """What sizes a network and its VAE can take.
 
-    Args:
-        schedule: whose last latent, or first, has the size.
-        height: pixels; only with ``width``.
-        width: pixels.
-        multiple: of which latent sides are.
+    Attributes:
+        multiple: of which latent sides are, the patch size.
         factor: pixels per latent.
+        max_side: largest latent side, None where any will do.
+    """
+
+    multiple: int
+    factor: int
+    max_side: int | None
+
+    def nearest(self, pixels: float) -> int:
+        """The possible side that is nearest, in pixels."""
+        unit = self.multiple * self.factor
+        most = None if self.max_side is None else self.max_side // self.multiple
+        patches = max(1, round(pixels / unit))
+        return unit * (patches if most is None else min(patches, most))
+
+    def takes(self, pixels: int) -> bool:
+        """Whether a side is possible."""
+        return pixels == self.nearest(pixels)
+
+
+def resolve_size(
+    schedule: ScaleSchedule, height: int | None, width: int | None, limits: SizeLimits
+) -> tuple[int, int] | None:
+    """Height and width of the last latent; None for the square of the schedule's last scale.
+
+    The square of the *first* scale also stands for that default: published snippets pass ``height=scales[0] * 8``, the
+    size of the noise that diffusers' own pipeline starts from.
 
     Raises:
-        ValueError: the schedule gives another size, or one of the two is missing.
+        ValueError: one of the two is missing, no patches tile the size, or the network's positions end before it; names
+            the nearest size that is possible.
+        TypeError: a side is no integer.
     """
+    schedule.check_size(limits.max_side)
     if height is None and width is None:
-        return 1.0
+        return None
     if height is None or width is None:
         raise ValueError(f"height and width go together, got height={height} and width={width}")
-    if height < 1 or width < 1:
-        raise ValueError(f"height and width must be positive, got {height} x {width}")
-    aspect = width / height
-    latents = [
-        latent_size(scale, aspect=aspect, multiple=multiple) for scale in (schedule.scales[-1], schedule.scales[0])
-    ]
-    sizes = [(factor * rows, factor * columns) for rows, columns in latents]
-    if (height, width) not in sizes:
-        raise ValueError(
-            f"height x width = {height} x {width} does not belong to scales {schedule.scales}: at this aspect "
-            f"ratio they give {sizes[0][0]} x {sizes[0][1]}"
-        )
-    return aspect
+    if any(type(side) is not int for side in (height, width)):
+        raise TypeError(f"height and width are pixels, integers, got height={height!r} and width={width!r}")
+    if not limits.takes(height) or not limits.takes(width):
+        _refuse_size(schedule, height, width, limits)
+    if (height, width) == (limits.factor * schedule.scales[0],) * 2:
+        return None
+    return height // limits.factor, width // limits.factor
+
+
+def _refuse_size(schedule: ScaleSchedule, height: int, width: int, limits: SizeLimits) -> None:
+    unit = limits.multiple * limits.factor
+    rows, columns = limits.nearest(height), limits.nearest(width)
+    if (rows, columns) == (limits.factor * schedule.scales[0],) * 2:  # would be read as the default
+        rows += unit if limits.takes(rows + unit) else -unit
+    end = "" if limits.max_side is None else f" up to {limits.nearest(limits.factor * limits.max_side)}"
+    raise ValueError(
+        f"height and width must be positive multiples of {unit}{end}, got {height} x {width}; the nearest size is "
+        f"{rows} x {columns}"
+    )

@@ -5,7 +5,7 @@ answers whatever differs between families; there is one instance of each, found 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
@@ -107,6 +107,7 @@ class Denoiser(nn.Module, ABC):
         self.backbone = backbone
         self.latent_channels, self.patch_size, self.max_side = latent_channels, patch_size, max_side
         self.inner_dim = inner_dim
+        self.network_options: Mapping[str, Any] = {}  # further arguments of the network, by name
 
     @property
     @abstractmethod
@@ -261,9 +262,15 @@ class Backbone(ABC):
 
     @abstractmethod
     def encode_prompts(
-        self, pipeline: Any, prompts: Sequence[str], *, token_length: int, device: torch.device | None = None
+        self,
+        pipeline: Any,
+        prompts: Sequence[str],
+        *,
+        token_length: int,
+        device: torch.device | None = None,
+        **options: Any,
     ) -> Any:
-        """Condition with one row per prompt, as the pipeline itself would make it."""
+        """Condition with one row per prompt, as the pipeline itself would make it; options of ``encode_prompt``."""
 
     @abstractmethod
     def condition_shapes(self, network: Any, text_tokens: int) -> dict[str, tuple[int, ...]]:

@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 from swd.backbones.base import Condition
 
 CondT = TypeVar("CondT", bound=Condition)
+PromptT = TypeVar("PromptT", bound=Hashable)
 
 
 class PromptCache(Generic[CondT]):
@@ -33,11 +34,13 @@ class PromptCache(Generic[CondT]):
             self._rows.clear()
         self._encoders = encoders
 
-    def encode(self, prompts: Sequence[str], how: tuple[Hashable, ...], encode: Callable[[list[str]], CondT]) -> CondT:
+    def encode(
+        self, prompts: Sequence[PromptT], how: tuple[Hashable, ...], encode: Callable[[list[PromptT]], CondT]
+    ) -> CondT:
         """One row per prompt; those that are not kept go through ``encode`` together.
 
         Args:
-            prompts: what to encode.
+            prompts: what to encode: a text, or one for each text encoder.
             how: whatever else the encoding depends on (length, device, dtype).
             encode: called with distinct prompts, one row each.
         """

@@ -12,34 +12,33 @@ from swd.backbones import backbone_of
 from swd.backbones.base import Backbone, Denoiser
 from swd.cost.counting import Cost, count
 from swd.cost.meta import constructor_arguments, meta_condition, on_meta
-from swd.schedule import ScaleSchedule, latent_size
+from swd.schedule import ScaleSchedule
 
 
 def forward_cost(
     denoiser: Denoiser,
-    side: int,
+    side: int | tuple[int, int],
     *,
     batch: int = 1,
     text_tokens: int | None = None,
-    aspect: float = 1.0,
 ) -> Cost:
     """One evaluation of a network.
 
     Args:
         denoiser: only the config and dtype of its network matter.
-        side: latent side of the square of the same area.
+        side: latent side of a square, or height and width.
         batch: images.
         text_tokens: of all text encoders together; as published when absent.
-        aspect: width / height.
 
     Raises:
         ValueError: the patch size does not divide ``side``, or the network has no positions for it.
     """
     patch, network = denoiser.patch_size, denoiser.network
-    schedule = ScaleSchedule((side,), (1.0, 0.0))
-    schedule.check_patch(patch)
-    schedule.check_size(denoiser.max_side, aspect=aspect, multiple=patch)
-    size = latent_size(side, aspect=aspect, multiple=patch)
+    size = (side, side) if isinstance(side, int) else side
+    for length in size:
+        schedule = ScaleSchedule((length,), (1.0, 0.0))
+        schedule.check_patch(patch)
+        schedule.check_size(denoiser.max_side)
     tokens = denoiser.backbone.text_tokens if text_tokens is None else text_tokens
     kind: Any = type(network)  # to mypy, type[Any] is not hashable
     return _forward(denoiser.backbone, kind, network.to_json_string(), denoiser.dtype, size, batch, tokens)
@@ -73,17 +72,18 @@ def schedule_cost(
     batch: int = 1,
     text_tokens: int | None = None,
     guidance: bool = False,
-    aspect: float = 1.0,
+    size: tuple[int, int] | None = None,
 ) -> Cost:
-    """All evaluations of a schedule; with guidance each is a doubled batch.
+    """All evaluations of a schedule whose last latent is of ``size``; with guidance each is a doubled batch.
 
     Raises:
         ValueError: the schedule does not fit the network.
     """
     rows = 2 * batch if guidance else batch
-    sides = dict.fromkeys(schedule.scales)
-    costs = {side: forward_cost(denoiser, side, batch=rows, text_tokens=text_tokens, aspect=aspect) for side in sides}
-    return sum((costs[side] for side in schedule.scales), Cost())
+    schedule.check_patch(denoiser.patch_size)
+    sizes = schedule.latent_sizes(size, multiple=denoiser.patch_size)
+    costs = {side: forward_cost(denoiser, side, batch=rows, text_tokens=text_tokens) for side in dict.fromkeys(sizes)}
+    return sum((costs[side] for side in sizes), Cost())
 
 
 @torch.no_grad()

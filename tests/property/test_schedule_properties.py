@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swd.grid import sigma_grid, time_shift
-from swd.schedule import ScaleSchedule, latent_size
+from swd.schedule import ScaleSchedule
 
 shifts = st.floats(0.1, 10)
 levels = st.floats(0, 1)
@@ -36,9 +36,23 @@ def test_any_rising_boundaries_and_scales_make_a_schedule(starts: set[int], data
     assert schedule.num_tokens(1) == sum(side**2 for side in sides)
 
 
-@given(scale=st.integers(8, 256), aspect=st.floats(0.25, 4), multiple=st.sampled_from([1, 2, 4]))
-def test_latent_size_keeps_area_and_aspect(scale: int, aspect: float, multiple: int) -> None:
-    height, width = latent_size(scale, aspect=aspect, multiple=multiple)
-    assert height % multiple == width % multiple == 0
-    assert abs(height - scale / aspect**0.5) <= multiple / 2 + 1e-6
-    assert abs(width - scale * aspect**0.5) <= multiple / 2 + 1e-6
+@given(
+    scales=st.lists(st.integers(1, 160), min_size=1, max_size=6),
+    patches=st.tuples(st.integers(1, 200), st.integers(1, 200)),
+    multiple=st.sampled_from([1, 2, 4]),
+)
+def test_latent_sizes_end_at_the_size_and_never_shrink(
+    scales: list[int], patches: tuple[int, int], multiple: int
+) -> None:
+    schedule = ScaleSchedule(tuple(sorted(scales)), tuple(1 - i / len(scales) for i in range(len(scales) + 1)))
+    size = (patches[0] * multiple, patches[1] * multiple)
+    sizes = schedule.latent_sizes(size, multiple=multiple)
+    assert sizes[-1] == size
+    for before, after in pairwise(sizes):
+        assert before[0] <= after[0]
+        assert before[1] <= after[1]
+    for scale, found in zip(schedule.scales, sizes, strict=True):
+        for side, length in zip(size, found, strict=True):
+            exact = side * scale / schedule.scales[-1]
+            assert length % multiple == 0
+            assert length == multiple or abs(length - exact) <= multiple / 2 + 1e-9

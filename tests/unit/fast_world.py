@@ -8,8 +8,8 @@ import torch
 from conftest import make_transformer
 from diffusers import SD3Transformer2DModel
 
+from swd.backbones.fast import FastOptions
 from swd.backbones.sd3.denoiser import SD3Denoiser
-from swd.backbones.sd3.fast import FastOptions
 from swd.lora.bank import AdapterBank
 from swd.lora.files import save_adapter
 from swd.schedule import ScaleSchedule

@@ -11,10 +11,11 @@ from diffusers import SD3Transformer2DModel
 from fast_world import OFF, ON, PARTS, SCHEDULE, assert_same, sd35, write_adapter
 from test_sampler import NoHostSync
 
+from swd.backbones.fast import COMPILE_MODES, FastOptions
 from swd.backbones.sd3.backbone import BACKBONE
 from swd.backbones.sd3.condition import TextCondition
 from swd.backbones.sd3.denoiser import SD3Denoiser
-from swd.backbones.sd3.fast import COMPILE_MODES, FastOptions, FastSD3Denoiser, adaptive_norms
+from swd.backbones.sd3.fast import FastSD3Denoiser, adaptive_norms
 from swd.backbones.shared_weights import substitute
 from swd.lora.files import load_adapter
 from swd.sampler import finish_teacher, sample, sample_teacher

@@ -12,9 +12,9 @@ from conftest import make_transformer
 from diffusers import StableDiffusion3Pipeline
 from fast_world import OFF, PARTS, SCHEDULE, assert_same, write_adapter
 
+from swd.backbones.fast import FastOptions
 from swd.backbones.prompt_cache import PromptCache
 from swd.backbones.sd3.condition import TextCondition
-from swd.backbones.sd3.fast import FastOptions
 from swd.pipelines import ScalewiseStableDiffusion3Pipeline
 from swd.schedule import preset
 

@@ -94,10 +94,34 @@ def test_every_step_runs_at_its_scale_and_sigma(tiny_condition: TextCondition) -
     assert x0.shape == (2, 3, 8, 8)
 
 
-def test_non_square_images_keep_the_area(tiny_condition: TextCondition) -> None:
-    denoiser = Shrink()
-    sample(denoiser, ScaleSchedule((8, 16), (1.0, 0.5, 0.0)), tiny_condition[:1], [0], aspect=4.0)
-    assert [shape for shape, _ in denoiser.calls] == [(1, 3, 4, 16), (1, 3, 8, 32)]
+def test_the_last_latent_has_the_size_asked_for(tiny_condition: TextCondition) -> None:
+    denoiser, schedule = Shrink(), ScaleSchedule((8, 12, 16), (1.0, 0.7, 0.5, 0.0))
+    sample(denoiser, schedule, tiny_condition[:1], [0], size=(10, 22))
+    assert [shape for shape, _ in denoiser.calls] == [(1, 3, 6, 12), (1, 3, 8, 16), (1, 3, 10, 22)]
+    with pytest.raises(ValueError, match="positive multiples of 2, got 10 x 21"):
+        sample(denoiser, schedule, tiny_condition[:1], [0], size=(10, 21))
+
+
+def test_given_noise_stands_for_the_first_draw(tiny_condition: TextCondition) -> None:
+    drawn = draw_noise(seed_rngs([4, 7]), (3, 4, 4), "cpu")
+    expected = sample(Shrink(), SCHEDULE, tiny_condition[:2], [4, 7])
+    assert torch.equal(sample(Shrink(), SCHEDULE, tiny_condition[:2], [4, 7], noise=drawn), expected)
+    assert not torch.equal(sample(Shrink(), SCHEDULE, tiny_condition[:2], [4, 7], noise=-drawn), expected)
+    with pytest.raises(ValueError, match=r"is \(2, 3, 4, 4\), got \(1, 3, 4, 4\)"):
+        sample(Shrink(), SCHEDULE, tiny_condition[:2], [4, 7], noise=drawn[:1])
+
+
+def test_what_happens_between_steps_counts(tiny_condition: TextCondition) -> None:
+    """Doubling what the last step starts from doubles what it gives; stopping gives what was returned."""
+    args = (Shrink(), SCHEDULE, tiny_condition[:1], [0])
+    expected = sample(*args)
+    doubled = sample(*args, on_step_end=lambda step, x_t: (x_t * (2 if step == 1 else 1), True))
+    torch.testing.assert_close(doubled, 2 * expected)
+    stopped = sample(*args, on_step_end=lambda step, x_t: (x_t, step < 0))
+    (rng,) = seed_rngs([0])
+    noises = [torch.randn(3, side, side, generator=rng) for side in (4, 6)]
+    upscaled = torch.nn.functional.interpolate(noises[0][None] / 2, (6, 6), mode="bicubic", align_corners=False)
+    torch.testing.assert_close(stopped, FlowMatching().add_noise(upscaled, noises[1][None], 0.8))
 
 
 def test_on_step_sees_every_evaluation(tiny_condition: TextCondition) -> None:

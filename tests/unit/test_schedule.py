@@ -4,7 +4,7 @@ from collections.abc import Callable
 import pytest
 
 from swd.grid import sigma_grid
-from swd.schedule import PRESETS, ScaleSchedule, latent_size, preset
+from swd.schedule import PRESETS, ScaleSchedule, preset
 
 SIX = (1.0, 0.9454, 0.8959, 0.7904, 0.7371, 0.6022, 0.0)
 FOUR = (1.0, 0.8959, 0.7371, 0.6022, 0.0)
@@ -89,7 +89,15 @@ def test_lists_become_tuples_so_that_schedules_hash() -> None:
     assert hash(ScaleSchedule([8, 16], [1, 0.5, 0])) == hash(ScaleSchedule((8, 16), (1.0, 0.5, 0.0)))
 
 
-def test_latent_size() -> None:
-    assert latent_size(64) == (64, 64)
-    assert latent_size(64, aspect=4.0, multiple=2) == (32, 128)
-    assert latent_size(1, aspect=1.0, multiple=2) == (2, 2)
+def test_latent_sizes() -> None:
+    schedule = preset("sd35-6")
+    assert schedule.latent_sizes(multiple=2) == tuple((scale, scale) for scale in schedule.scales)
+    of_832x1216 = ((26, 38), (40, 58), (52, 76), (66, 96), (78, 114), (104, 152))  # 39 and 57 are no multiples of 2
+    assert schedule.latent_sizes((104, 152), multiple=2) == of_832x1216
+    assert ScaleSchedule((1, 64), (1.0, 0.5, 0.0)).latent_sizes((16, 64), multiple=2) == ((2, 2), (16, 64))
+
+
+@pytest.mark.parametrize("size", [(0, 16), (16, -2), (15, 16)])
+def test_latent_sizes_that_no_patches_tile(size: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match=f"positive multiples of 2, got {size[0]} x {size[1]}"):
+        preset("sd35-6").latent_sizes(size, multiple=2)

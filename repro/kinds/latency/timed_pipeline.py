@@ -19,7 +19,7 @@ from repro.stages.images import check_pipeline, load_pipeline, text_encoders
 from repro.stages.random_weights import random_pipeline, random_tiny_vae
 from repro.worlds.base import load_world
 from swd.backbones import backbone_of
-from swd.backbones.sd3.fast import FastOptions
+from swd.backbones.fast import FastOptions
 from swd.cost import weight_bytes
 from swd.pipelines import ScalewiseStableDiffusion3Pipeline
 from swd.schedule import ScaleSchedule

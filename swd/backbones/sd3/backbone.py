@@ -52,7 +52,8 @@ class SD3Backbone(Backbone):
 
     def token_length(self, pipeline: Any) -> int:
         """The folder's own ``max_sequence_length`` where it names one."""
-        return int(getattr(pipeline.config, "max_sequence_length", 256))
+        stated = getattr(pipeline.config, "max_sequence_length", None)
+        return 256 if stated is None else int(stated)
 
     def encoder_lengths(self, pipeline: Any, token_length: int) -> dict[str, int]:
         """The CLIPs read their own length, T5 as much as is asked for."""
@@ -93,16 +94,21 @@ class SD3Backbone(Backbone):
 
     @torch.no_grad()
     def encode_prompts(
-        self, pipeline: Any, prompts: Sequence[str], *, token_length: int, device: torch.device | None = None
+        self,
+        pipeline: Any,
+        prompts: Sequence[str],
+        *,
+        token_length: int,
+        device: torch.device | None = None,
+        **options: Any,
     ) -> TextCondition:
         """By diffusers' own ``encode_prompt``."""
         embeds, _, pooled, _ = pipeline.encode_prompt(
             prompt=list(prompts),
-            prompt_2=None,
-            prompt_3=None,
             device=device,
             do_classifier_free_guidance=False,
             max_sequence_length=token_length,
+            **{"prompt_2": None, "prompt_3": None, **options},
         )
         return TextCondition(embeds, pooled)
 

@@ -50,6 +50,7 @@ class SD3Denoiser(Denoiser):
             encoder_hidden_states=cond.prompt_embeds.to(self.dtype),
             pooled_projections=cond.pooled.to(self.dtype),
             return_dict=False,
+            **self.network_options,
         )[0]
         return velocity
 

@@ -12,7 +12,6 @@ and a compiled block sees plain tensors.
 import copy
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,11 +21,11 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from swd.backbones.compiled import many_compilations
+from swd.backbones.fast import FastOptions
 from swd.backbones.sd3.condition import TextCondition
 from swd.backbones.sd3.denoiser import SD3Denoiser
 from swd.backbones.shared_weights import merged_layers, snapshot, substitute
 
-COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 _GRAPH_MODES = ("reduce-overhead", "max-autotune")  # on CUDA they record CUDA graphs
 _KERNELS = {
     "cudnn": SDPBackend.CUDNN_ATTENTION,
@@ -34,52 +33,8 @@ _KERNELS = {
     "efficient": SDPBackend.EFFICIENT_ATTENTION,
     "math": SDPBackend.MATH,
 }
-ATTENTION = ("auto", "native", *_KERNELS)
 _CUDA_ONLY = ("cudnn", "efficient")
 _ADAPTIVE_NORMS = (AdaLayerNormZero, AdaLayerNormContinuous, SD35AdaLayerNormZeroX)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FastOptions:
-    """Parts of the fast path. Each can be switched off alone; none changes the images beyond rounding.
-
-    Attributes:
-        merge_lora: run active adapters as part of the weights that they adapt, rather than beside them. Takes the
-            memory of those weights again (our targets of SD3.5 Large in bfloat16: 9 GB), since the transformer keeps
-            its own; ``pipe.fuse_lora()`` beforehand merges in place instead.
-        modulation: compute the modulation of all steps ahead of the loop. SD3.5 Large in bfloat16 takes 2.2 MB per
-            step and image, SD3.5 Medium 1 MB, twice as much with guidance.
-        text: embed the text once per call rather than once per step.
-        fused_norm: torch's RMSNorm in place of diffusers' chain of operators, for queries and keys.
-        channels_last: decode with channels innermost, which convolutions prefer.
-        compile: compile the blocks, each kind once for all resolutions. None is on for CUDA and off elsewhere: it
-            needs a compiler (on the CPU for C++), and the first call takes up to minutes.
-        compile_mode: mode of ``torch.compile``, one of ``COMPILE_MODES``.
-        attention: kernel, one of ``ATTENTION``. "native" is torch's own choice; "auto" is too, except that it prefers
-            cuDNN's kernel on Hopper and later GPUs. Compiled code keeps the kernel of its first compilation, and torch
-            caches it on disk.
-        prompt_cache: encoded prompts that the pipeline keeps (SD3.5: 2.7 MB each); 0 keeps none.
-
-    Raises:
-        ValueError: for an unknown mode or kernel, or a negative cache.
-    """
-
-    merge_lora: bool = True
-    modulation: bool = True
-    text: bool = True
-    fused_norm: bool = True
-    channels_last: bool = True
-    compile: bool | None = None
-    compile_mode: str = "default"
-    attention: str = "auto"
-    prompt_cache: int = 32
-
-    def __post_init__(self) -> None:
-        for name, choices in (("compile_mode", COMPILE_MODES), ("attention", ATTENTION)):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
-        if self.prompt_cache < 0:
-            raise ValueError(f"prompt_cache must be at least 0, got {self.prompt_cache}")
 
 
 class StepCondition(TextCondition):

@@ -1,7 +1,7 @@
 """Scale-wise sampling for SD3 and SD3.5 students behind diffusers' own pipeline."""
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Unpack
 
 import torch
 from diffusers import (
@@ -11,7 +11,7 @@ from diffusers import (
     StableDiffusion3Pipeline,
 )
 from diffusers.pipelines.stable_diffusion_3.pipeline_output import StableDiffusion3PipelineOutput
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import (
     CLIPTextModelWithProjection,
     CLIPTokenizer,
@@ -21,26 +21,24 @@ from transformers import (
     T5TokenizerFast,
 )
 
-from swd.backbones.arguments import resolve_aspect, resolve_schedule, resolve_seeds
-from swd.backbones.prompt_cache import PromptCache
+from swd.backbones.arguments import CallOptions
+from swd.backbones.fast import FastOptions
+from swd.backbones.scalewise import ScalewisePipeline
 from swd.backbones.sd3.backbone import BACKBONE
-from swd.backbones.sd3.condition import TextCondition
-from swd.backbones.sd3.denoiser import SD3Denoiser
-from swd.backbones.sd3.fast import FastOptions, FastSD3Denoiser
-from swd.backbones.shared_weights import all_modules, snapshot
-from swd.guidance import with_guidance
-from swd.sampler import OnStep, sample
-from swd.schedule import ScaleSchedule
+from swd.backbones.sd3.fast import FastSD3Denoiser
+from swd.backbones.texts import TextArguments
 
-OUTPUT_TYPES = ("pil", "np", "pt", "latent")
+Texts = str | Sequence[str] | None
+_FIELDS = {"prompt_embeds": "prompt_embeds", "pooled_prompt_embeds": "pooled"}
 
 
-class ScalewiseStableDiffusion3Pipeline(StableDiffusion3Pipeline):  # type: ignore[misc]  # diffusers is untyped
+class ScalewiseStableDiffusion3Pipeline(ScalewisePipeline, StableDiffusion3Pipeline):  # type: ignore[misc]  # untyped
     """StableDiffusion3Pipeline whose resolution grows while it samples.
 
-    Any StableDiffusion3Pipeline folder loads (``from_pretrained``), and so does an exported student adapter
-    (``load_lora_weights``). A plain StableDiffusion3Pipeline with FlowMatchLCMScheduler draws the same images, one at a
-    time after ``torch.manual_seed(seed)``: it renoises from the global rng whatever generator it is given.
+    Any StableDiffusion3Pipeline folder loads (``from_pretrained``), and so does a student's adapter
+    (``load_lora_weights``), which brings its schedule, guidance and text length with it. A plain
+    StableDiffusion3Pipeline with FlowMatchLCMScheduler draws the same images, one at a time after
+    ``torch.manual_seed(seed)``: it renoises from the global rng whatever generator it is given.
     A folder without T5 loads as it is; plain diffusers wants ``text_encoder_3=None, tokenizer_3=None`` for it.
 
     A ``max_sequence_length`` in the folder's ``model_index.json`` is the default number of T5 tokens: 0 for a model
@@ -52,9 +50,11 @@ class ScalewiseStableDiffusion3Pipeline(StableDiffusion3Pipeline):  # type: igno
         "text_encoder_3",
         "tokenizer_3",
     ]
-    _fast: FastSD3Denoiser | None
-    _fast_options: FastOptions | None
-    _prompts: PromptCache[TextCondition]
+    backbone = BACKBONE
+    output_class = StableDiffusion3PipelineOutput
+    text_names = ("prompt", "prompt_2", "prompt_3")
+    embed_fields: ClassVar[Mapping[str, str]] = _FIELDS
+    callback_fields: ClassVar[Mapping[str, str]] = _FIELDS
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class ScalewiseStableDiffusion3Pipeline(StableDiffusion3Pipeline):  # type: igno
         tokenizer_3: T5TokenizerFast | None = None,
         image_encoder: SiglipVisionModel | None = None,
         feature_extractor: SiglipImageProcessor | None = None,
-        max_sequence_length: int = 256,
+        max_sequence_length: int | None = None,
     ) -> None:
         super().__init__(
             transformer,
@@ -87,205 +87,74 @@ class ScalewiseStableDiffusion3Pipeline(StableDiffusion3Pipeline):  # type: igno
         self.register_to_config(max_sequence_length=max_sequence_length)
         self.disable_fast()
 
-    def enable_fast(self, options: FastOptions | None = None) -> None:
-        """Draw the same images in less time from now on; all parts of `FastOptions` are on unless told otherwise.
-
-        Components stay as they are and may change afterwards: the next call sees other adapters, weights or devices,
-        and prepares again. Text encoders that change empty the prompt cache.
-
-        Raises:
-            ValueError: what `FastSD3Denoiser` refuses, here or, after a change, in the next call.
-        """
-        options = options or FastOptions()
-        self._fast = FastSD3Denoiser(self.transformer, options)
-        self._fast_options = options
-        self._prompts = PromptCache(options.prompt_cache)
-
-    def disable_fast(self) -> None:
-        """Back to the transformer itself; cached prompts are dropped."""
-        self._fast = None
-        self._fast_options = None
-        self._prompts = PromptCache(0)
-
-    def denoiser(self) -> SD3Denoiser:
-        """What a call evaluates at every step: the transformer, or its fast copy where `enable_fast` was called.
-
-        Raises:
-            ValueError: what `FastSD3Denoiser` refuses.
-        """
-        if self._fast_options is None:
-            return SD3Denoiser(self.transformer)
-        if self._fast is None or not self._fast.fits(self.transformer):
-            self._fast = None  # first, so that its merged weights make room
-            self._fast = FastSD3Denoiser(self.transformer, self._fast_options)
-        return self._fast
-
-    @property
-    def _execution_device(self) -> torch.device:
-        """As diffusers has it, found at once where nothing is offloaded: its own search takes 16 ms for SD3.5 Large."""
-        parts = [part for part in self.components.values() if isinstance(part, nn.Module)]
-        states = (vars(module) for part in parts for module in all_modules(part))
-        if any("_hf_hook" in state or "_diffusers_hook" in state for state in states):  # what offloading leaves behind
-            device: torch.device = super()._execution_device
-            return device
-        device = next(self.transformer.parameters()).device
-        return device
+    def make_fast(self, options: FastOptions) -> FastSD3Denoiser:
+        """The transformer with what does not depend on the latents computed once."""
+        return FastSD3Denoiser(self.transformer, options)
 
     @torch.no_grad()
     def __call__(
         self,
-        prompt: str | Sequence[str] | None = None,
-        *,
-        schedule: ScaleSchedule | str | None = None,
-        scales: Sequence[int] | None = None,
-        sigmas: Sequence[float] | Tensor | None = None,
-        timesteps: Sequence[float] | Tensor | None = None,
-        guidance_scale: float = 1.0,
-        negative_prompt: str | None = None,
+        prompt: Texts = None,
+        prompt_2: Texts = None,
+        prompt_3: Texts = None,
         height: int | None = None,
         width: int | None = None,
-        num_images_per_prompt: int = 1,
-        generator: torch.Generator | Sequence[torch.Generator] | None = None,
-        seeds: int | Sequence[int] | None = None,
+        *,
+        negative_prompt: Texts = None,
+        negative_prompt_2: Texts = None,
+        negative_prompt_3: Texts = None,
         prompt_embeds: Tensor | None = None,
         pooled_prompt_embeds: Tensor | None = None,
-        max_sequence_length: int | None = None,
-        truncate: bool = False,
-        output_type: str = "pil",
-        return_dict: bool = True,
-        on_step: OnStep | None = None,
-    ) -> StableDiffusion3PipelineOutput | tuple[Any]:
+        negative_prompt_embeds: Tensor | None = None,
+        negative_pooled_prompt_embeds: Tensor | None = None,
+        joint_attention_kwargs: Mapping[str, Any] | None = None,
+        clip_skip: int | None = None,
+        **options: Unpack[CallOptions],
+    ) -> Any:
         """Draw images.
 
         Args:
             prompt: one or several; each distinct one is encoded once.
-            schedule: a `ScaleSchedule` or the name of a preset; else give ``scales`` and ``sigmas``.
-            scales: latent side of each step.
-            sigmas: noise level of each step, with or without the final 0.
-            timesteps: accepted because published snippets pass it; has to be 1000 sigma.
-            guidance_scale: students need none: 0 and 1 both mean none.
-            negative_prompt: for guidance above 1; empty by default.
-            height: pixels; only with ``width``. A scale is then the side of the square of the same area, so the image
-                (or, as in published snippets, the first scale) must have this size. Square by default.
+            prompt_2: for the second CLIP; ``prompt`` by default.
+            prompt_3: for T5; ``prompt`` by default.
+            height: pixels of the image, any that patches tile; only with ``width``. Square by default, and so is the
+                square of the first scale read, which published snippets pass.
             width: pixels.
-            num_images_per_prompt: images of a prompt stand next to each other.
-            generator: torch generator, one for all images or one per image.
-            seeds: one integer per image, or the first of consecutive ones. Image ``i`` depends on seed ``i`` only.
-            prompt_embeds: (P, L, D) in place of ``prompt``, with ``pooled_prompt_embeds`` (P, D).
+            negative_prompt: for guidance above 1, one or one for each prompt or image; empty by default.
+            negative_prompt_2: for the second CLIP.
+            negative_prompt_3: for T5.
+            prompt_embeds: (P, L, D) in place of prompts, with ``pooled_prompt_embeds`` (P, D).
             pooled_prompt_embeds: see ``prompt_embeds``.
-            max_sequence_length: T5 tokens (zeros when there is no T5, as in diffusers); the folder's own by default.
-            truncate: cut over-long prompts where the encoders do, rather than refuse them.
-            output_type: "pil", "np", "pt" (images in [0, 1]) or "latent".
-            return_dict: whether to wrap the images in an output object.
-            on_step: called after each evaluation with (step, x_t, x0).
+            negative_prompt_embeds: (P, L, D) in place of negative prompts, with ``negative_pooled_prompt_embeds``.
+            negative_pooled_prompt_embeds: see ``negative_prompt_embeds``.
+            joint_attention_kwargs: of the transformer; ``{"scale": 0.5}`` halves the adapters.
+            clip_skip: layers of the CLIPs to leave out at the end, as in diffusers.
+            options: `CallOptions`: schedule, seeds, guidance and so on.
 
         Raises:
-            ValueError: for a schedule that shrinks or does not fit the network, empty or over-long prompts, and
+            TypeError: prompts that are no texts, or an unknown argument.
+            ValueError: for a schedule or a size that does not fit the network, empty or over-long prompts, and
                 arguments that contradict each other.
         """
-        if output_type not in OUTPUT_TYPES:
-            raise ValueError(f"output_type must be one of {', '.join(OUTPUT_TYPES)}, got {output_type!r}")
-        device = self._execution_device  # once: it looks at every module
-        schedule = resolve_schedule(schedule, scales, sigmas, timesteps)
-        schedule.check_patch(self.patch_size)
-        aspect = resolve_aspect(schedule, height, width, multiple=self.patch_size, factor=self.vae_scale_factor)
-        student = self.denoiser()
-        schedule.check_size(student.max_side, aspect=aspect, multiple=self.patch_size)
-        if num_images_per_prompt < 1:
-            raise ValueError(f"num_images_per_prompt must be at least 1, got {num_images_per_prompt}")
-        if prompt_embeds is None and pooled_prompt_embeds is None:
-            prompts = [prompt] if isinstance(prompt, str) else list(prompt or ())
-            cond = self.encode_condition(
-                prompts, max_sequence_length=max_sequence_length, truncate=truncate, device=device
-            )
-        elif prompt is None and prompt_embeds is not None and pooled_prompt_embeds is not None:
-            cond = TextCondition(prompt_embeds, pooled_prompt_embeds).to(device)
-        else:
-            raise ValueError("give either prompt, or both prompt_embeds and pooled_prompt_embeds")
-        images = resolve_seeds(seeds, generator, len(cond) * num_images_per_prompt)
-        uncond = None
-        if guidance_scale > 1:
-            uncond = self.encode_uncond(negative_prompt or "", max_sequence_length=max_sequence_length, device=device)
-        self._guidance_scale = guidance_scale
-
-        denoiser = with_guidance(student, uncond, guidance_scale)
-        cond = cond.repeat(num_images_per_prompt)
-        with self.progress_bar(total=schedule.num_steps) as bar:
-
-            def report(step: int, x_t: Tensor, x0: Tensor) -> None:
-                bar.update()
-                if on_step is not None:
-                    on_step(step, x_t, x0)
-
-            x0 = sample(denoiser, schedule, cond, images, on_step=report, aspect=aspect, device=device)
-        result = x0 if output_type == "latent" else self.decode(x0, output_type=output_type)
-        self.maybe_free_model_hooks()
-        return StableDiffusion3PipelineOutput(images=result) if return_dict else (result,)
-
-    @torch.no_grad()
-    def decode(self, x0: Tensor, *, output_type: str = "pt") -> Any:
-        """Images of clean latents (B, C, H, W), as the pipeline returns them."""
-        latents = BACKBONE.unwhiten(self.vae, x0)
-        if self._fast_options is not None and self._fast_options.channels_last:
-            latents = latents.to(memory_format=torch.channels_last)
-        dtype = next(self.vae.parameters()).dtype  # its property looks at all of them
-        images = self.vae.decode(latents.to(dtype), return_dict=False)[0]
-        return self.image_processor.postprocess(images, output_type=output_type)
-
-    def encode_condition(
-        self,
-        prompts: Sequence[str],
-        *,
-        max_sequence_length: int | None = None,
-        truncate: bool = False,
-        batch_size: int = 64,
-        device: torch.device | None = None,
-    ) -> TextCondition:
-        """Condition with one row per prompt; each distinct prompt is encoded once.
-
-        Args:
-            prompts: what to draw.
-            max_sequence_length: T5 tokens; the folder's own by default.
-            truncate: cut over-long prompts where the encoders do, rather than refuse them.
-            batch_size: prompts per pass.
-            device: where the encoders run; found by itself when absent.
-
-        Raises:
-            ValueError: for an empty prompt, and for one that no text encoder can hold unless ``truncate``.
-        """
-        distinct = list(dict.fromkeys(prompts))
-        if not distinct:
-            raise ValueError("at least one prompt is needed, got none")
-        length = max_sequence_length or self.config.max_sequence_length
-        BACKBONE.check_prompts(self, distinct, length, truncate=truncate)
-        chunks = [distinct[start : start + batch_size] for start in range(0, len(distinct), batch_size)]
-        encoded = TextCondition.cat([self._encode(chunk, max_sequence_length, device) for chunk in chunks])
-        row = {prompt: index for index, prompt in enumerate(distinct)}
-        return encoded[[row[prompt] for prompt in prompts]]
-
-    def encode_uncond(
-        self,
-        negative_prompt: str = "",
-        *,
-        max_sequence_length: int | None = None,
-        device: torch.device | None = None,
-    ) -> TextCondition:
-        """Condition of the empty (or a negative) prompt for guidance, one row."""
-        return self._encode([negative_prompt], max_sequence_length, device)
-
-    @torch.no_grad()
-    def _encode(
-        self, prompts: list[str], max_sequence_length: int | None, device: torch.device | None
-    ) -> TextCondition:
-        length = self.config.max_sequence_length if max_sequence_length is None else max_sequence_length
-        device = device or self._execution_device
-
-        def encode(missing: list[str]) -> TextCondition:
-            return BACKBONE.encode_prompts(self, missing, token_length=length, device=device)
-
-        if not self._prompts.size:
-            return encode(prompts)
-        tokenizers = [self.tokenizer, self.tokenizer_2, self.tokenizer_3]
-        encoders = snapshot(self.text_encoder, self.text_encoder_2, self.text_encoder_3)
-        self._prompts.drop_unless([*tokenizers, *encoders])
-        return self._prompts.encode(prompts, (length, device, self.text_encoder.dtype), encode)
+        self._clip_skip, self._joint_attention_kwargs = clip_skip, joint_attention_kwargs
+        text = TextArguments(
+            texts={"prompt": prompt, "prompt_2": prompt_2, "prompt_3": prompt_3},
+            negatives={
+                "negative_prompt": negative_prompt,
+                "negative_prompt_2": negative_prompt_2,
+                "negative_prompt_3": negative_prompt_3,
+            },
+            embeds={"prompt_embeds": prompt_embeds, "pooled_prompt_embeds": pooled_prompt_embeds},
+            negative_embeds={
+                "prompt_embeds": negative_prompt_embeds,
+                "pooled_prompt_embeds": negative_pooled_prompt_embeds,
+            },
+            encoding={"clip_skip": clip_skip, "lora_scale": (joint_attention_kwargs or {}).get("scale")},
+        )
+        return self.draw(
+            text,
+            height=height,
+            width=width,
+            network_options={"joint_attention_kwargs": joint_attention_kwargs},
+            **options,
+        )

@@ -1,0 +1,146 @@
+"""From the texts and embeddings of a call to conditions, one row for each image."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from swd.backbones.arguments import Call
+from swd.backbones.base import Backbone
+from swd.backbones.prompt_cache import PromptCache
+from swd.backbones.shared_weights import snapshot
+from swd.backbones.texts import Row, TextArguments, check_rows, encoder_texts, text_rows
+
+
+class PromptingPipeline:
+    """The part of a scale-wise pipeline that reads prompts; see `swd.backbones.scalewise.ScalewisePipeline`."""
+
+    backbone: ClassVar[Backbone]
+    text_names: ClassVar[tuple[str, ...]]
+    embed_fields: ClassVar[Mapping[str, str]]
+    _execution_device: Any
+    _prompts: PromptCache[Any] = PromptCache(0)
+
+    def uses_negatives(self, guidance_scale: float) -> bool:
+        """Whether guidance of that scale evaluates the network on negative texts too."""
+        return guidance_scale > 1
+
+    def condition(self, embeds: Mapping[str, Tensor | None]) -> Any:
+        """Condition of embeddings that a caller has, by the names of their arguments."""
+        return self.backbone.condition(**{self.embed_fields[name]: value for name, value in embeds.items()})
+
+    def token_length(self, asked: int | None = None) -> int:
+        """Tokens of the text encoder whose length can be chosen: as asked for, else the pipeline's own number."""
+        return self.backbone.token_length(self) if asked is None else asked
+
+    def _count(self, text: TextArguments) -> int:
+        """Prompts of a call, once they are what they have to be."""
+        return len(self.condition(text.embeds) if text.has_embeds else text_rows(text.texts))
+
+    def _conditions(self, text: TextArguments, call: Call, guidance_scale: float, device: torch.device) -> Any:
+        """Conditions of prompts and negatives, one row for each image; the latter may be one, or None."""
+        length, options = self.token_length(call.max_sequence_length), text.options
+        count, images = self._count(text), call.images_per_prompt
+        negatives = self._negative_rows(text, count, images)
+        if text.has_embeds:
+            cond = self.condition(text.embeds).to(device)
+        else:
+            rows = text_rows(text.texts)
+            check_rows(self, rows, length, truncate=call.truncate)
+            cond = self._encode(rows, length, device, options)
+        cond, uncond = cond.repeat(images), None
+        if self.uses_negatives(guidance_scale):
+            if text.has_negative_embeds:
+                uncond = self.condition(text.negative_embeds).to(device)
+            else:
+                uncond = self._encode(negatives, length, device, options)
+            uncond = uncond.repeat(images) if 1 < len(uncond) == count else uncond
+            if len(uncond) not in (1, len(cond)):
+                raise ValueError(f"negative embeddings have {len(uncond)} rows for {len(cond)} images")
+        elif text.has_negatives:
+            raise ValueError(
+                f"negative prompts count where guidance_scale is above 1, and it is {guidance_scale}; leave them out"
+            )
+        return cond, uncond
+
+    def _negative_rows(self, text: TextArguments, count: int, images: int) -> list[Row]:
+        """One row for all, or one for each prompt or image."""
+        first, *others = text.negatives.values()
+        given = dict(zip(text.negatives, ["" if first is None else first, *others], strict=True))
+        lists = [len(value) for value in given.values() if not isinstance(value, str) and isinstance(value, Sequence)]
+        wanted = (1,) if not lists else tuple({count, count * images})
+        if any(length not in wanted for length in lists):
+            raise ValueError(f"negative prompts come as one, or one for each of {count} prompts, got {lists[0]}")
+        return text_rows(given, max(lists, default=1))
+
+    def encode_condition(
+        self,
+        prompts: Sequence[str],
+        *,
+        max_sequence_length: int | None = None,
+        truncate: bool = False,
+        batch_size: int = 64,
+        device: torch.device | None = None,
+    ) -> Any:
+        """Condition with one row per prompt; each distinct prompt is encoded once.
+
+        Args:
+            prompts: what to draw.
+            max_sequence_length: T5 tokens; the pipeline's own by default.
+            truncate: cut over-long prompts where the encoders do, rather than refuse them.
+            batch_size: prompts per pass.
+            device: where the encoders run; found by itself when absent.
+
+        Raises:
+            ValueError: for an empty prompt, and for one that no text encoder can hold unless ``truncate``.
+        """
+        rows = text_rows({name: prompts if name == self.text_names[0] else None for name in self.text_names})
+        length = self.token_length(max_sequence_length)
+        check_rows(self, rows, length, truncate=truncate)
+        return self._encode(rows, length, device, {}, batch_size=batch_size)
+
+    def encode_uncond(
+        self,
+        negative_prompt: str = "",
+        *,
+        max_sequence_length: int | None = None,
+        device: torch.device | None = None,
+    ) -> Any:
+        """Condition of the empty (or a negative) prompt for guidance, one row."""
+        row = (negative_prompt,) * len(self.text_names)
+        return self._encode([row], self.token_length(max_sequence_length), device, {})
+
+    @torch.no_grad()
+    def _encode(
+        self,
+        rows: Sequence[Row],
+        length: int,
+        device: torch.device | None,
+        options: Mapping[str, Any],
+        *,
+        batch_size: int = 64,
+    ) -> Any:
+        """One row of the condition for each row of texts; each distinct one is encoded once."""
+        device = device or self._execution_device
+
+        def encode(missing: list[Row]) -> Any:
+            texts = encoder_texts(self.text_names, missing)
+            prompts = texts.pop(self.text_names[0])
+            return self.backbone.encode_prompts(self, prompts, token_length=length, device=device, **texts, **options)
+
+        def encode_chunk(chunk: list[Row]) -> Any:
+            if not self._prompts.size:
+                return encode(chunk)
+            how = (length, device, encoders[0].dtype, *sorted(options.items()))
+            return self._prompts.encode(chunk, how, encode)
+
+        encoders = [part for name in self.backbone.text_encoders if (part := getattr(self, name)) is not None]
+        if self._prompts.size:
+            tokenizers = [getattr(self, name) for name in self.backbone.tokenizers]
+            self._prompts.drop_unless([*tokenizers, *snapshot(*encoders)])
+        distinct = list(dict.fromkeys(rows))
+        chunks = [distinct[start : start + batch_size] for start in range(0, len(distinct), batch_size)]
+        encoded = self.backbone.condition.cat([encode_chunk(chunk) for chunk in chunks])
+        place = {row: index for index, row in enumerate(distinct)}
+        return encoded[[place[row] for row in rows]]
