@@ -41,10 +41,36 @@ class NonFiniteLossError(FloatingPointError):
         super().__init__(f"{term} is not finite at iteration {iteration}: training stopped; {what_is_kept(last_good)}")
 
 
+class LossScaleError(FloatingPointError):
+    """Every update of late overflowed in fp16 and was skipped, so training stopped: nothing was being learned.
+
+    Attributes:
+        term: the gradient norm that is not finite, as in the log.
+        iteration: of the last try, counted from 0.
+        scale: of the losses, which every overflow halves.
+        last_good: newest complete state folder, or None when none was written yet.
+    """
+
+    def __init__(self, term: str, iteration: int, scale: float, last_good: Path | None) -> None:
+        self.term, self.iteration, self.scale, self.last_good = term, iteration, scale, last_good
+        super().__init__(
+            f"{term} overflowed in fp16 update after update, the last time at iteration {iteration}, although the loss "
+            f"scale fell to {scale:g}: use mixed_precision bf16, or no; {what_is_kept(last_good)}"
+        )
+
+
 def what_is_kept(last_good: Path | None) -> str:
     """The end of a message about a run that stopped."""
     return f"the last good state is {last_good}" if last_good else "no state had been saved yet"
 
 
 # What a command line reports as one line; anything else is a bug and keeps its traceback.
-USER_ERRORS = (ConfigError, CacheError, PipelineError, OutputFolderError, StateError, NonFiniteLossError)
+USER_ERRORS = (
+    ConfigError,
+    CacheError,
+    PipelineError,
+    OutputFolderError,
+    StateError,
+    NonFiniteLossError,
+    LossScaleError,
+)

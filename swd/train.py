@@ -15,6 +15,7 @@ The same command again goes on where an interrupted run stopped.
 
 import argparse
 import difflib
+import logging
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -53,6 +54,8 @@ class TrainCommand:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line: parse, load the pipeline, train; user errors end with one line."""
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("swd").setLevel(logging.INFO)
     try:
         command = parse(sys.argv[1:] if arguments is None else arguments)
         run(command)
@@ -118,33 +121,39 @@ def run(command: TrainCommand) -> None:
     from swd.backbones.loading import load_pipeline
     from swd.data import LatentCache
     from swd.training import train
+    from swd.training.launch import launched, unstarted
+    from swd.training.run import new_accelerator
 
-    config = command.distill
+    config = launched(command.distill)
     config.schedule()  # an unknown preset is found before gigabytes are read
+    accelerator = new_accelerator(config, command.output)
+    if (warning := unstarted()) is not None:
+        logging.getLogger(__name__).warning(warning)
     if command.images is not None:
-        _make_cache(command)
-    dtype = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[config.mixed_precision]
+        _make_cache(command, config, accelerator.num_processes)
+    dtype = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[config.precision]
     pipeline = load_pipeline(command.pipeline, dtype=dtype)
     fingerprint = pipeline_fingerprint(pipeline)
     data = LatentCache.open(command.data, pipeline=fingerprint, in_memory=command.in_memory)
     denoiser = denoiser_of(pipeline)
     del pipeline  # training needs neither VAE nor text encoders
-    result = train(config, denoiser, data, command.output, resume=command.resume)
-    print(f"student: {result.adapter}\nlosses: {result.log}\ntraining time: {result.seconds:.0f} s")
+    result = train(config, denoiser, data, command.output, accelerator=accelerator, resume=command.resume)
+    if accelerator.is_main_process:
+        peaks = ", ".join(f"{peak / 2**30:.2f}" for peak in result.peak_bytes)
+        print(f"student: {result.adapter}\nlosses: {result.log}\ntraining time: {result.seconds:.0f} s")
+        print(f"peak memory: {peaks} GiB, of each process")
 
 
-def _make_cache(command: TrainCommand) -> None:
+def _make_cache(command: TrainCommand, config: DistillConfig, processes: int) -> None:
     """The cache of this run alone."""
     import gc
 
     import torch
-    from accelerate import PartialState
 
     from swd import cache
 
-    if PartialState().num_processes > 1:
+    if processes > 1:
         raise ConfigError("several processes share a cache that is there: make it with python -m swd.cache first")
-    config = command.distill
     assert command.images is not None
     own = config.schedule().scales if config.scales is not None else ()
     cache.run(
@@ -156,7 +165,7 @@ def _make_cache(command: TrainCommand) -> None:
             scales=own,
             limit=config.images_read,
             seed=config.seed,
-            dtype="float32" if config.mixed_precision == "no" else "bfloat16",
+            dtype="float32" if config.precision == "no" else "bfloat16",
             moments=config.sample_latents,
         )
     )

@@ -1,11 +1,11 @@
 """Options of a distillation run: one frozen dataclass is config, command line and study file at once."""
 
 import json
-import math
 from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 from swd.errors import ConfigError
+from swd.training.options import Checkpointing, Method, Precision, check_options
 
 if TYPE_CHECKING:
     from swd.grid import TeacherGrid
@@ -30,10 +30,6 @@ FREE_ON_RESUME = frozenset(
         "pdm_method",
     }
 )
-
-
-Checkpointing = Literal["auto", "off", "selective", "half", "full"]
-Method = Literal["auto", "eager", "chunked", "triton"]  # as swd.kernels.rbf has them; torch stays out of here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,8 +108,9 @@ class DistillConfig:
     sample_latents: bool = False
     """Draw every latent from the Gaussian that the VAE's encoder predicts, in place of its mode; takes a cache with
     moments."""
-    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
-    """Autocast of accelerate; adapters and their optimisers stay float32."""
+    mixed_precision: Precision | None = None
+    """Autocast of accelerate; adapters, their optimisers and the discriminator stay float32. When absent, what
+    `accelerate launch` was asked for, and no without it."""
     micro_batch_size: int | None = None
     """Images per pass of one process; gradients of the passes add up to those of its whole share, the default."""
     gradient_checkpointing: Checkpointing = "auto"
@@ -143,10 +140,7 @@ class DistillConfig:
     """Show a progress bar with every named loss."""
 
     def __post_init__(self) -> None:
-        _check_counts(self)
-        _check_rates(self)
-        _check_ranges(self)
-        _check_together(self)
+        check_options(self)
 
     @property
     def uses_gan(self) -> bool:
@@ -158,6 +152,11 @@ class DistillConfig:
         """Whether the fake model is trained: its updates are skipped when no student term reads it."""
         reads_features = self.weight_pdm > 0 and self.pdm_features == "fake"
         return self.weight_dmd > 0 or self.uses_gan or reads_features
+
+    @property
+    def precision(self) -> Precision:
+        """Of the run; where nobody asked for one, none is reduced."""
+        return self.mixed_precision or "no"
 
     @property
     def images_read(self) -> int:
@@ -222,75 +221,6 @@ def differences(saved: dict[str, Any], config: DistillConfig) -> list[str]:
     wanted = config.as_json()
     # a run from before an option existed had its default
     before = {**DistillConfig(preset=saved.get("preset", "")).as_json(), **saved}
+    wanted["mixed_precision"], before["mixed_precision"] = config.precision, before["mixed_precision"] or "no"
     names = [field.name for field in fields(config) if field.name not in FREE_ON_RESUME]
     return [f"{name}: {before.get(name)} -> {wanted[name]}" for name in names if before.get(name) != wanted[name]]
-
-
-def _check_counts(config: DistillConfig) -> None:
-    for name in ("iterations", "batch_size", "rank", "checkpoint_every", "keep_last"):
-        if getattr(config, name) < 1:
-            raise ConfigError(f"{name} must be at least 1, got {getattr(config, name)}")
-    if config.micro_batch_size is not None and config.micro_batch_size < 1:
-        raise ConfigError(f"micro_batch_size must be at least 1, got {config.micro_batch_size}")
-    for name in ("fake_updates", "feature_block", "warmup"):
-        if getattr(config, name) < 0:
-            raise ConfigError(f"{name} must not be negative, got {getattr(config, name)}")
-
-
-def _check_rates(config: DistillConfig) -> None:
-    for name in ("weight_pdm", "weight_dmd", "weight_gan", "weight_gan_discriminator", "weight_decay"):
-        if not 0 <= getattr(config, name) < math.inf:
-            raise ConfigError(f"{name} must be finite and not negative, got {getattr(config, name)}")
-    for name in ("lr_fake", "lr_discriminator"):
-        if getattr(config, name) is not None and not 0 < getattr(config, name) < math.inf:
-            raise ConfigError(f"{name} must be finite and positive, got {getattr(config, name)}")
-    for name in ("lr", "clip_norm", "alpha", "pdm_bandwidth", "pdm_huber_c"):
-        if not 0 < getattr(config, name) < math.inf:
-            raise ConfigError(f"{name} must be finite and positive, got {getattr(config, name)}")
-    if not math.isfinite(config.guidance_scale):
-        raise ConfigError(f"guidance_scale must be finite, got {config.guidance_scale}")
-
-
-def _check_ranges(config: DistillConfig) -> None:
-    if not all(0 <= beta < 1 for beta in config.betas):
-        raise ConfigError(f"betas must be at least 0 and below 1, got {config.betas}")
-    if config.ema_decay is not None and not 0 < config.ema_decay < 1:
-        raise ConfigError(f"ema_decay must be between 0 and 1, got {config.ema_decay}")
-    _check_grid(config)
-
-
-def _check_grid(config: DistillConfig) -> None:
-    from swd.grid import GRIDS
-
-    if config.grid is not None and config.grid not in GRIDS:
-        raise ConfigError(f"grid must be one of {', '.join(GRIDS)}, got {config.grid!r}")
-    try:
-        grid = config.teacher_grid
-        grid.levels()
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-    for name, (low, high) in (("dmd_indices", grid.dmd_indices), ("pdm_indices", grid.pdm_indices)):
-        if not 0 <= low < high <= grid.num_steps:
-            raise ConfigError(f"{name} must be a range inside 0..{grid.num_steps}, got {low}..{high}")
-
-
-def _check_together(config: DistillConfig) -> None:
-    """Options that are each fine alone, and choices from a list, which only the command line checks otherwise."""
-    for name, choices in (("gradient_checkpointing", Checkpointing), ("pdm_method", Method)):
-        if getattr(config, name) not in get_args(choices):
-            known = ", ".join(get_args(choices))
-            raise ConfigError(f"{name} must be one of {known}, got {getattr(config, name)!r}")
-    if config.compile and config.gradient_checkpointing == "selective":
-        raise ConfigError("gradient_checkpointing selective does not see into compiled blocks: use off, half or full")
-    if (config.scales is None) != (config.boundaries is None):
-        raise ConfigError("scales and boundaries replace the preset's together: give both or neither")
-    if not (config.weight_pdm or config.weight_dmd or config.weight_gan):
-        raise ConfigError("all loss weights are 0: there is nothing to train the student with")
-    if config.uses_fake and not config.fake_updates:
-        raise ConfigError("fake_updates is 0, but DMD, GAN and fake features need a fake model that is trained")
-    if config.uses_gan and not config.weight_gan_discriminator:
-        raise ConfigError("weight_gan_discriminator is 0, but weight_gan needs a discriminator that is trained")
-    if config.pdm_pool_batch and config.pdm_kernel == "naive":
-        raise ConfigError("pdm_pool_batch pools sets of tokens, but pdm_kernel naive compares place by place")
-    if config.pdm_pool_batch and config.micro_batch_size is not None:
-        raise ConfigError("pdm_pool_batch needs the whole batch in one pass: leave micro_batch_size out")

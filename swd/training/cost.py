@@ -17,8 +17,9 @@ from swd.cost.meta import meta_condition, on_meta
 from swd.data.cache import Batch
 from swd.lora.bank import AdapterBank
 from swd.rng import StepRandom
-from swd.training.config import Checkpointing, DistillConfig
+from swd.training.config import DistillConfig
 from swd.training.discriminator import Discriminator
+from swd.training.options import Checkpointing
 from swd.training.step import DistillationStep, FakeStepResult, StudentStepResult
 
 MEMORY_SHARE = 0.8  # of what is free: fragments, and buffers of the libraries, take the rest
@@ -111,7 +112,7 @@ def choose_checkpointing(
     """
     config = replace(config, share_student_pass=False)
     empty = empty.to("meta", torch.float32)
-    share = 1.0 if config.mixed_precision == "no" else 0.5
+    share = 1.0 if config.precision == "no" else 0.5
     for mode in ("off", "half") if config.compile else ("off", "selective", "half"):
         needed = _update_bytes(denoiser, replace(config, gradient_checkpointing=mode), empty, batch)
         if share * needed < MEMORY_SHARE * free_bytes:

@@ -1,5 +1,6 @@
-"""The GAN head: a small network that reads token-averaged features of the fake model."""
+"""The GAN head: a small network that reads token-averaged features of the fake model, in float32."""
 
+from contextlib import nullcontext
 from itertools import pairwise
 
 import torch
@@ -24,6 +25,13 @@ class Discriminator(nn.Sequential):
         super().__init__(*layers)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Logits (B,) of token features (B, N, D): high for real."""
-        logits: Tensor = super().forward(features.mean(1))  # type: ignore[no-untyped-call]  # torch's
+        """Logits (B,) of token features (B, N, D): high for real.
+
+        Float32 outside autocast, as released: bfloat16 has 3 digits, and the logits of data and samples differ by less
+        than that while the head learns to tell them apart.
+        """
+        device = features.device.type
+        autocast = torch.amp.is_autocast_available(device)  # which meta tensors, on which work is counted, have not
+        with torch.autocast(device, enabled=False) if autocast else nullcontext():
+            logits: Tensor = super().forward(features.float().mean(1))  # type: ignore[no-untyped-call]  # torch's
         return logits.squeeze(-1)

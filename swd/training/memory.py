@@ -6,8 +6,9 @@ import torch
 
 from swd.data.cache import LatentCache
 from swd.lora.bank import AdapterBank
-from swd.training.config import Checkpointing, DistillConfig
+from swd.training.config import DistillConfig
 from swd.training.cost import choose_checkpointing
+from swd.training.options import Checkpointing
 
 BYTES_PER_PARAMETER = 16  # float32 weight, two AdamW moments, and the EMA
 

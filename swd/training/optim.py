@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from swd.lora.bank import AdapterBank
 from swd.training.config import DistillConfig
 
+MAX_SKIPPED = 20  # updates in a row; the scale has then fallen from 65536, where it starts, to below 0.1
+
 
 @dataclass(frozen=True, slots=True)
 class ParameterGroup:
@@ -35,10 +37,14 @@ def descents(
 
 
 class Descent:
-    """AdamW over ``groups``: ``backward`` adds up gradients, ``step`` is the way from those to new weights."""
+    """AdamW over ``groups``: ``backward`` adds up gradients, ``step`` is the way from those to new weights.
+
+    Attributes:
+        skipped: last updates in a row that overflowed in fp16 and moved nothing.
+    """
 
     def __init__(self, groups: Sequence[ParameterGroup], config: DistillConfig, accelerator: Accelerator) -> None:
-        self._groups, self._accelerator = groups, accelerator
+        self._groups, self._accelerator, self.skipped = groups, accelerator, 0
         self._clip_norm, self._warmup = config.clip_norm, config.warmup
         self._parameters = [parameter for group in groups for parameter in group.parameters]
         optimizer = torch.optim.AdamW(
@@ -69,6 +75,7 @@ class Descent:
         self._average()
         self._accelerator.unscale_gradients(self.optimizer)
         norm = float(nn.utils.clip_grad_norm_(self._parameters, self._clip_norm))
+        self.skipped = 0 if math.isfinite(norm) else self.skipped + 1
         if math.isfinite(norm) or self.scaled:
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

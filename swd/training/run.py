@@ -8,6 +8,7 @@ from swd.backbones.base import Denoiser
 from swd.data.cache import LatentCache
 from swd.errors import ConfigError
 from swd.training.config import DistillConfig
+from swd.training.launch import launched
 from swd.training.trainer import Trainer, TrainResult
 
 
@@ -27,27 +28,38 @@ def train(
         denoiser: the teacher. Its network is frozen and carries the adapters, switched off, afterwards.
         data: latents and prompts at the scales of the schedule.
         output: folder for states, log and ``final``, the adapter.
-        accelerator: device, precision and processes; one with the precision of ``config`` when absent.
+        accelerator: device, precision and processes; when absent, one with the precision of ``config``, or else of
+            the launcher.
         resume: go on from the newest state in ``output``. Otherwise its states and log are removed.
 
     Raises:
-        ConfigError: the schedule is unknown or does not fit the network, or the machine lacks the precision.
+        ConfigError: the schedule is unknown or does not fit the network, the machine lacks the precision, or the
+            launcher asks for something that training does not do.
         CacheError: the data lack a scale of the schedule.
         OutputFolderError: ``output`` cannot be written or is too small; raised before training.
         StateError: ``output`` holds another run.
         NonFiniteLossError: a term became NaN or infinite.
+        LossScaleError: in fp16, update after update overflowed.
     """
     output = Path(output)
-    return Trainer(config, denoiser, data, output, accelerator or _accelerator(config, output)).run(resume=resume)
+    if accelerator is None:
+        config = launched(config)
+        accelerator = new_accelerator(config, output)
+    return Trainer(config, denoiser, data, output, accelerator).run(resume=resume)
 
 
-def _accelerator(config: DistillConfig, output: Path) -> Accelerator:
+def new_accelerator(config: DistillConfig, output: Path) -> Accelerator:
+    """Device and processes of the launcher, precision and tracker of ``config``.
+
+    Raises:
+        ConfigError: the machine lacks the precision, or the tracker's package is not there.
+    """
     try:
-        made = Accelerator(mixed_precision=config.mixed_precision, log_with=config.log_with, project_dir=str(output))
+        made = Accelerator(mixed_precision=config.precision, log_with=config.log_with, project_dir=str(output))
     except ValueError as error:  # a precision that the GPU lacks
         raise ConfigError(str(error)) from error
     # accelerate would train in float16 without a scaler, and only warn of a tracker that it cannot import
-    if config.mixed_precision == "fp16" and made.device.type == "cpu":
+    if config.precision == "fp16" and made.device.type == "cpu":
         raise ConfigError(
             "mixed_precision fp16 needs an accelerator, and training runs on the CPU here: use bf16 or no"
         )

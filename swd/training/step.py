@@ -229,8 +229,8 @@ class DistillationStep:
     def _logits(self, features: Tensor) -> Tensor:
         """Discriminator on the fake model's features, (B,)."""
         assert self.discriminator is not None
-        logits: Tensor = self.discriminator(features.float())
-        return logits.float()
+        logits: Tensor = self.discriminator(features)
+        return logits
 
     def _features(self, x_t: Tensor, sigma: Tensor, cond: Condition) -> Tensor:
         return self._denoiser.features(x_t, sigma, cond, [self.config.feature_block])[0]

@@ -1,5 +1,6 @@
 """The loop: ``fake_updates`` fake steps and a student step per iteration, saved, logged and resumable."""
 
+import logging
 import math
 import shutil
 import time
@@ -17,7 +18,7 @@ from swd.backbones.base import Denoiser
 from swd.backbones.compiled import compiled_blocks
 from swd.backbones.fingerprint import weights_fingerprint
 from swd.data.cache import LatentCache
-from swd.errors import NonFiniteLossError, StateError
+from swd.errors import LossScaleError, NonFiniteLossError, StateError
 from swd.files import probe_writable, replacing_folder, write_json
 from swd.lora.bank import AdapterBank
 from swd.lora.files import save_adapter
@@ -25,13 +26,16 @@ from swd.training.checks import check_data, check_fit
 from swd.training.config import DistillConfig
 from swd.training.discriminator import Discriminator
 from swd.training.draws import Drawn, Draws
+from swd.training.launch import agreed
 from swd.training.memory import fitting_checkpointing, state_bytes
-from swd.training.optim import Descent, descents
+from swd.training.optim import MAX_SKIPPED, Descent, descents
 from swd.training.prefetch import ReadAhead
 from swd.training.state import LossLog, RunIdentity, StateStore, TrainState
 from swd.training.step import DistillationStep, FakeStepResult, StudentStepResult
 from swd.training.student import student_card
+from swd.training.summary import peak_memory, start_line
 
+_LOG = logging.getLogger(__name__)
 LossFunction = Callable[..., StudentStepResult | FakeStepResult]  # of a batch, the step, and random numbers
 
 
@@ -43,11 +47,13 @@ class TrainResult:
         adapter: folder with the student in PEFT layout, which diffusers' ``load_lora_weights`` reads.
         log: losses per iteration, JSON lines.
         seconds: training time over all sessions of the run.
+        peak_bytes: most memory that each process held, of its GPU where there is one.
     """
 
     adapter: Path
     log: Path
     seconds: float
+    peak_bytes: tuple[int, ...]
 
 
 class Trainer:
@@ -56,6 +62,7 @@ class Trainer:
     def __init__(
         self, config: DistillConfig, denoiser: Denoiser, data: LatentCache, output: Path, accelerator: Accelerator
     ) -> None:
+        config = agreed(config, accelerator)
         self.config, self.output, self.accelerator = config, output, accelerator
         self.schedule = config.schedule()
         check_data(config, self.schedule, denoiser, data)
@@ -67,9 +74,9 @@ class Trainer:
         self.device = next(denoiser.network.parameters()).device
         self.bank = AdapterBank(denoiser, rank=config.rank, alpha=config.alpha, seed=config.seed)
         processes = accelerator.num_processes
-        mode = fitting_checkpointing(config, self.bank, data, processes=processes, device=self.device)
-        if mode in ("selective", "half", "full"):
-            self.bank.enable_gradient_checkpointing(mode)
+        self.checkpointing = fitting_checkpointing(config, self.bank, data, processes=processes, device=self.device)
+        if self.checkpointing in ("selective", "half", "full"):
+            self.bank.enable_gradient_checkpointing(self.checkpointing)
         self.discriminator = self._new_discriminator() if config.uses_gan else None
         self.draws = Draws(
             config=config,
@@ -95,6 +102,7 @@ class Trainer:
             self._resume()
             self._agree()
         if self.accelerator.is_main_process:
+            _LOG.info(start_line(self.config, self.accelerator, self.checkpointing))
             self.log.rewind(self.iteration)
         if self.config.log_with:
             self.accelerator.init_trackers("swd", config=_flat(self.identity.config))
@@ -102,7 +110,7 @@ class Trainer:
         adapter = self._export()
         if self.config.log_with:
             self.accelerator.end_training()
-        return TrainResult(adapter, self.log.path, self.seconds)
+        return TrainResult(adapter, self.log.path, self.seconds, peak_memory(self.accelerator))
 
     def _loop(self) -> None:
         config = self.config
@@ -191,6 +199,8 @@ class Trainer:
         norm = descent.step()
         if not math.isfinite(norm) and not descent.scaled:
             raise NonFiniteLossError(name, iteration, self.store.latest_folder())
+        if descent.skipped == MAX_SKIPPED:
+            raise LossScaleError(name, iteration, self.accelerator.scaler.get_scale(), self.store.latest_folder())
         return norm
 
     def _report(self, iteration: int, losses: Mapping[str, float], elapsed: float) -> None:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from swd import train as train_command
 from swd.backbones import loading
 from swd.errors import ConfigError, PipelineError, StudyError
 from swd.lora.files import ADAPTER_FILE
+from swd.training import run
 
 ROOT = Path(__file__).parents[2]
 CAPTIONS = ("a red star", "a blue cross", "two circles")
@@ -248,6 +250,13 @@ def test_cache_without_a_schedule_ends_with_one_line(tmp_path: Path) -> None:
         cache_command.main(["--images", str(tmp_path), "--pipeline", "p", "--output", "o"])
 
 
+def test_fp16_on_a_cpu_is_refused_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "load_pipeline", lambda *_, **__: pytest.fail("loaded"))
+    command = ["--preset", "mini-6", "--pipeline", "p", "--data", "d", "--output", "o", "--mixed-precision", "fp16"]
+    with pytest.raises(SystemExit, match="fp16 needs an accelerator"):
+        train_command.main(command)
+
+
 def test_mistakes_of_the_program_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(command: object) -> None:
         raise ValueError("a shape that nobody asked for")
@@ -268,6 +277,8 @@ def test_base_weights_are_loaded_in_the_precision_of_the_run(
         raise PipelineError("far enough")
 
     monkeypatch.setattr(loading, "load_pipeline", loaded)
+    # fp16 is refused on a CPU before anything is loaded
+    monkeypatch.setattr(run, "new_accelerator", lambda *_: SimpleNamespace(num_processes=1))
     command = ["--preset", "mini-6", "--pipeline", "p", "--data", "d", "--output", "o"]
     with pytest.raises(SystemExit, match="far enough"):
         train_command.main([*command, "--mixed-precision", precision])
