@@ -24,7 +24,9 @@ from repro.table3 import TABLE
         ({"batch_sizes": (2, 2)}, r"got \[2, 2\]"),
         ({"dtype": "float8"}, "dtype must be one of float32, bfloat16, float16, got 'float8'"),
         ({"vae": "huge"}, "vae must be one of full, tiny, none, got 'huge'"),
-        ({"rounds": 2}, "at least 3 rounds"),
+        ({"rounds": 0}, "at least 1 round"),
+        ({"train_steps": 0}, "training steps must be at least 1, got 0"),
+        ({"train_batch": -1}, "training batch must be at least 1, got -1"),
         ({"train_rounds": -1}, "no count may be negative"),
         ({"text_length": -5}, "text length must not be negative, got -5"),
     ],
@@ -54,10 +56,11 @@ def result(slow: tuple[float, ...], fast: tuple[float, ...]) -> LatencyResult:
         ((2.2, 2.3, 2.2, 2.4, 2.3), Verdict.REPRODUCED),
         ((1.6, 1.7, 1.6, 1.8, 1.7), Verdict.NOT_REPRODUCED),
         ((1.6, 2.4, 1.9, 2.2, 2.0), Verdict.INCONCLUSIVE),
+        ((2.2, 2.3), Verdict.NOT_MEASURED),
     ],
 )
 def test_speed_claims_follow_the_rounds(slow: tuple[float, ...], verdict: Verdict) -> None:
-    judged = {j.claim.key: j for j in result(slow, (1.0,) * 5).judgements}
+    judged = {j.claim.key: j for j in result(slow, (1.0,) * len(slow)).judgements}
     assert judged["six_steps_twice"].verdict is verdict
     assert judged["four_steps_as_two"].verdict is Verdict.NOT_MEASURED
 

@@ -302,6 +302,51 @@ def test_the_fast_path_and_compilation_are_timed(tmp_path: Path, monkeypatch: py
         assert sum(line.metric == "seconds_b2" for line in records.series) == 2
 
 
+def test_one_row_without_t5_and_the_first_steps_of_its_training(tmp_path: Path, uncounted_training: None) -> None:
+    protocol = replace(
+        PROTOCOL, batch_sizes=(1,), rows=("scalewise_4",), t5=False, rounds=1, warmup=0, train_steps=2, train_batch=1
+    )
+    records = measured(tmp_path, protocol=protocol)
+    times = {(line.variant, line.metric): line.values for line in records.series if "seconds" in line.metric}
+    assert {key for key, _ in times} == {"scalewise_4"}
+    assert len(times["scalewise_4", "seconds_b1"]) == 1
+    for loss in ("full", "pdm"):
+        assert times["scalewise_4", f"train_seconds_{loss}"][0] > 0
+        assert records.find("scalewise_4", "", f"train_peak_bytes_{loss}")[0].value > 1e7
+    text = page(LatencyResult(SMALL, PROFILE, records), tmp_path)
+    assert "no T5" in text
+    assert "Batch of 1, mean over the first 2 steps of the schedule" in text
+    assert "Peak memory in training: Scale-wise 4 (full loss) " in text
+    assert "a verdict takes" not in text  # there is nothing to compare with
+
+
+def test_the_first_steps_of_a_schedule_train_as_in_the_whole() -> None:
+    model = latency.TimedPipeline(PROFILE, replace(PROTOCOL, train_steps=2), CPU)
+    whole, cut = (
+        latency_training.training(replace(model, protocol=protocol), SMALL.row("scalewise_4")).schedule()
+        for protocol in (PROTOCOL, model.protocol)
+    )
+    assert cut.scales == whole.scales[:2] == (16, 20)
+    assert cut.sigmas == (*whole.sigmas[:2], 0.0)
+
+
+def test_a_teacher_is_itself_again_after_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    protocol = replace(PROTOCOL, rows=("scalewise_4",), train_steps=1, warmup=0)
+    model = latency.TimedPipeline(PROFILE, protocol, CPU)
+    names: list[list[str]] = []
+    cycle = latency_training._cycle
+
+    def seen(config: Any, teacher: Any, *rest: Any, **how: Any) -> Any:
+        names.append([name for name, _ in teacher.network.named_parameters()])
+        return cycle(config, teacher, *rest, **how)
+
+    monkeypatch.setattr(latency_training, "_cycle", seen)
+    latency_training.training_times(model, [SMALL.row("scalewise_4")], tmp_path)
+    assert len(names) == 2
+    assert names[0] == names[1]
+    assert not any("lora" in name for name in names[0])
+
+
 def test_a_t5_needs_tokens(tmp_path: Path) -> None:
     with pytest.raises(ExperimentError, match="at least 1"):
         measured(tmp_path, protocol=replace(PROTOCOL, text_length=0))
@@ -320,10 +365,10 @@ def test_a_training_without_memory_is_skipped(
 ) -> None:
     cycle = latency_training._cycle
 
-    def hungry(config: Any, *rest: Any) -> float:
+    def hungry(config: Any, *rest: Any, **how: Any) -> Any:
         if config.uses_gan:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return cycle(config, *rest)
+        return cycle(config, *rest, **how)
 
     monkeypatch.setattr(latency_training, "_cycle", hungry)
     records = measured(tmp_path, protocol=replace(PROTOCOL, batch_sizes=(1,)))

@@ -22,24 +22,32 @@ class Protocol:
     Args:
         batch_sizes: images in a batch, each timed by itself.
         dtype: of all networks.
+        rows: keys of the rows that are timed; all when empty.
         text_length: T5 tokens; the pipeline's own number when None.
+        t5: whether random weights are drawn for a T5 too; without, the text is that of the CLIPs alone.
         vae: the profile's VAE, its tiny one, or none (latents are not decoded).
         fast: the fast sampling path in place of the plain one (`swd.backbones.sd3.fast`); every prompt is encoded anew.
         compile: torch.compile on the transformer's blocks, the decoder and the text encoders.
         rounds: timed calls of every row and batch size, in turn: A B C A B C.
-        warmup: calls before them.
+        warmup: calls before them; with 0, training has no iteration before its timed ones either.
         train_rounds: timed cycles of the schedule for every student and loss; 0 leaves training out.
+        train_steps: steps of the schedule that a cycle has, its first ones; all when None.
+        train_batch: images of a training iteration; the profile's own number when None.
     """
 
     batch_sizes: tuple[int, ...] = (1, 8)
     dtype: str = "float32"
+    rows: tuple[str, ...] = ()
     text_length: int | None = None
+    t5: bool = True
     vae: Autoencoder = "full"
     fast: bool = False
     compile: bool = False
     rounds: int = 15
     warmup: int = 1
     train_rounds: int = 3
+    train_steps: int | None = None
+    train_batch: int | None = None
 
     def __post_init__(self) -> None:
         if not self.batch_sizes or min(self.batch_sizes) < 1 or len(set(self.batch_sizes)) < len(self.batch_sizes):
@@ -47,9 +55,12 @@ class Protocol:
         for name, value, known in (("dtype", self.dtype, DTYPES), ("vae", self.vae, AUTOENCODERS)):
             if value not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
-        if self.rounds < 3 or self.warmup < 0 or self.train_rounds < 0:
+        if self.rounds < 1 or self.warmup < 0 or self.train_rounds < 0:
             counts = f"rounds {self.rounds}, warm-up {self.warmup}, training rounds {self.train_rounds}"
-            raise ValueError(f"at least 3 rounds are needed and no count may be negative, got {counts}")
+            raise ValueError(f"at least 1 round is needed and no count may be negative, got {counts}")
+        for name, count in (("steps", self.train_steps), ("batch", self.train_batch)):
+            if count is not None and count < 1:
+                raise ValueError(f"training {name} must be at least 1, got {count}")
         if self.text_length is not None and self.text_length < 0:
             raise ValueError(f"the text length must not be negative, got {self.text_length}")
 

@@ -45,6 +45,11 @@ def train_seconds(loss: str) -> str:
     return f"train_seconds_{loss}"
 
 
+def train_peak_bytes(loss: str) -> str:
+    """Peak memory of a training in bytes: a record."""
+    return f"train_peak_bytes_{loss}"
+
+
 def train_flops(loss: str) -> str:
     """FLOPs of a training iteration for each sample: a record."""
     return f"train_flops_{loss}"

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -101,8 +101,13 @@ class _Runner:
         return self.model.protocol
 
     @property
+    def _rows(self) -> list[TimedRow]:
+        """Those that were asked for."""
+        return [timed for timed in self.table.rows if not self.protocol.rows or timed.key in self.protocol.rows]
+
+    @property
     def _students(self) -> list[TimedRow]:
-        return [timed for timed in self.table.rows if not timed.row.is_teacher]
+        return [timed for timed in self._rows if not timed.row.is_teacher]
 
     @cached_property
     def store(self) -> StageStore:
@@ -144,7 +149,7 @@ class _Runner:
 
     @cached_property
     def _costs(self) -> latency_counts.Costs:
-        return latency_counts.image_costs(self.model, self.table.rows)
+        return latency_counts.image_costs(self.model, self._rows)
 
     def _counted(self) -> list[latency_counts.Count]:
         """FLOPs, which no option of the clock moves."""
@@ -153,28 +158,29 @@ class _Runner:
         found: list[latency_counts.Count] = self._stage(
             COUNT_STAGE,
             {key: value for key, value in inputs.items() if key not in ("device", "allocator")},
-            lambda: latency_counts.counts(self.model, self.table.rows, self._costs),
+            lambda: latency_counts.counts(self.model, self._rows, self._costs),
         )
         return found
 
     def _trained(self) -> dict[str, Any]:
-        """Student and loss -> seconds of every round, whatever the options of sampling."""
-        inputs = self._config(batch_sizes=(1,), rounds=3, warmup=0, fast=False, compile=False, vae="full")
+        """Student and loss -> seconds and memory of every round, whatever the options of sampling."""
+        warmup = min(1, self.protocol.warmup)
+        inputs = self._config(batch_sizes=(1,), rounds=3, warmup=warmup, fast=False, compile=False, vae="full")
         students, folder = self._students, self.store.folder(TRAIN_STAGE, inputs)
         found: dict[str, Any] = self._stage(TRAIN_STAGE, inputs, lambda: training_times(self.model, students, folder))
         return found
 
     def _timed(self, batch: int) -> dict[str, Any]:
         """Row -> seconds per image of every round and part, (R, parts), and peak memory; or why it was skipped."""
-        inputs = self._config(batch_sizes=(batch,), train_rounds=0)
+        inputs = self._config(batch_sizes=(batch,), train_rounds=0, train_steps=None, train_batch=None)
         found: dict[str, Any] = self._stage(IMAGE_STAGE, inputs, lambda: self._time(batch))
         return found
 
     def _time(self, batch: int) -> dict[str, Any]:
-        found = {timed.key: self._refused(timed, batch) or {"rounds": []} for timed in self.table.rows}
+        found = {timed.key: self._refused(timed, batch) or {"rounds": []} for timed in self._rows}
         calls = ["warm-up"] * self.protocol.warmup + ["memory"] + ["timed"] * self.protocol.rounds
         for call in tqdm(calls, desc=f"batch of {batch}", leave=False):
-            for timed in self.table.rows:
+            for timed in self._rows:
                 result = found[timed.key]
                 if "skipped" in result:
                     continue
@@ -238,13 +244,15 @@ def _image_lines(run: Run, batch: int, found: Mapping[str, Any]) -> Iterator[Lin
         yield Record.of(run, key, keys.peak_bytes(batch), float(result["bytes"]), unit="bytes")
 
 
-def _train_lines(run: Run, found: Mapping[str, Mapping[str, Sequence[float] | str]]) -> Iterator[Line]:
-    for key, loss, seconds in ((key, *item) for key, losses in found.items() for item in losses.items()):
+def _train_lines(run: Run, found: Mapping[str, Mapping[str, Any]]) -> Iterator[Line]:
+    for key, loss, rounds in ((key, *item) for key, losses in found.items() for item in losses.items()):
         metric = keys.train_seconds(loss)
-        if isinstance(seconds, str):
-            yield replace(Record.of(run, key, metric, 0.0, n=0), value=None, note=seconds)
-        else:
-            yield Series.of(key, metric, seconds, over="round", unit="s")
+        if isinstance(rounds, str):
+            yield replace(Record.of(run, key, metric, 0.0, n=0), value=None, note=rounds)
+            continue
+        yield Series.of(key, metric, [one["seconds"] for one in rounds], over="round", unit="s")
+        peak = max(one["bytes"] for one in rounds)
+        yield Record.of(run, key, keys.train_peak_bytes(loss), float(peak), unit="bytes")
 
 
 def _is_short(found: Any) -> bool:

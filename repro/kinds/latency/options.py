@@ -1,6 +1,7 @@
 """What the command line adds to a table of times: the protocol of the clock."""
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from repro.harness.kind import FindProfile, UsageError
@@ -8,7 +9,21 @@ from repro.harness.options import COMMITTED, RunOptions
 from repro.harness.profile import Profile
 from repro.kinds.latency.declare import AUTOENCODERS, DTYPES, LatencyTable, Protocol, changed
 
-CLOCK = ("batch_sizes", "dtype", "text_length", "vae", "fast", "compile", "warmup", "rounds", "train_rounds")
+CLOCK = (
+    "batch_sizes",
+    "dtype",
+    "rows",
+    "text_length",
+    "t5",
+    "vae",
+    "fast",
+    "compile",
+    "warmup",
+    "rounds",
+    "train_rounds",
+    "train_steps",
+    "train_batch",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,13 +44,17 @@ def add_arguments(parser: ArgumentParser) -> None:
     clock = parser.add_argument_group("how images are timed (default: the profile's)")
     clock.add_argument("--batch-sizes", type=int, nargs="+", metavar="N", help="images in a batch, each by itself")
     clock.add_argument("--dtype", help=f"of all networks: {', '.join(DTYPES)}")
+    clock.add_argument("--rows", nargs="+", metavar="ROW", help="time these rows alone")
     clock.add_argument("--text-length", type=int, metavar="N", help="T5 tokens")
+    clock.add_argument("--no-t5", dest="t5", action="store_false", default=None, help="draw no weights for a T5")
     clock.add_argument("--vae", help=f"what decodes: {', '.join(AUTOENCODERS)}")
     clock.add_argument("--fast", action="store_true", default=None, help="the fast sampling path")
     clock.add_argument("--compile", action="store_true", default=None, help="torch.compile on all networks")
     clock.add_argument("--warmup", type=int, metavar="N", help="calls before the timed ones")
     clock.add_argument("--rounds", type=int, metavar="N", help="timed calls of every row, in turn")
     clock.add_argument("--train-rounds", type=int, metavar="N", help="timed cycles of training; 0 leaves it out")
+    clock.add_argument("--train-steps", type=int, metavar="N", help="first steps of the schedule, in training alone")
+    clock.add_argument("--train-batch", type=int, metavar="N", help="images of a training iteration")
     clock.add_argument(
         "--pipeline", default="", metavar="PATH", help="folder or hub name to load; else random weights for SD3.5"
     )
@@ -61,11 +80,15 @@ def make_options(table: LatencyTable, profile: Profile, typed: Namespace, common
     """
     own = table.protocols[profile.name]
     settings = {name: getattr(typed, name) for name in CLOCK}
-    settings["batch_sizes"] = typed.batch_sizes and tuple(typed.batch_sizes)
+    for name in ("batch_sizes", "rows"):
+        settings[name] = settings[name] and tuple(settings[name])
+    _check_rows(table, typed.rows or ())
     try:
         asked = changed(own, **settings)
     except ValueError as error:
         raise UsageError(str(error)) from error
+    if not asked.t5 and (typed.pipeline or profile.weights.architecture is None):
+        raise UsageError("--no-t5 leaves a T5 out of random weights, but a pipeline is loaded as it is")
     if common.committed and asked != own:
         raise UsageError(f"times of another protocol do not belong into {COMMITTED}; choose another --out")
     if common.committed and typed.pipeline and profile.weights.architecture is None:
@@ -74,3 +97,10 @@ def make_options(table: LatencyTable, profile: Profile, typed: Namespace, common
             f"{COMMITTED}; choose another --profile or --out"
         )
     return LatencyOptions.extending(common, protocol=asked, pipeline=typed.pipeline)
+
+
+def _check_rows(table: LatencyTable, rows: Sequence[str]) -> None:
+    known = [timed.key for timed in table.rows]
+    unknown = [row for row in rows if row not in known]
+    if unknown:
+        raise UsageError(f"{table.key} has no row {unknown[0]!r}, its rows are {', '.join(known)}")

@@ -21,6 +21,7 @@ RULE = """\
 Difference: the measured ratio minus the one that the claim asks for, with a 95 % interval from a bootstrap over rounds
 of the median of the ratios within a round. A claim is reproduced if the whole interval is at or above zero, not
 reproduced if it is below, else inconclusive."""
+LOSS_LABELS = ("full loss", "PDM only")  # of LOSSES, in order
 LEGEND = (
     "Left: where the time of one image goes; a bar in outline is what the FLOPs of the row make of the time of "
     "full-scale at 2 steps. Right: seconds of one step against its side, the first step left out (it draws the noise); "
@@ -51,6 +52,7 @@ def page(result: LatencyResult, folder: Path) -> str:
 def _caption(result: LatencyResult) -> str:
     protocol, run = result.protocol, result.records.runs[0]
     length = "the pipeline's own" if protocol["text_length"] is None else protocol["text_length"]
+    text = f"T5 length {length}" if protocol.get("t5", True) else "no T5"  # records may be older than the option
     vae = {"full": "its VAE", "tiny": "a tiny VAE", "none": "no decoding"}[protocol["vae"]]
     weights = f"weights of {run.config['weights']}" if run.config.get("weights") else "trained weights"
     if run.config["random_weights"]:
@@ -58,7 +60,7 @@ def _caption(result: LatencyResult) -> str:
     peak = result.value(keys.DEVICE, keys.MATMUL_FLOPS) or 0.0
     lines = [
         f"> **Profile `{result.profile.name}`.** {result.profile.caption}",
-        f"> **here**: {run.device}, {run.dtype}, {weights}, {vae}, T5 length {length}, "
+        f"> **here**: {run.device}, {run.dtype}, {weights}, {vae}, {text}, "
         f"{'fast' if protocol['fast'] else 'plain'} sampling path, torch.compile "
         f"{'on' if protocol['compile'] else 'off'}; median of {protocol['rounds']} interleaved rounds, quartiles in "
         f"brackets. Fastest matrix product: {peak / 1e12:.3g} TFLOP/s.",
@@ -121,7 +123,7 @@ def _training(result: LatencyResult) -> list[str]:
     if not result.protocol["train_rounds"]:
         return ["## Seconds per training iteration", "Not measured in this run."]
     heads = ["Setup", "Steps", "s (v1)", "s (v2)", "MMD only, s (v2)"]
-    for label in ("full loss", "PDM only"):
+    for label in LOSS_LABELS:
         heads += [f"{label}, s (here)", "Speed-up", "Ideal", "Share, %"]
     notes, rows = Footnotes(), []
     for timed in result.experiment.rows:
@@ -133,12 +135,25 @@ def _training(result: LatencyResult) -> list[str]:
         for loss in LOSSES:
             cells += _train_cells(result, timed, loss, notes)
         rows.append(cells)
-    batch = result.records.runs[0].config["distil"]["distil"]["batch_size"]
+    return ["## Seconds per training iteration", markdown(heads, rows), notes.text(), *_how_trained(result)]
+
+
+def _how_trained(result: LatencyResult) -> list[str]:
+    protocol = result.protocol
+    batch = protocol.get("train_batch") or result.records.runs[0].config["distil"]["distil"]["batch_size"]
+    steps = protocol.get("train_steps")  # records may be older than the option
+    cycle = "a cycle of the schedule" if steps is None else f"the first {steps} steps of the schedule"
     text = (
-        f"Batch of {batch}, mean over a cycle of the schedule, lowest and highest of the rounds in brackets. The "
+        f"Batch of {batch}, mean over {cycle}, lowest and highest of the rounds in brackets. The "
         "speed-up is over full-scale at the same steps."
     )
-    return ["## Seconds per training iteration", markdown(heads, rows), notes.text(), text]
+    peaks = [
+        f"{timed.row.label} {resolve(result.profile, timed.row).sample.steps} ({label}) {number(peak / 2**30, 2)} GiB"
+        for timed in result.experiment.rows
+        for loss, label in zip(LOSSES, LOSS_LABELS, strict=True)
+        if (peak := result.value(timed.key, keys.train_peak_bytes(loss))) is not None
+    ]
+    return [text, f"Peak memory in training: {', '.join(peaks)}."] if peaks else [text]
 
 
 def _train_cells(result: LatencyResult, timed: TimedRow, loss: str, notes: Footnotes) -> list[str]:

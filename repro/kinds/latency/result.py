@@ -14,6 +14,7 @@ from repro.kinds.latency.declare import LatencyTable, SpeedClaim
 
 SPEED = Column("speedup", "Speed-up", better="higher", digits=2)
 RESAMPLES, _SEED = 10_000, 20250324
+FEWEST_ROUNDS = 3
 
 
 class LatencyResult(Measured[LatencyTable]):
@@ -64,6 +65,9 @@ class LatencyResult(Measured[LatencyTable]):
         ratios = self.ratios(claim.slow, claim.fast, claim.batch_size)
         if ratios is None:
             reason = f"not both were measured at batch size {claim.batch_size}"
+            return SPEED, NoComparison(Verdict.NOT_MEASURED, reason)
+        if len(ratios) < FEWEST_ROUNDS:
+            reason = f"a verdict takes at least {FEWEST_ROUNDS} rounds, {len(ratios)} were timed"
             return SPEED, NoComparison(Verdict.NOT_MEASURED, reason)
         rng = np.random.default_rng(_SEED)
         drawn = np.median(ratios[rng.integers(0, len(ratios), (RESAMPLES, len(ratios)))], axis=1)

@@ -50,7 +50,10 @@ class TimedPipeline:
     @property
     def architecture(self) -> Mapping[str, Any] | None:
         """Configs of a profile that is timed with random weights; None where a pipeline is loaded."""
-        return None if self.weights else self.profile.weights.architecture
+        if self.weights or self.profile.weights.architecture is None:
+            return None
+        found = self.profile.weights.architecture
+        return found if self.protocol.t5 else {**found, "text_encoders": found["text_encoders"][:2]}
 
     def check(self) -> None:
         """Whatever can be known to be missing is, before any work.
