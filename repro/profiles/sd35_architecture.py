@@ -42,33 +42,38 @@ VAE: dict[str, Any] = {
 }
 TINY_VAE: dict[str, Any] = {"latent_channels": 16}
 _CLIP: dict[str, Any] = {"vocab_size": 49408, "max_position_embeddings": 77}
-TEXT_ENCODERS: tuple[dict[str, Any], ...] = (  # CLIP-L, OpenCLIP bigG, T5-XXL
-    {
-        **_CLIP,
-        "hidden_size": 768,
-        "intermediate_size": 3072,
-        "num_hidden_layers": 12,
-        "num_attention_heads": 12,
-        "projection_dim": 768,
-        "hidden_act": "quick_gelu",
-    },
-    {
-        **_CLIP,
-        "hidden_size": 1280,
-        "intermediate_size": 5120,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 20,
-        "projection_dim": 1280,
-        "hidden_act": "gelu",
-    },
-    {
-        "vocab_size": 32128,
-        "d_model": 4096,
-        "d_kv": 64,
-        "d_ff": 10240,
-        "num_layers": 24,
-        "num_heads": 64,
-        "feed_forward_proj": "gated-gelu",
-    },
-)
-PIPELINE: dict[str, Any] = {"vae": VAE, "tiny_vae": TINY_VAE, "text_encoders": TEXT_ENCODERS}  # and a transformer
+CLIP_L: dict[str, Any] = {
+    **_CLIP,
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "projection_dim": 768,
+    "hidden_act": "quick_gelu",
+}
+CLIP_BIG_G: dict[str, Any] = {
+    **_CLIP,
+    "hidden_size": 1280,
+    "intermediate_size": 5120,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 20,
+    "projection_dim": 1280,
+    "hidden_act": "gelu",
+}
+T5_XXL: dict[str, Any] = {
+    "vocab_size": 32128,
+    "d_model": 4096,
+    "d_kv": 64,
+    "d_ff": 10240,
+    "num_layers": 24,
+    "num_heads": 64,
+    "feed_forward_proj": "gated-gelu",
+}
+TEXT_ENCODERS: tuple[dict[str, Any], ...] = (CLIP_L, CLIP_BIG_G, T5_XXL)
+PIPELINE: dict[str, Any] = {  # and a transformer
+    "backbone": "sd3",
+    "vae": VAE,
+    "tiny_vae": TINY_VAE,
+    "text_encoders": TEXT_ENCODERS,
+    "scheduler": {"shift": 3.0},
+}

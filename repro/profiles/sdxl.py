@@ -1,6 +1,7 @@
 """SDXL. So far only its VAE is measured (Figure 1); its tables need metrics that are not built yet."""
 
 from repro.harness.profile import Data, Profile, Teacher, Weights
+from repro.profiles import sdxl_architecture
 
 PROFILE = Profile(
     name="sdxl",
@@ -13,16 +14,8 @@ PROFILE = Profile(
     data=Data(resolution=1024, world="repro.worlds.mini.world:MiniWorld"),
     weights=Weights(
         pipeline="stabilityai/stable-diffusion-xl-base-1.0",
-        vae_config={  # facts of the published config.json
-            "down_block_types": ("DownEncoderBlock2D",) * 4,
-            "up_block_types": ("UpDecoderBlock2D",) * 4,
-            "block_out_channels": (128, 256, 512, 512),
-            "layers_per_block": 2,
-            "latent_channels": 4,
-            "norm_num_groups": 32,
-            "sample_size": 1024,
-            "scaling_factor": 0.13025,
-        },
+        vae_config=sdxl_architecture.VAE,
+        architecture=sdxl_architecture.PIPELINE,
     ),
     teacher=Teacher(process="variance-preserving", steps=50, guidance_scale=5.0, shift=1.0),
     committed=True,

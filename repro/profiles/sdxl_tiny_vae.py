@@ -3,13 +3,13 @@
 from dataclasses import replace
 
 from repro.harness.profile import Weights
-from repro.profiles import sdxl
+from repro.profiles import sdxl, sdxl_architecture
 
 PROFILE = replace(
     sdxl.PROFILE,
     name="sdxl-tiny-vae",
     title="SDXL with a tiny VAE",
     caption="TAESDXL, the tiny autoencoder of Stable Diffusion XL, on images of 1024 px.",
-    weights=Weights(pipeline="madebyollin/taesdxl", tiny=True, vae_config={"latent_channels": 4}),
+    weights=Weights(pipeline="madebyollin/taesdxl", tiny=True, vae_config=sdxl_architecture.TINY_VAE),
     suffix="sdxl-tiny-vae",
 )
