@@ -28,6 +28,8 @@ class Protocol:
         vae: the profile's VAE, its tiny one, or none (latents are not decoded).
         fast: the fast sampling path in place of the plain one (`swd.backbones.sd3.fast`); every prompt is encoded anew.
         compile: torch.compile on the transformer's blocks, the decoder and the text encoders.
+        float32_products: matrix products and convolutions in float32 whatever the dtype, for CPUs that only emulate
+            half precision.
         rounds: timed calls of every row and batch size, in turn: A B C A B C.
         warmup: calls before them; with 0, training has no iteration before its timed ones either.
         train_rounds: timed cycles of the schedule for every student and loss; 0 leaves training out.
@@ -43,6 +45,7 @@ class Protocol:
     vae: Autoencoder = "full"
     fast: bool = False
     compile: bool = False
+    float32_products: bool = False
     rounds: int = 15
     warmup: int = 1
     train_rounds: int = 3

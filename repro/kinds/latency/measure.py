@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +27,7 @@ from repro.kinds.latency.options import LatencyOptions
 from repro.kinds.latency.timed_pipeline import TimedPipeline
 from repro.kinds.latency.training import training_times
 from repro.stages.device import torch_device
+from repro.stages.float32_products import float32_products
 from repro.stages.sampling import draw
 from repro.stages.store import StageStore
 from repro.stages.timing import GIB, Clock, PeakMemory, device_name, free_bytes, is_out_of_memory, matmul_flops
@@ -49,8 +51,10 @@ def run(table: LatencyTable, profile: Profile, options: LatencyOptions) -> Path:
     if device.type not in ("cpu", "cuda"):
         raise ExperimentError(f"times are measured on cpu and cuda devices, not on {device}")
     model = TimedPipeline(profile, options.protocol, device, options.pipeline)
+    products: AbstractContextManager[Any] = float32_products() if options.protocol.float32_products else nullcontext()
     try:
-        return _Runner(table, options, model).run()
+        with products:
+            return _Runner(table, options, model).run()
     except USER_ERRORS as error:
         raise ExperimentError(str(error)) from error
 
@@ -154,7 +158,8 @@ class _Runner:
     def _counted(self) -> list[latency_counts.Count]:
         """FLOPs, which no option of the clock moves."""
         trained = min(1, self.protocol.train_rounds)
-        inputs = self._config(batch_sizes=(1,), rounds=3, warmup=0, fast=False, compile=False, train_rounds=trained)
+        untimed = {"rounds": 3, "warmup": 0, "fast": False, "compile": False, "float32_products": False}
+        inputs = self._config(batch_sizes=(1,), train_rounds=trained, **untimed)
         found: list[latency_counts.Count] = self._stage(
             COUNT_STAGE,
             {key: value for key, value in inputs.items() if key not in ("device", "allocator")},
@@ -178,7 +183,8 @@ class _Runner:
 
     def _time(self, batch: int) -> dict[str, Any]:
         found = {timed.key: self._refused(timed, batch) or {"rounds": []} for timed in self._rows}
-        calls = ["warm-up"] * self.protocol.warmup + ["memory"] + ["timed"] * self.protocol.rounds
+        before = [*["warm-up"] * self.protocol.warmup, "memory"] if self.protocol.warmup else []
+        calls = before + ["timed"] * self.protocol.rounds
         for call in tqdm(calls, desc=f"batch of {batch}", leave=False):
             for timed in self._rows:
                 result = found[timed.key]
@@ -202,11 +208,11 @@ class _Runner:
         return {"skipped": f"Needs about {needed / GIB:.1f} GiB, {free / GIB:.1f} GiB were free."}
 
     def _call(self, timed: TimedRow, batch: int, call: str, result: dict[str, Any]) -> None:
-        memory = PeakMemory(self.model.device)
-        if call == "memory":
+        memory, untold = PeakMemory(self.model.device), "bytes" not in result and call != "warm-up"
+        if untold:
             memory.restart()
         spans = self._sample(timed, batch)
-        if call == "memory":
+        if untold:
             result["bytes"] = memory.bytes()
         if call == "timed":
             result["rounds"].append([span / batch for span in spans])

@@ -18,6 +18,7 @@ CLOCK = (
     "vae",
     "fast",
     "compile",
+    "float32_products",
     "warmup",
     "rounds",
     "train_rounds",
@@ -50,6 +51,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     clock.add_argument("--vae", help=f"what decodes: {', '.join(AUTOENCODERS)}")
     clock.add_argument("--fast", action="store_true", default=None, help="the fast sampling path")
     clock.add_argument("--compile", action="store_true", default=None, help="torch.compile on all networks")
+    clock.add_argument(
+        "--float32-products",
+        action="store_true",
+        default=None,
+        help="products in float32, for a CPU that only emulates the dtype",
+    )
     clock.add_argument("--warmup", type=int, metavar="N", help="calls before the timed ones")
     clock.add_argument("--rounds", type=int, metavar="N", help="timed calls of every row, in turn")
     clock.add_argument("--train-rounds", type=int, metavar="N", help="timed cycles of training; 0 leaves it out")

@@ -58,9 +58,10 @@ def _caption(result: LatencyResult) -> str:
     if run.config["random_weights"]:
         weights = "random weights, which no clock can tell from trained ones"
     peak = result.value(keys.DEVICE, keys.MATMUL_FLOPS) or 0.0
+    products = ", products in float32" if protocol.get("float32_products") else ""
     lines = [
         f"> **Profile `{result.profile.name}`.** {result.profile.caption}",
-        f"> **here**: {run.device}, {run.dtype}, {weights}, {vae}, {text}, "
+        f"> **here**: {run.device}, {run.dtype}{products}, {weights}, {vae}, {text}, "
         f"{'fast' if protocol['fast'] else 'plain'} sampling path, torch.compile "
         f"{'on' if protocol['compile'] else 'off'}; median of {protocol['rounds']} interleaved rounds, quartiles in "
         f"brackets. Fastest matrix product: {peak / 1e12:.3g} TFLOP/s.",

@@ -75,7 +75,7 @@ def _first_steps(config: DistillConfig, count: int) -> DistillConfig:
     scales, boundaries = config.scales or spec.scales, config.boundaries or spec.boundaries
     if boundaries is None:
         raise ExperimentError(f"the schedule {config.preset} has no boundaries, so no part of it can be trained alone")
-    return replace(config, scales=scales[:count], boundaries=(*boundaries[:count], config.grid_steps))
+    return replace(config, scales=scales[:count], boundaries=(*boundaries[:count], boundaries[-1]))
 
 
 def _untimed(students: Sequence[TimedRow], reason: str) -> Times:
