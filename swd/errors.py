@@ -15,6 +15,10 @@ class PipelineError(RuntimeError):
     """A pipeline cannot be loaded."""
 
 
+class AdapterError(ValueError):
+    """An adapter cannot be read, holds what LoRA layers cannot represent, or does not fit a network."""
+
+
 class OutputFolderError(OSError):
     """The output folder cannot be written or has no room: found before the work where possible, else on the way."""
 
@@ -67,6 +71,7 @@ def what_is_kept(last_good: Path | None) -> str:
 # What a command line reports as one line; anything else is a bug and keeps its traceback.
 USER_ERRORS = (
     ConfigError,
+    AdapterError,
     CacheError,
     PipelineError,
     OutputFolderError,

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
+from peft import PeftModel
 from torch import Tensor, nn
 
 from swd.features import FeatureTap
 from swd.flow import NoiseProcess
 from swd.grid import TeacherGrid
+from swd.lora.naming import LayerNames
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +213,7 @@ class Backbone(ABC):
         process: noise process of the teacher.
         grid: noise levels at which the teacher samples, as its own pipeline lays them.
         text_tokens: of all text encoders together, as published.
+        layer_names: published names of the network's layers, in which other programs write adapters.
         student_guidance: guidance scale that students are sampled with: 1, none, unless the network takes it as input.
     """
 
@@ -224,6 +227,7 @@ class Backbone(ABC):
     process: NoiseProcess
     grid: TeacherGrid
     text_tokens: int
+    layer_names: LayerNames | None = None
     student_guidance: float = 1.0
 
     @abstractmethod
@@ -280,8 +284,9 @@ class Backbone(ABC):
         return self  # one of each family, whatever holds it is copied
 
     def network(self, pipeline: Any) -> Any:
-        """The part of a pipeline that is the network."""
-        return getattr(pipeline, self.component)
+        """The part of a pipeline that is the network; inside PEFT's wrapper where a user put one around it."""
+        network = getattr(pipeline, self.component)
+        return network.get_base_model() if isinstance(network, PeftModel) else network
 
     def encode_images(self, vae: Any, images: Tensor) -> Posterior:
         """Whitened latents of images (B, 3, H, W) in [-1, 1]: ``(z - shift_factor) * scaling_factor``."""

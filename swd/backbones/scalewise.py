@@ -11,16 +11,16 @@ from swd.backbones.arguments import Call, SizeLimits, check_num_steps, resolve_s
 from swd.backbones.base import Backbone, Denoiser
 from swd.backbones.callbacks import Steered, StepEndCallback, check_names
 from swd.backbones.fast import FastSwitch
+from swd.backbones.lora_loading import StudentLoading
 from swd.backbones.prompting import PromptingPipeline
 from swd.backbones.texts import TextArguments
 from swd.errors import PipelineError
 from swd.guidance import with_guidance
-from swd.lora.card import StudentCard
 from swd.sampler import OnStepEnd, sample
 from swd.schedule import ScaleSchedule
 
 
-class ScalewisePipeline(FastSwitch, PromptingPipeline):
+class ScalewisePipeline(FastSwitch, PromptingPipeline, StudentLoading):
     """Mixin that stands before a pipeline class of diffusers, and draws with a resolution that grows.
 
     A family gives the class attributes below, `make_fast`, and a ``__call__`` that sorts its arguments into
@@ -34,7 +34,6 @@ class ScalewisePipeline(FastSwitch, PromptingPipeline):
         embed_fields: fields of the condition by the names of the arguments that may give them.
         callback_fields: fields of the condition by the names that diffusers' callbacks know them by.
         default_guidance: where neither caller nor student says anything.
-        student: what a loaded student says of itself; None where there is none, or it says nothing.
     """
 
     backbone: ClassVar[Backbone]
@@ -44,7 +43,6 @@ class ScalewisePipeline(FastSwitch, PromptingPipeline):
     callback_fields: ClassVar[Mapping[str, str]]
     default_guidance: ClassVar[float] = 1.0
 
-    student: StudentCard | None = None
     # Of the pipeline class that this stands before:
     vae: Any
     vae_scale_factor: int

@@ -5,6 +5,8 @@ from typing import Any, Protocol
 
 from torch import nn
 
+from swd.lora.naming import LayerNames
+
 
 class LoraLayout(Protocol):
     """Where in a family of networks adapters sit, and how files call them."""
@@ -17,6 +19,11 @@ class LoraLayout(Protocol):
     @property
     def lora_targets(self) -> tuple[str, ...]:
         """Linear layers that are adapted, as ends of their names."""
+        ...
+
+    @property
+    def layer_names(self) -> LayerNames | None:
+        """Their published names, where other programs have any."""
         ...
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from swd.lora.adaptable import Adaptable
 from swd.lora.checkpointing import CheckpointMode, checkpoint_blocks
-from swd.lora.files import check_shapes
+from swd.lora.fitting import check_shapes
 
 DenoiserT = TypeVar("DenoiserT", bound=Adaptable)
 

@@ -4,12 +4,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import PurePath
-from typing import Any, Self
+from typing import Any, Self, get_args
 
+from swd.grid import Process
 from swd.schedule import ScaleSchedule
 
 _NUMBERS = ("guidance_scale",)
-_WORDS = ("base_model", "backbone")
+_WORDS = ("base_model", "backbone", "process")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +22,7 @@ class StudentCard:
         backbone: family of its network, which also says what its noise levels mean.
         scales: latent side of each step.
         sigmas: noise levels, one more than scales, the last is 0.
+        process: noise process whose levels they are.
         token_length: tokens of the text encoder whose length can be chosen (T5).
         guidance_scale: what it is sampled with: 1 is none. A network that takes it as an input (FLUX) gets this one.
 
@@ -32,12 +34,15 @@ class StudentCard:
     backbone: str | None = None
     scales: tuple[int, ...] | None = None
     sigmas: tuple[float, ...] | None = None
+    process: Process | None = None
     token_length: int | None = None
     guidance_scale: float = 1.0
 
     def __post_init__(self) -> None:
         if (self.scales is None) != (self.sigmas is None):
             raise ValueError(f"scales and sigmas go together, got {self.scales} and {self.sigmas}")
+        if self.process is not None and self.process not in get_args(Process):
+            raise ValueError(f"process must be one of {', '.join(get_args(Process))}, got {self.process!r}")
         if self.token_length is not None and self.token_length < 0:
             raise ValueError(f"token_length must not be negative, got {self.token_length}")
         if not self.guidance_scale >= 0:
@@ -50,7 +55,7 @@ class StudentCard:
         """Its steps, where it says so."""
         if self.scales is None or self.sigmas is None:
             return None
-        return ScaleSchedule(self.scales, self.sigmas)
+        return ScaleSchedule(self.scales, self.sigmas, self.process)
 
     @classmethod
     def from_header(cls, header: Mapping[str, Any]) -> Self | None:

@@ -1,29 +1,96 @@
-"""Adapters on disk.
+"""Adapters on disk: our own file, and loading of any layout onto a bare network.
 
-The layout is PEFT's as diffusers reads it, so the ``load_lora_weights`` of a diffusers pipeline takes an exported
-student as it is.
+Our layout is PEFT's as diffusers reads it, so the ``load_lora_weights`` of a diffusers pipeline takes an exported
+student as it is. `swd.lora.layouts` has the others.
 """
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import Tensor
 
-from swd.files import save_tensors
+from swd.errors import AdapterError
+from swd.files import save_tensors, write_json
+from swd.lora import layouts
 from swd.lora.adaptable import Adaptable
+from swd.lora.adapter import Adapter, LoraWeights
+from swd.lora.fitting import check_adapter_fits, check_fits, check_shapes, load_config
+from swd.lora.layouts import LAYOUTS, LayoutName, diffusers, peft
+from swd.lora.layouts.contents import Contents
+from swd.lora.naming import LayerNames
+from swd.lora.source import Location, read_contents
 
 if TYPE_CHECKING:
     from swd.lora.bank import AdapterBank
 
-ADAPTER_FILE = "pytorch_lora_weights.safetensors"
-_COMPONENTS = ("transformer", "unet")  # what pipelines of diffusers call the network, before every key of it
-_PEFT_METADATA = "lora_adapter_metadata"  # diffusers' header key for the LoraConfig
-_OUR_METADATA = "swd"
+ADAPTER_FILE = diffusers.FILE
+
+__all__ = [
+    "ADAPTER_FILE",
+    "check_adapter_fits",
+    "check_shapes",
+    "load_adapter",
+    "open_adapter",
+    "read_adapter",
+    "save_adapter",
+    "write_adapter",
+]
+
+
+def open_adapter(
+    source: Path | str | Mapping[str, Tensor], names: LayerNames | None = None, location: Location | None = None
+) -> Adapter:
+    """An adapter of any layout.
+
+    Args:
+        source: file, folder, name on the Hub, or the tensors themselves.
+        names: of its family's layers: layouts of kohya and ComfyUI need them.
+        location: which of several files, and how the Hub is asked.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        AdapterError: a pickle, a broken file, or what LoRA layers cannot represent.
+    """
+    return layouts.read(read_contents(source, location), names)
+
+
+def write_adapter(
+    adapter: Adapter, layout: LayoutName, folder: Path | str, *, component: str, names: LayerNames | None = None
+) -> Path:
+    """Write an adapter in a layout; each file appears under its name only when it is complete.
+
+    Args:
+        adapter: what to write. Equal adapters are equal files.
+        layout: one of `LAYOUTS`.
+        folder: made when missing.
+        component: part of the pipeline that is the network.
+        names: of its family's layers: layouts of kohya and ComfyUI need them.
+
+    Returns:
+        Path of the weights.
+
+    Raises:
+        AdapterError: the layout cannot hold this adapter.
+    """
+    folder = Path(folder)
+    written = LAYOUTS[layout].write(adapter, component, names)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, contents in written.items():
+        _write(folder / name, contents)
+        if contents.config is not None:
+            write_json(folder / peft.CONFIG_FILE, contents.config)
+    return folder / next(iter(written))
+
+
+def _write(path: Path, contents: Contents) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    save_tensors(partial, {key: weight.contiguous() for key, weight in contents.tensors.items()}, contents.header)
+    os.replace(partial, path)
 
 
 def save_adapter(
@@ -48,105 +115,83 @@ def save_adapter(
     Returns:
         Path of the written file.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    layout = bank.denoiser.backbone
-    prefix = f"{layout.component}."
-    config = {"r": bank.rank, "lora_alpha": bank.alpha, "target_modules": list(layout.lora_targets)}
-    header = {
-        "format": "pt",
-        _PEFT_METADATA: json.dumps({prefix + key: value for key, value in config.items()}, sort_keys=True),
-        _OUR_METADATA: json.dumps(dict(metadata or {}), sort_keys=True),
+    state = {key: weight.to("cpu", dtype).contiguous() for key, weight in bank.state_dict(name).items()}
+    layers = {
+        key.removesuffix(".lora_A.weight"): LoraWeights(down, state[key.replace("lora_A", "lora_B")], bank.alpha)
+        for key, down in state.items()
+        if key.endswith(".lora_A.weight")
     }
-    state = bank.state_dict(name)
-    tensors = {prefix + key: weight.to("cpu", dtype).contiguous() for key, weight in state.items()}
-    partial = folder / f".{ADAPTER_FILE}.partial"
-    save_tensors(partial, tensors, header)
-    os.replace(partial, folder / ADAPTER_FILE)
-    return folder / ADAPTER_FILE
+    layout = bank.denoiser.backbone
+    header = json.loads(json.dumps(dict(metadata or {})))
+    adapter = Adapter(layers=layers, targets=tuple(layout.lora_targets), header=header)
+    return write_adapter(adapter, "diffusers", folder, component=layout.component)
 
 
-def read_adapter(folder: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Weights of an adapter by PEFT key, and its metadata: ``rank``, ``alpha`` and what `save_adapter` was given.
+def read_adapter(source: Path | str, names: LayerNames | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Weights of a network's adapter by PEFT key, and its metadata: ``rank``, ``alpha`` and what its header says.
 
     Args:
-        folder: folder that holds the adapter file, or the file itself.
+        source: file, folder or name on the Hub.
+        names: see `open_adapter`.
 
     Raises:
         FileNotFoundError: when there is no such file.
-        ValueError: when the file is truncated or not an adapter.
+        AdapterError: when the file is truncated or not an adapter of one rank.
     """
-    path = Path(folder)
-    path = path if path.is_file() else path / ADAPTER_FILE
-    if not path.is_file():
-        raise FileNotFoundError(f"no adapter at {path}, expected a file {ADAPTER_FILE}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            state = {_bare(key): file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{path} is truncated or not a safetensors file: {error}") from error
-    ranks = {weight.shape[0] for key, weight in state.items() if key.endswith("lora_A.weight")}
+    adapter = open_adapter(source, names)
+    ranks = sorted({weights.rank for weights in adapter.layers.values()})
     if len(ranks) != 1:
-        raise ValueError(f"{path} is not a LoRA adapter of one rank: found ranks {sorted(ranks)}")
-    rank = ranks.pop()
-    config = {_bare(key): value for key, value in json.loads(header.get(_PEFT_METADATA, "{}")).items()}
-    alpha = config.get("lora_alpha", rank)
-    return state, {**json.loads(header.get(_OUR_METADATA, "{}")), "rank": rank, "alpha": alpha}
+        raise AdapterError(f"{source} is not a LoRA adapter of one rank: found ranks {ranks}")
+    return adapter.state(), _metadata(adapter)
 
 
-def _bare(key: str) -> str:
-    for component in _COMPONENTS:
-        key = key.removeprefix(f"{component}.")
-    return key
-
-
-def load_adapter(denoiser: Adaptable, folder: Path | str, *, name: str = "student") -> dict[str, Any]:
-    """Put an adapter file onto a plain network, in use and frozen, after checking that it fits.
+def load_adapter(
+    denoiser: Adaptable, source: Path | str | Mapping[str, Tensor], *, name: str = "student"
+) -> dict[str, Any]:
+    """Put an adapter of any layout onto a network, in use and frozen, after checking that it fits.
 
     Args:
         denoiser: its network has no adapter of that name.
-        folder: what `save_adapter` wrote.
+        source: file, folder, name on the Hub, or the tensors themselves.
         name: name to give the adapter.
 
     Returns:
-        The adapter's metadata.
+        The adapter's metadata: ``rank``, ``alpha`` (of most layers) and what its header says.
 
     Raises:
         FileNotFoundError: when there is no file.
-        ValueError: when the file is broken or the adapter has another shape than the network.
+        AdapterError: when the file is broken or the adapter is not one of this network, wholly or in part.
     """
-    state, metadata = read_adapter(folder)
-    rank = metadata["rank"]
-    check_adapter_fits(denoiser, state, rank)
-    config = {"r": rank, "lora_alpha": metadata["alpha"], "target_modules": list(denoiser.backbone.lora_targets)}
-    denoiser.network.load_lora_adapter(dict(state), prefix=None, adapter_name=name, metadata=config)
-    for key, parameter in denoiser.network.named_parameters():
-        if f".{name}." in key:
+    adapter = open_adapter(source, denoiser.backbone.layer_names)
+    if adapter.text_encoders:
+        part = next(iter(adapter.text_encoders))
+        raise AdapterError(f"{adapter.source} adapts {part} too: load it into a pipeline, a network alone has none")
+    put_on(denoiser.network, adapter, name)
+    return _metadata(adapter)
+
+
+def put_on(network: Any, adapter: Adapter, name: str | None, **options: Any) -> None:
+    """Put the network's part of an adapter onto it, in use and frozen.
+
+    Args:
+        network: a diffusers model.
+        adapter: what goes there.
+        name: name to give the adapter; diffusers' choice when absent.
+        options: of ``load_lora_adapter``.
+
+    Raises:
+        AdapterError: it does not fit; nothing has happened then.
+    """
+    check_fits(network, adapter.layers, targets=adapter.targets, source=adapter.source)
+    before = {key for key, _ in network.named_parameters()}
+    config = load_config(network, adapter)
+    network.load_lora_adapter(adapter.state(), prefix=None, adapter_name=name, metadata=config, **options)
+    for key, parameter in network.named_parameters():
+        if ".lora_" in key and key not in before:
             parameter.requires_grad_(False)
-    return metadata
 
 
-def check_adapter_fits(denoiser: Adaptable, state: Mapping[str, Tensor], rank: int) -> None:
-    """Raise ValueError, naming the first weight that differs, unless ``state`` is an adapter of this network."""
-    expected, ends = {}, tuple(f".{target}" for target in denoiser.backbone.lora_targets)
-    for key, module in denoiser.network.named_modules():
-        key = key.removesuffix(".base_layer")
-        if isinstance(module, nn.Linear) and key.endswith(ends):
-            expected[f"{key}.lora_A.weight"] = (rank, module.in_features)
-            expected[f"{key}.lora_B.weight"] = (module.out_features, rank)
-    check_shapes(state, expected)
-
-
-def check_shapes(state: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]]) -> None:
-    """Raise ValueError, naming the first weight that differs, unless ``state`` has the expected keys and shapes."""
-    missing, unknown = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
-    if missing or unknown:
-        raise ValueError(f"adapter does not fit: {_some('missing', missing)}, {_some('unknown', unknown)}")
-    for key, shape in expected.items():
-        if tuple(state[key].shape) != shape:
-            raise ValueError(f"adapter does not fit: {key} has shape {tuple(state[key].shape)}, expected {shape}")
-
-
-def _some(what: str, keys: Sequence[str]) -> str:
-    return f"{len(keys)} {what} keys" + (f" (first {keys[0]})" if keys else "")
+def _metadata(adapter: Adapter) -> dict[str, Any]:
+    common = Counter((weights.rank, weights.alpha) for weights in adapter.layers.values()).most_common(1)
+    rank, alpha = common[0][0] if common else (None, None)
+    return {**adapter.header, "rank": rank, "alpha": alpha}

@@ -23,6 +23,7 @@ def _card(steps: str, base_model: str, backbone: str, *, tokens: int | None, gui
         backbone=backbone,
         scales=schedule.scales,
         sigmas=schedule.sigmas,
+        process=schedule.process,
         token_length=tokens,
         guidance_scale=guidance,
     )

@@ -16,5 +16,6 @@ def student_card(denoiser: Denoiser, schedule: ScaleSchedule) -> StudentCard:
         backbone=denoiser.backbone.name,
         scales=schedule.scales,
         sigmas=schedule.sigmas,
+        process=schedule.process,
         guidance_scale=denoiser.backbone.student_guidance,
     )

@@ -54,6 +54,7 @@ def test_a_card_may_say_little_or_nothing() -> None:
         ({"token_length": -1}, "token_length must not be negative"),
         ({"guidance_scale": float("nan")}, "guidance_scale must not be negative"),
         ({"backbone": 3}, "backbone must be a string"),
+        ({"process": "x"}, "process must be one of"),
     ],
 )
 def test_a_card_that_makes_no_sense_is_named(header: dict, message: str) -> None:
@@ -98,7 +99,8 @@ def test_shipped_adapters_give_a_card(folder: Path) -> None:
     _, metadata = read_adapter(folder)
     card = StudentCard.from_header(metadata)
     assert card is not None
-    assert card.schedule() == preset(metadata["preset"])
+    published = preset(metadata["preset"])
+    assert (card.scales, card.sigmas) == (published.scales, published.sigmas)
 
 
 def test_a_trained_student_names_its_teacher(tmp_path: Path) -> None:
@@ -106,7 +108,11 @@ def test_a_trained_student_names_its_teacher(tmp_path: Path) -> None:
     network = type(make_transformer()).from_pretrained(tmp_path / "my-teacher" / "transformer")
     card = student_card(SD3Denoiser(network), preset("mini-4"))
     assert card == StudentCard(
-        base_model="my-teacher", backbone="sd3", scales=preset("mini-4").scales, sigmas=preset("mini-4").sigmas
+        base_model="my-teacher",
+        backbone="sd3",
+        scales=preset("mini-4").scales,
+        sigmas=preset("mini-4").sigmas,
+        process="flow",
     )
     assert student_card(SD3Denoiser(make_transformer()), preset("mini-4")).base_model is None
 

@@ -89,7 +89,7 @@ class ScalewiseStableDiffusion3Pipeline(ScalewisePipeline, StableDiffusion3Pipel
 
     def make_fast(self, options: FastOptions) -> FastSD3Denoiser:
         """The transformer with what does not depend on the latents computed once."""
-        return FastSD3Denoiser(self.transformer, options)
+        return FastSD3Denoiser(BACKBONE.network(self), options)
 
     @torch.no_grad()
     def __call__(
