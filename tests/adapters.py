@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from swd.lora.adapter import Adapter, LoraWeights
 from swd.lora.fitting import adaptable_layers, targeted
+from swd.lora.layouts.adapter import Adapter, LoraWeights
 
 TARGETS = {
     "sd35-medium": ("to_q", "to_k", "to_v", "to_out.0", "net.0.proj", "net.2"),

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from swd.features import FeatureTap
 from swd.flow import NoiseProcess
 from swd.grid import TeacherGrid
-from swd.lora.naming import LayerNames
+from swd.lora.layouts.naming import LayerNames
 
 
 @dataclass(frozen=True, slots=True)

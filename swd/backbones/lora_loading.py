@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from swd.backbones import backbone_of
 from swd.errors import AdapterError
-from swd.lora.adapter import Adapter, Layers, peft_config, peft_state
 from swd.lora.card import StudentCard
 from swd.lora.files import open_adapter, put_on
 from swd.lora.fitting import adaptable_layers, check_fits
+from swd.lora.layouts.adapter import Adapter, Layers, peft_config, peft_state
 from swd.lora.released import released_card
 from swd.lora.source import Location
 
@@ -80,7 +80,9 @@ class StudentLoading:
         network = backbone.network(self)
         location = Location(weight_name=weight_name, subfolder=subfolder, hub=hub)
         adapter = open_adapter(source, backbone.layer_names, location)
-        card = adapter.card() or (None if isinstance(source, Mapping) else released_card(source))
+        card = StudentCard.from_header(adapter.header)
+        if card is None and not isinstance(source, Mapping):
+            card = released_card(source)
         check_fits(network, adapter.layers, targets=adapter.targets, source=adapter.source)
         encoders = {part: self._encoder_layers(part, layers, adapter) for part, layers in adapter.text_encoders.items()}
 

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from swd.lora.naming import LayerNames
+from swd.lora.layouts.naming import LayerNames
 
 
 class LoraLayout(Protocol):

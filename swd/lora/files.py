@@ -18,11 +18,11 @@ from swd.errors import AdapterError
 from swd.files import save_tensors, write_json
 from swd.lora import layouts
 from swd.lora.adaptable import Adaptable
-from swd.lora.adapter import Adapter, LoraWeights
 from swd.lora.fitting import check_adapter_fits, check_fits, check_shapes, load_config
 from swd.lora.layouts import LAYOUTS, LayoutName, diffusers, peft
+from swd.lora.layouts.adapter import Adapter, LoraWeights
 from swd.lora.layouts.contents import Contents
-from swd.lora.naming import LayerNames
+from swd.lora.layouts.naming import LayerNames
 from swd.lora.source import Location, read_contents
 
 if TYPE_CHECKING:

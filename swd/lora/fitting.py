@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from swd.errors import AdapterError
 from swd.lora.adaptable import Adaptable
-from swd.lora.adapter import Adapter, Layers, Targets, peft_state
+from swd.lora.layouts.adapter import Adapter, Layers, Targets, peft_state
 
 _Shapes = dict[str, tuple[int, ...]]
 

@@ -3,7 +3,7 @@
 Left out is ``norm_out``, whose halves diffusers swapped.
 """
 
-from swd.lora.naming import LayerNames, Part, qkv
+from swd.lora.layouts.naming import LayerNames, Part, qkv
 
 _OURS, _THEIRS = "transformer_blocks.{}", "double_blocks.{}"
 _OUR_SINGLE, _THEIR_SINGLE = "single_transformer_blocks.{}", "single_blocks.{}"

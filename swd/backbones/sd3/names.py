@@ -3,7 +3,7 @@
 Left out are the modulations whose halves diffusers swapped: ``norm_out``, and ``norm1_context`` of the last block.
 """
 
-from swd.lora.naming import LayerNames, qkv
+from swd.lora.layouts.naming import LayerNames, qkv
 
 _OURS, _THEIRS = "transformer_blocks.{}", "joint_blocks.{}"
 _IN_BLOCKS = {

@@ -1,6 +1,6 @@
 """Layers of SDXL's UNet in diffusers, and in the code that it was published with, where blocks are numbered through."""
 
-from swd.lora.naming import LayerNames
+from swd.lora.layouts.naming import LayerNames
 
 _LEVELS, _PER_LEVEL = 3, 2  # resolutions; residual blocks on the way down, one more on the way up
 _ATTENTION = tuple(f"{attn}.to_{end}" for attn in ("attn1", "attn2") for end in ("q", "k", "v", "out.0"))

@@ -10,10 +10,10 @@
 
 from typing import Literal, Protocol
 
-from swd.lora.adapter import Adapter
 from swd.lora.layouts import comfy, diffusers, kohya, peft
+from swd.lora.layouts.adapter import Adapter
 from swd.lora.layouts.contents import Contents
-from swd.lora.naming import LayerNames
+from swd.lora.layouts.naming import LayerNames
 
 LayoutName = Literal["peft", "diffusers", "kohya", "comfy"]
 

@@ -5,10 +5,10 @@ ComfyUI reads kohya's and diffusers' names too, but no options in a header: a sc
 
 from collections.abc import Sequence
 
-from swd.lora.adapter import Adapter
+from swd.lora.layouts.adapter import Adapter
 from swd.lora.layouts.contents import Contents
+from swd.lora.layouts.naming import LayerNames, Part
 from swd.lora.layouts.published import Spelling
-from swd.lora.naming import LayerNames, Part
 
 FILE = "comfyui_lora.safetensors"
 

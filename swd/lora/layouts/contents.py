@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from swd.errors import AdapterError
-from swd.lora.adapter import LoraWeights
+from swd.lora.layouts.adapter import LoraWeights
 
 OUR_HEADER = "swd"
 LAYERS_HEADER = "swd_layers"  # rank and alpha of every layer, for layouts that cannot say it in full

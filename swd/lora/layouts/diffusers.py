@@ -11,10 +11,10 @@ from typing import Any
 from torch import Tensor
 
 from swd.errors import AdapterError
-from swd.lora.adapter import Adapter, Layers, Targets, peft_config, peft_state
+from swd.lora.layouts.adapter import Adapter, Layers, Targets, peft_config, peft_state
 from swd.lora.layouts.contents import OUR_HEADER, PEFT_HEADER, Contents, Pair, pairs
+from swd.lora.layouts.naming import LayerNames
 from swd.lora.layouts.peft import check_options, stated_targets, with_options
-from swd.lora.naming import LayerNames
 
 FILE = "pytorch_lora_weights.safetensors"
 NETWORKS = ("transformer", "unet")

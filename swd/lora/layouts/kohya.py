@@ -6,10 +6,10 @@ OneTrainer.
 
 from collections.abc import Sequence
 
-from swd.lora.adapter import Adapter
+from swd.lora.layouts.adapter import Adapter
 from swd.lora.layouts.contents import Contents
+from swd.lora.layouts.naming import LayerNames, Part
 from swd.lora.layouts.published import Spelling
-from swd.lora.naming import LayerNames, Part
 
 FILE = "kohya_lora.safetensors"
 

@@ -8,9 +8,9 @@ from peft import LoraConfig
 from peft.utils.other import get_pattern_key
 
 from swd.errors import AdapterError
-from swd.lora.adapter import Adapter, Layers, LoraWeights, Targets, peft_config
+from swd.lora.layouts.adapter import Adapter, Layers, LoraWeights, Targets, peft_config
 from swd.lora.layouts.contents import OUR_HEADER, Contents, Pair, pairs
-from swd.lora.naming import LayerNames
+from swd.lora.layouts.naming import LayerNames
 
 FILE, CONFIG_FILE = "adapter_model.safetensors", "adapter_config.json"
 _PREFIX = "base_model.model."

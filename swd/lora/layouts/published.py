@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from swd.errors import AdapterError
-from swd.lora.adapter import Adapter, Layers, LoraWeights
+from swd.lora.layouts.adapter import Adapter, Layers, LoraWeights
 from swd.lora.layouts.contents import LAYERS_HEADER, OUR_HEADER, Contents, Pair, pairs
-from swd.lora.naming import CLIP_NAMES, LayerNames, Part
+from swd.lora.layouts.naming import CLIP_NAMES, LayerNames, Part
 
 Tensors = dict[str, torch.Tensor]
 _CLOSE = 1e-5  # of two scales that are the same but for rounding

@@ -14,7 +14,6 @@ from typing import Any
 from torch import Tensor
 
 from swd.errors import AdapterError
-from swd.lora.card import StudentCard
 
 Targets = tuple[str, ...] | str
 
@@ -81,14 +80,6 @@ class Adapter:
     def __post_init__(self) -> None:
         if not self.layers and not self.text_encoders:
             raise AdapterError(f"{self.source} holds no LoRA weights")
-
-    def card(self) -> StudentCard | None:
-        """What it says of its student.
-
-        Raises:
-            ValueError: what it says makes no sense.
-        """
-        return StudentCard.from_header(self.header)
 
     def state(self, prefix: str = "") -> dict[str, Tensor]:
         """Weights of the network's layers by PEFT key."""
