@@ -37,6 +37,7 @@ LAYERS = {
     "swd.training": 6,
     "swd.train": 7,
     "swd.cache": 7,
+    "swd.export": 7,
 }
 # Third-party packages by the lowest layer that may meet them.
 FROM_LAYER = {"peft": 2, "diffusers": 3, "transformers": 3, "tqdm": 5, "accelerate": 6, "tyro": 7}

@@ -18,14 +18,12 @@ from swd.features import FeatureTap
 from swd.flow import NoiseProcess
 from swd.grid import TeacherGrid
 from swd.lora.layouts.naming import LayerNames
+from swd.lora.workflow import ComfyModel
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What a family of networks is conditioned on, one row per image.
-
-    A frozen dataclass derives from it whose fields are all tensors with the batch first.
-    """
+    """What a family is conditioned on; a frozen dataclass derives from it, all fields tensors with the batch first."""
 
     def __post_init__(self) -> None:
         shapes = {name: tuple(value.shape) for name, value in self.tensors().items()}
@@ -82,8 +80,7 @@ class Condition:
 class Denoiser(nn.Module, ABC):
     """x0 from (x_t, sigma, condition), whatever the network itself predicts, with features on the way.
 
-    A family says how its network is called (`predict`), which blocks it has, and where in a block's output the tokens
-    are (`tokens`).
+    A family says how its network is called (`predict`), its blocks, and where tokens are in their output (`tokens`).
 
     Args:
         network: a diffusers model, which holds weights and adapters.
@@ -207,13 +204,12 @@ class Backbone(ABC):
         component: part of the pipeline that is the network; also the prefix of LoRA keys.
         lora_targets: linear layers that adapters go to, as ends of their names.
         condition: what the network is conditioned on.
-        text_encoders: parts of a pipeline that encode text; with the tokenizers and the VAE, all that a cache follows
-            from.
+        text_encoders: parts of a pipeline that encode text; a cache follows from these, the tokenizers and the VAE.
         tokenizers: parts of a pipeline that cut text into tokens.
         process: noise process of the teacher.
         grid: noise levels at which the teacher samples, as its own pipeline lays them.
         text_tokens: of all text encoders together, as published.
-        layer_names: published names of the network's layers, in which other programs write adapters.
+        comfy, layer_names: how ComfyUI loads it, and the published names of its layers, which other programs write.
         student_guidance: guidance scale that students are sampled with: 1, none, unless the network takes it as input.
     """
 
@@ -227,6 +223,7 @@ class Backbone(ABC):
     process: NoiseProcess
     grid: TeacherGrid
     text_tokens: int
+    comfy: ComfyModel | None = None
     layer_names: LayerNames | None = None
     student_guidance: float = 1.0
 

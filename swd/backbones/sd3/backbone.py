@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from swd.backbones.base import Backbone, Denoiser
+from swd.backbones.sd3.comfy import COMFY
 from swd.backbones.sd3.condition import TextCondition
 from swd.backbones.sd3.names import NAMES
 from swd.flow import FlowMatching
@@ -29,7 +30,7 @@ class SD3Backbone(Backbone):
     tokenizers = ("tokenizer", "tokenizer_2", "tokenizer_3")
     process = FlowMatching()
     grid = GRIDS["sd35"]
-    layer_names = NAMES
+    comfy, layer_names = COMFY, NAMES
     text_tokens = 333  # 77 of CLIP and 256 of T5
 
     def load_pipeline(self, name: str, **options: Any) -> Any:
