@@ -42,7 +42,8 @@ LAYERS = {
 # Third-party packages by the lowest layer that may meet them.
 FROM_LAYER = {"peft": 2, "diffusers": 3, "transformers": 3, "tqdm": 5, "accelerate": 6, "tyro": 7}
 # One family of networks: its folder, the door for users, and its line in the registry may name it.
-FAMILY = re.compile(r"SD3(?!\.5)|StableDiffusion3|TextCondition|\bsd3\b")
+# ComfyUI calls its node for 16 channels EmptySD3LatentImage, whatever the network.
+FAMILY = re.compile(r"(?<!Empty)SD3(?!\.5)|StableDiffusion3|TextCondition|\bsd3\b")
 FAMILY_DOORS = {"swd.pipelines", "swd.backbones", "swd.lora.released"}
 HARNESS_LIBRARIES = {"numpy", "pandas", "scipy", "matplotlib", "repro"} | sys.stdlib_module_names
 HARNESS_LIBRARIES |= {
