@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from typing import TypeVar
 
+import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
 
 T = TypeVar("T")
 
@@ -54,25 +54,27 @@ class FeatureTap:
 
         Args:
             run: one forward pass.
-            detach: cut the graph behind the last chosen block: what comes after it records none.
+            detach: no graph behind the last chosen block, on whatever way its input came there: a UNet's later blocks
+                also take what earlier ones gave.
         """
         found: dict[int, Tensor] = {}
-        with self._recording(found, cut=max(self._chosen) if detach else None):
+        with torch.set_grad_enabled(torch.is_grad_enabled()), self._recording(found, max(self._chosen), detach=detach):
             result = run()
         return result, [found[index] for index in self._chosen]
 
-    def _recording(self, found: dict[int, Tensor], cut: int | None = None) -> ExitStack:
-        """Hooks on the chosen blocks, gone when the stack closes."""
+    def _recording(self, found: dict[int, Tensor], last: int = -1, *, detach: bool = False) -> ExitStack:
+        """Hooks on the chosen blocks, gone when the stack closes; after ``last`` there is no graph with ``detach``."""
         hooks = ExitStack()
         for index in set(self._chosen):
-            recorder = self._recorder(found, index, index == cut)
+            recorder = self._recorder(found, index, detach and index == last)
             hooks.enter_context(self._blocks[index].register_forward_hook(recorder))
         return hooks
 
-    def _recorder(self, found: dict[int, Tensor], index: int, cut: bool) -> Callable[..., object]:
-        def record(module: nn.Module, args: object, output: object) -> object:
+    def _recorder(self, found: dict[int, Tensor], index: int, cut: bool) -> Callable[..., None]:
+        def record(module: nn.Module, args: object, output: object) -> None:
             found[index] = self._select(output)
-            return tree_map_only(Tensor, Tensor.detach, output) if cut else None
+            if cut:
+                torch.set_grad_enabled(False)  # `alongside` turns it on again
 
         return record
 

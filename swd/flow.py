@@ -56,6 +56,10 @@ class NoiseProcess(Protocol):
         """What the network is conditioned on."""
         ...
 
+    def weigh_x0(self, x0: Tensor, sigma: Tensor | float) -> Tensor:
+        """A clean latent, or an estimate of it, as a regression over all noise levels compares the two."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class FlowMatching:
@@ -91,6 +95,10 @@ class FlowMatching:
     def timestep(self, sigma: Tensor) -> Tensor:
         """Timestep of the network, 1000 sigma."""
         return NUM_TIMESTEPS * sigma
+
+    def weigh_x0(self, x0: Tensor, sigma: Tensor | float) -> Tensor:
+        """As it is: an error of the velocity counts sigma in it, never more than 1."""
+        return x0
 
 
 @lru_cache(maxsize=16)
@@ -147,5 +155,13 @@ class VariancePreserving:
     x0_from_prediction = x0_from_noise
 
     def timestep(self, sigma: Tensor) -> Tensor:
-        """Index of the discrete level in 0..999."""
+        """Index of the discrete level in 0..999: t = 1000, 800, ... of schedules are 999, 799, ...
+
+        Levels are counted from 1, so that 0 is clean; diffusers counts the 1000 noisy ones from 0.
+        """
         return (NUM_TIMESTEPS * sigma - 1).clamp(min=0)
+
+    def weigh_x0(self, x0: Tensor, sigma: Tensor | float) -> Tensor:
+        """Times alpha: an error of the noise then counts sqrt(1 - alpha^2), and not 14.6 at t = 1000."""
+        signal, _ = self.coefficients(sigma)
+        return _per_image(signal, x0) * x0

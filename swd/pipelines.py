@@ -1,5 +1,6 @@
 """The pipelines that users import; each lives with its backbone."""
 
 from swd.backbones.sd3.pipeline import ScalewiseStableDiffusion3Pipeline
+from swd.backbones.sdxl.pipeline import ScalewiseStableDiffusionXLPipeline
 
-__all__ = ["ScalewiseStableDiffusion3Pipeline"]
+__all__ = ["ScalewiseStableDiffusion3Pipeline", "ScalewiseStableDiffusionXLPipeline"]

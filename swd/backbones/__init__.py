@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # The registry: one line for each family, the module that holds its BACKBONE.
 FAMILIES = {
     "sd3": "swd.backbones.sd3.backbone",
+    "sdxl": "swd.backbones.sdxl.backbone",
 }
 
 _registered: "dict[str, Backbone]" = {}

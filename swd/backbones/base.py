@@ -70,6 +70,15 @@ class Condition:
             raise ValueError(f"cannot expand {len(self)} conditions to a batch of {batch}: need 1 or {batch}")
         return self.map(lambda value: value.expand(batch, *value.shape[1:]))
 
+    def for_image(self, height: int, width: int) -> Self:
+        """The same for a finished image of this size in pixels; most networks are not told.
+
+        Args:
+            height: of the image that the last latent becomes.
+            width: the same.
+        """
+        return self
+
     @classmethod
     def cat(cls, parts: Sequence[Self]) -> Self:
         """Rows of all parts, in order."""
@@ -88,7 +97,7 @@ class Denoiser(nn.Module, ABC):
         latent_channels: C of the latents.
         patch_size: latent sides are its multiples.
         max_side: largest latent side, None where any will do.
-        inner_dim: D of the token features.
+        inner_dim: D of the token features, unless `feature_dim` says otherwise.
     """
 
     def __init__(
@@ -143,6 +152,15 @@ class Denoiser(nn.Module, ABC):
     def num_blocks(self) -> int:
         """Blocks that can be tapped."""
         return len(self.blocks)
+
+    @property
+    def recomputed(self) -> Sequence[nn.Module]:
+        """What gradient checkpointing computes again: modules that diffusers hands to it, in about their order."""
+        return self.blocks
+
+    def feature_dim(self, block: int) -> int:
+        """D of the token features after a block."""
+        return self.inner_dim
 
     @property
     def dtype(self) -> torch.dtype:

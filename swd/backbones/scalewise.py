@@ -25,7 +25,7 @@ class ScalewisePipeline(FastSwitch, PromptingPipeline, StudentLoading):
 
     A family gives the class attributes below, `make_fast`, and a ``__call__`` that sorts its arguments into
     `TextArguments` and hands them to `draw`. What may differ from what is here: `condition`, `guided`,
-    `uses_negatives`, `resolve_schedule`, `decode`.
+    `uses_negatives`, `told`, `resolve_schedule`, `decode`, `finished`.
 
     Attributes:
         backbone: the family.
@@ -109,6 +109,7 @@ class ScalewisePipeline(FastSwitch, PromptingPipeline, StudentLoading):
         device = self._execution_device  # once: it looks at every module
         student = self._student_denoiser(network_options)
         cond, uncond = self._conditions(text, call, guidance_scale, device)
+        cond, uncond = self.told(cond, uncond, self._pixels(schedule, size))
         self._guidance_scale, self._interrupt, self._num_timesteps = guidance_scale, False, schedule.num_steps
 
         denoiser, cond, on_step_end = self._loop(student, cond, uncond, call, schedule)
@@ -163,6 +164,14 @@ class ScalewisePipeline(FastSwitch, PromptingPipeline, StudentLoading):
         plain = self._plain_denoiser()
         limits = SizeLimits(multiple=plain.patch_size, factor=self.vae_scale_factor, max_side=plain.max_side)
         return resolve_size(schedule, height, width, limits)
+
+    def _pixels(self, schedule: ScaleSchedule, size: tuple[int, int] | None) -> tuple[int, int]:
+        height, width = size or (schedule.scales[-1],) * 2
+        return self.vae_scale_factor * height, self.vae_scale_factor * width
+
+    def told(self, cond: Any, uncond: Any, size: tuple[int, int]) -> tuple[Any, Any]:
+        """Conditions of a network that is told the size of the finished image, in pixels."""
+        return cond.for_image(*size), None if uncond is None else uncond.for_image(*size)
 
     def _resolve_guidance(self, call: Call) -> float:
         if call.guidance_scale is not None:
@@ -221,6 +230,10 @@ class ScalewisePipeline(FastSwitch, PromptingPipeline, StudentLoading):
         )
         return steered, cond, between
 
+    def finished(self, images: Tensor) -> Tensor:
+        """What a family does to decoded images (B, 3, H, W) in [-1, 1]: nothing, mostly."""
+        return images
+
     @torch.no_grad()
     def decode(self, x0: Tensor, *, output_type: str = "pt") -> Any:
         """Images of clean latents (B, C, H, W), as the pipeline returns them."""
@@ -228,7 +241,7 @@ class ScalewisePipeline(FastSwitch, PromptingPipeline, StudentLoading):
         if self._fast_options is not None and self._fast_options.channels_last:
             latents = latents.to(memory_format=torch.channels_last)
         dtype = next(self.vae.parameters()).dtype  # its property looks at all of them
-        images = self.vae.decode(latents.to(dtype), return_dict=False)[0]
+        images = self.finished(self.vae.decode(latents.to(dtype), return_dict=False)[0])
         return self.image_processor.postprocess(images, output_type=output_type)
 
 

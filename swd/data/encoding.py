@@ -44,6 +44,8 @@ class BatchEncoder:
             )
         except ValueError as error:
             raise CacheError(f"the pipeline cannot encode the prompts: {error}") from error
+        side = max(self.index.scales) * pipeline.vae_scale_factor
+        cond = cond.for_image(side, side)
         return {name: value.to("cpu", self._dtype) for name, value in cond.tensors().items()}
 
     def image_bytes(self) -> int:

@@ -45,3 +45,8 @@ class Adaptable(Protocol):
     def blocks(self) -> Sequence[nn.Module]:
         """Blocks of the network, in the order in which they run."""
         ...
+
+    @property
+    def recomputed(self) -> Sequence[nn.Module]:
+        """What gradient checkpointing computes again."""
+        ...

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 CheckpointMode = Literal["selective", "half", "full"]
 _PRODUCTS = (torch.ops.aten.mm.default, torch.ops.aten.addmm.default, torch.ops.aten.bmm.default)
-_ATTENTION = (
+_ALWAYS_COSTLY = (
+    torch.ops.aten.convolution.default,
     torch.ops.aten._scaled_dot_product_flash_attention.default,
     torch.ops.aten._scaled_dot_product_efficient_attention.default,
     torch.ops.aten._scaled_dot_product_cudnn_attention.default,
@@ -31,14 +32,15 @@ def checkpoint_blocks(bank: "AdapterBank[Any]", mode: CheckpointMode) -> None:
 
     Args:
         bank: adapters and network.
-        mode: "full", every block. "half", every second block; the last one is kept, since it would be computed
-            again at once. "selective", every block, but the results of attention and of the base's matrix products
-            are kept: what is computed again is cheap, namely norms, activations, and the second product of an
-            adapter, as large as the base's and as little work as its rank.
+        mode: "full", every block (of a UNet, every residual and transformer block). "half", every second block; the
+            last one is kept, since it would be computed again at once. "selective", every block, but the results of
+            attention, convolutions and the base's matrix products are kept: what is computed again is cheap, namely
+            norms, activations, and the second product of an adapter, as large as the base's and as little work as its
+            rank.
     """
     selective = partial(create_selective_checkpoint_contexts, partial(_policy, bank.rank))
     context = selective if mode == "selective" else noop_context_fn
-    kept = set(bank.denoiser.blocks[::-2]) if mode == "half" else set()
+    kept = set(bank.denoiser.recomputed[::-2]) if mode == "half" else set()
 
     def checkpointed(block: nn.Module, *args: Any) -> Any:
         if block in kept:
@@ -57,5 +59,5 @@ def checkpoint_blocks(bank: "AdapterBank[Any]", mode: CheckpointMode) -> None:
 def _policy(
     rank: int, context: SelectiveCheckpointContext, operator: Any, *args: Any, **kwargs: Any
 ) -> CheckpointPolicy:
-    costly = operator in _ATTENTION or (operator in _PRODUCTS and args[-1].shape[-2] > 2 * rank)
+    costly = operator in _ALWAYS_COSTLY or (operator in _PRODUCTS and args[-1].shape[-2] > 2 * rank)
     return CheckpointPolicy.MUST_SAVE if costly else CheckpointPolicy.PREFER_RECOMPUTE

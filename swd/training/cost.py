@@ -140,7 +140,7 @@ def _meta_step(
         bank: AdapterBank[Denoiser] = AdapterBank(counted, rank=config.rank, alpha=config.alpha, seed=0)
     if config.gradient_checkpointing in ("selective", "half", "full"):
         bank.enable_gradient_checkpointing(config.gradient_checkpointing)
-    head = Discriminator(counted.inner_dim).to("meta") if config.uses_gan else None
+    head = Discriminator(counted.feature_dim(config.feature_block)).to("meta") if config.uses_gan else None
     return DistillationStep(config, schedule, bank, head, empty), counted
 
 
@@ -191,6 +191,15 @@ class _CountedDenoiser(Denoiser):
     def blocks(self) -> Sequence[nn.Module]:
         """Those of the denoiser."""
         return self._denoiser.blocks
+
+    @property
+    def recomputed(self) -> Sequence[nn.Module]:
+        """Those of the denoiser."""
+        return self._denoiser.recomputed
+
+    def feature_dim(self, block: int) -> int:
+        """That of the denoiser."""
+        return self._denoiser.feature_dim(block)
 
     def predict(self, x_t: Tensor, sigma: Tensor, cond: Any) -> Tensor:
         """As the denoiser does, not counted by itself."""

@@ -133,11 +133,11 @@ class DistillationStep:
         renoised = self._process.add_noise(x0, noise, sigma)
         if self.discriminator is None:
             with self.bank.use("fake"):
-                terms = {"fake": F.mse_loss(self._denoiser(renoised, sigma, cond), x0)}
+                terms = {"fake": self._regression(self._denoiser(renoised, sigma, cond), x0, sigma)}
         else:
             real = self._process.add_noise(batch.target, noise, sigma)  # same noise: only the content tells them apart
             prediction, logits = self._predict_and_judge(renoised, real, sigma, cond)
-            terms = {"fake": F.mse_loss(prediction, x0), "discriminator": gan_discriminator_loss(*logits)}
+            terms = {"fake": self._regression(prediction, x0, sigma), "discriminator": gan_discriminator_loss(*logits)}
         weights = {"fake": 1.0, "discriminator": config.weight_gan_discriminator}
         return FakeStepResult(_weighted(terms, weights), terms, x0)
 
@@ -150,10 +150,18 @@ class DistillationStep:
         return self._denoiser.process
 
     def _student_x_t(self, batch: Batch, random: StepRandom, sigma: float) -> Tensor:
-        """x_t = (1 - sigma_i) upscale(x0 at s_{i-1}) + sigma_i eps; sigma_1 = 1, so step 0 starts from noise alone."""
+        """x_t = (1 - sigma_i) upscale(x0 at s_{i-1}) + sigma_i eps; at sigma_1 = 1 noise alone, as sampling starts.
+
+        A variance-preserving process would leave 6.8 % of x0 in it: docs/decisions/sdxl.md.
+        """
         side = batch.target.shape[-1]
         upscaled = upscale_bicubic(batch.lower, (side, side))
-        return self._process.add_noise(upscaled, random.normal("student", upscaled), sigma)
+        noise = random.normal("student", upscaled)
+        return noise if sigma == 1 else self._process.add_noise(upscaled, noise, sigma)
+
+    def _regression(self, prediction: Tensor, x0: Tensor, sigma: Tensor) -> Tensor:
+        """Mean squared error of x0, weighed by the process so that no noise level outweighs the others."""
+        return F.mse_loss(self._process.weigh_x0(prediction, sigma), self._process.weigh_x0(x0, sigma))
 
     def _student(self, x_t: Tensor, sigma: float, cond: Condition) -> Tensor:
         with self.bank.use("student"):

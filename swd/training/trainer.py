@@ -285,7 +285,7 @@ class Trainer:
     def _new_discriminator(self) -> Discriminator:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
-            return Discriminator(self.bank.denoiser.inner_dim).to(self.accelerator.device)
+            return Discriminator(self.bank.denoiser.feature_dim(self.config.feature_block)).to(self.accelerator.device)
 
 
 def _flat(config: Mapping[str, Any]) -> dict[str, Any]:

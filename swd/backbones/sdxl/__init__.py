@@ -1,0 +1,1 @@
+"""SDXL: `backbone.py` answers for the family, `pipeline.py` is its scale-wise pipeline."""
