@@ -120,7 +120,7 @@ class Denoiser(nn.Module, ABC):
     @property
     @abstractmethod
     def blocks(self) -> Sequence[nn.Module]:
-        """Blocks in the order in which they run: what is tapped, checkpointed and compiled."""
+        """Blocks in the order in which they run: what is tapped."""
 
     @abstractmethod
     def predict(self, x_t: Tensor, sigma: Tensor, cond: Any) -> Tensor:
@@ -154,8 +154,8 @@ class Denoiser(nn.Module, ABC):
         return len(self.blocks)
 
     @property
-    def recomputed(self) -> Sequence[nn.Module]:
-        """What gradient checkpointing computes again: modules that diffusers hands to it, in about their order."""
+    def units(self) -> Sequence[nn.Module]:
+        """What is compiled, and computed again by gradient checkpointing, one at a time: what diffusers hands to it."""
         return self.blocks
 
     def feature_dim(self, block: int) -> int:

@@ -47,6 +47,6 @@ class Adaptable(Protocol):
         ...
 
     @property
-    def recomputed(self) -> Sequence[nn.Module]:
+    def units(self) -> Sequence[nn.Module]:
         """What gradient checkpointing computes again."""
         ...

@@ -40,7 +40,7 @@ def checkpoint_blocks(bank: "AdapterBank[Any]", mode: CheckpointMode) -> None:
     """
     selective = partial(create_selective_checkpoint_contexts, partial(_policy, bank.rank))
     context = selective if mode == "selective" else noop_context_fn
-    kept = set(bank.denoiser.recomputed[::-2]) if mode == "half" else set()
+    kept = set(bank.denoiser.units[::-2]) if mode == "half" else set()
 
     def checkpointed(block: nn.Module, *args: Any) -> Any:
         if block in kept:

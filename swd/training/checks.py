@@ -15,7 +15,8 @@ def check_data(config: DistillConfig, schedule: ScaleSchedule, denoiser: Denoise
     Raises:
         ConfigError: a scale is not a multiple of the patch size, or beyond the network's positions, or the schedule is
             one of another noise process.
-        CacheError: the data belong to another backbone, or lack a scale, or deviations to draw latents with.
+        CacheError: the data belong to another backbone, lack a scale, or deviations to draw latents with, or are of
+            larger images where the network is told their size.
     """
     try:
         schedule.check_process(denoiser.process.name)
@@ -29,6 +30,12 @@ def check_data(config: DistillConfig, schedule: ScaleSchedule, denoiser: Denoise
             "build a cache with the pipeline that is to be distilled"
         )
     data.check(schedule, moments=config.sample_latents)
+    largest = max(data.index.scales)
+    if denoiser.backbone.condition.knows_size and largest != schedule.scales[-1]:
+        raise CacheError(
+            f"the cache tells the network images of its largest scale {largest}, the schedule ends at "
+            f"{schedule.scales[-1]}: build a cache of the schedule's own scales"
+        )
 
 
 def check_fit(config: DistillConfig, denoiser: Denoiser, processes: int, device: torch.device) -> None:

@@ -193,9 +193,9 @@ class _CountedDenoiser(Denoiser):
         return self._denoiser.blocks
 
     @property
-    def recomputed(self) -> Sequence[nn.Module]:
+    def units(self) -> Sequence[nn.Module]:
         """Those of the denoiser."""
-        return self._denoiser.recomputed
+        return self._denoiser.units
 
     def feature_dim(self, block: int) -> int:
         """That of the denoiser."""

@@ -122,7 +122,7 @@ class Trainer:
         config = self.config
         hidden = not (config.progress and self.accelerator.is_local_main_process)
         with (
-            compiled_blocks(self.bank.denoiser.blocks, active=config.compile),
+            compiled_blocks(self.bank.denoiser.units, active=config.compile),
             ReadAhead(self.draws.read, config.iterations, active=config.prefetch) as read,
             tqdm(total=config.iterations, initial=self.iteration, desc=config.preset, disable=hidden) as bar,
         ):

@@ -15,9 +15,11 @@ from swd import cache as cache_command
 from swd import train as train_command
 from swd.backbones import denoiser_of
 from swd.data import LatentCache
+from swd.errors import CacheError
 from swd.lora.files import load_adapter, read_adapter
 from swd.pipelines import ScalewiseStableDiffusionXLPipeline
 from swd.schedule import preset
+from swd.training import DistillConfig, train
 
 ROOT = Path(__file__).parents[2]
 SCALES, BOUNDARIES = ("8", "12"), ("0", "30", "50")
@@ -95,6 +97,15 @@ def test_studies_train_and_their_adapters_change_the_images(
     added = {"text_embeds": cond.pooled, "time_ids": cond.time_ids}
     noises = [part.unet(x_t, 399, cond.prompt_embeds, added_cond_kwargs=added).sample for part in (pipe, plain)]
     torch.testing.assert_close(*noises)
+
+
+def test_a_cache_of_larger_images_is_refused(folder: Path, data: Path, tmp_path: Path) -> None:
+    config = DistillConfig(
+        preset="own", grid="sdxl", scales=(8, 8), boundaries=(0, 30, 50), feature_block=3, batch_size=1
+    )
+    denoiser = denoiser_of(ScalewiseStableDiffusionXLPipeline.from_pretrained(folder))
+    with pytest.raises(CacheError, match="images of its largest scale 12, the schedule ends at 8: build a cache of"):
+        train(config, denoiser, LatentCache.open(data), tmp_path / "run")
 
 
 @pytest.mark.parametrize("study", sorted((ROOT / "studies").glob("*.toml")), ids=lambda path: path.stem)

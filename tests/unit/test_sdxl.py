@@ -1,7 +1,9 @@
 """SDXL behind the interfaces: what its UNet, its text encoders and its sizes ask of the method."""
 
 import copy
+import functools
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,11 @@ import tiny_pipelines
 import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from torch import Tensor
+from torch._dynamo.utils import counters
 
+from repro.profiles.sdxl_architecture import UNET
 from swd.backbones import backbone_of, backbone_of_folder, denoiser_of
+from swd.backbones.compiled import compiled_blocks
 from swd.backbones.sdxl.backbone import BACKBONE
 from swd.backbones.sdxl.condition import SDXLCondition
 from swd.backbones.sdxl.denoiser import SDXLDenoiser
@@ -20,6 +25,8 @@ from swd.cost import forward_cost
 from swd.lora.bank import AdapterBank
 from swd.sampler import sample
 from swd.schedule import preset
+from swd.training import DistillConfig
+from swd.training.cost import update_bytes
 
 MIDDLE = 3
 
@@ -146,7 +153,7 @@ def test_recomputing_runs_more_and_changes_nothing(denoiser: SDXLDenoiser, cond:
 
     def gradients() -> tuple[list[Tensor], int]:
         runs: list[object] = []
-        hooks = [unit.register_forward_pre_hook(lambda *_: runs.append(0)) for unit in denoiser.recomputed]
+        hooks = [unit.register_forward_pre_hook(lambda *_: runs.append(0)) for unit in denoiser.units]
         with bank.trainable("student"):
             with bank.use("student"):
                 x0 = denoiser(latents(), torch.tensor([0.8, 0.4]), cond)
@@ -159,7 +166,7 @@ def test_recomputing_runs_more_and_changes_nothing(denoiser: SDXLDenoiser, cond:
         return found, len(runs)
 
     expected, once = gradients()
-    assert once == len(denoiser.recomputed) == 17 + 17
+    assert once == len(denoiser.units) == 17 + 17
     bank.enable_gradient_checkpointing(mode)
     found, runs = gradients()
     # no adapter stands before the first three, and diffusers leaves the middle's first alone
@@ -167,6 +174,47 @@ def test_recomputing_runs_more_and_changes_nothing(denoiser: SDXLDenoiser, cond:
     assert len(found) == len(expected) == len(bank.parameters("student"))
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other)
+
+
+@pytest.mark.slow
+def test_recomputing_holds_less(denoiser: SDXLDenoiser) -> None:
+    options = {"preset": "own", "grid": "sdxl", "scales": (16, 16), "boundaries": (0, 30, 50), "feature_block": MIDDLE}
+    config = DistillConfig(**options, rank=2, batch_size=1, weight_dmd=0.0, weight_gan=0.0)
+    held = {
+        mode: update_bytes(denoiser, replace(config, gradient_checkpointing=mode), text_tokens=7)
+        for mode in ("off", "selective", "half", "full")
+    }
+    assert held["full"] < held["half"] < held["off"]
+    assert held["full"] < held["selective"] < held["off"]
+
+
+@pytest.mark.slow
+def test_compiled_units_compute_the_same(
+    denoiser: SDXLDenoiser, cond: SDXLCondition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch._dynamo.reset()
+    counters.clear()
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    bank, sigma = AdapterBank(denoiser, rank=2, alpha=2, seed=0), torch.tensor([0.8, 0.4])
+
+    def passes() -> list[Tensor]:
+        found = []
+        for side in (8, 12):
+            with bank.trainable("student"), bank.use("student"):
+                x0 = denoiser(latents(side, side), sigma, cond)
+                (features,) = denoiser.features(x0, sigma, cond, [MIDDLE])
+                features.square().mean().backward()
+            found += [x0.detach(), *(p.grad.clone() for p in bank.parameters("student") if p.grad is not None)]
+            denoiser.network.zero_grad()
+        return found
+
+    expected = passes()
+    bank.enable_gradient_checkpointing("half")
+    with compiled_blocks(denoiser.units):
+        found = passes()
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+    assert counters["stats"]["unique_graphs"] > 0
+    assert not counters["graph_break"]
 
 
 def test_prompts_are_those_of_its_pipeline(pipeline: Any) -> None:
@@ -224,26 +272,10 @@ def test_schedules_of_flow_models_are_refused(denoiser: SDXLDenoiser, cond: SDXL
         sample(denoiser, preset("sd35-4"), cond, [0, 1])
 
 
-# The published architecture, stabilityai/stable-diffusion-xl-base-1.0.
-BASE: dict[str, Any] = {
-    "sample_size": 128,
-    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-    "block_out_channels": (320, 640, 1280),
-    "transformer_layers_per_block": (1, 2, 10),
-    "attention_head_dim": (5, 10, 20),
-    "cross_attention_dim": 2048,
-    "use_linear_projection": True,
-    "addition_embed_type": "text_time",
-    "addition_time_embed_dim": 256,
-    "projection_class_embeddings_input_dim": 2816,
-}
-
-
 @pytest.fixture(scope="module")
 def base() -> Iterator[SDXLDenoiser]:
     with torch.device("meta"):
-        yield SDXLDenoiser(UNet2DConditionModel(**BASE))
+        yield SDXLDenoiser(UNet2DConditionModel(**UNET))
 
 
 def test_the_published_network_has_its_size_and_cost(base: SDXLDenoiser) -> None:
@@ -262,7 +294,7 @@ def test_the_published_network_has_its_size_and_cost(base: SDXLDenoiser) -> None
 
 def test_adapters_go_to_attention_and_mlp_of_every_transformer_block() -> None:
     with torch.device("meta"):
-        twin = SDXLDenoiser(UNet2DConditionModel(**{**BASE, "transformer_layers_per_block": (1, 1, 2)}))
+        twin = SDXLDenoiser(UNet2DConditionModel(**{**UNET, "transformer_layers_per_block": (1, 1, 2)}))
         bank = AdapterBank(twin, rank=64, alpha=64, seed=0)
     layers = {key.removesuffix(".lora_A.weight") for key in bank.named_parameters("student") if "lora_A" in key}
     blocks = 5 * 1 + 6 * 2  # two and three of each resolution on the way down and up, and one in the middle

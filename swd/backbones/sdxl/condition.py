@@ -1,6 +1,7 @@
 """What SDXL is conditioned on."""
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -21,6 +22,8 @@ class SDXLCondition(Condition):
             and left of the crop, height and width that it is drawn at. Those of the finished image at every step:
             what is predicted at a lower scale is that image, made smaller.
     """
+
+    knows_size: ClassVar[bool] = True
 
     prompt_embeds: Tensor
     pooled: Tensor

@@ -49,10 +49,10 @@ class SDXLDenoiser(Denoiser):
         return [*network.down_blocks, network.mid_block, *network.up_blocks]
 
     @property
-    def recomputed(self) -> Sequence[nn.Module]:
+    def units(self) -> Sequence[nn.Module]:
         """Residual and transformer blocks: what UNets of diffusers compute again."""
-        units = (ResnetBlock2D, BasicTransformerBlock)
-        return [module for block in self.blocks for module in block.modules() if isinstance(module, units)]
+        kinds = (ResnetBlock2D, BasicTransformerBlock)
+        return [module for block in self.blocks for module in block.modules() if isinstance(module, kinds)]
 
     def feature_dim(self, block: int) -> int:
         """Channels of a block's map."""
