@@ -40,7 +40,7 @@ class CacheCommand:
     """Latent sides, one per step, of a schedule of your own that the cache is to serve beside them."""
     limit: int | None = None
     """Encode so many of the images, drawn at random: a run reads iterations x batch_size x (fake_updates + 1) of them,
-    and prompt embeddings are large (SD3.5: 2.7 MB each in bfloat16 for 333 tokens, 4.8 MB for 589)."""
+    and prompt embeddings are large (SD3.5: 4.8 MB each in bfloat16 for 589 tokens)."""
     seed: int = 0
     """Of that draw."""
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
@@ -52,7 +52,8 @@ class CacheCommand:
     shard_size: int = 1024
     """Images per file."""
     max_sequence_length: int | None = None
-    """Tokens per prompt of the text encoder whose length can be chosen (T5); the pipeline's own number when absent."""
+    """Tokens per prompt of the text encoder whose length can be chosen (T5); the pipeline's own number when absent,
+    512 for published models."""
     truncate: bool = False
     """Cut over-long captions where the text encoders do, rather than refuse them."""
     device: str | None = None
@@ -75,6 +76,7 @@ def run(command: CacheCommand) -> None:
     import torch
 
     from swd.backbones import backbone_of
+    from swd.backbones.lengths import resolve_length
     from swd.backbones.loading import load_pipeline
     from swd.data import build_cache, cache_ladder
 
@@ -100,7 +102,7 @@ def run(command: CacheCommand) -> None:
         moments=command.moments,
         batch_size=command.batch_size,
         shard_size=command.shard_size,
-        max_sequence_length=command.max_sequence_length,
+        max_sequence_length=resolve_length(pipeline, command.max_sequence_length),
         truncate=command.truncate,
     )
     print(f"{command.output}: {len(cache)} images, {len(cache.prompts)} prompts, scales {scales}")

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from swd.backbones import backbone_of
 from swd.backbones.sd3.condition import TextCondition
 from swd.backbones.sd3.denoiser import SD3Denoiser
 from swd.data.cache import Batch
@@ -103,7 +104,7 @@ class PlainStep:
     def encode_text(self, captions: list[str]) -> TextCondition:
         """Through all text encoders."""
         pipe = self.pipeline
-        length = getattr(pipe.config, "max_sequence_length", 256)
+        length = backbone_of(pipe).token_length(pipe)
         embeds, _, pooled, _ = pipe.encode_prompt(
             captions, None, None, pipe.vae.device, do_classifier_free_guidance=False, max_sequence_length=length
         )

@@ -17,6 +17,7 @@ from transformers import (
     T5EncoderModel,
 )
 
+from swd.lora.released import T5_TOKENS
 from swd.pipelines import ScalewiseStableDiffusion3Pipeline
 
 WORDS = tuple(
@@ -72,7 +73,7 @@ def random_pipeline(
         tokenizer=clip,
         tokenizer_2=clip,
         tokenizer_3=_word_tokenizer() if has_t5 else None,
-        max_sequence_length=256 if has_t5 else 0,
+        max_sequence_length=T5_TOKENS if has_t5 else 0,
         **networks,
     )
 

@@ -114,6 +114,12 @@ class Call:
         return 1 if self.num_images_per_prompt is None else self.num_images_per_prompt
 
     @property
+    def callback_names(self) -> Sequence[str]:
+        """Tensors that the callback gets; callbacks of diffusers' own classes say it themselves."""
+        own: Sequence[str] | None = getattr(self.callback_on_step_end, "tensor_inputs", None)
+        return self.callback_on_step_end_tensor_inputs if own is None else own
+
+    @property
     def names_schedule(self) -> bool:
         """Whether any part of a schedule is given."""
         return any(part is not None for part in (self.schedule, self.scales, self.sigmas, self.timesteps))

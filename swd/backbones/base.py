@@ -226,6 +226,7 @@ class Backbone(ABC):
         tokenizers: parts of a pipeline that cut text into tokens.
         process: noise process of the teacher.
         grid: noise levels at which the teacher samples, as its own pipeline lays them.
+        t5: encoder and tokenizer of the text whose length can be chosen; None where none can.
         text_tokens: of all text encoders together, as published.
         comfy, layer_names: how ComfyUI loads it, and the published names of its layers, which other programs write.
         student_guidance: guidance scale that students are sampled with: 1, none, unless the network takes it as input.
@@ -240,6 +241,7 @@ class Backbone(ABC):
     tokenizers: tuple[str, ...]
     process: NoiseProcess
     grid: TeacherGrid
+    t5: tuple[str, str] | None = None
     text_tokens: int
     comfy: ComfyModel | None = None
     layer_names: LayerNames | None = None

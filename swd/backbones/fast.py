@@ -33,7 +33,7 @@ class FastOptions:
         attention: kernel, one of ``ATTENTION``. "native" is torch's own choice; "auto" is too, except that it prefers
             cuDNN's kernel on Hopper and later GPUs. Compiled code keeps the kernel of its first compilation, and torch
             caches it on disk.
-        prompt_cache: encoded prompts that the pipeline keeps (SD3.5: 2.7 MB each); 0 keeps none.
+        prompt_cache: encoded prompts that the pipeline keeps (SD3.5: 4.8 MB each); 0 keeps none.
 
     Raises:
         ValueError: for an unknown mode or kernel, or a negative cache.

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from swd.backbones.arguments import Call
 from swd.backbones.base import Backbone
+from swd.backbones.lengths import resolve_length
 from swd.backbones.prompt_cache import PromptCache
 from swd.backbones.shared_weights import snapshot
-from swd.backbones.texts import Row, TextArguments, check_rows, encoder_texts, text_rows
+from swd.backbones.texts import Row, TextArguments, check_rows, encoder_texts, negative_rows, text_rows
 
 
 class PromptingPipeline:
@@ -30,49 +31,43 @@ class PromptingPipeline:
         """Condition of embeddings that a caller has, by the names of their arguments."""
         return self.backbone.condition(**{self.embed_fields[name]: value for name, value in embeds.items()})
 
-    def token_length(self, asked: int | None = None) -> int:
-        """Tokens of the text encoder whose length can be chosen: as asked for, else the pipeline's own number."""
-        return self.backbone.token_length(self) if asked is None else asked
-
     def _count(self, text: TextArguments) -> int:
         """Prompts of a call, once they are what they have to be."""
         return len(self.condition(text.embeds) if text.has_embeds else text_rows(text.texts))
 
     def _conditions(self, text: TextArguments, call: Call, guidance_scale: float, device: torch.device) -> Any:
         """Conditions of prompts and negatives, one row for each image; the latter may be one, or None."""
-        length, options = self.token_length(call.max_sequence_length), text.options
-        count, images = self._count(text), call.images_per_prompt
-        negatives = self._negative_rows(text, count, images)
+        length, images = resolve_length(self, call.max_sequence_length), call.images_per_prompt
+        negatives = self._negatives(text, images, guidance_scale)
         if text.has_embeds:
             cond = self.condition(text.embeds).to(device)
         else:
             rows = text_rows(text.texts)
             check_rows(self, rows, length, truncate=call.truncate)
-            cond = self._encode(rows, length, device, options)
-        cond, uncond = cond.repeat(images), None
-        if self.uses_negatives(guidance_scale):
-            if text.has_negative_embeds:
-                uncond = self.condition(text.negative_embeds).to(device)
-            else:
-                uncond = self._encode(negatives, length, device, options)
-            uncond = uncond.repeat(images) if 1 < len(uncond) == count else uncond
-            if len(uncond) not in (1, len(cond)):
-                raise ValueError(f"negative embeddings have {len(uncond)} rows for {len(cond)} images")
-        elif text.has_negatives:
-            raise ValueError(
-                f"negative prompts count where guidance_scale is above 1, and it is {guidance_scale}; leave them out"
-            )
-        return cond, uncond
+            cond = self._encode(rows, length, device, text.options)
+        if isinstance(negatives, list):
+            negatives = self._encode(negatives, length, device, text.negative_options)
+        return cond.repeat(images), negatives if negatives is None else negatives.to(device)
 
-    def _negative_rows(self, text: TextArguments, count: int, images: int) -> list[Row]:
-        """One row for all, or one for each prompt or image."""
-        first, *others = text.negatives.values()
-        given = dict(zip(text.negatives, ["" if first is None else first, *others], strict=True))
-        lists = [len(value) for value in given.values() if not isinstance(value, str) and isinstance(value, Sequence)]
-        wanted = (1,) if not lists else tuple({count, count * images})
-        if any(length not in wanted for length in lists):
-            raise ValueError(f"negative prompts come as one, or one for each of {count} prompts, got {lists[0]}")
-        return text_rows(given, max(lists, default=1))
+    def _negatives(self, text: TextArguments, images: int, guidance_scale: float) -> Any:
+        """Rows of texts, or a condition: one for all, or one for each image; None where guidance needs none.
+
+        Raises:
+            ValueError: another number of them, or some that no guidance asks for.
+        """
+        if not self.uses_negatives(guidance_scale):
+            if text.has_negatives:
+                raise ValueError(
+                    f"negative prompts count where guidance_scale is above 1, it is {guidance_scale}; leave them out"
+                )
+            return None
+        found = self.condition(text.negative_embeds) if text.has_negative_embeds else negative_rows(text.negatives)
+        prompts = self._count(text)
+        if len(found) not in (1, prompts, prompts * images):
+            raise ValueError(f"negatives come as one, or one for each of {prompts} prompts, got {len(found)}")
+        if images > 1 and 1 < len(found) == prompts:
+            return [row for row in found for _ in range(images)] if isinstance(found, list) else found.repeat(images)
+        return found
 
     def encode_condition(
         self,
@@ -96,7 +91,7 @@ class PromptingPipeline:
             ValueError: for an empty prompt, and for one that no text encoder can hold unless ``truncate``.
         """
         rows = text_rows({name: prompts if name == self.text_names[0] else None for name in self.text_names})
-        length = self.token_length(max_sequence_length)
+        length = resolve_length(self, max_sequence_length)
         check_rows(self, rows, length, truncate=truncate)
         return self._encode(rows, length, device, {}, batch_size=batch_size)
 
@@ -109,7 +104,7 @@ class PromptingPipeline:
     ) -> Any:
         """Condition of the empty (or a negative) prompt for guidance, one row."""
         row = (negative_prompt,) * len(self.text_names)
-        return self._encode([row], self.token_length(max_sequence_length), device, {})
+        return self._encode([row], resolve_length(self, max_sequence_length), device, {})
 
     @torch.no_grad()
     def _encode(

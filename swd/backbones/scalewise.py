@@ -33,7 +33,6 @@ class ScalewisePipeline(FastSwitch, PromptingPipeline, StudentLoading):
         text_names: arguments of ``encode_prompt`` that are texts, one for each of the backbone's text encoders.
         embed_fields: fields of the condition by the names of the arguments that may give them.
         callback_fields: fields of the condition by the names that diffusers' callbacks know them by.
-        default_guidance: where neither caller nor student says anything.
     """
 
     backbone: ClassVar[Backbone]
@@ -41,7 +40,6 @@ class ScalewisePipeline(FastSwitch, PromptingPipeline, StudentLoading):
     text_names: ClassVar[tuple[str, ...]]
     embed_fields: ClassVar[Mapping[str, str]]
     callback_fields: ClassVar[Mapping[str, str]]
-    default_guidance: ClassVar[float] = 1.0
 
     # Of the pipeline class that this stands before:
     vae: Any
@@ -104,8 +102,9 @@ class ScalewisePipeline(FastSwitch, PromptingPipeline, StudentLoading):
         schedule = self.resolve_schedule(call)
         size = self._resolve_size(schedule, height, width)
         guidance_scale = self._resolve_guidance(call)
-        check_names(call.callback_on_step_end_tensor_inputs, self.callback_fields)
+        check_names(call.callback_names, self.callback_fields)
         seeds = resolve_seeds(call.seeds, call.generator, self._count(text) * call.images_per_prompt)
+        self._check_latents(call.latents, len(seeds), schedule, size)
         device = self._execution_device  # once: it looks at every module
         student = self._student_denoiser(network_options)
         cond, uncond = self._conditions(text, call, guidance_scale, device)
@@ -173,10 +172,18 @@ class ScalewisePipeline(FastSwitch, PromptingPipeline, StudentLoading):
         """Conditions of a network that is told the size of the finished image, in pixels."""
         return cond.for_image(*size), None if uncond is None else uncond.for_image(*size)
 
+    def _check_latents(
+        self, latents: Tensor | None, images: int, schedule: ScaleSchedule, size: tuple[int, int] | None
+    ) -> None:
+        plain = self._plain_denoiser()
+        expected = (images, plain.latent_channels, *schedule.latent_sizes(size, multiple=plain.patch_size)[0])
+        if latents is not None and tuple(latents.shape) != expected:
+            raise ValueError(f"latents are the noise of the first step, {expected}, got {tuple(latents.shape)}")
+
     def _resolve_guidance(self, call: Call) -> float:
         if call.guidance_scale is not None:
             return float(call.guidance_scale)
-        return self.default_guidance if self.student is None else self.student.guidance_scale
+        return self.backbone.student_guidance if self.student is None else self.student.guidance_scale
 
     def _student_denoiser(self, network_options: Mapping[str, Any] | None) -> Denoiser:
         """What is evaluated, with further arguments of the network."""
@@ -210,10 +217,8 @@ class ScalewisePipeline(FastSwitch, PromptingPipeline, StudentLoading):
 
         def guide(rows: Any, guidance_scale: float) -> tuple[Any, Any]:
             doubled = self.uses_negatives(guidance_scale)
-            if len(rows) != images * (1 + doubled):
-                raise ValueError(
-                    f"{images} images at guidance {guidance_scale} need another number of rows, got {len(rows)}"
-                )
+            if len(rows) != (wanted := images * (1 + doubled)):
+                raise ValueError(f"guidance {guidance_scale} takes {wanted} rows of text here, got {len(rows)}")
             negative = rows[:images] if doubled else None
             return self.guided(student, rows[len(rows) - images :], negative, guidance_scale)
 
@@ -223,7 +228,7 @@ class ScalewisePipeline(FastSwitch, PromptingPipeline, StudentLoading):
         between = StepEndCallback(
             self,
             callback,
-            call.callback_on_step_end_tensor_inputs,
+            call.callback_names,
             fields=self.callback_fields,
             steered=steered,
             timesteps=student.process.timestep(sigmas),

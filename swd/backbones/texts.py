@@ -35,6 +35,19 @@ def text_rows(texts: Mapping[str, Any], count: int | None = None) -> list[Row]:
     return list(zip(*(columns.get(name, columns[first]) for name in (first, *others)), strict=True))
 
 
+def negative_rows(texts: Mapping[str, Any]) -> list[Row]:
+    """One row for all prompts, or as many as the longest list has; what is absent is empty.
+
+    Raises:
+        TypeError: something else than texts.
+        ValueError: lists of different lengths.
+    """
+    first, *others = texts
+    given = {first: "" if texts[first] is None else texts[first], **{name: texts[name] for name in others}}
+    lists = [_texts(name, value) for name, value in given.items() if not isinstance(value, str | None)]
+    return text_rows(given, max(map(len, lists), default=1))
+
+
 def _texts(name: str, value: Any) -> list[str]:
     texts = [value] if isinstance(value, str) or not isinstance(value, Sequence) else list(value)
     for text in [value] if isinstance(value, bytes) else texts:
@@ -99,6 +112,11 @@ class TextArguments:
     def options(self) -> dict[str, Any]:
         """What ``encode_prompt`` is told beside the texts."""
         return {name: value for name, value in self.encoding.items() if value is not None}
+
+    @property
+    def negative_options(self) -> dict[str, Any]:
+        """The same for negatives, whose last layers diffusers never skips."""
+        return {name: value for name, value in self.options.items() if name != "clip_skip"}
 
 
 def check_rows(pipeline: Any, rows: Sequence[Row], token_length: int, *, truncate: bool) -> None:

@@ -13,7 +13,7 @@ from swd.lora.card import StudentCard, model_name
 from swd.schedule import preset
 
 OWNER = "yresearch"
-_T5_LENGTH = 512  # of the released training and of the published snippets
+T5_TOKENS = 512  # of the released training and of the published snippets
 
 
 def _card(steps: str, base_model: str, backbone: str, *, tokens: int | None, guidance: float = 1.0) -> StudentCard:
@@ -32,11 +32,11 @@ def _card(steps: str, base_model: str, backbone: str, *, tokens: int | None, gui
 _MEDIUM, _LARGE = (f"stabilityai/stable-diffusion-3.5-{size}" for size in ("medium", "large"))
 RELEASED: Mapping[str, StudentCard] = MappingProxyType(
     {
-        f"{OWNER}/swd-medium-6-steps": _card("sd35-6", _MEDIUM, "sd3", tokens=_T5_LENGTH),
-        f"{OWNER}/swd-medium-4-steps": _card("sd35-4", _MEDIUM, "sd3", tokens=_T5_LENGTH),
-        f"{OWNER}/swd-large-6-steps": _card("sd35-6", _LARGE, "sd3", tokens=_T5_LENGTH),
-        f"{OWNER}/swd-large-4-steps": _card("sd35-4", _LARGE, "sd3", tokens=_T5_LENGTH),
-        f"{OWNER}/swd_flux": _card("flux-4", "black-forest-labs/FLUX.1-dev", "flux", tokens=_T5_LENGTH, guidance=4.5),
+        f"{OWNER}/swd-medium-6-steps": _card("sd35-6", _MEDIUM, "sd3", tokens=T5_TOKENS),
+        f"{OWNER}/swd-medium-4-steps": _card("sd35-4", _MEDIUM, "sd3", tokens=T5_TOKENS),
+        f"{OWNER}/swd-large-6-steps": _card("sd35-6", _LARGE, "sd3", tokens=T5_TOKENS),
+        f"{OWNER}/swd-large-4-steps": _card("sd35-4", _LARGE, "sd3", tokens=T5_TOKENS),
+        f"{OWNER}/swd_flux": _card("flux-4", "black-forest-labs/FLUX.1-dev", "flux", tokens=T5_TOKENS, guidance=4.5),
         f"{OWNER}/swd-sdxl": _card("sdxl-4", "stabilityai/stable-diffusion-xl-base-1.0", "sdxl", tokens=None),
     }
 )

@@ -20,7 +20,7 @@ SEEDS = [0, 1]
 @pytest.fixture
 def adapter(tiny_pipeline_folder: Path, tmp_path: Path) -> Path:
     """A student that differs from the teacher, with alpha other than rank so that scaling matters."""
-    pipeline = ScalewiseStableDiffusion3Pipeline.from_pretrained(tiny_pipeline_folder)
+    pipeline = ScalewiseStableDiffusion3Pipeline.from_pretrained(tiny_pipeline_folder, max_sequence_length=4)
     bank = AdapterBank(SD3Denoiser(pipeline.transformer), rank=4, alpha=6, seed=0)
     rng = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -49,11 +49,11 @@ def draw(plain: StableDiffusion3Pipeline, schedule: ScaleSchedule, prompt: str, 
 
 def test_plain_diffusers_draws_the_same_images(tiny_pipeline_folder: Path, adapter: Path) -> None:
     schedule = preset("mini-4")
-    ours = ScalewiseStableDiffusion3Pipeline.from_pretrained(tiny_pipeline_folder)
+    ours = ScalewiseStableDiffusion3Pipeline.from_pretrained(tiny_pipeline_folder, max_sequence_length=4)
     ours.set_progress_bar_config(disable=True)
-    teacher_images = ours(PROMPTS, schedule=schedule, seeds=SEEDS, output_type="np", max_sequence_length=4).images
+    teacher_images = ours(PROMPTS, schedule=schedule, seeds=SEEDS, output_type="np").images
     ours.load_lora_weights(adapter)
-    actual = ours(PROMPTS, schedule=schedule, seeds=SEEDS, output_type="np", max_sequence_length=4).images
+    actual = ours(PROMPTS, schedule=schedule, seeds=SEEDS, output_type="np").images
 
     plain = StableDiffusion3Pipeline.from_pretrained(tiny_pipeline_folder, text_encoder_3=None, tokenizer_3=None)
     plain.set_progress_bar_config(disable=True)

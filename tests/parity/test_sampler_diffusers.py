@@ -59,9 +59,9 @@ def test_teacher_sampler_is_the_pipeline(tiny_pipeline: StableDiffusion3Pipeline
         output_type="latent",
         max_sequence_length=4,
     ).images
-    pipeline = ScalewiseStableDiffusion3Pipeline(**tiny_pipeline.components)
-    cond = pipeline.encode_condition(prompts, max_sequence_length=4)
-    uncond = pipeline.encode_uncond(max_sequence_length=4)
+    pipeline = ScalewiseStableDiffusion3Pipeline(**tiny_pipeline.components, max_sequence_length=4)
+    cond = pipeline.encode_condition(prompts)
+    uncond = pipeline.encode_uncond()
     actual = sample_teacher(
         SD3Denoiser(pipeline.transformer), cond, uncond, seeds, side=16, num_steps=7, guidance_scale=guidance_scale
     )

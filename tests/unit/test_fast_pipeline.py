@@ -19,13 +19,13 @@ from swd.pipelines import ScalewiseStableDiffusion3Pipeline
 from swd.schedule import preset
 
 WEIGHTS = Path(__file__).parents[2] / "repro" / "worlds" / "mini" / "weights"
-SHORT = {"schedule": SCHEDULE, "output_type": "latent", "max_sequence_length": 4, "seeds": [3, 8]}
+SHORT = {"schedule": SCHEDULE, "output_type": "latent", "seeds": [3, 8]}
 PROMPTS = ["a red star", "two blue circles"]
 
 
 @pytest.fixture
 def pipeline(tiny_pipeline: StableDiffusion3Pipeline) -> ScalewiseStableDiffusion3Pipeline:
-    pipeline = ScalewiseStableDiffusion3Pipeline(**tiny_pipeline.components)
+    pipeline = ScalewiseStableDiffusion3Pipeline(**tiny_pipeline.components, max_sequence_length=4)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
@@ -131,18 +131,18 @@ def encoded(pipeline: ScalewiseStableDiffusion3Pipeline, monkeypatch: pytest.Mon
 
 
 def test_prompts_are_encoded_once(pipeline: ScalewiseStableDiffusion3Pipeline, encoded: list[str]) -> None:
-    plain = pipeline.encode_condition(PROMPTS, max_sequence_length=4)
+    plain = pipeline.encode_condition(PROMPTS)
     pipeline.enable_fast(FastOptions(prompt_cache=3))
     encoded.clear()
     for _ in range(2):
-        cached = pipeline.encode_condition(PROMPTS, max_sequence_length=4)
+        cached = pipeline.encode_condition(PROMPTS)
         assert torch.equal(cached.prompt_embeds, plain.prompt_embeds)
         assert torch.equal(cached.pooled, plain.pooled)
     assert encoded == PROMPTS
     draw(pipeline, guidance_scale=2.0)
     draw(pipeline, guidance_scale=2.0)
     assert encoded == [*PROMPTS, ""]
-    pipeline.encode_condition(PROMPTS[:1], max_sequence_length=5)
+    pipeline.encode_condition(PROMPTS[:1], max_sequence_length=0)
     assert encoded[3:] == PROMPTS[:1]
 
 
@@ -150,20 +150,20 @@ def test_prompt_cache_follows_the_text_encoders(
     pipeline: ScalewiseStableDiffusion3Pipeline, encoded: list[str]
 ) -> None:
     pipeline.enable_fast()
-    before = pipeline.encode_condition(PROMPTS, max_sequence_length=4)
+    before = pipeline.encode_condition(PROMPTS)
     with torch.no_grad():
         pipeline.text_encoder.text_projection.weight.mul_(2)
-    after = pipeline.encode_condition(PROMPTS, max_sequence_length=4)
+    after = pipeline.encode_condition(PROMPTS)
     assert encoded == PROMPTS * 2
     assert not torch.equal(before.pooled, after.pooled)
     pipeline.to(torch.float64)
-    assert pipeline.encode_condition(PROMPTS, max_sequence_length=4).pooled.dtype == torch.float64
+    assert pipeline.encode_condition(PROMPTS).pooled.dtype == torch.float64
 
 
 def test_kept_prompts_keep_no_encoder(pipeline: ScalewiseStableDiffusion3Pipeline) -> None:
     pipeline.text_encoder = copy.deepcopy(pipeline.text_encoder)  # nobody else has this one
     pipeline.enable_fast()
-    pipeline.encode_condition(PROMPTS, max_sequence_length=4)
+    pipeline.encode_condition(PROMPTS)
     encoder = weakref.ref(pipeline.text_encoder)
     pipeline.text_encoder = None
     gc.collect()
@@ -177,7 +177,7 @@ def test_prompt_cache_can_be_off(
     pipeline.enable_fast()
     switch(pipeline)
     for _ in range(2):
-        pipeline.encode_condition(PROMPTS, max_sequence_length=4)
+        pipeline.encode_condition(PROMPTS)
     assert encoded == PROMPTS * 2
 
 

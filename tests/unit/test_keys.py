@@ -107,6 +107,7 @@ def of_latency(table: LatencyTable, profile: Profile, records: RecordSet) -> set
     sides = {round(side) for series in records.series if series.metric == latency.SIDES for side in series.values}
     return {
         latency.MATMUL_FLOPS,
+        latency.TEXT_TOKENS,
         latency.SIDES,
         *(key(size) for size in sizes for key in (latency.seconds, latency.parts, latency.peak_bytes)),
         *(key(loss) for loss in LOSSES for key in (latency.train_seconds, latency.train_flops)),

@@ -11,12 +11,12 @@ from swd.pipelines import ScalewiseStableDiffusion3Pipeline
 from swd.schedule import ScaleSchedule
 
 SCALES, SIGMAS = [4, 6, 8], [1.0, 0.8, 0.5, 0.0]
-SHORT = {"scales": SCALES, "sigmas": SIGMAS, "output_type": "latent", "max_sequence_length": 4}
+SHORT = {"scales": SCALES, "sigmas": SIGMAS, "output_type": "latent"}
 
 
 @pytest.fixture
 def pipeline(tiny_pipeline: StableDiffusion3Pipeline) -> ScalewiseStableDiffusion3Pipeline:
-    pipeline = ScalewiseStableDiffusion3Pipeline(**tiny_pipeline.components)
+    pipeline = ScalewiseStableDiffusion3Pipeline(**tiny_pipeline.components, max_sequence_length=4)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
@@ -50,14 +50,13 @@ def test_ways_to_give_schedule_and_seeds_agree(pipeline: ScalewiseStableDiffusio
             seeds=4,
             schedule=ScaleSchedule(tuple(SCALES), tuple(SIGMAS)),
             output_type="latent",
-            max_sequence_length=4,
         ),
     ]
     assert all(torch.equal(variant.images, expected) for variant in variants)
 
 
 def test_preset_by_name_and_output_types(pipeline: ScalewiseStableDiffusion3Pipeline) -> None:
-    options = {"schedule": "mini-4", "seeds": 0, "max_sequence_length": 4}
+    options = {"schedule": "mini-4", "seeds": 0}
     (array,) = pipeline("a red star", output_type="np", return_dict=False, **options)
     tensor = pipeline("a red star", output_type="pt", **options).images
     (picture,) = pipeline("a red star", **options).images
@@ -86,7 +85,7 @@ def test_each_distinct_prompt_is_encoded_once(
 
 
 def test_embeddings_stand_in_for_prompts(pipeline: ScalewiseStableDiffusion3Pipeline) -> None:
-    cond = pipeline.encode_condition(["a red star"], max_sequence_length=4)
+    cond = pipeline.encode_condition(["a red star"])
     by_embeds = pipeline(prompt_embeds=cond.prompt_embeds, pooled_prompt_embeds=cond.pooled, seeds=0, **SHORT).images
     torch.testing.assert_close(by_embeds, pipeline("a red star", seeds=0, **SHORT).images)
 

@@ -11,7 +11,7 @@ from repro.kinds.latency.timed_pipeline import TimedPipeline
 from repro.kinds.latency.training import training
 from repro.profiles import sd35_architecture
 from repro.stages.random_weights import random_pipeline, random_tiny_vae
-from swd.backbones import denoiser_of
+from swd.backbones import backbone_of, denoiser_of
 from swd.cost import decode_cost, forward_cost, prompt_cost, schedule_cost
 from swd.cost.counting import Cost
 from swd.schedule import preset
@@ -67,12 +67,13 @@ def _training_counts(model: TimedPipeline, students: Sequence[TimedRow]) -> Iter
 
 
 def published_arithmetic() -> Iterator[Count]:
-    """What FLOPs say of the published setting: SD3.5, 333 text tokens, an image with no, a tiny or the full VAE."""
+    """What FLOPs say of the published setting: SD3.5, 512 tokens of T5, an image with no, a tiny or the full VAE."""
     meta, dtype = torch.device("meta"), torch.bfloat16
     for name, transformer in (("sd35-medium", sd35_architecture.MEDIUM), ("sd35-large", sd35_architecture.LARGE)):
         architecture = {**sd35_architecture.PIPELINE, "transformer": transformer}
         pipeline, tiny = random_pipeline(architecture, meta, dtype), random_tiny_vae(architecture, meta, dtype)
-        text = prompt_cost(pipeline, 256)
+        backbone = backbone_of(pipeline)
+        text = prompt_cost(pipeline, backbone.token_length(pipeline))
         around: dict[Autoencoder, int] = {
             "none": 0,
             "tiny": text.flops + decode_cost(tiny, 128).flops,
@@ -83,3 +84,4 @@ def published_arithmetic() -> Iterator[Count]:
             slow, fast = (schedule_cost(denoiser_of(pipeline), schedule).flops for schedule in schedules)
             for vae in AUTOENCODERS:
                 yield name, keys.ideal(steps, vae), (slow + around[vae]) / (fast + around[vae]), ""
+    yield keys.DEVICE, keys.TEXT_TOKENS, float(backbone.text_tokens), ""

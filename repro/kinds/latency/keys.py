@@ -10,6 +10,7 @@ from repro.kinds.latency.declare import Autoencoder
 Part = Literal["text", "steps", "decode", "empty"]  # empty: the empty prompt of guidance, once for a whole batch
 PARTS: tuple[Part, ...] = get_args(Part)
 
+TEXT_TOKENS = "text_tokens"  # record of the device: of all text encoders, in the arithmetic of the published setting
 DEVICE = "device"  # variant of what belongs to no row
 MATMUL_FLOPS = "matmul_flops"  # record of the device: FLOP/s of its fastest matrix product
 SIDES = "sides"  # series over steps: latent side of every step of a student

@@ -7,11 +7,13 @@ from typing import Any
 import torch
 
 from swd.backbones.base import Backbone, Denoiser
+from swd.backbones.lengths import own_length
 from swd.backbones.sd3.comfy import COMFY
 from swd.backbones.sd3.condition import TextCondition
 from swd.backbones.sd3.names import NAMES
 from swd.flow import FlowMatching
 from swd.grid import GRIDS
+from swd.lora.released import T5_TOKENS
 
 
 class SD3Backbone(Backbone):
@@ -31,7 +33,8 @@ class SD3Backbone(Backbone):
     process = FlowMatching()
     grid = GRIDS["sd35"]
     comfy, layer_names = COMFY, NAMES
-    text_tokens = 333  # 77 of CLIP and 256 of T5
+    t5 = ("text_encoder_3", "tokenizer_3")
+    text_tokens = 77 + T5_TOKENS  # of CLIP, and of T5
 
     def load_pipeline(self, name: str, **options: Any) -> Any:
         """Any StableDiffusion3Pipeline as the scale-wise one, with or without T5."""
@@ -54,9 +57,8 @@ class SD3Backbone(Backbone):
             return self.denoiser(SD3Transformer2DModel.from_config(config))
 
     def token_length(self, pipeline: Any) -> int:
-        """The folder's own ``max_sequence_length`` where it names one."""
-        stated = getattr(pipeline.config, "max_sequence_length", None)
-        return 256 if stated is None else int(stated)
+        """Of T5; see `swd.backbones.lengths`."""
+        return own_length(pipeline, "tokenizer_3")
 
     def encoder_lengths(self, pipeline: Any, token_length: int) -> dict[str, int]:
         """The CLIPs read their own length, T5 as much as is asked for."""

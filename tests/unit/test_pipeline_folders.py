@@ -1,0 +1,106 @@
+"""Folders as users have them: every layout loads, ours open in plain diffusers, foreign ones are named."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DiffusionPipeline, StableDiffusion3Pipeline
+from tiny_pipelines import class_name, make, save
+
+from swd.backbones.lengths import resolve_length
+from swd.backbones.loading import load_pipeline
+from swd.errors import PipelineError
+from swd.pipelines import ScalewiseStableDiffusion3Pipeline
+from swd.schedule import ScaleSchedule
+
+SHORT: dict[str, Any] = {
+    "schedule": ScaleSchedule((4, 8), (1.0, 0.6, 0.0)),
+    "seeds": 1,
+    "output_type": "latent",
+}
+LAYOUTS: dict[str, dict[str, Any]] = {
+    "whole": {},
+    "shards": {"shards": True},
+    "fp16": {"variant": "fp16"},
+    "fp16 in shards": {"variant": "fp16", "shards": True},
+}
+
+
+@pytest.mark.parametrize("t5", [True, False], ids=["T5", "no T5"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", ["sd35-medium", "sd35-large"])
+def test_every_layout_draws_as_its_own_pipeline(name: str, layout: str, t5: bool, tmp_path: Path) -> None:
+    original = make(name, t5=t5)
+    save(original, tmp_path, **LAYOUTS[layout])  # in half precision it rounds the original too
+    variant = LAYOUTS[layout].get("variant")
+    loaded = load_pipeline(str(tmp_path), variant=variant, dtype=torch.float32)
+    assert isinstance(loaded, ScalewiseStableDiffusion3Pipeline)
+    loaded.set_progress_bar_config(disable=True)
+    assert (loaded.text_encoder_3 is None) is not t5
+    assert resolve_length(loaded, None) == 512
+    expected = ScalewiseStableDiffusion3Pipeline(**original.to(torch.float32).components)
+    expected.set_progress_bar_config(disable=True)
+    torch.testing.assert_close(loaded("a red star", **SHORT).images, expected("a red star", **SHORT).images)
+
+
+def test_a_missing_variant_is_named(tmp_path: Path) -> None:
+    save(make("sd35-large", t5=False), tmp_path)
+    with pytest.raises(PipelineError, match="fp16"):
+        load_pipeline(str(tmp_path), variant="fp16")
+
+
+@pytest.mark.parametrize("length", [None, 16])
+def test_a_folder_of_ours_opens_in_plain_diffusers(length: int | None, tmp_path: Path) -> None:
+    ours = ScalewiseStableDiffusion3Pipeline(**make("sd35-medium").components, max_sequence_length=length)
+    ours.save_pretrained(tmp_path)
+    plain = DiffusionPipeline.from_pretrained(tmp_path)
+    assert type(plain) is StableDiffusion3Pipeline
+    for found, expected in zip(plain.transformer.parameters(), ours.transformer.parameters(), strict=True):
+        assert torch.equal(found, expected)
+    again = ScalewiseStableDiffusion3Pipeline.from_pretrained(tmp_path)
+    assert resolve_length(again, None) == (length or 512)
+
+
+def test_a_folder_under_our_own_name_loads_too(tmp_path: Path) -> None:
+    save(make("sd35-medium"), tmp_path)
+    index = json.loads((tmp_path / "model_index.json").read_text())
+    (tmp_path / "model_index.json").write_text(
+        json.dumps({**index, "_class_name": "ScalewiseStableDiffusion3Pipeline", "max_sequence_length": 32})
+    )
+    assert resolve_length(ScalewiseStableDiffusion3Pipeline.from_pretrained(tmp_path), None) == 32
+
+
+@pytest.mark.parametrize("name", ["sdxl", "flux"])
+def test_a_folder_of_another_class_is_named(name: str, tmp_path: Path) -> None:
+    save(make(name), tmp_path)
+    message = f"holds a {class_name(tmp_path)}; ScalewiseStableDiffusion3Pipeline takes StableDiffusion3Pipeline or"
+    with pytest.raises(PipelineError, match=message):
+        ScalewiseStableDiffusion3Pipeline.from_pretrained(tmp_path)
+
+
+def test_a_vae_without_a_shift(tmp_path: Path) -> None:
+    pipeline = make("sd35-medium")
+    pipeline.vae.register_to_config(shift_factor=None)
+    ours = ScalewiseStableDiffusion3Pipeline(**pipeline.components)
+    ours.set_progress_bar_config(disable=True)
+    latents = ours("a red star", **SHORT).images
+    found = ours("a red star", **{**SHORT, "output_type": "pt"}).images
+    with torch.no_grad():
+        expected = ours.vae.decode(latents / ours.vae.config.scaling_factor).sample / 2 + 0.5
+    torch.testing.assert_close(found, expected.clamp(0, 1))
+
+
+def test_tiles_and_slices_of_the_vae(tmp_path: Path) -> None:
+    ours = ScalewiseStableDiffusion3Pipeline(**make("sd35-medium").components)
+    ours.set_progress_bar_config(disable=True)
+    options = {**SHORT, "seeds": [1, 2], "output_type": "pt"}
+    whole = ours(["a red star", "a cross"], **options).images
+    ours.vae.enable_slicing()
+    torch.testing.assert_close(ours(["a red star", "a cross"], **options).images, whole)
+    ours.vae.enable_tiling()
+    ours.vae.tile_latent_min_size, ours.vae.tile_sample_min_size = 4, 8
+    tiled = ours(["a red star", "a cross"], **options).images
+    assert tiled.shape == whole.shape
+    assert 0 < (tiled - whole).abs().mean() < 0.2
