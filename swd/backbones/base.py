@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from peft import PeftModel
@@ -24,6 +24,8 @@ from swd.lora.workflow import ComfyModel
 @dataclass(frozen=True, slots=True)
 class Condition:
     """What a family is conditioned on; a frozen dataclass derives from it, all fields tensors with the batch first."""
+
+    knows_size: ClassVar[bool] = False  # whether the network is told the size of the finished image
 
     def __post_init__(self) -> None:
         shapes = {name: tuple(value.shape) for name, value in self.tensors().items()}
