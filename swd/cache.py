@@ -2,14 +2,21 @@
 
 ``DIR`` holds images and ``metadata.jsonl`` with one ``{"file_name": ..., "text": ...}`` per line, the layout of an
 image folder of the datasets library. Images are cropped to a centred square. A cache that was interrupted is continued
-by the same command, and torn files are made again.
+by the same command, and torn files are made again. Several processes share the work under a launcher:
+
+    torchrun --nproc_per_node 8 -m swd.cache --images DIR --pipeline PATH --presets sd35-6 --output CACHE
+
+`--estimate` says what a cache will take and ends there. Most of it are the embeddings of prompts: 200,000 of SD3.5 are
+0.96 TB in bfloat16. `--prompts online` keeps captions alone, and training encodes them, with the text encoders beside
+the network in every process.
 """
 
 import hashlib
 import json
+import os
 import random
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +29,10 @@ from swd.errors import USER_ERRORS, CacheError, ConfigError
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
+
+    from swd.data.build import CachePlan
+
+BAD_IMAGES = (OSError, SyntaxError, ValueError)  # of PIL, for files that are cut off or something else
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +58,12 @@ class CacheCommand:
     """Of the stored tensors and of the text encoders; the VAE runs in float32."""
     moments: bool = False
     """Store the deviation of every latent too, for training with sample_latents."""
+    prompts: Literal["cached", "online"] = "cached"
+    """Store the embeddings of prompts, or captions alone, which training then encodes for every batch."""
+    estimate: bool = False
+    """Only say what there is to write."""
+    variant: str | None = None
+    """Of the pipeline's files, such as fp16."""
     batch_size: int = 16
     """Images, and prompts, per pass."""
     shard_size: int = 1024
@@ -75,23 +92,24 @@ def run(command: CacheCommand) -> None:
     """Load the pipeline and build; the slow imports wait until here."""
     import torch
 
-    from swd.backbones import backbone_of
+    from swd.backbones import backbone_of_folder
     from swd.backbones.lengths import resolve_length
-    from swd.backbones.loading import load_pipeline
-    from swd.data import build_cache, cache_ladder
+    from swd.backbones.loading import load_parts
+    from swd.data import cache_ladder, plan_cache
 
     scales, pairs = cache_ladder(ladders(command))
     records, digest = read_metadata(command.images)
     records, digest = drawn(records, digest, command.limit, command.seed)
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
-    dtype, device = getattr(torch, command.dtype), command.device or accelerator or "cpu"
-    pipeline = load_pipeline(command.pipeline, dtype={"vae": torch.float32, "default": dtype})
-    for part in ("vae", *backbone_of(pipeline).text_encoders):  # the network stays where it is, on the CPU
+    process, processes, local = process_of()
+    device = command.device or _device(local)
+    dtype = getattr(torch, command.dtype)
+    parts = ("vae", *backbone_of_folder(command.pipeline).text_encoders)
+    dtypes = {"vae": torch.float32, "default": dtype}
+    pipeline = load_parts(command.pipeline, *parts, dtype=dtypes, variant=command.variant)
+    for part in parts:
         if getattr(pipeline, part) is not None:
             getattr(pipeline, part).to(device)
-    files = [command.images / name for name, _ in records]
-    cache = build_cache(
-        ImageFiles(files, side=max(scales) * pipeline.vae_scale_factor),
+    plan = plan_cache(
         [text for _, text in records],
         pipeline,
         scales,
@@ -100,12 +118,44 @@ def run(command: CacheCommand) -> None:
         source=digest,
         dtype=dtype,
         moments=command.moments,
+        online=command.prompts == "online",
         batch_size=command.batch_size,
         shard_size=command.shard_size,
         max_sequence_length=resolve_length(pipeline, command.max_sequence_length),
         truncate=command.truncate,
     )
-    print(f"{command.output}: {len(cache)} images, {len(cache.prompts)} prompts, scales {scales}")
+    if command.estimate:
+        print(f"{command.output}: {plan.estimate()}")
+        return
+    images = ImageFiles([command.images / name for name, _ in records], side=max(scales) * pipeline.vae_scale_factor)
+    images.check(number for rows in plan.missing_images(process, processes) for number in rows)
+    plan.check_room(progress=process == 0)
+    plan.build(images, process=process, processes=processes, progress=process == 0)
+    _report(plan, scales)
+
+
+def _report(plan: "CachePlan", scales: tuple[int, ...]) -> None:
+    index = plan.index
+    if missing := plan.unfinished():
+        print(f"{plan.folder}: this process is done; {missing} shards are left to the others, or to the same command")
+    else:
+        print(f"{plan.folder}: {index.count} images, {index.num_prompts} prompts, scales {scales}")
+
+
+def process_of(environment: Mapping[str, str] = os.environ) -> tuple[int, int, int]:
+    """Which process of how many this is, and which on its machine, as torchrun and `accelerate launch` say it."""
+    process, processes = int(environment.get("RANK", 0)), int(environment.get("WORLD_SIZE", 1))
+    return process, processes, int(environment.get("LOCAL_RANK", 0))
+
+
+def _device(local: int) -> str:
+    """The accelerator of a process, where there is one that it may use."""
+    import torch
+
+    found = torch.accelerator.current_accelerator(check_available=True)
+    if found is None or os.environ.get("ACCELERATE_USE_CPU", "false").lower() in ("1", "true", "yes"):
+        return "cpu"
+    return f"{found.type}:{local % torch.accelerator.device_count()}"
 
 
 def ladders(command: CacheCommand) -> list[tuple[int, ...]]:
@@ -180,11 +230,30 @@ class ImageFiles(Sequence["Tensor"]):
         """Images in order."""
         return (self[index] for index in range(len(self)))
 
+    def check(self, numbers: Iterable[int]) -> None:
+        """Look at the headers of some files, so that a bad one is found before the first is encoded.
+
+        Raises:
+            CacheError: one is unreadable, or smaller than the largest scale; the first is named.
+        """
+        from PIL import Image
+
+        for number in numbers:
+            path = self._files[number]
+            try:
+                with Image.open(path) as file:
+                    size = file.size
+            except (*BAD_IMAGES, Image.DecompressionBombError) as error:
+                raise CacheError(f"{path} cannot be read as an image: {error}") from error
+            if min(size) < self._side:
+                need = f"{self._side} x {self._side}"
+                raise CacheError(f"{path} is {size[0]} x {size[1]} pixels, the largest scale needs {need}")
+
     def __getitem__(self, index: int) -> "Tensor":  # type: ignore[override]
         """One image.
 
         Raises:
-            CacheError: unreadable, or smaller than the largest scale.
+            CacheError: unreadable.
         """
         from PIL import Image
         from torchvision.transforms.functional import pil_to_tensor
@@ -195,10 +264,8 @@ class ImageFiles(Sequence["Tensor"]):
         try:
             with Image.open(path) as file:
                 image = _centre_square(file.convert("RGB"))
-        except OSError as error:
+        except BAD_IMAGES as error:
             raise CacheError(f"{path} cannot be read as an image: {error}") from error
-        if image.width < self._side:
-            raise CacheError(f"{path} is {image.width} pixels wide, the largest scale needs {self._side}")
         pixels = pil_to_tensor(image)[None] / 127.5 - 1
         return downscale_area(pixels, (self._side, self._side))[0]
 

@@ -1,7 +1,14 @@
 """Distil a student: ``python -m swd.train --preset sd35-6 --pipeline PATH --data CACHE --output DIR``.
 
-Works by itself on one device and under ``accelerate launch`` on several. Every option of ``DistillConfig`` is an
-option here; ``--study FILE.toml`` fills the same dataclasses, and options on the command line win over the file:
+Works by itself on one device, and on several under a launcher:
+
+    accelerate launch --multi_gpu --num_processes 8 --mixed_precision bf16 -m swd.train ...
+    ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 -m swd.train ...
+
+On CPUs `accelerate launch` starts one process, however many it is asked for. Processes share each batch; precision is
+taken from the launcher, and what training does not do (gradient accumulation, FSDP, DeepSpeed, fp8) is refused. Every
+option of ``DistillConfig`` is an option here; ``--study FILE.toml`` fills the same dataclasses, and options on the
+command line win over the file:
 
     pipeline = "stabilityai/stable-diffusion-3.5-medium"
     data = "cache/medium"
@@ -21,7 +28,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -42,9 +49,11 @@ class TrainCommand:
     images: Path | None = None
     """Folder of images with metadata.jsonl: first make the cache of as many of them as this run reads, or what is
     missing of it. Leave it out to go on with more iterations, and on several processes."""
-    student: str | None = None
-    """Adapter that the student starts from, a released one for instance, of the same rank and layers: file, folder, or
-    name on the Hub, in any layout. It starts as the teacher when absent."""
+    prompts: Literal["cached", "online"] = "cached"
+    """Whether the cache that is made of `images` holds the embeddings of prompts, or captions that are encoded anew for
+    every batch, with the text encoders beside the network. A cache that is there says by itself which it is."""
+    variant: str | None = None
+    """Of the pipeline's files, such as fp16."""
     resume: bool = True
     """Go on from the newest state in the output folder; otherwise start over there."""
     in_memory: bool = False
@@ -62,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         command = parse(sys.argv[1:] if arguments is None else arguments)
         run(command)
-    except (*USER_ERRORS, FileNotFoundError) as error:
+    except USER_ERRORS as error:
         raise SystemExit(f"error: {error}") from None
     except KeyboardInterrupt:
         raise SystemExit("interrupted: the same command goes on from the last saved state") from None
@@ -117,13 +126,8 @@ def _as_arguments(key: str, value: Any) -> list[str]:
 
 def run(command: TrainCommand) -> None:
     """Load what the command names and train; the slow imports wait until here."""
-    import torch
-
-    from swd.backbones import denoiser_of
-    from swd.backbones.fingerprint import pipeline_fingerprint
-    from swd.backbones.loading import load_pipeline
-    from swd.data import LatentCache
     from swd.training import train
+    from swd.training.inputs import open_inputs
     from swd.training.launch import launched, unstarted
     from swd.training.run import new_accelerator
 
@@ -134,14 +138,10 @@ def run(command: TrainCommand) -> None:
         logging.getLogger(__name__).warning(warning)
     if command.images is not None:
         _make_cache(command, config, accelerator.num_processes)
-    dtype = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[config.precision]
-    pipeline = load_pipeline(command.pipeline, dtype=dtype)
-    fingerprint = pipeline_fingerprint(pipeline)
-    data = LatentCache.open(command.data, pipeline=fingerprint, in_memory=command.in_memory)
-    denoiser = denoiser_of(pipeline)
-    del pipeline  # training needs neither VAE nor text encoders
-    how = {"accelerator": accelerator, "resume": command.resume, "student": command.student}
-    result = train(config, denoiser, data, command.output, **how)
+    denoiser, data = open_inputs(
+        command.pipeline, command.data, config, accelerator, variant=command.variant, in_memory=command.in_memory
+    )
+    result = train(config, denoiser, data, command.output, accelerator=accelerator, resume=command.resume)
     if accelerator.is_main_process:
         peaks = ", ".join(f"{peak / 2**30:.2f}" for peak in result.peak_bytes)
         print(f"student: {result.adapter}\nlosses: {result.log}\ntraining time: {result.seconds:.0f} s")
@@ -157,7 +157,9 @@ def _make_cache(command: TrainCommand, config: DistillConfig, processes: int) ->
     from swd import cache
 
     if processes > 1:
-        raise ConfigError("several processes share a cache that is there: make it with python -m swd.cache first")
+        raise ConfigError(
+            "several processes share a cache that is there: make it with -m swd.cache under torchrun first"
+        )
     assert command.images is not None
     own = config.schedule().scales if config.scales is not None else ()
     cache.run(
@@ -171,6 +173,8 @@ def _make_cache(command: TrainCommand, config: DistillConfig, processes: int) ->
             seed=config.seed,
             dtype="float32" if config.precision == "no" else "bfloat16",
             moments=config.sample_latents,
+            prompts=command.prompts,
+            variant=command.variant,
         )
     )
     gc.collect()  # text encoders and VAE

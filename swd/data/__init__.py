@@ -9,18 +9,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from swd.data.build import build_cache as build_cache
     from swd.data.build import cache_ladder as cache_ladder
+    from swd.data.build import plan_cache as plan_cache
     from swd.data.cache import LatentCache as LatentCache
 
 _HOMES = {
     "LatentCache": "swd.data.cache",
     "build_cache": "swd.data.build",
     "cache_ladder": "swd.data.build",
+    "plan_cache": "swd.data.build",
 }
 
 __all__ = [
     "LatentCache",
     "build_cache",
     "cache_ladder",
+    "plan_cache",
 ]
 
 

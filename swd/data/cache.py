@@ -8,10 +8,11 @@ moments holds its deviation too, so that each reading may draw from it.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -22,6 +23,8 @@ from swd.data.layout import AGAIN, CacheIndex, Shard, deviation_key, growing_pai
 from swd.errors import CacheError
 from swd.rng import StepRandom, derived_rng
 from swd.schedule import ScaleSchedule
+
+PromptEncoder = Callable[[list[str]], Any]  # a condition of the backbone, one row for each prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,7 @@ class Batch:
         pinned = device.type == "cuda" and not self.target.is_cuda
 
         def moved(part: Tensor) -> Tensor:
-            return (part.pin_memory() if pinned else part).to(device, non_blocking=pinned)
+            return (part.pin_memory() if pinned and not part.is_cuda else part).to(device, non_blocking=pinned)
 
         return Batch(moved(self.target), moved(self.lower), self.cond.map(moved))
 
@@ -69,24 +72,41 @@ class LatentCache:
         prompts: the distinct prompts; the first is the empty one, which guidance needs.
     """
 
-    def __init__(self, index: CacheIndex, latents: list[Shard], embeddings: list[Shard], prompts: list[str]) -> None:
+    def __init__(
+        self,
+        index: CacheIndex,
+        latents: list[Shard],
+        embeddings: list[Shard],
+        prompts: list[str],
+        encoder: PromptEncoder | None = None,
+    ) -> None:
         self.index, self.prompts = index, prompts
-        self._latents, self._embeddings = latents, embeddings
+        self._latents, self._embeddings, self._encoder = latents, embeddings, encoder
 
     @classmethod
-    def open(cls, folder: Path, *, pipeline: str | None = None, in_memory: bool = False) -> Self:
+    def open(
+        cls,
+        folder: Path,
+        *,
+        pipeline: str | None = None,
+        in_memory: bool = False,
+        encoder: PromptEncoder | None = None,
+    ) -> Self:
         """Open a finished cache.
 
         Args:
             folder: where ``build_cache`` wrote it.
             pipeline: ``pipeline_fingerprint`` of the pipeline about to be used; checked when given.
             in_memory: read everything now in place of mapping the files.
+            encoder: of prompts, for a cache that keeps captions alone; one with embeddings has no use for it.
 
         Raises:
-            CacheError: missing, torn or foreign cache; the message says which and what to do.
+            CacheError: missing, torn or foreign cache, or one that needs an encoder; the message says what to do.
         """
         folder = Path(folder)
         index = CacheIndex.read(folder)
+        if index.online and encoder is None:
+            raise CacheError(f"{folder} keeps captions without their embeddings: open it with an encoder of prompts")
         if pipeline is not None and pipeline != index.pipeline:
             raise CacheError(
                 f"{folder} was made with another VAE, text encoder or tokenizer (fingerprint {index.pipeline}, "
@@ -100,13 +120,13 @@ class LatentCache:
         embeddings = [read_shard(folder / name, index.fingerprint) for name, _, _ in index.prompt_shards()]
         if in_memory:
             latents, embeddings = [[{k: v.clone() for k, v in s.items()} for s in x] for x in (latents, embeddings)]
-        return cls(index, latents, embeddings, prompts)
+        return cls(index, latents, embeddings, prompts, encoder if index.online else None)
 
     def __len__(self) -> int:
         """Number of images."""
         return self.index.count
 
-    @property
+    @cached_property
     def empty(self) -> Condition:
         """Embedding of the empty prompt, (1, ...), for classifier-free guidance."""
         return self._condition([0])
@@ -178,6 +198,9 @@ class LatentCache:
         return _gather(self._latents, "prompt", rows, self.index.shard_size).tolist()
 
     def _condition(self, prompts: Sequence[int]) -> Condition:
+        if self._encoder is not None:
+            made: Condition = self._encoder([self.prompts[index] for index in prompts])
+            return made
         size = self.index.prompt_shard_size
         kind = backbone_named(self.index.backbone).condition
         return kind(**{name: _gather(self._embeddings, name, prompts, size) for name in self._embeddings[0]})

@@ -1,14 +1,41 @@
 """From a batch of images or prompts to what a shard holds of it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from swd.backbones import backbone_of
+from swd.backbones.base import Condition
 from swd.data.layout import CacheIndex, Shard, deviation_key, lower_key
 from swd.errors import CacheError
 from swd.resize import downscale_area
+
+
+def prompt_encoder(
+    pipeline: Any, index: CacheIndex, token_length: int, device: torch.device
+) -> Callable[[list[str]], Condition]:
+    """Prompts to a condition as a cache holds it, by the text encoders of a pipeline.
+
+    Args:
+        pipeline: of a known backbone; its text encoders and tokenizers are used.
+        index: of the cache; its dtype counts.
+        token_length: of the text encoder whose length can be chosen.
+        device: where the text encoders are.
+    """
+
+    def encode(prompts: list[str]) -> Condition:
+        try:
+            cond: Condition = backbone_of(pipeline).encode_prompts(
+                pipeline, prompts, token_length=token_length, device=device
+            )
+        except ValueError as error:
+            raise CacheError(f"the pipeline cannot encode the prompts: {error}") from error
+        side = max(index.scales) * pipeline.vae_scale_factor
+        return cond.for_image(side, side).to(dtype=getattr(torch, index.dtype))
+
+    return encode
 
 
 class BatchEncoder:
@@ -37,16 +64,12 @@ class BatchEncoder:
 
     def prompts(self, prompts: list[str]) -> Shard:
         """Embeddings of prompts, as the pipeline itself would make them."""
-        pipeline = self.pipeline
-        try:
-            cond = self.backbone.encode_prompts(
-                pipeline, prompts, token_length=self._token_length, device=pipeline.vae.device
-            )
-        except ValueError as error:
-            raise CacheError(f"the pipeline cannot encode the prompts: {error}") from error
-        side = max(self.index.scales) * pipeline.vae_scale_factor
-        cond = cond.for_image(side, side)
-        return {name: value.to("cpu", self._dtype) for name, value in cond.tensors().items()}
+        return self.condition(prompts).to("cpu").tensors()
+
+    def condition(self, prompts: list[str]) -> Condition:
+        """The same as a condition, where the text encoders are."""
+        encode = prompt_encoder(self.pipeline, self.index, self._token_length, self.pipeline.vae.device)
+        return encode(prompts)
 
     def image_bytes(self) -> int:
         """Size of one image in its shard: latents at every side and pair, and the number of its prompt."""

@@ -1,6 +1,7 @@
 """What a cache folder looks like: ``index.json``, ``prompts.json``, shards of latents and of prompt embeddings."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -14,13 +15,18 @@ from torch import Tensor
 from swd.errors import CacheError
 
 SCHEMA = 3
+ONLINE_SCHEMA = 4  # captions in place of embeddings; what version 3 reads is written as version 3
 AGAIN = "run the same `build_cache` again, it makes only what is missing"
 Shard = dict[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
 class CacheIndex:
-    """What a cache folder holds and what it was made from (``index.json``)."""
+    """What a cache folder holds and what it was made from (``index.json``).
+
+    Attributes:
+        online: prompts are kept as text alone, and whoever reads the cache encodes them.
+    """
 
     schema: int
     fingerprint: str
@@ -35,6 +41,7 @@ class CacheIndex:
     prompt_shard_size: int
     source: str
     moments: bool
+    online: bool = False
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -46,7 +53,7 @@ class CacheIndex:
         try:
             values = json.loads((folder / "index.json").read_text(encoding="utf-8"))
             schema = values["schema"]
-            if schema == SCHEMA:
+            if schema in (SCHEMA, ONLINE_SCHEMA):
                 values["scales"] = tuple(values["scales"])
                 values["pairs"] = tuple((low, high) for low, high in values["pairs"])
                 return cls(**values)
@@ -60,7 +67,16 @@ class CacheIndex:
 
     def as_json(self) -> dict[str, object]:
         """Plain JSON values."""
-        return asdict(self)
+        values = asdict(self)
+        if self.schema == SCHEMA:
+            del values["online"]
+        return values
+
+    @property
+    def token_length(self) -> int | None:
+        """Tokens per prompt of the text encoder whose length can be chosen; None where the cache does not say."""
+        found = re.search(r"; (\d+) text tokens; captions \w+$", self.source)
+        return int(found[1]) if found else None
 
     def latent_shards(self) -> list[tuple[str, int, int]]:
         """(file name, first image, one past the last image) of every latent shard."""
@@ -68,7 +84,7 @@ class CacheIndex:
 
     def prompt_shards(self) -> list[tuple[str, int, int]]:
         """(file name, first prompt, one past the last prompt) of every prompt shard."""
-        return _shards("prompts", self.num_prompts, self.prompt_shard_size)
+        return [] if self.online else _shards("prompts", self.num_prompts, self.prompt_shard_size)
 
 
 def growing_pairs(scales: Sequence[int]) -> tuple[tuple[int, int], ...]:

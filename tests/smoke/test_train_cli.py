@@ -1,25 +1,30 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from diffusers import StableDiffusion3Pipeline
+from diffusers import AutoencoderKL, StableDiffusion3Pipeline
 from PIL import Image
 from safetensors.torch import load_file
+from transformers import CLIPTextModelWithProjection
 
 from swd import cache as cache_command
 from swd import train as train_command
+from swd import training
 from swd.backbones import loading
+from swd.backbones.base import Denoiser
 from swd.errors import ConfigError, PipelineError, StudyError
 from swd.lora.files import ADAPTER_FILE
-from swd.training import run
+from swd.training import DistillConfig, inputs, run
 
 ROOT = Path(__file__).parents[2]
 CAPTIONS = ("a red star", "a blue cross", "two circles")
@@ -179,12 +184,21 @@ def test_bad_command_ends_with_one_line(tmp_path: Path, changes: list[str], mess
     assert not (tmp_path / "out").exists()
 
 
-def test_truncated_pipeline_weights_are_named(tmp_path: Path, tiny_pipeline: StableDiffusion3Pipeline) -> None:
-    tiny_pipeline.save_pretrained(tmp_path / "pipeline")
-    weights = next((tmp_path / "pipeline" / "transformer").glob("*.safetensors"))
+def test_truncated_pipeline_weights_are_named(study: Path, tmp_path: Path, tiny_pipeline_folder: Path) -> None:
+    broken = tmp_path / "pipeline"
+    shutil.copytree(tiny_pipeline_folder, broken)
+    weights = next((broken / "transformer").glob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:1000])
-    command = ["--preset", "mini-6", "--pipeline", str(tmp_path / "pipeline"), "--data", "d", "--output", "o"]
     with pytest.raises(SystemExit, match="cannot load the pipeline"):
+        train_command.main(["--study", str(study), "--pipeline", str(broken), "--output", "o"])
+
+
+def test_a_missing_cache_is_said_before_weights_are_read(
+    tiny_pipeline_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inputs, "load_parts", lambda *_, **__: pytest.fail("loaded"))
+    command = ["--preset", "mini-6", "--pipeline", str(tiny_pipeline_folder), "--data", str(tmp_path), "--output", "o"]
+    with pytest.raises(SystemExit, match="holds no latent cache"):
         train_command.main(command)
 
 
@@ -195,7 +209,10 @@ def test_truncated_pipeline_weights_are_named(tmp_path: Path, tiny_pipeline: Sta
         (lambda folder: (folder / "metadata.jsonl").write_text('{"text": "a"}'), "line 1"),
         (lambda folder: (folder / "1.png").unlink(), "line 2"),
         (lambda folder: (folder / "1.png").write_bytes(b"no image"), "1.png cannot be read as an image"),
-        (lambda folder: Image.new("RGB", (9, 9)).save(folder / "1.png"), "1.png is 9 pixels wide"),
+        (
+            lambda folder: Image.new("RGB", (9, 9)).save(folder / "1.png"),
+            r"1.png is 9 x 9 pixels, the largest scale needs 12 x 12",
+        ),
     ],
 )
 def test_bad_image_folder_is_explained(
@@ -269,19 +286,22 @@ def test_mistakes_of_the_program_keep_their_traceback(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("precision", "dtype"), [("no", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)]
 )
-def test_base_weights_are_loaded_in_the_precision_of_the_run(
-    precision: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+def test_the_network_alone_is_loaded_in_the_precision_of_the_run(
+    precision: str, dtype: torch.dtype, study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def loaded(name: str, **options: object) -> None:
-        assert options == {"dtype": dtype}
+    def trained(config: DistillConfig, denoiser: Denoiser, *_: object, **__: object) -> None:
+        assert {weight.dtype for weight in denoiser.network.parameters()} == {dtype}
         raise PipelineError("far enough")
 
-    monkeypatch.setattr(loading, "load_pipeline", loaded)
-    # fp16 is refused on a CPU before anything is loaded
-    monkeypatch.setattr(run, "new_accelerator", lambda *_: SimpleNamespace(num_processes=1))
-    command = ["--preset", "mini-6", "--pipeline", "p", "--data", "d", "--output", "o"]
+    one = SimpleNamespace(
+        num_processes=1, is_main_process=True, device=torch.device("cpu"), main_process_first=nullcontext
+    )
+    monkeypatch.setattr(run, "new_accelerator", lambda *_: one)  # fp16 is refused on a CPU before anything is loaded
+    monkeypatch.setattr(training, "train", trained)
+    for kind in (AutoencoderKL, CLIPTextModelWithProjection):
+        monkeypatch.setattr(kind, "from_pretrained", lambda *_, **__: pytest.fail("loaded"))
     with pytest.raises(SystemExit, match="far enough"):
-        train_command.main([*command, "--mixed-precision", precision])
+        train_command.main(["--study", str(study), "--output", "o", "--mixed-precision", precision])
 
 
 @pytest.mark.slow

@@ -62,7 +62,7 @@ class ScalewiseStableDiffusionXLPipeline(ScalewisePipeline, StableDiffusionXLPip
         force_zeros_for_empty_prompt: bool = True,
         add_watermarker: bool | None = None,
     ) -> None:
-        if text_encoder is None:
+        if tokenizer is None:  # encoders may be left out by whoever needs the network alone
             raise PipelineError("the pipeline has no first text encoder: refiners of SDXL are not supported")
         _check_scheduler(scheduler)
         if getattr(vae, "config", {}).get("latents_mean") is not None:
