@@ -54,6 +54,9 @@ class TrainCommand:
     every batch, with the text encoders beside the network. A cache that is there says by itself which it is."""
     variant: str | None = None
     """Of the pipeline's files, such as fp16."""
+    student: str | None = None
+    """Adapter that the student starts from, a released one for instance, of the same rank and layers: file, folder, or
+    name on the Hub, in any layout. It starts as the teacher when absent."""
     resume: bool = True
     """Go on from the newest state in the output folder; otherwise start over there."""
     in_memory: bool = False
@@ -71,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         command = parse(sys.argv[1:] if arguments is None else arguments)
         run(command)
-    except USER_ERRORS as error:
+    except (*USER_ERRORS, FileNotFoundError) as error:
         raise SystemExit(f"error: {error}") from None
     except KeyboardInterrupt:
         raise SystemExit("interrupted: the same command goes on from the last saved state") from None
@@ -141,7 +144,8 @@ def run(command: TrainCommand) -> None:
     denoiser, data = open_inputs(
         command.pipeline, command.data, config, accelerator, variant=command.variant, in_memory=command.in_memory
     )
-    result = train(config, denoiser, data, command.output, accelerator=accelerator, resume=command.resume)
+    how = {"accelerator": accelerator, "resume": command.resume, "student": command.student}
+    result = train(config, denoiser, data, command.output, **how)
     if accelerator.is_main_process:
         peaks = ", ".join(f"{peak / 2**30:.2f}" for peak in result.peak_bytes)
         print(f"student: {result.adapter}\nlosses: {result.log}\ntraining time: {result.seconds:.0f} s")

@@ -9,6 +9,7 @@ from swd.data.cache import LatentCache
 from swd.errors import ConfigError
 from swd.training.config import DistillConfig
 from swd.training.launch import launched
+from swd.training.start import Start
 from swd.training.trainer import Trainer, TrainResult
 
 
@@ -20,6 +21,7 @@ def train(
     *,
     accelerator: Accelerator | None = None,
     resume: bool = True,
+    student: Start | None = None,
 ) -> TrainResult:
     """Distil a student adapter.
 
@@ -31,10 +33,15 @@ def train(
         accelerator: device, precision and processes; when absent, one with the precision of ``config``, or else of
             the launcher.
         resume: go on from the newest state in ``output``. Otherwise its states and log are removed.
+        student: adapter that the student starts from, of any layout: file, folder, name on the Hub, or tensors. It
+            starts as the teacher when absent; a state to resume from counts for more.
 
     Raises:
-        ConfigError: the schedule is unknown or does not fit the network, the machine lacks the precision, or the
-            launcher asks for something that training does not do.
+        FileNotFoundError: there is no such adapter to start from.
+        AdapterError: it cannot be read.
+        ConfigError: the schedule is unknown or does not fit the network, nor does the student; the network has an
+            adapter on it; the machine lacks the precision, or the launcher asks for something that training does not
+            do.
         CacheError: the data lack a scale of the schedule.
         OutputFolderError: ``output`` cannot be written or is too small; raised before training.
         StateError: ``output`` holds another run.
@@ -45,7 +52,7 @@ def train(
     if accelerator is None:
         config = launched(config)
         accelerator = new_accelerator(config, output)
-    return Trainer(config, denoiser, data, output, accelerator).run(resume=resume)
+    return Trainer(config, denoiser, data, output, accelerator, student=student).run(resume=resume)
 
 
 def new_accelerator(config: DistillConfig, output: Path) -> Accelerator:

@@ -20,7 +20,6 @@ from swd.backbones.fingerprint import weights_fingerprint
 from swd.data.cache import LatentCache
 from swd.errors import LossScaleError, NonFiniteLossError, StateError
 from swd.files import probe_writable, replacing_folder, write_json
-from swd.lora.bank import AdapterBank
 from swd.lora.files import save_adapter
 from swd.training.checks import check_data, check_fit
 from swd.training.config import DistillConfig
@@ -30,6 +29,7 @@ from swd.training.launch import agreed
 from swd.training.memory import fitting_checkpointing, state_bytes
 from swd.training.optim import MAX_SKIPPED, Descent, descents
 from swd.training.prefetch import ReadAhead
+from swd.training.start import Start, new_bank
 from swd.training.state import LossLog, RunIdentity, StateStore, TrainState
 from swd.training.step import DistillationStep, FakeStepResult, StudentStepResult
 from swd.training.student import student_card
@@ -60,7 +60,14 @@ class Trainer:
     """One run: networks, optimisers and files. `swd.training.train` is the way in."""
 
     def __init__(
-        self, config: DistillConfig, denoiser: Denoiser, data: LatentCache, output: Path, accelerator: Accelerator
+        self,
+        config: DistillConfig,
+        denoiser: Denoiser,
+        data: LatentCache,
+        output: Path,
+        accelerator: Accelerator,
+        *,
+        student: Start | None = None,
     ) -> None:
         config = agreed(config, accelerator)
         self.config, self.output, self.accelerator = config, output, accelerator
@@ -72,7 +79,7 @@ class Trainer:
         denoiser = denoiser.to(accelerator.device).eval()
         # with its index: a thread that reads ahead has a current GPU of its own
         self.device = next(denoiser.network.parameters()).device
-        self.bank = AdapterBank(denoiser, rank=config.rank, alpha=config.alpha, seed=config.seed)
+        self.bank = new_bank(config, denoiser, student)
         processes = accelerator.num_processes
         self.checkpointing = fitting_checkpointing(config, self.bank, data, processes=processes, device=self.device)
         if self.checkpointing in ("selective", "half", "full"):
@@ -86,8 +93,7 @@ class Trainer:
             processes=processes,
             process=accelerator.process_index,
         )
-        empty = data.empty.to(self.device)
-        self.steps = DistillationStep(config, self.schedule, self.bank, self.discriminator, empty)
+        self.steps = DistillationStep(config, self.schedule, self.bank, self.discriminator, data.empty.to(self.device))
         self.student_descent, self.fake_descent = descents(config, self.bank, self.discriminator, accelerator)
         self.ema = {}
         if config.ema_decay is not None:

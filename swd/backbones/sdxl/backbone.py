@@ -7,7 +7,9 @@ from typing import Any
 import torch
 
 from swd.backbones.base import Backbone, Denoiser
+from swd.backbones.sdxl.comfy import COMFY
 from swd.backbones.sdxl.condition import TIME_IDS, SDXLCondition
+from swd.backbones.sdxl.names import NAMES
 from swd.flow import VariancePreserving
 from swd.grid import GRIDS
 
@@ -29,6 +31,7 @@ class SDXLBackbone(Backbone):
     process = VariancePreserving()
     grid = GRIDS["sdxl"]
     text_tokens = 77
+    comfy, layer_names = COMFY, NAMES
 
     def load_pipeline(self, name: str, **options: Any) -> Any:
         """Any StableDiffusionXLPipeline as the scale-wise one."""
