@@ -1,4 +1,8 @@
-"""Classifier-free guidance around any denoiser, with conditions made ahead of the loop."""
+"""Guidance around any denoiser, with conditions made ahead of the loop.
+
+Classifier-free guidance evaluates each image with and without text, one doubled batch (`Guided`). A network distilled from
+a guided one takes the scale as a number beside the text (`EmbeddedGuidance`), and nothing is doubled.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,29 +17,21 @@ from swd.predictor import CondT, X0Predictor
 
 
 @dataclass(frozen=True, slots=True)
-class Doubled(Generic[CondT]):
-    """Condition of one guided evaluation with both kinds of rows, joined ahead of the loop.
+class Ready(Generic[CondT]):
+    """Condition of one guided evaluation, made ahead of the loop.
 
     Attributes:
-        rows: unconditional rows, then conditional ones.
+        rows: what the denoiser itself is called with; of a doubled batch, unconditional rows, then conditional ones.
     """
 
     rows: CondT
 
 
 @dataclass(frozen=True, slots=True)
-class Guided(Generic[CondT]):
-    """A denoiser with classifier-free guidance, one doubled batch per evaluation.
-
-    Attributes:
-        denoiser: evaluated on (unconditional, conditional) rows.
-        uncond: condition of the empty prompt, one row or one per image.
-        guidance_scale: 1 is no guidance.
-    """
+class _Around(Generic[CondT]):
+    """A denoiser around another one: all but its answers are the other's."""
 
     denoiser: X0Predictor[CondT]
-    uncond: CondT
-    guidance_scale: float
 
     @property
     def process(self) -> NoiseProcess:
@@ -57,20 +53,58 @@ class Guided(Generic[CondT]):
         """Latent sides are its multiples."""
         return self.denoiser.patch_size
 
-    def __call__(self, x_t: Tensor, sigma: Tensor, cond: CondT | Doubled[CondT]) -> Tensor:
+
+@dataclass(frozen=True, slots=True)
+class Guided(_Around[CondT]):
+    """A denoiser with classifier-free guidance, one doubled batch per evaluation.
+
+    Attributes:
+        denoiser: evaluated on (unconditional, conditional) rows.
+        uncond: condition of the empty prompt, one row or one per image.
+        guidance_scale: 1 is no guidance.
+    """
+
+    uncond: CondT
+    guidance_scale: float
+
+    def __call__(self, x_t: Tensor, sigma: Tensor, cond: CondT | Ready[CondT]) -> Tensor:
         """Guided clean estimate (B, C, H, W)."""
-        both = cond.rows if isinstance(cond, Doubled) else self._double(cond, len(x_t))
+        both = cond.rows if isinstance(cond, Ready) else self._double(cond, len(x_t))
         uncond_x0, cond_x0 = self.denoiser(torch.cat([x_t, x_t]), torch.cat([sigma, sigma]), both).chunk(2)
         return guide(cond_x0, uncond_x0, self.guidance_scale)
 
-    def prepare(self, sigmas: Tensor, cond: CondT) -> list[Doubled[CondT]]:
+    def prepare(self, sigmas: Tensor, cond: CondT) -> list[Ready[CondT]]:
         """One doubled condition per evaluation at ``sigmas`` (K, B)."""
         both = self._double(cond, sigmas.shape[1])
-        return [Doubled(rows) for rows in step_conditions(self.denoiser, torch.cat([sigmas, sigmas], 1), both)]
+        return [Ready(rows) for rows in step_conditions(self.denoiser, torch.cat([sigmas, sigmas], 1), both)]
 
     def _double(self, cond: CondT, batch: int) -> CondT:
         joined: CondT = cond.cat([self.uncond.expand_to(batch), cond.expand_to(batch)])
         return joined
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedGuidance(_Around[CondT]):
+    """A denoiser that takes guidance as an input, under a scale of choice.
+
+    Attributes:
+        denoiser: evaluated once on each image.
+        guidance_scale: takes the place of the scale that conditions come with.
+    """
+
+    guidance_scale: float
+
+    def __call__(self, x_t: Tensor, sigma: Tensor, cond: CondT | Ready[CondT]) -> Tensor:
+        """Clean estimate (B, C, H, W) under the scale."""
+        return self.denoiser(x_t, sigma, cond.rows if isinstance(cond, Ready) else self._scaled(cond))
+
+    def prepare(self, sigmas: Tensor, cond: CondT) -> list[Ready[CondT]]:
+        """One condition per evaluation at ``sigmas`` (K, B)."""
+        return [Ready(rows) for rows in step_conditions(self.denoiser, sigmas, self._scaled(cond))]
+
+    def _scaled(self, cond: Any) -> CondT:
+        scaled: CondT = cond.with_guidance(self.guidance_scale)
+        return scaled
 
 
 def step_conditions(denoiser: X0Predictor[CondT], sigmas: Tensor, cond: CondT) -> Sequence[Any]:
@@ -93,8 +127,19 @@ def step_conditions(denoiser: X0Predictor[CondT], sigmas: Tensor, cond: CondT) -
 
 def with_guidance(
     denoiser: X0Predictor[CondT], uncond: CondT | None, guidance_scale: float
-) -> X0Predictor[CondT] | Guided[CondT]:
-    """The denoiser itself at a guidance scale of 1 and below (as in diffusers), guided above."""
+) -> X0Predictor[CondT] | Guided[CondT] | EmbeddedGuidance[CondT]:
+    """A denoiser under guidance, in the way of its family.
+
+    Args:
+        denoiser: whose network takes guidance as an input where it says so (``embeds_guidance``).
+        uncond: condition of the empty prompt, which classifier-free guidance needs.
+        guidance_scale: without guidance as an input, the denoiser itself at 1 and below, as in diffusers.
+
+    Raises:
+        ValueError: classifier-free guidance without ``uncond``.
+    """
+    if getattr(denoiser, "embeds_guidance", False):
+        return EmbeddedGuidance(denoiser, guidance_scale)
     if guidance_scale <= 1:
         return denoiser
     if uncond is None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # The registry: one line for each family, the module that holds its BACKBONE.
 FAMILIES = {
+    "flux": "swd.backbones.flux.backbone",
     "sd3": "swd.backbones.sd3.backbone",
     "sdxl": "swd.backbones.sdxl.backbone",
 }

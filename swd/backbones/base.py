@@ -85,6 +85,11 @@ class Denoiser(nn.Module, ABC):
         return self.backbone.grid
 
     @property
+    def embeds_guidance(self) -> bool:
+        """Whether guidance is an input of the network, and never a doubled batch."""
+        return self.backbone.embeds_guidance
+
+    @property
     def num_blocks(self) -> int:
         """Blocks that can be tapped."""
         return len(self.blocks)
@@ -166,6 +171,7 @@ class Backbone(ABC):
         text_tokens: of all text encoders together, as published.
         comfy, layer_names: how ComfyUI loads it, and the published names of its layers, which other programs write.
         student_guidance: guidance scale that students are sampled with: 1, none, unless the network takes it as input.
+        embeds_guidance: whether guidance is an input of the networks, and never a doubled batch.
     """
 
     name: str
@@ -182,6 +188,7 @@ class Backbone(ABC):
     comfy: ComfyModel | None = None
     layer_names: LayerNames | None = None
     student_guidance: float = 1.0
+    embeds_guidance: bool = False
 
     @abstractmethod
     def load_pipeline(self, name: str, **options: Any) -> Any:

@@ -68,8 +68,8 @@ def count(run: Callable[[], object]) -> Cost:
 
 def _fused_attention(query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """Attention without its matrix of weights, as every fused kernel does it; meta tensors would get the plain one."""
-    plain = not args and set(kwargs) <= {"attn_mask", "dropout_p", "is_causal"} and kwargs.get("attn_mask") is None
-    if not (query.is_meta and plain):
+    given = {name for name, value in kwargs.items() if value is not None and value is not False}  # FLUX names them all
+    if not query.is_meta or args or not given <= {"dropout_p", "is_causal"}:
         return _attention(query, key, value, *args, **kwargs)
     fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
     result: Tensor = fused(query, key, value, kwargs.get("dropout_p", 0.0), kwargs.get("is_causal", False))[0]

@@ -74,12 +74,13 @@ def schedule_cost(
     guidance: bool = False,
     size: tuple[int, int] | None = None,
 ) -> Cost:
-    """All evaluations of a schedule whose last latent is of ``size``; with guidance each is a doubled batch.
+    """All evaluations of a schedule whose last latent is of ``size``; with guidance each is a doubled batch,
+    unless the network takes it as an input.
 
     Raises:
         ValueError: the schedule does not fit the network.
     """
-    rows = 2 * batch if guidance else batch
+    rows = 2 * batch if guidance and not denoiser.embeds_guidance else batch
     schedule.check_patch(denoiser.patch_size)
     sizes = schedule.latent_sizes(size, multiple=denoiser.patch_size)
     costs = {side: forward_cost(denoiser, side, batch=rows, text_tokens=text_tokens) for side in dict.fromkeys(sizes)}

@@ -26,7 +26,8 @@ from torch import Tensor, nn
 
 from swd.backbones.base import Condition, Denoiser
 from swd.data.cache import Batch
-from swd.flow import NoiseProcess, guide
+from swd.flow import NoiseProcess
+from swd.guidance import with_guidance
 from swd.lora.bank import AdapterBank
 from swd.losses import (
     dmd_gradient,
@@ -189,11 +190,9 @@ class DistillationStep:
 
     @torch.no_grad()
     def _teacher_x0(self, x_t: Tensor, sigma: Tensor, cond: Condition) -> Tensor:
-        """With guidance, one doubled batch."""
-        both = cond.cat([cond, self.empty.expand_to(len(cond))])
+        """Under guidance: one doubled batch, or an input of the network where its family has it so."""
         with self.bank.use(None):
-            with_text, without = self._denoiser(x_t.repeat(2, 1, 1, 1), sigma.repeat(2), both).chunk(2)
-        return guide(with_text, without, self.config.guidance_scale)
+            return with_guidance(self._denoiser, self.empty, self.config.guidance_scale)(x_t, sigma, cond)
 
     def _fake_view(self, x_t: Tensor, sigma: Tensor, cond: Condition) -> tuple[Tensor | None, Tensor | None]:
         """The fake model's x0 for DMD, without a graph, and logits for the GAN; None where a loss is off."""
