@@ -1,7 +1,7 @@
 """Guidance around any denoiser, with conditions made ahead of the loop.
 
-Classifier-free guidance evaluates each image with and without text, one doubled batch (`Guided`). A network distilled from
-a guided one takes the scale as a number beside the text (`EmbeddedGuidance`), and nothing is doubled.
+Classifier-free guidance evaluates each image with and without text, one doubled batch (`Guided`). A network distilled
+from a guided one takes the scale as a number beside the text (`EmbeddedGuidance`), and nothing is doubled.
 """
 
 from collections.abc import Callable, Sequence
@@ -52,6 +52,11 @@ class _Around(Generic[CondT]):
     def patch_size(self) -> int:
         """Latent sides are its multiples."""
         return self.denoiser.patch_size
+
+    @property
+    def wants_largest_first(self) -> bool:
+        """Whether the next evaluation should be one of the largest size, see `step_conditions`."""
+        return getattr(self.denoiser, "wants_largest_first", False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +116,8 @@ def step_conditions(denoiser: X0Predictor[CondT], sigmas: Tensor, cond: CondT) -
     """What to call the denoiser with at each of its evaluations, made ahead of the loop.
 
     A denoiser with a method ``prepare(sigmas, cond)`` makes it itself, and so computes once what does not depend on
-    the latents. Any other gets ``cond`` every time.
+    the latents. Any other gets ``cond`` every time. Afterwards a denoiser whose ``wants_largest_first`` is true is to
+    be evaluated on the largest size before all others: what it compiles is tuned on that one.
 
     Args:
         denoiser: what will be evaluated.

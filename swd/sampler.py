@@ -83,6 +83,8 @@ def sample(
         noises[0] = _checked(noise, noises[0])
     sigmas = torch.tensor(schedule.sigmas, device=device)[:, None].expand(-1, len(seeds))
     conds = step_conditions(denoiser, sigmas[:-1], cond)
+    if getattr(denoiser, "wants_largest_first", False):
+        denoiser(noises[-1], sigmas[0], conds[0])  # whose answer nobody needs
     x_t, go_on = noises[0], True
     for step in range(schedule.num_steps):
         x0 = denoiser(x_t, sigmas[step], conds[step])

@@ -43,8 +43,9 @@ LAYERS = {
 FROM_LAYER = {"peft": 2, "diffusers": 3, "transformers": 3, "tqdm": 5, "accelerate": 6, "tyro": 7}
 # One family of networks: its folder, the door for users, and its line in the registry may name it.
 FAMILIES = {
-    # ComfyUI calls its node for 16 channels EmptySD3LatentImage, whatever the network
-    "sd3": re.compile(r"(?<!Empty)SD3(?!\.5)|StableDiffusion3|TextCondition|\bsd3\b"),
+    # ComfyUI calls its node for 16 channels EmptySD3LatentImage, whatever the network; diffusers has a SD35AdaLayerNorm
+    "sd3": re.compile(r"(?<!Empty)SD3(?!\.5|5Ada)|StableDiffusion3|TextCondition|\bsd3\b"),
+    "flux": re.compile(r"Flux(Backbone|Condition|Denoiser|Transformer)|ScalewiseFlux|backbones\.flux"),
     "sdxl": re.compile(r"SDXL[A-Z]\w|StableDiffusionXL|backbones\.sdxl"),
 }
 FAMILY_DOORS = {"swd.pipelines", "swd.backbones", "swd.lora.released"}

@@ -11,6 +11,7 @@ from swd.backbones.prompt_cache import PromptCache
 from swd.backbones.shared_weights import all_modules
 
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+SHAPES = ("static", "dynamic", "largest")
 ATTENTION = ("auto", "native", "cudnn", "flash", "efficient", "math")
 
 
@@ -22,35 +23,43 @@ class FastOptions:
         merge_lora: run active adapters as part of the weights that they adapt, rather than beside them. Takes the
             memory of those weights again (our targets of SD3.5 Large in bfloat16: 9 GB), since the transformer keeps
             its own; ``pipe.fuse_lora()`` beforehand merges in place instead.
-        modulation: compute the modulation of all steps ahead of the loop. SD3.5 Large in bfloat16 takes 2.2 MB per
-            step and image, SD3.5 Medium 1 MB, twice as much with guidance.
-        text: embed the text once per call rather than once per step.
-        fused_norm: torch's RMSNorm in place of diffusers' chain of operators, for queries and keys.
+        modulation: compute what time, pooled text and sizes do to the blocks ahead of the loop, for all steps. SD3.5
+            Large and FLUX in bfloat16 take 2.2 MB per step and image, SD3.5 Medium 1 MB, SDXL 0.04 MB; twice as much
+            with guidance.
+        text: embed the text once per call rather than once per step; of SDXL, the keys and values of its
+            cross-attention (27 MB per image in float16).
+        positions: compute the angles of FLUX's tokens once for each size.
+        fused_norm: torch's RMSNorm in place of diffusers' chain of operators, for queries and keys of SD3.5.
         channels_last: decode with channels innermost, which convolutions prefer.
-        compile: compile the blocks, each kind once for all resolutions. None is on for CUDA and off elsewhere: it
-            needs a compiler (on the CPU for C++), and the first call takes up to minutes.
+        compile: compile the blocks, each kind once. None is on for CUDA and off elsewhere: it needs a compiler (on the
+            CPU for C++), and the first call takes up to minutes.
         compile_mode: mode of ``torch.compile``, one of ``COMPILE_MODES``.
+        shapes: how compiled blocks serve several sizes, one of ``SHAPES``. "dynamic": one code for all, tuned on the
+            first that comes, the smallest. "largest": the same, tuned on the largest, which is evaluated once more
+            ahead of the first loop. "static": a code for each size and batch, each compiled when it first comes.
         attention: kernel, one of ``ATTENTION``. "native" is torch's own choice; "auto" is too, except that it prefers
             cuDNN's kernel on Hopper and later GPUs. Compiled code keeps the kernel of its first compilation, and torch
             caches it on disk.
         prompt_cache: encoded prompts that the pipeline keeps (SD3.5: 4.8 MB each); 0 keeps none.
 
     Raises:
-        ValueError: for an unknown mode or kernel, or a negative cache.
+        ValueError: for an unknown mode, kind of shapes or kernel, or a negative cache.
     """
 
     merge_lora: bool = True
     modulation: bool = True
     text: bool = True
+    positions: bool = True
     fused_norm: bool = True
     channels_last: bool = True
     compile: bool | None = None
     compile_mode: str = "default"
+    shapes: str = "dynamic"
     attention: str = "auto"
     prompt_cache: int = 32
 
     def __post_init__(self) -> None:
-        for name, choices in (("compile_mode", COMPILE_MODES), ("attention", ATTENTION)):
+        for name, choices in (("compile_mode", COMPILE_MODES), ("shapes", SHAPES), ("attention", ATTENTION)):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
         if self.prompt_cache < 0:

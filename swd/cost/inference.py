@@ -74,8 +74,9 @@ def schedule_cost(
     guidance: bool = False,
     size: tuple[int, int] | None = None,
 ) -> Cost:
-    """All evaluations of a schedule whose last latent is of ``size``; with guidance each is a doubled batch,
-    unless the network takes it as an input.
+    """All evaluations of a schedule whose last latent is of ``size``.
+
+    With guidance each is a doubled batch, unless the network takes it as an input.
 
     Raises:
         ValueError: the schedule does not fit the network.

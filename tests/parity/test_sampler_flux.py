@@ -8,6 +8,7 @@ from diffusers import FlowMatchLCMScheduler, FluxPipeline
 from swd.backbones.flux.backbone import BACKBONE
 from swd.backbones.flux.condition import FluxCondition
 from swd.backbones.flux.denoiser import FluxDenoiser
+from swd.pipelines import ScalewiseFluxPipeline
 from swd.sampler import sample_teacher
 
 PROMPTS, SEEDS = ["a red star", "two blue"], [3, 4]
@@ -45,7 +46,7 @@ def sample_with_diffusers(
 
 
 @pytest.mark.parametrize("guidance_scale", [4.5, 2.0])
-@pytest.mark.parametrize("size", [(16, 16), (8, 18)])
+@pytest.mark.parametrize("size", [(16, 16), (8, 20)])
 def test_teacher_sampler_is_the_pipeline(flux: FluxPipeline, size: tuple[int, int], guidance_scale: float) -> None:
     """The time shift follows the number of tokens, so another size is another grid."""
     expected = flux(
@@ -65,9 +66,43 @@ def test_teacher_sampler_is_the_pipeline(flux: FluxPipeline, size: tuple[int, in
         cond,
         None,
         SEEDS,
-        side=round((size[0] * size[1]) ** 0.5),
-        aspect=size[1] / size[0],
+        side=size,
         num_steps=7,
         guidance_scale=guidance_scale,
     )
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("guidance_scale", [None, 2.0])
+@pytest.mark.parametrize(
+    ("scales", "size", "sizes"),
+    [
+        ([8, 12, 16], (16, 16), [(8, 8), (12, 12), (16, 16)]),
+        ([8, 12, 16], (16, 24), [(8, 12), (12, 18), (16, 24)]),
+        ([12, 12], (12, 12), [(12, 12), (12, 12)]),
+    ],
+)
+def test_scalewise_pipeline_is_the_lcm_scheduler(
+    flux: FluxPipeline,
+    scales: list[int],
+    size: tuple[int, int],
+    sizes: list[tuple[int, int]],
+    guidance_scale: float | None,
+) -> None:
+    sigmas = [1.0, 0.8956, 0.6][: len(scales)]
+    ours = ScalewiseFluxPipeline(**flux.components)
+    ours.set_progress_bar_config(disable=True)
+    found = ours(
+        PROMPTS,
+        scales=scales,
+        sigmas=sigmas,
+        guidance_scale=guidance_scale,
+        height=2 * size[0],
+        width=2 * size[1],
+        generator=[torch.Generator().manual_seed(seed) for seed in SEEDS],
+        max_sequence_length=6,
+        output_type="latent",
+    ).images
+    cond = BACKBONE.encode_prompts(flux, PROMPTS, token_length=6)
+    expected = sample_with_diffusers(flux, sizes, sigmas, cond, guidance_scale or 4.5)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)

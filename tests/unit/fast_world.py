@@ -8,6 +8,7 @@ import torch
 from conftest import make_transformer
 from diffusers import SD3Transformer2DModel
 
+from swd.backbones.base import Denoiser
 from swd.backbones.fast import FastOptions
 from swd.backbones.sd3.denoiser import SD3Denoiser
 from swd.lora.bank import AdapterBank
@@ -19,6 +20,7 @@ OFF = FastOptions(
     merge_lora=False,
     modulation=False,
     text=False,
+    positions=False,
     fused_norm=False,
     channels_last=False,
     compile=False,
@@ -30,6 +32,7 @@ SWITCHES = {
     "merge_lora": True,
     "modulation": True,
     "text": True,
+    "positions": True,
     "fused_norm": True,
     "channels_last": True,
     "attention": "math",
@@ -59,7 +62,12 @@ def sd35(**changes: Any) -> SD3Transformer2DModel:
 
 def write_adapter(transformer: SD3Transformer2DModel, folder: Path, *, seed: int = 1) -> Path:
     """A student in a folder; the transformer is used up."""
-    bank = AdapterBank(SD3Denoiser(transformer), rank=4, alpha=6, seed=0)
+    return write_student(SD3Denoiser(transformer), folder, seed=seed)
+
+
+def write_student(denoiser: Denoiser, folder: Path, *, seed: int = 1) -> Path:
+    """A student of any family in a folder; the network is used up."""
+    bank = AdapterBank(denoiser, rank=4, alpha=6, seed=0)
     rng = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in bank.parameters("student"):

@@ -12,10 +12,11 @@ from fast_world import OFF, ON, PARTS, SCHEDULE, assert_same, sd35, write_adapte
 from test_sampler import NoHostSync
 
 from swd.backbones.fast import COMPILE_MODES, FastOptions
+from swd.backbones.lean import adaptive_norms
 from swd.backbones.sd3.backbone import BACKBONE
 from swd.backbones.sd3.condition import TextCondition
 from swd.backbones.sd3.denoiser import SD3Denoiser
-from swd.backbones.sd3.fast import FastSD3Denoiser, adaptive_norms
+from swd.backbones.sd3.fast import FastSD3Denoiser
 from swd.backbones.shared_weights import substitute
 from swd.lora.files import load_adapter
 from swd.sampler import finish_teacher, sample, sample_teacher
@@ -273,6 +274,7 @@ def test_compiled_blocks_give_the_same_latents(tmp_path: Path, tiny_condition: T
     ("options", "message"),
     [
         ({"attention": "fastest"}, "attention must be one of auto, native, cudnn, .*, got 'fastest'"),
+        ({"shapes": "round"}, "shapes must be one of static, dynamic, largest, got 'round'"),
         ({"compile_mode": "quick"}, "compile_mode must be one of default, reduce-overhead, .*, got 'quick'"),
         ({"prompt_cache": -1}, "at least 0, got -1"),
     ],

@@ -7,6 +7,7 @@ import tiny_pipelines
 import torch
 from diffusers import FluxPipeline, FluxTransformer2DModel
 
+from repro.profiles import flux_architecture
 from swd.backbones import backbone_of, denoiser_of
 from swd.backbones.flux.condition import FluxCondition
 from swd.backbones.flux.denoiser import FluxDenoiser, image_ids, pack, unpack
@@ -18,18 +19,6 @@ from swd.sampler import sample
 from swd.schedule import ScaleSchedule
 
 SCHEDULE = ScaleSchedule((4, 6, 8), (1.0, 0.8, 0.5, 0.0))
-DEV = {  # transformer/config.json of FLUX.1-dev
-    "patch_size": 1,
-    "in_channels": 64,
-    "num_layers": 19,
-    "num_single_layers": 38,
-    "attention_head_dim": 128,
-    "num_attention_heads": 24,
-    "joint_attention_dim": 4096,
-    "pooled_projection_dim": 768,
-    "guidance_embeds": True,
-    "axes_dims_rope": (16, 56, 56),
-}
 
 
 @pytest.fixture
@@ -187,7 +176,7 @@ def test_the_registry_knows_both_pipelines() -> None:
 def test_cost_of_the_true_architecture() -> None:
     """FLUX.1-dev has 11.9 billion weights; at 1024 px nine tenths of the products are those of its blocks."""
     with torch.device("meta"):
-        denoiser = FluxDenoiser(FluxTransformer2DModel(**DEV).to(torch.bfloat16))
+        denoiser = FluxDenoiser(FluxTransformer2DModel(**flux_architecture.TRANSFORMER).to(torch.bfloat16))
     assert sum(p.numel() for p in denoiser.network.parameters()) == pytest.approx(11.9e9, rel=0.005)
     cost = forward_cost(denoiser, 128)
     assert cost.tokens == 64 * 64

@@ -26,7 +26,7 @@ class Protocol:
         text_length: T5 tokens; the pipeline's own number when None.
         t5: whether random weights are drawn for a T5 too; without, the text is that of the CLIPs alone.
         vae: the profile's VAE, its tiny one, or none (latents are not decoded).
-        fast: the fast sampling path in place of the plain one (`swd.backbones.sd3.fast`); every prompt is encoded anew.
+        fast: the fast sampling path in place of the plain one (`swd.backbones.lean`); every prompt is encoded anew.
         compile: torch.compile on the transformer's blocks, the decoder and the text encoders.
         float32_products: matrix products and convolutions in float32 whatever the dtype, for CPUs that only emulate
             half precision.

@@ -7,12 +7,15 @@ from typing import Any
 import torch
 
 from swd.backbones.base import Backbone, Denoiser
+from swd.backbones.flux.comfy import COMFY
 from swd.backbones.flux.condition import FluxCondition
+from swd.backbones.flux.names import NAMES
+from swd.backbones.lengths import own_length
 from swd.flow import FlowMatching
 from swd.grid import FLUX_SAMPLING
+from swd.lora.released import T5_TOKENS
 
 SINGLE_BLOCKS = 38  # of every published FLUX.1
-T5_TOKENS = 512
 
 
 class FluxBackbone(Backbone):
@@ -21,9 +24,9 @@ class FluxBackbone(Backbone):
     The length that can be chosen is that of T5, whose tokens are all that the blocks read of the text; CLIP's pooled
     embedding joins the time. Guidance is an input of the network, so the batch is never doubled.
 
-    Adapters sit on attention and MLP of both kinds of blocks, in single ones on the two layers that hold the MLP, joined
-    with the attention's output. Single blocks are counted out because the network's own last layer, which is no part of
-    a block, ends in ``proj_out`` too.
+    Adapters sit on attention and MLP of both kinds of blocks, in single ones on the two layers that hold the MLP and
+    the attention's output. Single blocks are counted out because the network's own last layer, which is no part of a
+    block, ends in ``proj_out`` too.
     """
 
     name = "flux"
@@ -39,6 +42,8 @@ class FluxBackbone(Backbone):
     process = FlowMatching()
     grid = FLUX_SAMPLING  # of -dev; -schnell samples without a time shift, shift=1
     text_tokens = T5_TOKENS
+    t5 = ("text_encoder_2", "tokenizer_2")
+    comfy, layer_names = COMFY, NAMES
     student_guidance, embeds_guidance = 4.5, True
 
     def load_pipeline(self, name: str, **options: Any) -> Any:
@@ -62,8 +67,8 @@ class FluxBackbone(Backbone):
             return self.denoiser(FluxTransformer2DModel.from_config(config))
 
     def token_length(self, pipeline: Any) -> int:
-        """The folder's own ``max_sequence_length`` where it names one."""
-        return int(getattr(pipeline.config, "max_sequence_length", T5_TOKENS))
+        """Of T5; see `swd.backbones.lengths`."""
+        return own_length(pipeline, "tokenizer_2")
 
     def encoder_lengths(self, pipeline: Any, token_length: int) -> dict[str, int]:
         """CLIP reads its own length, T5 as much as is asked for."""
@@ -77,25 +82,34 @@ class FluxBackbone(Backbone):
         self, pipeline: Any, prompts: Sequence[str], token_length: int, *, truncate: bool = False
     ) -> None:
         """Refuse empty prompts, and those that T5 does not read to their end; what CLIP cuts off, T5 reads."""
+        if pipeline.text_encoder_2 is None or pipeline.tokenizer_2 is None:
+            raise ValueError("FLUX reads its text from T5, and this pipeline has no text_encoder_2: give prompt_embeds")
+        if not 1 <= token_length <= T5_TOKENS:
+            raise ValueError(f"FLUX takes 1 to {T5_TOKENS} tokens of T5, got max_sequence_length={token_length}")
         for prompt in prompts:
             if not prompt.strip():
                 raise ValueError(f"prompts must not be empty, got {prompt!r}")
-        if truncate:
-            return
-        for prompt, row in zip(prompts, pipeline.tokenizer_2(list(prompts), verbose=False).input_ids, strict=True):
+        rows = pipeline.tokenizer_2(list(prompts), verbose=False).input_ids if prompts and not truncate else []
+        for prompt, row in zip(prompts, rows, strict=False):
             if len(row) > token_length:
                 raise ValueError(
-                    f"prompt has {len(row)} tokens, the text encoders take {token_length}; shorten it, or ask for it "
-                    f"to be truncated: {prompt[:80]!r}"
+                    f"prompt has {len(row)} tokens, T5 takes {token_length}; shorten it, or ask for it to be "
+                    f"truncated: {prompt[:80]!r}"
                 )
 
     @torch.no_grad()
     def encode_prompts(
-        self, pipeline: Any, prompts: Sequence[str], *, token_length: int, device: torch.device | None = None
+        self,
+        pipeline: Any,
+        prompts: Sequence[str],
+        *,
+        token_length: int,
+        device: torch.device | None = None,
+        **options: Any,
     ) -> FluxCondition:
         """By diffusers' own ``encode_prompt``, under the guidance of published students."""
         embeds, pooled, _ = pipeline.encode_prompt(
-            prompt=list(prompts), prompt_2=None, device=device, max_sequence_length=token_length
+            prompt=list(prompts), device=device, max_sequence_length=token_length, **{"prompt_2": None, **options}
         )
         return FluxCondition.of(embeds, pooled, self.student_guidance)
 

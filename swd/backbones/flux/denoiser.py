@@ -1,9 +1,9 @@
 """FLUX.1: a velocity-predicting FluxTransformer2DModel behind the Denoiser interface.
 
-The transformer takes patches as tokens: a latent (B, C, H, W) is packed to (B, HW / 4, 4 C) on the way in and unpacked on
-the way out, so that noise, upscaling and losses see images. Where a token sits says its id (0, row, column), which the
-rotary embedding turns into angles; they count patches, so each scale counts from 0 to its own side, and there is no
-largest side.
+The transformer takes patches as tokens: a latent (B, C, H, W) is packed to (B, HW / 4, 4 C) on the way in and unpacked
+on the way out, so that noise, upscaling and losses see images. Where a token sits says its id (0, row, column), which
+the rotary embedding turns into angles; ids count patches, at each scale from 0 to its own side, and there is no largest
+side.
 """
 
 from collections.abc import Sequence
@@ -53,17 +53,23 @@ class FluxDenoiser(Denoiser):
         """
         self.check_patch(x_t)
         cond = cond.expand_to(len(x_t))
+        txt_ids, img_ids = self.positions(x_t, cond.prompt_embeds.shape[1])
         tokens: Tensor = self.network(
             hidden_states=pack(x_t.to(self.dtype)),
             timestep=sigma,  # FLUX multiplies by 1000 itself
             guidance=cond.guidance if self.network.config.guidance_embeds else None,
             encoder_hidden_states=cond.prompt_embeds.to(self.dtype),
             pooled_projections=cond.pooled.to(self.dtype),
-            txt_ids=torch.zeros(cond.prompt_embeds.shape[1], 3, device=x_t.device),
-            img_ids=image_ids(x_t),
+            txt_ids=txt_ids,
+            img_ids=img_ids,
             return_dict=False,
+            **self.network_options,
         )[0]
         return unpack(tokens, x_t.shape[-2:])
+
+    def positions(self, x_t: Tensor, num_text: int) -> tuple[Tensor, Tensor]:
+        """Ids of text and image tokens, (L, 3) and (HW / 4, 3); text has no place, so all its ids are 0."""
+        return torch.zeros(num_text, 3, device=x_t.device), image_ids(x_t)
 
     def tokens(self, block_output: tuple[Tensor, Tensor]) -> Tensor:
         """Image tokens: blocks of both kinds return (text tokens, image tokens)."""

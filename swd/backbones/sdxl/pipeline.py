@@ -16,9 +16,11 @@ from transformers import (
 )
 
 from swd.backbones.arguments import CallOptions
+from swd.backbones.fast import FastOptions
 from swd.backbones.scalewise import ScalewisePipeline
 from swd.backbones.sdxl.backbone import BACKBONE
 from swd.backbones.sdxl.condition import TIME_IDS, SDXLCondition
+from swd.backbones.sdxl.fast import FastSDXLDenoiser
 from swd.backbones.texts import TextArguments
 from swd.errors import PipelineError
 
@@ -81,6 +83,10 @@ class ScalewiseStableDiffusionXLPipeline(ScalewisePipeline, StableDiffusionXLPip
             add_watermarker,
         )
         self.disable_fast()
+
+    def make_fast(self, options: FastOptions) -> FastSDXLDenoiser:
+        """The UNet with what does not depend on the latents computed once."""
+        return FastSDXLDenoiser(self.backbone.network(self), options)
 
     @torch.no_grad()
     def __call__(
