@@ -7,11 +7,15 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DiffusionPipeline, StableDiffusion3Pipeline
+from PIL import Image
 from tiny_pipelines import class_name, make, save
+from training_world import fresh_accelerate
 
+import swd.train
 from swd.backbones.lengths import resolve_length
 from swd.backbones.loading import load_pipeline
 from swd.errors import PipelineError
+from swd.lora.files import ADAPTER_FILE
 from swd.pipelines import ScalewiseStableDiffusion3Pipeline
 from swd.schedule import ScaleSchedule
 
@@ -104,3 +108,47 @@ def test_tiles_and_slices_of_the_vae(tmp_path: Path) -> None:
     tiled = ours(["a red star", "a cross"], **options).images
     assert tiled.shape == whole.shape
     assert 0 < (tiled - whole).abs().mean() < 0.2
+
+
+def test_the_commands_read_a_variant(tmp_path: Path) -> None:
+    """A folder that has nothing but half precision: both commands find it when told to, and say so when not."""
+    model = save(make("sd35-medium"), tmp_path / "model", variant="fp16")
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(4):
+        Image.new("RGB", (16, 16), (60 * number, 90, 200)).save(images / f"{number}.png")
+    lines = [json.dumps({"file_name": f"{number}.png", "text": "a red star"}) for number in range(4)]
+    (images / "metadata.jsonl").write_text("\n".join(lines))
+    schedule = ["--preset", "own", "--scales", "4", "8", "--boundaries", "0", "14", "28", "--feature-block", "1"]
+    options = ["--iterations", "1", "--batch-size", "2", "--fake-updates", "1", "--rank", "2", "--no-progress"]
+    given = ["--pipeline", str(model), "--data", str(tmp_path / "cache"), "--output", str(tmp_path / "run")]
+    command = [*given, "--images", str(images), *schedule, *options]
+    with pytest.raises(SystemExit, match="cannot load the pipeline"):
+        swd.train.main(command)
+    with fresh_accelerate():
+        swd.train.main([*command, "--variant", "fp16"])
+    assert (tmp_path / "run" / "final" / ADAPTER_FILE).is_file()
+
+
+def offloaded(way: str, device: str) -> None:
+    """An offloaded pipeline draws what it drew before, and does not go the fast way."""
+    ours = ScalewiseStableDiffusion3Pipeline(**make("sd35-medium").components).to(device)
+    ours.set_progress_bar_config(disable=True)
+    options = {**SHORT, "output_type": "pt", "guidance_scale": 2.0}
+    expected = ours("a red star", **options).images
+    getattr(ours, way)(device=device)
+    torch.testing.assert_close(ours("a red star", **options).images, expected)
+    with pytest.raises(ValueError, match="cannot run with offloading or other hooks"):
+        ours.enable_fast()
+    torch.testing.assert_close(ours("a red star", **options).images, expected)
+
+
+def test_offloading_draws_the_same_and_tells_the_fast_path() -> None:
+    offloaded("enable_model_cpu_offload", "cpu")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("way", ["enable_model_cpu_offload", "enable_sequential_cpu_offload"])
+def test_offloading_from_a_gpu(way: str) -> None:
+    offloaded(way, "cuda")
