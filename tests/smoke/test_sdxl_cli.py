@@ -90,6 +90,9 @@ def test_studies_train_and_their_adapters_change_the_images(
     load_adapter(denoiser_of(pipe), tmp_path / "final")
     after = pipe("a red star", **call).images
     assert (after - before).abs().max() > 1e-3
+    loaded = ScalewiseStableDiffusionXLPipeline.from_pretrained(folder)
+    loaded.load_lora_weights(tmp_path / "final")  # which says its schedule
+    torch.testing.assert_close(loaded("a red star", seeds=1, output_type="latent").images, after)
 
     plain = StableDiffusionXLPipeline.from_pretrained(folder)
     plain.load_lora_weights(str(tmp_path / "final"))
