@@ -27,15 +27,16 @@ def make_adapter(
     alpha: Callable[[int], float] = lambda index: 4.0,
     rslora: bool = False,
     seed: int = 0,
+    strength: float = 0.25,
 ) -> Adapter:
-    """Random weights; rank and alpha of layer ``index`` as asked for."""
+    """Random weights; rank and alpha of layer ``index`` as asked for, ``strength`` the deviation of ``up``."""
     rng = torch.Generator().manual_seed(seed)
     modules, layers = adaptable_layers(network), {}
     for index, name in enumerate(targeted(modules, tuple(targets))):
         out, *rest = modules[name].weight.shape
         down = torch.randn(rank(index), *rest, generator=rng) / rank(index)
-        up = torch.randn(out, rank(index), *(1 for _ in rest[1:]), generator=rng) / 4
-        layers[name] = LoraWeights(down, up, alpha(index))
+        up = torch.randn(out, rank(index), *(1 for _ in rest[1:]), generator=rng)
+        layers[name] = LoraWeights(down, strength * up, alpha(index))
     return Adapter(layers=layers, rslora=rslora, targets=tuple(targets), header=HEADER)
 
 
