@@ -16,7 +16,7 @@ TARGETS = {
     "sdxl": ("to_q", "to_k", "to_v", "to_out.0", "net.0.proj", "net.2", "proj_in", "conv1"),
     "flux": ("to_q", "to_k", "to_v", "to_out.0", "net.0.proj", "net.2", "proj_mlp", "add_k_proj"),
 }
-HEADER = {"scales": [8, 16], "sigmas": [1.0, 0.5, 0.0], "base_model": "owner/base", "token_length": 4}
+HEADER = {"scales": [8, 16], "sigmas": [1.0, 0.5, 0.0], "base_model": "owner/base"}
 
 
 def make_adapter(

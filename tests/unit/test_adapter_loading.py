@@ -76,9 +76,11 @@ def test_every_layout_draws_what_its_merged_weights_draw(folders: dict[str, Path
 
 
 def test_the_student_s_card_is_the_default_and_goes_with_it(pipeline: Any, tmp_path: Path) -> None:
-    write_adapter(medium_adapter(), "peft", tmp_path, component="transformer")
+    header = {**HEADER, "token_length": 4}
+    student = Adapter(layers=medium_adapter().layers, header=header)
+    write_adapter(student, "peft", tmp_path, component="transformer")
     pipeline.load_lora_weights(tmp_path, adapter_name="student")
-    assert pipeline.student == StudentCard.from_header(HEADER)
+    assert pipeline.student == StudentCard.from_header(header)
     own = pipeline("a red star", seeds=[3], output_type="np").images
     assert np.array_equal(own, draw(pipeline, max_sequence_length=4))
     assert not np.array_equal(own, draw(pipeline, scales=(8, 8)))

@@ -52,6 +52,8 @@ class Spelling:
                 raise AdapterError(f"{contents.source}: {pair.key} lacks the prefix {self.networks[0]} of the others")
             found.setdefault(self.text_encoders.get(prefix, ""), {})[name.removeprefix(prefix)] = pair
         layers, record = _understood(found.pop("", {}), partial(self.parts, names), contents)
+        if missing := sorted(contents.json(LAYERS_HEADER).get("layers", {}).keys() - layers.keys()):
+            raise AdapterError(f"{contents.source}: {len(missing)} layers have missing keys (first {missing[0]})")
         clip = partial(self.parts, CLIP_NAMES)
         return Adapter(
             layers=layers,
