@@ -140,8 +140,8 @@ def sample_teacher(
         side: latent side of a square, or height and width.
         num_steps: evaluations; with guidance each is a doubled batch. The family's own number when absent.
         shift: time shift of the sigma grid; the family's own when absent.
-        guidance_scale: classifier-free guidance, none at 1 and below; of a network that takes guidance as an input, that
-            number.
+        guidance_scale: classifier-free guidance, none at 1 and below; of a network that takes guidance as an input,
+            that number.
         device: where to sample; by default where ``cond`` is.
 
     Returns:
@@ -183,8 +183,8 @@ def finish_teacher(
         uncond: condition of the empty prompt; not needed without guidance.
         num_steps: steps of the whole grid; the family's own number when absent.
         shift: time shift of the grid; the family's own when absent.
-        guidance_scale: classifier-free guidance, none at 1 and below; of a network that takes guidance as an input, that
-            number.
+        guidance_scale: classifier-free guidance, none at 1 and below; of a network that takes guidance as an input,
+            that number.
 
     Returns:
         Clean latents, (B, C, H, W), float32.
