@@ -4,14 +4,19 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import tiny_pipelines
 import torch
+from peft import LoraConfig, get_peft_model
 
 import swd.train
 from repro import experiments
 from repro.__main__ import _parser
-from swd.backbones import backbone_of_folder
+from swd.backbones import backbone_of, backbone_of_folder
+from swd.schedule import preset
 from swd.training.checks import check_fit
 
 ROOT = Path(__file__).parents[1]
@@ -29,11 +34,60 @@ def sessions() -> set[str]:
     return set(nox.get())
 
 
+HUB = {  # name on the Hub -> tiny pipeline, or for a student the pipeline that it belongs to
+    "stabilityai/stable-diffusion-3.5-large": "sd35-large",
+    "stabilityai/stable-diffusion-xl-base-1.0": "sdxl",
+    "black-forest-labs/FLUX.1-dev": "flux",
+    "yresearch/swd-large-4-steps": "sd35-large",
+    "yresearch/swd-sdxl": "sdxl",
+    "yresearch/swd_flux": "flux",
+}
+HERE = {  # the tiny text encoders read 12 tokens, and know few words
+    '"cuda"': '"cpu"',
+    "torch.float16": "torch.float32",
+    "torch.bfloat16": "torch.float32",
+    "a lighthouse in a storm": "a red star",
+}
+
+
+def from_hub(name: str, folder: Path) -> Path:
+    """What a name on the Hub stands for, in its layout: a pipeline, or a student as PEFT saves it."""
+    pipeline, made = tiny_pipelines.make(HUB[name]), folder / name
+    if not name.startswith("yresearch"):
+        return tiny_pipelines.save(pipeline, made)
+    backbone = backbone_of(pipeline)
+    options = {"r": 4, "lora_alpha": 4, "target_modules": list(backbone.lora_targets), "init_lora_weights": False}
+    get_peft_model(backbone.network(pipeline), LoraConfig(**options)).save_pretrained(made)
+    return made
+
+
 @pytest.mark.parametrize("index", range(len(SNIPPETS)))
 def test_snippets_run(index: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "repro").symlink_to(ROOT / "repro")  # what a snippet writes lands outside the checkout
     monkeypatch.chdir(tmp_path)
-    exec(compile(SNIPPETS[index], f"README snippet {index}", "exec"), {})
+    text = SNIPPETS[index]
+    for there, here in HERE.items():
+        text = text.replace(there, here)
+    found = [name for name in HUB if name in text]
+    for name in found:
+        text = text.replace(name, str(from_hub(name, tmp_path)))
+    names: dict[str, Any] = {}
+    exec(compile(text, f"README snippet {index}", "exec"), names)
+    if found:
+        student = np.asarray(names["image"])
+        names["pipe"].unload_lora_weights()
+        (schedule,) = [preset(key) for key in ("sd35-4", "sdxl-4", "flux-4") if HUB[found[0]][:4] == key[:4]]
+        teacher = np.asarray(names["pipe"]("a red star", seeds=0, schedule=schedule).images[0])
+        assert student.shape == teacher.shape == (256, 256, 3)
+        assert (student != teacher).any()
+
+
+def test_every_backbone_and_published_model_has_its_lines() -> None:
+    shown = {name for snippet in SNIPPETS for name in HUB if name in snippet}
+    assert shown == HUB.keys()
+    for snippet in SNIPPETS:
+        if any(name in snippet for name in HUB):
+            assert len([line for line in snippet.splitlines() if line and "import" not in line]) <= 3
 
 
 def started(program: str) -> list[list[str]]:
@@ -102,7 +156,7 @@ def test_paths_exist(page: Path) -> None:
     found = re.findall(
         r"`((?:swd|repro|docs|tests|benchmarks|paper_tables)/[\w./*]*)`", page.read_text(encoding="utf-8")
     )
-    examples = {"repro/table7.py", "repro/kinds/errors/declare.py", "swd/backbones/flux/condition.py"}
+    examples = {"repro/table7.py", "repro/kinds/errors/declare.py", "swd/backbones/lumina/condition.py"}
     missing = [path for path in found if path not in examples and not any(ROOT.glob(path.rstrip("/")))]
     assert len(found) > 5
     assert not missing

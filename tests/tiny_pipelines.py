@@ -119,7 +119,7 @@ def _sd35(*, dual_attention_layers: tuple[int, ...], t5: bool) -> StableDiffusio
         joint_attention_dim=T5_WIDTH,
         caption_projection_dim=16,
         pooled_projection_dim=2 * 8,
-        pos_embed_max_size=24,
+        pos_embed_max_size=64,
         qk_norm="rms_norm",
         dual_attention_layers=dual_attention_layers,
     )

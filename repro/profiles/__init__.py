@@ -13,6 +13,7 @@ PROFILES = {  # name -> module that declares PROFILE
     "sd35-large": "repro.profiles.sd35_large",
     "sdxl": "repro.profiles.sdxl",
     "sdxl-tiny-vae": "repro.profiles.sdxl_tiny_vae",
+    "flux": "repro.profiles.flux",
 }
 
 

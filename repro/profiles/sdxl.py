@@ -1,6 +1,6 @@
 """SDXL. So far only its VAE is measured (Figure 1); its tables need metrics that are not built yet."""
 
-from repro.harness.profile import Data, Profile, Teacher, Weights
+from repro.harness.profile import Data, Distil, Profile, Teacher, Weights
 from repro.profiles import sdxl_architecture
 
 PROFILE = Profile(
@@ -17,7 +17,10 @@ PROFILE = Profile(
         vae_config=sdxl_architecture.VAE,
         architecture=sdxl_architecture.PIPELINE,
     ),
-    teacher=Teacher(process="variance-preserving", steps=50, guidance_scale=5.0, shift=1.0),
+    teacher=Teacher(process="variance-preserving", shift=1.0, steps=50, guidance_scale=5.0),
+    distil=Distil(  # PDM alone, on the middle block, as published: studies/sdxl.toml
+        common={"mixed_precision": "bf16", "feature_block": 3, "weight_dmd": 0.0, "weight_gan": 0.0}
+    ),
     committed=True,
     suffix="sdxl",
 )

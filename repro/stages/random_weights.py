@@ -2,23 +2,36 @@
 
 import string
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderTiny,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    FluxTransformer2DModel,
+    SD3Transformer2DModel,
+    UNet2DConditionModel,
+)
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import nn
 from transformers import (
-    CLIPTextConfig,
+    CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
     PreTrainedTokenizerFast,
-    T5Config,
     T5EncoderModel,
 )
 
-from swd.lora.released import T5_TOKENS
-from swd.pipelines import ScalewiseStableDiffusion3Pipeline
+from swd.backbones import backbone_named
+from swd.pipelines import (
+    ScalewiseFluxPipeline,
+    ScalewiseStableDiffusion3Pipeline,
+    ScalewiseStableDiffusionXLPipeline,
+)
 
 WORDS = tuple(
     [
@@ -46,36 +59,69 @@ WORDS = tuple(
 )
 
 
-def random_pipeline(
-    architecture: Mapping[str, Any], device: torch.device, dtype: torch.dtype
-) -> ScalewiseStableDiffusion3Pipeline:
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Classes that the pipelines of a backbone are made of; text encoders in the order of their configs."""
+
+    pipeline: type[Any]
+    network: type[Any]
+    text_encoders: tuple[type[Any], ...]
+    scheduler: type[Any]
+
+
+_LAYOUTS = {
+    "sd3": _Layout(
+        ScalewiseStableDiffusion3Pipeline,
+        SD3Transformer2DModel,
+        (CLIPTextModelWithProjection, CLIPTextModelWithProjection, T5EncoderModel),
+        FlowMatchEulerDiscreteScheduler,
+    ),
+    "sdxl": _Layout(
+        ScalewiseStableDiffusionXLPipeline,
+        UNet2DConditionModel,
+        (CLIPTextModel, CLIPTextModelWithProjection),
+        EulerDiscreteScheduler,
+    ),
+    "flux": _Layout(
+        ScalewiseFluxPipeline, FluxTransformer2DModel, (CLIPTextModel, T5EncoderModel), FlowMatchEulerDiscreteScheduler
+    ),
+}
+
+
+def random_pipeline(architecture: Mapping[str, Any], device: torch.device, dtype: torch.dtype) -> Any:
     """Networks drawn from seed 0 where they will run; tokenizers that learned nothing, and cost as much as true ones.
 
     Args:
-        architecture: configs of ``transformer`` and ``vae``, and of the ``text_encoders`` CLIP, CLIP and, if there is
-            one, T5.
+        architecture: ``backbone``, configs of its network under the name of its component, of ``vae`` and
+            ``scheduler``, and of its ``text_encoders`` in order, of which SD3's last, T5, may be left out.
         device: where they live; "meta" gives shapes alone.
         dtype: of all networks.
+
+    Returns:
+        The scale-wise pipeline of that backbone.
     """
+    backbone = backbone_named(architecture["backbone"])
+    layout, configs = _LAYOUTS[backbone.name], architecture["text_encoders"]
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
         with torch.random.fork_rng(), device:
             torch.manual_seed(0)
-            networks = _networks(architecture)
+            parts: dict[str, Any] = {backbone.component: layout.network(**architecture[backbone.component])}
+            parts["vae"] = AutoencoderKL(**architecture["vae"])
+            for name, kind, config in zip(backbone.text_encoders, layout.text_encoders, configs, strict=False):
+                parts[name] = kind(kind.config_class(**config))
     finally:
         torch.set_default_dtype(before)
-    length = architecture["text_encoders"][0]["max_position_embeddings"]
-    clip = _letter_tokenizer(length)
-    has_t5 = "text_encoder_3" in networks
-    return ScalewiseStableDiffusion3Pipeline(
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
-        tokenizer=clip,
-        tokenizer_2=clip,
-        tokenizer_3=_word_tokenizer() if has_t5 else None,
-        max_sequence_length=T5_TOKENS if has_t5 else 0,
-        **networks,
-    )
+    for network in parts.values():
+        network.eval().requires_grad_(False)
+    for name, kind, encoder in zip(backbone.tokenizers, layout.text_encoders, backbone.text_encoders, strict=True):
+        is_t5, there = kind is T5EncoderModel, encoder in parts
+        make = _word_tokenizer if is_t5 else partial(_letter_tokenizer, configs[0]["max_position_embeddings"])
+        parts[name] = make() if there else None
+    if backbone.name == "sd3" and len(configs) == 2:
+        parts["max_sequence_length"] = 0
+    return layout.pipeline(scheduler=layout.scheduler(**architecture["scheduler"]), **parts)
 
 
 def random_tiny_vae(architecture: Mapping[str, Any], device: torch.device, dtype: torch.dtype) -> AutoencoderTiny:
@@ -83,19 +129,6 @@ def random_tiny_vae(architecture: Mapping[str, Any], device: torch.device, dtype
     with torch.random.fork_rng(), device:
         torch.manual_seed(0)
         return nn.Module.to(AutoencoderTiny(**architecture["tiny_vae"]), dtype).eval()
-
-
-def _networks(architecture: Mapping[str, Any]) -> dict[str, nn.Module]:
-    clips = [CLIPTextModelWithProjection(CLIPTextConfig(**c)) for c in architecture["text_encoders"][:2]]
-    made: dict[str, nn.Module] = {
-        "transformer": SD3Transformer2DModel(**architecture["transformer"]),
-        "vae": AutoencoderKL(**architecture["vae"]),
-        "text_encoder": clips[0],
-        "text_encoder_2": clips[1],
-    }
-    for config in architecture["text_encoders"][2:]:
-        made["text_encoder_3"] = T5EncoderModel(T5Config(**config))
-    return {name: network.eval().requires_grad_(False) for name, network in made.items()}
 
 
 def _letter_tokenizer(length: int) -> CLIPTokenizer:

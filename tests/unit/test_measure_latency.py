@@ -40,6 +40,8 @@ CLIP = {
     "projection_dim": 4,
 }
 ARCHITECTURE: dict[str, Any] = {
+    "backbone": "sd3",
+    "scheduler": {"shift": 3.0},
     "transformer": {
         "sample_size": 32,
         "in_channels": 4,

@@ -79,7 +79,8 @@ class _Runner:
         )
         counts = self._counted()
         timed = {batch: self._timed(batch) for batch in self.protocol.batch_sizes}
-        peak = matmul_flops(self.model.device, self.model.dtype)
+        multiplied = torch.float32 if self.protocol.float32_products else self.model.dtype
+        peak = matmul_flops(self.model.device, multiplied)
         trained = self._trained() if self.protocol.train_rounds else {}
         closed = opened.close(
             device=config["device"],

@@ -85,7 +85,7 @@ class TimedPipeline:
         """A fresh pipeline; on "meta" only where the weights are random."""
         if self.architecture is None:
             return load_pipeline(self._name, self.protocol.dtype, device)
-        pipeline = random_pipeline(self.architecture, device, self.dtype)
+        pipeline: ScalewiseStableDiffusion3Pipeline = random_pipeline(self.architecture, device, self.dtype)
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 
