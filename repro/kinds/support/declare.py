@@ -13,11 +13,13 @@ class Model:
 
     Args:
         profile: whose architecture it is.
+        title: as the page names it.
         schedule: of the student, without the profile's prefix.
         train: options of its distillation that differ from the profile's.
     """
 
     profile: str
+    title: str
     schedule: str
     train: Mapping[str, Any] = field(default_factory=dict)
 

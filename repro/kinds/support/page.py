@@ -6,7 +6,6 @@ from repro.harness.cells import markdown, number
 from repro.harness.page import footer, joined
 from repro.kinds.support import keys
 from repro.kinds.support.result import SupportResult
-from repro.profiles import load_profile
 
 PART_HEADS: dict[keys.Part, str] = {"network": "Network", "text_encoders": "Text encoders", "vae": "VAE"}
 USE_HEADS: dict[keys.Use, str] = {
@@ -40,7 +39,7 @@ def _uses(result: SupportResult) -> str:
     rows = []
     for model in result.experiment.models:
         key, steps = model.profile, result.value(model.profile, keys.STEPS) or 0.0
-        cells = [load_profile(key).title, number(steps, 0)]
+        cells = [model.title, number(steps, 0)]
         for use in keys.USES:
             cells += [number(result.gib(key, keys.peak_bytes(use)), 1), _gpu(result, key, use)]
         rows.append([*cells, number(1000 * result.gib(key, keys.CACHE_BYTES), 1)])
@@ -58,5 +57,5 @@ def _weights(result: SupportResult) -> str:
     for model in result.experiment.models:
         parameters = result.value(model.profile, keys.PARAMETERS) or 0.0
         sizes = [number(result.gib(model.profile, keys.weight_bytes(part)), 2) for part in keys.PARTS]
-        rows.append([load_profile(model.profile).title, number(parameters / 1e9, 2), *sizes])
+        rows.append([model.title, number(parameters / 1e9, 2), *sizes])
     return markdown(heads, rows, left=1)
