@@ -164,7 +164,7 @@ def load_adapter(
     """
     adapter = open_adapter(source, denoiser.backbone.layer_names)
     if adapter.text_encoders:
-        part = next(iter(adapter.text_encoders))
+        part = min(adapter.text_encoders)
         raise AdapterError(f"{adapter.source} adapts {part} too: load it into a pipeline, a network alone has none")
     put_on(denoiser.network, adapter, name)
     return _metadata(adapter)

@@ -89,7 +89,7 @@ def test_the_registry_knows_it_by_its_pipeline(pipeline: ToyPipeline, tmp_path: 
         backbone_of_folder(tmp_path)
     with pytest.raises(PipelineError, match=r"cannot load the pipeline .*nowhere"):
         backbone_of_folder(tmp_path / "nowhere")
-    with pytest.raises(PipelineError, match="no backbone 'clay', known are sd3, sdxl, toy"):
+    with pytest.raises(PipelineError, match="no backbone 'clay', known are flux, sd3, sdxl, toy"):
         backbones.backbone_named("clay")
 
 

@@ -138,7 +138,7 @@ def test_rendering_twice_says_that_nothing_is_to_do(toy: Path, ran: Ran, capsys:
         (["tabel2"], "unknown experiment or command 'tabel2'; did you mean table2"),
         (["rendr"], "did you mean render"),
         (["table2", "--profile", "minni"], "unknown profile 'minni'; did you mean mini"),
-        (["table2", "--profile", "qqq"], "unknown profile 'qqq'; known: mini, sd35-large, sd35-medium"),
+        (["table2", "--profile", "qqq"], "unknown profile 'qqq'; known: flux, mini, sd35-large, sd35-medium"),
     ],
 )
 def test_unknown_names_get_the_nearest(typed: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
