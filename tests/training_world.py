@@ -13,6 +13,7 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from torch import Tensor
 
+from swd.backbones.base import Denoiser
 from swd.backbones.sd3.denoiser import SD3Denoiser
 from swd.data import LatentCache
 from swd.data.cache import Batch
@@ -25,6 +26,8 @@ from swd.training.step import DistillationStep
 from swd.training.trainer import Trainer
 
 SCALES = (4, 6)
+TOKENS = 5  # of a prompt
+SHAPES = {"prompt_embeds": (TOKENS, 32), "pooled": (16,)}  # of a prompt's rows, for the networks of conftest
 CONFIG = DistillConfig(
     preset="tiny",
     scales=SCALES,
@@ -45,20 +48,23 @@ def config(**changes: Any) -> DistillConfig:
     return replace(CONFIG, **changes)
 
 
-def cache(count: int = 5, scales: tuple[int, ...] = SCALES) -> LatentCache:
-    """Random latents and prompts in memory, two images to a shard."""
+def cache(count: int = 5, scales: tuple[int, ...] = SCALES, denoiser: Denoiser | None = None) -> LatentCache:
+    """Random latents and prompts in memory, two images to a shard; of SD3's network unless given another's denoiser."""
     rng = torch.Generator().manual_seed(1)
     pairs, prompts = growing_pairs(scales), ["", "a red star", "a blue cross"]
+    name, shapes = "sd3", SHAPES
+    if denoiser is not None:
+        name, shapes = denoiser.backbone.name, denoiser.backbone.condition_shapes(denoiser.network, TOKENS)
     index = CacheIndex(
-        SCHEMA, "print", "pipeline", "sd3", scales, pairs, "float32", count, 2, len(prompts), 8, "random", True
+        SCHEMA, "print", "pipeline", name, scales, pairs, "float32", count, 2, len(prompts), 8, "random", True
     )
     sides = {f"side_{side}": side for side in scales} | {lower_key(low, side): low for low, side in pairs}
     full = {key: torch.randn(count, 4, side, side, generator=rng) for key, side in sides.items()}
     full |= {deviation_key(key): torch.full_like(latents, 0.5) for key, latents in full.items()}
     full["prompt"] = torch.arange(count) % 2 + 1
     shards = [{key: value[start : start + 2] for key, value in full.items()} for start in range(0, count, 2)]
-    embeds, pooled = torch.randn(3, 5, 32, generator=rng), torch.randn(3, 16, generator=rng)
-    return LatentCache(index, shards, [{"prompt_embeds": embeds, "pooled": pooled}], prompts)
+    rows = {key: torch.randn(len(prompts), *shape, generator=rng) for key, shape in shapes.items()}
+    return LatentCache(index, shards, [rows], prompts)
 
 
 def steps(denoiser: SD3Denoiser, options: DistillConfig = CONFIG) -> DistillationStep:
@@ -111,5 +117,10 @@ class World:
 
 
 def losses(result: TrainResult) -> list[dict[str, float]]:
-    lines = [json.loads(line) for line in result.log.read_text().splitlines()]
+    return curve(result.log)
+
+
+def curve(log: Path) -> list[dict[str, float]]:
+    """Lines of a log without their times."""
+    lines = map(json.loads, log.read_text().splitlines())
     return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
