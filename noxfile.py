@@ -76,8 +76,7 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The test suite, a process on every core; arguments go to pytest (`-- -n 0 --pdb` for a debugger)."""
     # torch's threads would wait for each other, and most of a test is Python, which has one
-    workers = ("-n", "auto", "--maxprocesses", "8", "--dist", "loadgroup")  # a group shares what is dear to set up
-    python(session, "pytest", *workers, *session.posargs, OMP_NUM_THREADS="1")
+    python(session, "pytest", "-n", "auto", "--maxprocesses", "8", *session.posargs, OMP_NUM_THREADS="1")
 
 
 @nox.session(venv_backend="uv", python="3.11")

@@ -10,6 +10,7 @@ from pathlib import Path
 import processes_world
 import pytest
 import torch
+from filelock import FileLock
 from processes_world import FAMILIES, STOPPED, WAYS
 from torch import Tensor
 from training_world import assert_same, curve, fresh_accelerate, losses, tensors
@@ -17,14 +18,25 @@ from training_world import assert_same, curve, fresh_accelerate, losses, tensors
 from swd.training import TrainResult
 
 CLOSE = 1e-6
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("processes")]  # one worker, so that they start once
+pytestmark = pytest.mark.slow
 each_way = pytest.mark.parametrize("way", WAYS)
 
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What two processes leave behind: a folder for each family and each way."""
-    folder = tmp_path_factory.mktemp("two")
+    """What two processes leave behind, a folder for each family and each way; made once for all workers of pytest."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "two-processes"
+    with FileLock(folder.with_suffix(".lock")):
+        if not (folder / "done").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            train_in_two(folder)
+            (folder / "done").touch()
+    return folder
+
+
+def train_in_two(folder: Path) -> None:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
         [*launcher, processes_world.__file__, str(folder)],
@@ -36,7 +48,6 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert {path.name: path.read_text() for path in folder.glob("rank*")} == {"rank0": "2 gloo", "rank1": "2 gloo"}
-    return folder
 
 
 @pytest.fixture(autouse=True)
