@@ -130,12 +130,14 @@ def test_training_options_exist(module: str) -> None:
     assert not missing
 
 
-def test_the_mini_training_command_fits_the_mini_pipeline() -> None:
-    (words,) = [w for w in map(shlex.split, SHELL) if "swd.train" in w and "repro/worlds/mini/weights/pipeline" in w]
-    command = swd.train.parse(words[words.index("swd.train") + 1 :])
-    denoiser = backbone_of_folder(ROOT / command.pipeline).skeleton(ROOT / command.pipeline)
-    check_fit(command.distill, denoiser, processes=1, device=torch.device("cpu"))
-    command.distill.schedule().check_size(denoiser.max_side)
+def test_the_mini_training_commands_fit_the_mini_pipeline() -> None:
+    commands = [w for w in map(shlex.split, SHELL) if "swd.train" in w and "repro/worlds/mini/weights/pipeline" in w]
+    assert len(commands) == 2
+    for words in commands:
+        command = swd.train.parse(words[words.index("swd.train") + 1 :])
+        denoiser = backbone_of_folder(ROOT / command.pipeline).skeleton(ROOT / command.pipeline)
+        check_fit(command.distill, denoiser, processes=1, device=torch.device("cpu"))
+        command.distill.schedule().check_size(denoiser.max_side)
 
 
 def test_every_table_has_a_session_and_a_line(sessions: set[str]) -> None:
