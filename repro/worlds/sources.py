@@ -77,10 +77,12 @@ def folder(path: Path, side: int, count: int) -> ImageSource:
 
 def _problem(file: Path, side: int) -> str:
     """Why a file cannot be read, or nothing."""
+    image = ImageFiles([file], side)
     try:
-        ImageFiles([file], side)[0]
+        image.check([0])
+        image[0]
     except CacheError as error:
-        if isinstance(error.__cause__, OSError):
+        if error.__cause__ is not None:  # of the library that reads it; a size has none
             return str(error)
         raise ExperimentError(str(error)) from error
     return ""

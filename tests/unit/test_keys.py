@@ -21,6 +21,8 @@ from repro.kinds.latency.declare import AUTOENCODERS, LOSSES, LatencyTable
 from repro.kinds.scores.declare import Table
 from repro.kinds.spectra import keys as spectra
 from repro.kinds.spectra.declare import SpectraFigure
+from repro.kinds.support import keys as support
+from repro.kinds.support.declare import SupportPage
 from repro.kinds.training_cost import keys as training_cost
 from repro.kinds.training_cost.declare import TrainingCostPage
 from repro.kinds.upscaling import keys as upscaling
@@ -110,7 +112,11 @@ def of_latency(table: LatencyTable, profile: Profile, records: RecordSet) -> set
         latency.TEXT_TOKENS,
         latency.SIDES,
         *(key(size) for size in sizes for key in (latency.seconds, latency.parts, latency.peak_bytes)),
-        *(key(loss) for loss in LOSSES for key in (latency.train_seconds, latency.train_flops)),
+        *(
+            key(loss)
+            for loss in LOSSES
+            for key in (latency.train_seconds, latency.train_flops, latency.train_peak_bytes)
+        ),
         *(latency.ideal(steps, vae) for steps in (4, 6) for vae in AUTOENCODERS),
         *map(latency.flops, latency.PARTS),
         *map(latency.flops_of_side, sides),
@@ -145,6 +151,11 @@ def of_scores(table: Table, profile: Profile, records: RecordSet) -> set[str]:
     return {CAPTIONS, *(column.key for column in (*profile.columns, *COMPUTE))}
 
 
+def of_support(page: SupportPage, profile: Profile, records: RecordSet) -> set[str]:
+    sizes = {*map(support.weight_bytes, support.PARTS), *map(support.peak_bytes, support.USES)}
+    return {support.PARAMETERS, support.STEPS, support.CACHE_BYTES, *sizes}
+
+
 KNOWN: dict[type, Callable[..., set[str]]] = {
     LatencyTable: of_latency,
     SpectraFigure: of_spectra,
@@ -152,6 +163,7 @@ KNOWN: dict[type, Callable[..., set[str]]] = {
     BenchmarkPage: of_benchmarks,
     TrainingCostPage: of_training_cost,
     Table: of_scores,
+    SupportPage: of_support,
 }
 
 

@@ -225,7 +225,7 @@ def test_bad_folders_are_named_before_any_work(folder: Path, tmp_path: Path) -> 
     ]:
         with pytest.raises(ExperimentError, match=message):
             sources.folder(path, 64, 10)
-    with pytest.raises(ExperimentError, match=r"a.png is 128 pixels wide"):
+    with pytest.raises(ExperimentError, match=r"a.png is 128 x 128 pixels, the largest scale needs 256 x 256"):
         sources.folder(folder, 256, 10)
 
 

@@ -39,7 +39,7 @@ def test_a_variant_is_found_by_its_name_alone(name: str, tmp_path: Path) -> None
     assert list((folder / tiny_pipelines.NETWORK[name]).glob("*.fp16.safetensors"))
     found = DiffusionPipeline.from_pretrained(folder, variant="fp16", dtype=torch.float16)
     assert getattr(found, tiny_pipelines.NETWORK[name]).dtype == torch.float16
-    with pytest.raises(OSError, match="safetensors"):
+    with pytest.raises(OSError, match="no file named"):
         DiffusionPipeline.from_pretrained(folder)
 
 
