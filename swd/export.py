@@ -6,7 +6,7 @@ the tools around kohya's trainer theirs. ``--comfy-workflow`` adds a workflow of
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -85,6 +85,8 @@ def run(command: ExportCommand) -> list[Path]:
         if command.comfy_workflow:
             if card is None or backbone.comfy is None:
                 raise AdapterError(f"{command.adapter} does not say its schedule, so that no workflow follows from it")
+            if card.guidance_scale is None:
+                card = replace(card, guidance_scale=backbone.student_guidance)
             nodes = workflow(card, backbone.comfy, lora_file=paths[0].name, prompt=command.prompt)
             paths.append(command.output / WORKFLOW_FILE)
             write_json(paths[-1], nodes)

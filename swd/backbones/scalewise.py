@@ -183,7 +183,8 @@ class ScalewisePipeline(FastSwitch, PromptingPipeline, StudentLoading):
     def _resolve_guidance(self, call: Call) -> float:
         if call.guidance_scale is not None:
             return float(call.guidance_scale)
-        return self.backbone.student_guidance if self.student is None else self.student.guidance_scale
+        said = None if self.student is None else self.student.guidance_scale
+        return self.backbone.student_guidance if said is None else said
 
     def _student_denoiser(self, network_options: Mapping[str, Any] | None) -> Denoiser:
         """What is evaluated, with further arguments of the network."""

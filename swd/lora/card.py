@@ -25,6 +25,7 @@ class StudentCard:
         process: noise process whose levels they are.
         token_length: tokens of the text encoder whose length can be chosen (T5).
         guidance_scale: what it is sampled with: 1 is none. A network that takes it as an input (FLUX) gets this one.
+            Where the adapter does not say, students of the network's family have one of their own.
 
     Raises:
         ValueError: scales and sigmas are not a schedule, or a number is out of range.
@@ -36,7 +37,7 @@ class StudentCard:
     sigmas: tuple[float, ...] | None = None
     process: Process | None = None
     token_length: int | None = None
-    guidance_scale: float = 1.0
+    guidance_scale: float | None = None
 
     def __post_init__(self) -> None:
         if (self.scales is None) != (self.sigmas is None):
@@ -45,7 +46,7 @@ class StudentCard:
             raise ValueError(f"process must be one of {', '.join(get_args(Process))}, got {self.process!r}")
         if self.token_length is not None and self.token_length < 0:
             raise ValueError(f"token_length must not be negative, got {self.token_length}")
-        if not self.guidance_scale >= 0:
+        if self.guidance_scale is not None and not self.guidance_scale >= 0:
             raise ValueError(f"guidance_scale must not be negative, got {self.guidance_scale}")
         if (schedule := self.schedule()) is not None:
             object.__setattr__(self, "scales", schedule.scales)

@@ -124,7 +124,7 @@ def _guide(graph: _Graph, card: StudentCard, model: ComfyModel, prompt: str, sid
     positive = encode("prompt", prompt)
     if model.takes_guidance:
         positive = graph.add("guidance", "FluxGuidance", conditioning=positive, guidance=card.guidance_scale)
-    elif card.guidance_scale > 1:
+    elif card.guidance_scale is not None and card.guidance_scale > 1:
         negative = encode("negative prompt", "")
         both = {"positive": positive, "negative": negative, "cfg": card.guidance_scale}
         return graph.add("guider", "CFGGuider", model=("student", 0), **both)

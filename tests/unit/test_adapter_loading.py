@@ -23,7 +23,7 @@ from swd.lora.layouts import LAYOUTS
 from swd.lora.layouts.adapter import Adapter, LoraWeights
 from swd.lora.released import RELEASED
 
-FAMILIES = ("sd35-medium", "sd35-large", "sdxl")
+FAMILIES = ("sd35-medium", "sd35-large", "sdxl", "flux")
 STEPS = {"scales": (8, 16), "sigmas": (1.0, 0.5, 0.0)}
 
 

@@ -113,6 +113,7 @@ def test_a_trained_student_names_its_teacher(tmp_path: Path) -> None:
         scales=preset("mini-4").scales,
         sigmas=preset("mini-4").sigmas,
         process="flow",
+        guidance_scale=1.0,
     )
     assert student_card(SD3Denoiser(make_transformer()), preset("mini-4")).base_model is None
 
