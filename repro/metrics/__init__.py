@@ -8,7 +8,16 @@ A world may add its own; the mini world does, with scene accuracy.
 | `ClipScore` | agreement of image and caption | an open_clip folder |
 """
 
-from repro.metrics.base import Estimate, EvaluationResult, Metric, Prompt, WeightsError, evaluate
+from repro.metrics.base import (
+    Estimate,
+    EvaluationResult,
+    Measured,
+    MemoryMeasured,
+    Metric,
+    Prompt,
+    WeightsError,
+    evaluate,
+)
 from repro.metrics.clip_score import ClipScore
 from repro.metrics.fid import EfficientNetLite0, FrechetDistance, extract_features
 
@@ -18,6 +27,8 @@ __all__ = [
     "Estimate",
     "EvaluationResult",
     "FrechetDistance",
+    "Measured",
+    "MemoryMeasured",
     "Metric",
     "Prompt",
     "WeightsError",

@@ -1,19 +1,23 @@
 """What a metric is, and the one pass over the images that feeds them all.
 
-A metric sees every image once. Metrics with a value per image (CLIP score, scene accuracy) give it back, so that
-claims can be tested by resampling prompts; metrics of a whole set (FID) keep what they need and answer at the end.
+A metric sees every image once, in batches that may be cut anywhere and measured by any process: `Metric.measure` turns
+images into arrays with one entry per image, and keeps nothing. `Metric.estimates` turns what a whole pass left,
+`Measured`, into numbers. Metrics with a value per image (CLIP score, scene accuracy) name that array by their key, so
+that claims can be tested by resampling prompts; metrics of a whole set (FID) leave features, by a name with a dot.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+import torch
+from PIL.Image import Image, fromarray
 from scipy import stats
-from torch import Tensor, uint8
+from torch import Tensor
 
 Prompt = Mapping[str, Any]
-"""At least ``caption``; ``kind`` where scene accuracy is asked for."""
+"""``caption``, and ``id``, ``seed``, ``kind``, ``category`` or ``geneval`` where a metric asks for them."""
 
 CONFIDENCE = 0.95
 
@@ -44,70 +48,154 @@ class EvaluationResult:
     values: dict[str, Estimate]
 
 
+class Measured(Protocol):
+    """What a pass over images left, on disk or in memory: an entry for each image that was measured."""
+
+    @property
+    def prompts(self) -> Sequence[Prompt]:
+        """Of the measured images, in order; skipped images (torn files, NaN) are left out."""
+        ...
+
+    def column(self, name: str) -> np.ndarray:
+        """All entries of an array at once, (N, ...)."""
+        ...
+
+    def blocks(self, name: str) -> Iterator[np.ndarray]:
+        """The same piece by piece, for what should not be in memory at once."""
+        ...
+
+
 class Metric(Protocol):
-    """A measurement over images and their prompts, usable again after ``reset``."""
+    """A measurement of images and their prompts, without memory of the images it saw."""
 
     key: str
 
-    def reset(self) -> None:
-        """Forget the images seen so far (a reference set stays)."""
+    def inputs(self) -> dict[str, Any]:
+        """What the values follow from, as plain data: formula or recipe, hashes of weights and reference, version."""
         ...
 
-    def update(self, images: Tensor, prompts: Sequence[Prompt]) -> np.ndarray | None:
-        """See one batch.
+    def measure(self, images: Sequence[Image], prompts: Sequence[Prompt]) -> Mapping[str, np.ndarray]:
+        """Measure one batch.
 
         Args:
-            images: uint8, (B, 3, H, W).
+            images: RGB, of any sizes.
             prompts: one per image.
 
         Returns:
-            One value per image, (B,), or None where single images have none.
+            Arrays by name, each (B, ...) in the order of the images. ``key``, and further names without a dot, are
+            a value per image, (B,), kept in the records; a name with a dot, such as "fid.features", is not.
         """
         ...
 
-    def compute(self) -> dict[str, Estimate]:
-        """Estimates over all images seen, by record key."""
+    def estimates(self, measured: Measured) -> dict[str, Estimate]:
+        """Estimates over all images, by record key."""
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class MemoryMeasured:
+    """What a pass left, in memory.
+
+    Attributes:
+        prompts: one per image.
+        parts: for each array its batches, in order.
+    """
+
+    prompts: Sequence[Prompt]
+    parts: Mapping[str, Sequence[np.ndarray]]
+
+    def column(self, name: str) -> np.ndarray:
+        """All entries of an array, (N, ...)."""
+        return np.concatenate(self.parts[name])
+
+    def blocks(self, name: str) -> Iterator[np.ndarray]:
+        """The batches of an array."""
+        return iter(self.parts[name])
+
+
 def evaluate(
-    batches: Iterable[tuple[Tensor, Sequence[Prompt]]], metrics: Sequence[Metric], *, minimum: int = 1
+    batches: Iterable[tuple[Sequence[Image], Sequence[Prompt]]], metrics: Sequence[Metric], *, minimum: int = 1
 ) -> EvaluationResult:
-    """Run every metric in a single pass; how the images are cut into batches does not matter.
+    """Run every metric in a single pass, in memory; how the images are cut into batches does not matter.
 
     Args:
-        batches: pairs of uint8 images (B, 3, H, W) and their B prompts.
+        batches: pairs of images and their prompts.
         metrics: keys must differ.
         minimum: fewer images than this are an error.
 
     Raises:
-        ValueError: for a batch of another dtype or shape, too few images, or two metrics of one key.
+        ValueError: for images that are not RGB, too few images, or two metrics of one key.
     """
+    check_keys(metrics)
+    prompts: list[Prompt] = []
+    parts: dict[str, list[np.ndarray]] = {}
+    for images, theirs in batches:
+        prompts += theirs
+        for name, values in measure_batch(images, theirs, metrics).items():
+            parts.setdefault(name, []).append(values)
+    if len(prompts) < minimum:
+        raise ValueError(f"{len(prompts)} images to evaluate, at least {minimum} are needed")
+    return estimate_all(MemoryMeasured(prompts, parts), metrics, names=list(parts))
+
+
+def measure_batch(
+    images: Sequence[Image], prompts: Sequence[Prompt], metrics: Sequence[Metric]
+) -> dict[str, np.ndarray]:
+    """One batch through every metric: arrays by name, (B, ...).
+
+    Raises:
+        ValueError: an image is not RGB, the prompts are of another number, or a metric's array is, or two metrics
+            give arrays of one name.
+    """
+    check_batch(images, prompts)
+    found: dict[str, np.ndarray] = {}
+    for metric in metrics:
+        for name, values in metric.measure(images, prompts).items():
+            if name in found:
+                raise ValueError(f"two metrics give {name!r}, the second is {metric.key}")
+            if len(values) != len(images):
+                raise ValueError(f"{metric.key} gave {len(values)} entries of {name!r} for {len(images)} images")
+            found[name] = values
+    return found
+
+
+def estimate_all(measured: Measured, metrics: Sequence[Metric], *, names: Sequence[str]) -> EvaluationResult:
+    """Estimates of all metrics, and the values per image among the arrays of these names."""
+    values = {key: estimate for metric in metrics for key, estimate in metric.estimates(measured).items()}
+    return EvaluationResult({name: measured.column(name) for name in names if "." not in name}, values)
+
+
+def check_keys(metrics: Sequence[Metric]) -> None:
+    """Refuse two metrics of one key."""
     keys = [metric.key for metric in metrics]
     if len(set(keys)) != len(keys):
         raise ValueError(f"metrics need keys of their own, got {keys}")
-    for metric in metrics:
-        metric.reset()
-    collected: dict[str, list[np.ndarray]] = {}
-    num_images = 0
-    for images, prompts in batches:
-        check_batch(images, prompts)
-        num_images += len(images)
-        for metric in metrics:
-            if (scores := metric.update(images, prompts)) is not None:
-                collected.setdefault(metric.key, []).append(scores)
-    if num_images < minimum:
-        raise ValueError(f"{num_images} images to evaluate, at least {minimum} are needed")
-    values = {key: estimate for metric in metrics for key, estimate in metric.compute().items()}
-    return EvaluationResult({key: np.concatenate(parts) for key, parts in collected.items()}, values)
 
 
-def check_batch(images: Tensor, prompts: Sequence[Prompt]) -> None:
-    """Refuse what is not a batch of uint8 RGB images (B, 3, H, W) with one prompt each."""
-    if images.dtype != uint8 or images.ndim != 4 or images.shape[1] != 3:
-        raise ValueError(f"images must be uint8 of shape (B, 3, H, W), got {images.dtype} of {tuple(images.shape)}")
+def check_batch(images: Sequence[Image], prompts: Sequence[Prompt]) -> None:
+    """Refuse what is not a batch of RGB images with one prompt each."""
+    if modes := sorted({image.mode for image in images} - {"RGB"}):
+        raise ValueError(f"images must be RGB, got mode {', '.join(modes)}")
     if len(images) != len(prompts):
         raise ValueError(f"{len(images)} images but {len(prompts)} prompts")
+
+
+def pictures(images: Tensor) -> list[Image]:
+    """Tensors (B, 3, H, W) of uint8 as RGB images."""
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
+        raise ValueError(f"images must be uint8 of shape (B, 3, H, W), got {images.dtype} of {tuple(images.shape)}")
+    return [fromarray(image) for image in images.permute(0, 2, 3, 1).cpu().numpy()]
+
+
+def pixels(images: Sequence[Image]) -> Tensor:
+    """RGB images of one size as uint8 (B, 3, H, W).
+
+    Raises:
+        ValueError: the sizes differ.
+    """
+    if len(sizes := {image.size for image in images}) > 1:
+        raise ValueError(f"images of one size can be stacked, got {sorted(sizes)}")
+    return torch.from_numpy(np.stack([np.asarray(image) for image in images])).permute(0, 3, 1, 2).contiguous()
 
 
 def mean_estimate(scores: np.ndarray) -> Estimate:

@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 import open_clip
 import torch
-from PIL import Image
+from PIL.Image import Image
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from repro.metrics.base import Estimate, Prompt, WeightsError, mean_estimate
+from repro.harness.files import digest_folder
+from repro.metrics.base import Estimate, Measured, Prompt, WeightsError, mean_estimate
 
 CONFIG_NAME = "open_clip_config.json"
+VERSION = 1  # raise it when the same images get other values
 
 
 def load_clip(folder: Path, *, device: str | torch.device = "cpu") -> tuple[Any, Any, Any]:
@@ -49,29 +51,26 @@ class ClipScore:
         self.key = key
         self._device = torch.device(device)
         self._model, self._transform, self._tokenizer = load_clip(Path(folder), device=self._device)
+        self._folder = Path(folder)
         self._captions: dict[str, Tensor] = {}
-        self._scores: list[np.ndarray] = []
 
-    def reset(self) -> None:
-        """Forget the scores, keep the caption embeddings."""
-        self._scores = []
+    def inputs(self) -> dict[str, Any]:
+        """The formula, and the hash of the model's folder."""
+        return {"formula": "raw cosine", "weights": digest_folder(self._folder), "version": VERSION}
 
     @torch.no_grad()
-    def update(self, images: Tensor, prompts: Sequence[Prompt]) -> np.ndarray:
+    def measure(self, images: Sequence[Image], prompts: Sequence[Prompt]) -> dict[str, np.ndarray]:
         """Score one batch: cosines (B,) in [-1, 1]."""
         captions = [str(prompt["caption"]) for prompt in prompts]
         self._encode([caption for caption in dict.fromkeys(captions) if caption not in self._captions])
-        pictures = [Image.fromarray(image) for image in images.permute(0, 2, 3, 1).cpu().numpy()]
-        pixels = torch.stack([self._transform(picture) for picture in pictures]).to(self._device)
+        pixels = torch.stack([self._transform(image) for image in images]).to(self._device)
         seen = normalize(self._model.encode_image(pixels).float(), dim=-1)
         said = torch.stack([self._captions[caption] for caption in captions])
-        scores = (seen * said).sum(-1).cpu().numpy()
-        self._scores.append(scores)
-        return scores
+        return {self.key: (seen * said).sum(-1).cpu().numpy()}
 
-    def compute(self) -> dict[str, Estimate]:
-        """Mean cosine over the images seen."""
-        return {self.key: mean_estimate(np.concatenate(self._scores))}
+    def estimates(self, measured: Measured) -> dict[str, Estimate]:
+        """Mean cosine over all images."""
+        return {self.key: mean_estimate(measured.column(self.key))}
 
     def _encode(self, captions: list[str]) -> None:
         if captions:

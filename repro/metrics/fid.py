@@ -14,18 +14,21 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import timm
 import torch
+from PIL.Image import Image
 from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import resize
 
-from repro.metrics.base import Estimate, Prompt, WeightsError, t_quantile
+from repro.metrics.base import Estimate, Measured, Prompt, WeightsError, pixels, t_quantile
 
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+VERSION = 1  # raise it when the same images get other values
 BLOCKS = 20
 """Groups of the jackknife: 19 degrees of freedom, at a price of 20 distances."""
 SPLITS = 3
@@ -66,9 +69,9 @@ class EfficientNetLite0(nn.Module):
         if images.ndim == 2:
             return images
         device = next(self.network.parameters()).device
-        pixels = resize(images.to(device).float(), [self.side, self.side], InterpolationMode.BICUBIC, antialias=True)
-        pixels = (pixels - 127) / 128  # how these weights were trained
-        features: Tensor = self.network(pixels.contiguous(memory_format=torch.channels_last))
+        scaled = resize(images.to(device).float(), [self.side, self.side], InterpolationMode.BICUBIC, antialias=True)
+        scaled = (scaled - 127) / 128  # how these weights were trained
+        features: Tensor = self.network(scaled.contiguous(memory_format=torch.channels_last))
         return features.float().cpu()
 
 
@@ -220,36 +223,46 @@ class FrechetDistance:
             raise ValueError(f"reference features must be (M, D) with M >= 2, got {tuple(reference.shape)}")
         self.key, self.seed = key, seed
         self._extractor = extractor
+        self._features = reference
         self._reference = Reference.of(reference)
-        self._fid = FrechetInceptionDistance(feature=extractor, normalize=False, reset_real_features=False)
-        self._fid.update(reference, real=True)
-        self._features: list[Tensor] = []
 
-    def reset(self) -> None:
-        """Forget the images, keep the reference."""
-        self._fid.reset()
-        self._features = []
+    def inputs(self) -> dict[str, Any]:
+        """The network, the hash of the reference features, and the order of the images."""
+        reference = hashlib.sha256(self._features.contiguous().numpy().tobytes()).hexdigest()
+        network = type(self._extractor).__name__
+        return {"network": network, "reference": reference, "seed": self.seed, "version": VERSION}
 
-    def update(self, images: Tensor, prompts: Sequence[Prompt]) -> None:
-        """Encode one batch; `prompts` play no part."""
-        features = self._extractor(images)
-        self._fid.update(features, real=False)
-        self._features.append(features)
+    def measure(self, images: Sequence[Image], prompts: Sequence[Prompt]) -> dict[str, np.ndarray]:
+        """Features (B, D) of one batch, images of different sizes one by one; `prompts` play no part."""
+        alike = len({image.size for image in images}) == 1
+        batches = [images] if alike else [[image] for image in images]
+        return {self._name: extract_features((pixels(batch) for batch in batches), self._extractor).numpy()}
 
-    def compute(self) -> dict[str, Estimate]:
+    def estimates(self, measured: Measured) -> dict[str, Estimate]:
         """FID and FID-infinity with jackknife intervals.
 
         Raises:
             ValueError: if fewer than two images were seen.
         """
-        features = torch.cat(self._features) if self._features else torch.empty(0, 1)
-        if len(features) < 2:
-            raise ValueError(f"{self.key} needs at least 2 images, got {len(features)}")
+        if len(measured.prompts) < 2:
+            raise ValueError(f"{self.key} needs at least 2 images, got {len(measured.prompts)}")
+        features = torch.from_numpy(measured.column(self._name))
         order = torch.randperm(len(features), generator=torch.Generator().manual_seed(self.seed))
         sample = self._reference.sample(features[order])
         distance = partial(frechet_distance, self._reference)
         limit = partial(frechet_infinity, self._reference)
-        estimates = {self.key: jackknife(sample, distance, float(self._fid.compute()))}
+        estimates = {self.key: jackknife(sample, distance, self._distance(measured))}
         if len(features) >= FEWEST_TO_EXTRAPOLATE:
             estimates[f"{self.key}_inf"] = jackknife(sample, limit, limit(sample))
         return estimates
+
+    @property
+    def _name(self) -> str:
+        return f"{self.key}.features"
+
+    def _distance(self, measured: Measured) -> float:
+        fid = FrechetInceptionDistance(feature=self._extractor, normalize=False)
+        fid.update(self._features, real=True)
+        for block in measured.blocks(self._name):
+            fid.update(torch.from_numpy(block), real=False)
+        return float(fid.compute())

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL.Image import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
 from tqdm import tqdm
 
 from repro.harness.sampling import SamplingPlan
+from repro.metrics.base import Prompt, pictures, pixels
 from repro.stages.sampling import draw
 from repro.stages.store import StageStore
 from swd.backbones import backbone_of, denoiser_of, loading
@@ -21,8 +22,7 @@ from swd.lora.files import load_adapter
 from swd.pipelines import ScalewiseStableDiffusion3Pipeline
 
 STAGE, VERSION = "images", 1
-Prompt = Mapping[str, Any]
-Generate = Callable[[Sequence[Prompt]], Tensor]
+Generate = Callable[[Sequence[Prompt]], Sequence[Image]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,11 @@ class ImageSet:
     prompts: Sequence[Prompt]
     shard_size: int
 
-    def batches(self) -> Iterator[tuple[Tensor, Sequence[Prompt]]]:
-        """Images and their prompts, shard by shard."""
+    def batches(self) -> Iterator[tuple[list[Image], Sequence[Prompt]]]:
+        """RGB images and their prompts, shard by shard."""
         for index, prompts in enumerate(_split(self.prompts, self.shard_size)):
             with safe_open(_shard(self.folder, index), framework="pt") as file:
-                yield file.get_tensor("images"), prompts
+                yield pictures(file.get_tensor("images")), prompts
 
 
 def load_pipeline(folder: str | Path, dtype: str, device: torch.device) -> ScalewiseStableDiffusion3Pipeline:
@@ -64,7 +64,7 @@ def generator_of(
     adapter: Path | None,
     encoded: dict[str, Condition] | None = None,
 ) -> Generate:
-    """The function from prompts to uint8 images (B, 3, H, W).
+    """The function from prompts to RGB images.
 
     Args:
         plan: the steps of an image.
@@ -80,7 +80,7 @@ def generator_of(
     uncond = pipeline.encode_uncond()
 
     @torch.no_grad()
-    def generate(prompts: Sequence[Prompt]) -> Tensor:
+    def generate(prompts: Sequence[Prompt]) -> list[Image]:
         captions = [prompt["caption"] for prompt in prompts]
         if new := [caption for caption in dict.fromkeys(captions) if caption not in encoded]:
             rows = pipeline.encode_condition(new)
@@ -88,8 +88,8 @@ def generator_of(
         cond = uncond.cat([encoded[caption] for caption in captions])
         seeds = [prompt["seed"] for prompt in prompts]
         x0 = draw(plan, denoiser, cond, uncond, seeds, side=denoiser.network.config.sample_size)
-        pixels = pipeline.decode(x0, output_type="pt").float().clamp(0, 1)
-        return (pixels * 255).round().to(torch.uint8).cpu()
+        decoded = pipeline.decode(x0, output_type="pt").float().clamp(0, 1)
+        return pictures((decoded * 255).round().to(torch.uint8))
 
     return generate
 
@@ -116,7 +116,7 @@ def make_images(
     generate = make() if missing else None
     for index, part in tqdm(missing, desc=label, initial=len(shards) - len(missing), total=len(shards), leave=False):
         partial = folder / f".{index:05d}.partial"
-        save_file({"images": generate(part).contiguous()}, partial)
+        save_file({"images": pixels(generate(part))}, partial)
         partial.replace(_shard(folder, index))
     store.finish(STAGE, inputs)
     return result

@@ -5,10 +5,11 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
-from repro.metrics.base import WeightsError
+from repro.metrics.base import WeightsError, evaluate
 from repro.metrics.clip_score import ClipScore
 
 CONFIG = {
@@ -35,12 +36,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def images() -> Tensor:
-    rng = torch.Generator().manual_seed(0)
-    return torch.randint(0, 256, (5, 3, 32, 32), generator=rng, dtype=torch.uint8)
+def images() -> list[Image.Image]:
+    rng = np.random.default_rng(0)
+    return [Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)) for _ in CAPTIONS]
 
 
-def test_score_is_the_cosine_of_image_and_caption(folder: Path, images: Tensor) -> None:
+def test_score_is_the_cosine_of_image_and_caption(folder: Path, images: list[Image.Image]) -> None:
     model = open_clip.create_model(f"local-dir:{folder}").eval().double()
     mean, std = (
         torch.tensor(values).view(3, 1, 1) for values in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
@@ -48,24 +49,25 @@ def test_score_is_the_cosine_of_image_and_caption(folder: Path, images: Tensor) 
     expected = []
     with torch.no_grad():
         for image, caption in zip(images, CAPTIONS, strict=True):
-            seen = model.encode_image(((image.double() / 255 - mean) / std)[None])[0]
+            levels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+            seen = model.encode_image(((levels.double() / 255 - mean) / std)[None])[0]
             said = model.encode_text(open_clip.SimpleTokenizer(context_length=16)([caption]))[0]
             expected.append(float(seen @ said / seen.norm() / said.norm()))
-    np.testing.assert_allclose(ClipScore(folder).update(images, PROMPTS), expected, atol=1e-5)
+    np.testing.assert_allclose(ClipScore(folder).measure(images, PROMPTS)["mini_clip"], expected, atol=1e-5)
 
 
-def test_batches_do_not_matter(folder: Path, images: Tensor) -> None:
+def test_batches_do_not_matter(folder: Path, images: list[Image.Image]) -> None:
     metric = ClipScore(folder)
-    whole = metric.update(images, PROMPTS)
-    together = metric.compute()["mini_clip"]
-    metric.reset()
-    parts = [metric.update(images[i : i + 2], PROMPTS[i : i + 2]) for i in range(0, 5, 2)]
-    np.testing.assert_allclose(np.concatenate(parts), whole, atol=1e-6)
-    assert metric.compute()["mini_clip"].value == pytest.approx(together.value, abs=1e-6)
-    assert together.n == 5
+    whole = evaluate([(images, PROMPTS)], [metric])
+    parts = evaluate([(images[i : i + 2], PROMPTS[i : i + 2]) for i in range(0, 5, 2)], [metric])
+    np.testing.assert_allclose(parts.per_image["mini_clip"], whole.per_image["mini_clip"], atol=1e-6)
+    assert parts.values["mini_clip"].value == pytest.approx(whole.values["mini_clip"].value, abs=1e-6)
+    assert parts.values["mini_clip"].n == 5
 
 
-def test_each_distinct_caption_is_encoded_once(folder: Path, images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_distinct_caption_is_encoded_once(
+    folder: Path, images: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
     metric = ClipScore(folder)
     encoded = 0
     encode_text = metric._model.encode_text
@@ -77,9 +79,8 @@ def test_each_distinct_caption_is_encoded_once(folder: Path, images: Tensor, mon
 
     monkeypatch.setattr(metric._model, "encode_text", count)
     for _ in range(2):
-        metric.reset()
-        metric.update(images[:3], PROMPTS[:3])
-        metric.update(images[3:], PROMPTS[3:])
+        metric.measure(images[:3], PROMPTS[:3])
+        metric.measure(images[3:], PROMPTS[3:])
     assert encoded == len(set(CAPTIONS))
 
 

@@ -1,51 +1,54 @@
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy import stats
-from torch import Tensor
 
-from repro.metrics.base import Estimate, Prompt, evaluate, mean_estimate
+from repro.metrics.base import Estimate, Measured, Prompt, evaluate, mean_estimate, pictures, pixels
 
 
 class MeanLevel:
-    """Mean of each image; as a whole-set metric it gives no values per image."""
+    """Mean of each image; as a metric of the whole set it gives no values per image."""
 
-    def __init__(self, key: str, *, per_image: bool) -> None:
-        self.key, self.per_image, self.seen = key, per_image, []
+    def __init__(self, key: str, *, per_image: bool = True) -> None:
+        self.key, self.name = key, key if per_image else f"{key}.levels"
 
-    def reset(self) -> None:
-        self.seen = []
+    def inputs(self) -> dict[str, Any]:
+        return {"formula": "mean"}
 
-    def update(self, images: Tensor, prompts: Sequence[Prompt]) -> np.ndarray | None:
-        scores = images.double().mean((1, 2, 3)).numpy()
-        self.seen.append(scores)
-        return scores if self.per_image else None
+    def measure(self, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> dict[str, np.ndarray]:
+        return {self.name: np.array([np.asarray(image, dtype=np.float64).mean() for image in images])}
 
-    def compute(self) -> dict[str, Estimate]:
-        return {self.key: mean_estimate(np.concatenate(self.seen))}
+    def estimates(self, measured: Measured) -> dict[str, Estimate]:
+        levels = np.concatenate(list(measured.blocks(self.name)))
+        return {self.key: mean_estimate(levels), "prompts": mean_estimate(np.array([len(measured.prompts)]))}
 
 
-def batches(images: Tensor, size: int) -> list[tuple[Tensor, list[Prompt]]]:
-    return [(part, [{"caption": "a"}] * len(part)) for part in images.split(size)]
+def batches(images: list[Image.Image], size: int) -> list[tuple[list[Image.Image], list[Prompt]]]:
+    parts = [images[start : start + size] for start in range(0, len(images), size)]
+    return [(part, [{"caption": "a"}] * len(part)) for part in parts]
 
 
 @pytest.fixture
-def images() -> Tensor:
-    return torch.randint(0, 256, (7, 3, 4, 4), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+def images() -> list[Image.Image]:
+    """Seven images of two sizes."""
+    rng = np.random.default_rng(0)
+    return [Image.fromarray(rng.integers(0, 256, (4, 4 + i // 5, 3), dtype=np.uint8)) for i in range(7)]
 
 
 @pytest.mark.parametrize("size", [1, 3, 7])
-def test_one_pass_feeds_all_and_batches_do_not_matter(images: Tensor, size: int) -> None:
-    each, whole = MeanLevel("each", per_image=True), MeanLevel("whole", per_image=False)
-    each.seen = [np.zeros(1)]  # left over from the row before
+def test_one_pass_feeds_all_and_batches_do_not_matter(images: list[Image.Image], size: int) -> None:
+    each, whole = MeanLevel("each"), MeanLevel("whole", per_image=False)
     result = evaluate(iter(batches(images, size)), [each, whole])
-    expected = images.numpy().mean((1, 2, 3))
+    expected = np.array([np.asarray(image).mean() for image in images])
     assert set(result.per_image) == {"each"}
     np.testing.assert_allclose(result.per_image["each"], expected)
     assert result.values["whole"].value == pytest.approx(expected.mean())
     assert result.values["each"] == result.values["whole"]
+    assert result.values["prompts"].value == 7
 
 
 def test_mean_interval_is_students() -> None:
@@ -58,18 +61,40 @@ def test_mean_interval_is_students() -> None:
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (lambda images: [(images.float(), [{}] * 7)], "must be uint8"),
-        (lambda images: [(images[0], [{}] * 3)], r"\(B, 3, H, W\)"),
-        (lambda images: [(images.permute(0, 2, 3, 1), [{}] * 7)], r"\(B, 3, H, W\)"),
+        (lambda images: [([image.convert("L") for image in images], [{}] * 7)], "must be RGB, got mode L"),
         (lambda images: [(images, [{}] * 6)], "7 images but 6 prompts"),
-        (lambda images: [], "0 images to evaluate"),
+        (lambda images: [], "0 images to evaluate, at least 1"),
     ],
 )
-def test_bad_batches_are_errors(images: Tensor, bad: object, message: str) -> None:
+def test_bad_batches_are_errors(images: list[Image.Image], bad: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        evaluate(bad(images), [MeanLevel("each", per_image=True)])
+        evaluate(bad(images), [MeanLevel("each")])
 
 
-def test_two_metrics_of_one_key_are_an_error() -> None:
-    with pytest.raises(ValueError, match="keys of their own"):
-        evaluate([], [MeanLevel("a", per_image=True), MeanLevel("a", per_image=False)])
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        (MeanLevel("a", per_image=False), "keys of their own, got \\['a', 'a'\\]"),
+        (MeanLevel("b"), "two metrics give 'a', the second is b"),
+        (MeanLevel("c"), "c gave 3 entries of 'c' for 7 images"),
+    ],
+)
+def test_metrics_that_cannot_be_told_apart_or_miss_images(
+    images: list[Image.Image], second: MeanLevel, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if second.key == "b":
+        second.name = "a"
+    if second.key == "c":
+        monkeypatch.setattr(second, "measure", lambda images, prompts: {"c": np.zeros(3)})
+    with pytest.raises(ValueError, match=message):
+        evaluate(batches(images, 7), [MeanLevel("a"), second])
+
+
+def test_pixels_and_pictures_are_inverse(images: list[Image.Image]) -> None:
+    stacked = pixels(images[:5])
+    assert stacked.shape == (5, 3, 4, 4)
+    assert [picture.tobytes() for picture in pictures(stacked)] == [image.tobytes() for image in images[:5]]
+    with pytest.raises(ValueError, match=r"one size can be stacked, got \[\(4, 4\), \(5, 4\)\]"):
+        pixels(images)
+    with pytest.raises(ValueError, match=r"must be uint8 of shape .*, got torch\.float32"):
+        pictures(torch.zeros(1, 3, 4, 4))

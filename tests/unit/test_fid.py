@@ -8,7 +8,7 @@ from skimage import data
 from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from repro.metrics.base import WeightsError, t_quantile
+from repro.metrics.base import Estimate, MemoryMeasured, WeightsError, evaluate, pictures, t_quantile
 from repro.metrics.fid import (
     EfficientNetLite0,
     FrechetDistance,
@@ -43,6 +43,17 @@ def network() -> EfficientNetLite0:
 
 def gaussian(n: int, dim: int, seed: int) -> Tensor:
     return torch.randn(n, dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+class AnySize(RandomFeatures):
+    """The same features of images of any size."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images if images.ndim == 2 else super().forward(images[..., :8, :8])
+
+
+def scored(metric: FrechetDistance, images: Tensor) -> dict[str, Estimate]:
+    return evaluate([(pictures(images), [{}] * len(images))], [metric]).values
 
 
 def distance(real: Tensor, fake: Tensor) -> float:
@@ -83,8 +94,7 @@ def test_metric_and_gram_form_equal_torchmetrics_on_images(num_fake: int) -> Non
     oracle.update(real, real=True)
     oracle.update(fake, real=False)
     metric = FrechetDistance(extractor, extract_features([real], extractor))
-    metric.update(fake, [])
-    assert metric.compute()["fid_e"].value == pytest.approx(float(oracle.compute()), rel=1e-6)
+    assert scored(metric, fake)["fid_e"].value == pytest.approx(float(oracle.compute()), rel=1e-6)
     gram_form = distance(extractor(real), extractor(fake))
     assert gram_form == pytest.approx(float(oracle.compute()), rel=1e-4)
 
@@ -128,29 +138,32 @@ def test_jackknife_of_a_mean_is_the_error_of_block_means() -> None:
 @pytest.mark.parametrize(("n", "keys", "bounded"), [(3, {"fid_e"}, False), (16, {"fid_e", "fid_e_inf"}, True)])
 def test_few_images_leave_out_what_they_cannot_carry(n: int, keys: set[str], bounded: bool) -> None:
     metric = FrechetDistance(RandomFeatures(), gaussian(20, 12, 0).float())
-    metric.update(random_images(n, 8, 1), [])
-    estimates = metric.compute()
+    estimates = scored(metric, random_images(n, 8, 1))
     assert set(estimates) == keys
     assert (estimates["fid_e"].ci_low is not None) == bounded
     assert estimates["fid_e"].n == n
 
 
-def test_reset_forgets_images_and_keeps_the_reference() -> None:
-    metric = FrechetDistance(RandomFeatures(), gaussian(20, 12, 0).float())
-    metric.update(random_images(20, 8, 1), [])
-    first = metric.compute()
-    metric.reset()
-    metric.update(random_images(20, 8, 2), [])
-    assert metric.compute()["fid_e"] != first["fid_e"]
-    metric.reset()
-    metric.update(random_images(20, 8, 1), [])
-    assert metric.compute() == first
+def test_images_of_different_sizes_and_other_batches_give_the_same() -> None:
+    metric = FrechetDistance(AnySize(), gaussian(20, 12, 0).float())
+    images = [*pictures(random_images(10, 8, 1)), *pictures(random_images(10, 9, 2))]
+    whole = evaluate([(images, [{}] * 20)], [metric]).values
+    cut = evaluate([(images[:3], [{}] * 3), (images[3:], [{}] * 17)], [metric]).values
+    for key, estimate in whole.items():
+        assert cut[key].value == pytest.approx(estimate.value, rel=1e-6)
+    assert evaluate([(images[::-1], [{}] * 20)], [metric]).values["fid_e"] != whole["fid_e"]  # not the same blocks
+
+
+def test_the_reference_is_among_the_inputs() -> None:
+    first, same, other = (FrechetDistance(RandomFeatures(), gaussian(20, 12, seed).float()) for seed in (0, 0, 1))
+    assert first.inputs() == same.inputs()
+    assert first.inputs() != other.inputs()
 
 
 def test_no_images_is_an_error() -> None:
     metric = FrechetDistance(RandomFeatures(), gaussian(20, 12, 0).float())
     with pytest.raises(ValueError, match="at least 2 images, got 0"):
-        metric.compute()
+        metric.estimates(MemoryMeasured([], {}))
 
 
 def test_network_recognises_photographs(network: EfficientNetLite0) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_transformer
+from PIL import Image
 from safetensors import SafetensorError
 
 from repro.harness.experiment import ExperimentError, Row
@@ -20,6 +21,7 @@ from repro.harness.sampling import SamplingPlan
 from repro.kinds.scores import measure as runner
 from repro.kinds.scores.measure import run
 from repro.kinds.scores.options import ScoresOptions
+from repro.metrics.base import pixels
 from repro.profiles.mini import DISTIL, PROFILE
 from repro.stages import compute
 from repro.stages.images import generator_of, load_pipeline, make_images
@@ -50,12 +52,11 @@ class Renderer:
         self.drawn: list[int] = []
         self.fail_at = fail_at
 
-    def __call__(self, prompts: Sequence[Any]) -> torch.Tensor:
+    def __call__(self, prompts: Sequence[Any]) -> list[Image.Image]:
         if self.fail_at is not None and len(self.drawn) >= self.fail_at:
             raise KeyboardInterrupt
         self.drawn += [prompt["seed"] for prompt in prompts]
-        pixels = np.stack([render(sample_scene(prompt["seed"])) for prompt in prompts])
-        return torch.from_numpy(pixels).permute(0, 3, 1, 2)
+        return [Image.fromarray(render(sample_scene(prompt["seed"]))) for prompt in prompts]
 
 
 def test_images_come_in_prompt_order_and_once(tmp_path: Path) -> None:
@@ -65,7 +66,7 @@ def test_images_come_in_prompt_order_and_once(tmp_path: Path) -> None:
     batches = list(images.batches())
     assert [len(batch) for batch, _ in batches] == [4, 4, 2]
     assert [prompt["seed"] for _, prompts in batches for prompt in prompts] == draw.drawn
-    np.testing.assert_array_equal(batches[2][0][1].permute(1, 2, 0).numpy(), render(sample_scene(9)))
+    np.testing.assert_array_equal(np.asarray(batches[2][0][1]), render(sample_scene(9)))
     again = make_images(store, INPUTS, PROMPTS, lambda: pytest.fail("drawn twice"), "test")
     assert [len(batch) for batch, _ in again.batches()] == [4, 4, 2]
 
@@ -139,8 +140,8 @@ def test_an_image_depends_on_its_own_seed_only(tiny_pipeline_folder: Path, row: 
     pipeline = load_pipeline(tiny_pipeline_folder, "float32", torch.device("cpu"))
     generate = generator_of(sampling(TABLE.row(row)), pipeline, None)
     prompts = [{"caption": text, "seed": seed} for seed, text in enumerate(["a red star", "two blue circles"] * 3)]
-    together = generate(prompts).int()
-    alone = torch.cat([generate([prompt]) for prompt in prompts]).int()
+    together = pixels(generate(prompts)).int()
+    alone = torch.cat([pixels(generate([prompt])) for prompt in prompts]).int()
     assert (together - alone).abs().max() <= 1  # one grey level: float sums depend on the batch, the noise does not
     assert (together[0] - together[2]).abs().max() > 1
 

@@ -21,6 +21,7 @@ from repro.harness.schema import CAPTIONS, Line, PerImage, Record, RecordSet, Ru
 from repro.kinds.scores.declare import Table
 from repro.kinds.scores.options import ScoresOptions
 from repro.metrics import EvaluationResult, WeightsError
+from repro.metrics.base import pixels
 from repro.stages import compute
 from repro.stages.images import VERSION as IMAGES_VERSION
 from repro.stages.images import ImageSet, check_pipeline, generator_of, load_pipeline, make_images
@@ -211,7 +212,7 @@ class _Runner(Measurement[Table, ScoresOptions]):
             for prompt_set in self.profile.prompt_sets:
                 seed = min(seed for key, name, seed in images if (key, name) == (row.key, prompt_set.key))
                 batch, prompts = next(images[row.key, prompt_set.key, seed].batches())
-                line.append(batch[:GRID_COLUMNS])
+                line.append(pixels(batch[:GRID_COLUMNS]))
                 captions += [prompt["caption"] for prompt in prompts[:GRID_COLUMNS]]
             grid.append(torch.cat(line))
         labels = [f"{row.label}\n{self._plan(row).steps} steps" for row in self.table.rows]

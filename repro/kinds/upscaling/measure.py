@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL.Image import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -19,10 +20,11 @@ from repro.harness.provenance import OpenRun, versions
 from repro.harness.schema import Line, Record, RecordSet, Run, Series
 from repro.kinds.upscaling import keys
 from repro.kinds.upscaling.declare import Cell, UpscalingTable
-from repro.metrics import WeightsError
+from repro.metrics import Prompt, WeightsError
+from repro.metrics.base import pictures, pixels
 from repro.metrics.fid import Reference, extract_features, frechet_distance, jackknife, jackknife_replicates
 from repro.stages.autoencoders import whitened_latents
-from repro.stages.images import ImageSet, Prompt, check_pipeline, load_pipeline, make_images
+from repro.stages.images import Generate, ImageSet, check_pipeline, load_pipeline, make_images
 from repro.stages.measurement import Measurement
 from repro.stages.sample_grid import image_grid
 from repro.stages.scores import reference_features
@@ -137,12 +139,12 @@ class _Runner(Measurement[UpscalingTable, RunOptions]):
         make = partial(self._generator, cell, timestep)
         return make_images(self.store, inputs, self.prompts, make, f"{cell.key} at t = {timestep}")
 
-    def _generator(self, cell: Cell, timestep: int) -> Callable[[Sequence[Prompt]], Tensor]:
+    def _generator(self, cell: Cell, timestep: int) -> Generate:
         pipeline, sigma = self.pipeline, timestep / NUM_TIMESTEPS
         denoiser, uncond = denoiser_of(pipeline).eval(), pipeline.encode_uncond()
 
         @torch.no_grad()
-        def generate(prompts: Sequence[Prompt]) -> Tensor:
+        def generate(prompts: Sequence[Prompt]) -> list[Image]:
             x_t = noisy_latents(
                 cell,
                 self.world.real_images(prompts).to(self.device),
@@ -162,8 +164,8 @@ class _Runner(Measurement[UpscalingTable, RunOptions]):
                 shift=self.profile.teacher.shift,
                 guidance_scale=self.profile.teacher.guidance_scale,
             )
-            pixels: Tensor = pipeline.decode(x0, output_type="pt").float().clamp(0, 1)
-            return (pixels * 255).round().to(torch.uint8).cpu()
+            decoded: Tensor = pipeline.decode(x0, output_type="pt").float().clamp(0, 1)
+            return pictures((decoded * 255).round().to(torch.uint8))
 
         return generate
 
@@ -195,7 +197,9 @@ class _Runner(Measurement[UpscalingTable, RunOptions]):
         inputs = {"version": VERSION, "images": dict(images.inputs), "metrics": self.world.metric_inputs()}
         path = self.store.folder(FEATURES_STAGE, inputs) / "features.safetensors"
         if not self.store.done(FEATURES_STAGE, inputs) or not path.exists():
-            save_file({"features": extract_features((batch for batch, _ in images.batches()), self.extractor)}, path)
+            save_file(
+                {"features": extract_features((pixels(batch) for batch, _ in images.batches()), self.extractor)}, path
+            )
             self.store.finish(FEATURES_STAGE, inputs)
         return load_file(path)["features"]
 
@@ -207,7 +211,7 @@ class _Runner(Measurement[UpscalingTable, RunOptions]):
         real = self.world.real_images([self.prompts[i] for i in shown])
         grid = [torch.cat([((real + 1) * 127.5).round().to(torch.uint8)] * len(self.table.timesteps))]
         for cell in self.table.cells:
-            found = [torch.cat([batch for batch, _ in images[cell, t].batches()]) for t in self.table.timesteps]
+            found = [torch.cat([pixels(batch) for batch, _ in images[cell, t].batches()]) for t in self.table.timesteps]
             grid.append(torch.cat([batch[shown.start : shown.stop] for batch in found]))
         rows = ["Real", *(_label(cell) for cell in self.table.cells)]
         image_grid(self.grid_path, grid, rows=rows, captions=captions)

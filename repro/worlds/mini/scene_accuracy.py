@@ -4,12 +4,14 @@ The counterpart of GenEval (Ghosh et al., 2023): exact, because the world has no
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
-from torch import Tensor
+from PIL.Image import Image
 
-from repro.metrics.base import Estimate, Prompt, share_estimate
+from repro.metrics.base import Estimate, Measured, Prompt, share_estimate
+
+VERSION = 1  # raise it when the same images get other values
 
 
 class Oracle(Protocol):
@@ -35,26 +37,21 @@ class SceneAccuracy:
             oracle = SceneOracle()
         self.key = key
         self._oracle = oracle
-        self._hits: list[bool] = []
-        self._kinds: list[str] = []
 
-    def reset(self) -> None:
-        """Forget the images seen."""
-        self._hits, self._kinds = [], []
+    def inputs(self) -> dict[str, Any]:
+        """The oracle by name, and its version."""
+        return {"oracle": type(self._oracle).__name__, "version": VERSION}
 
-    def update(self, images: Tensor, prompts: Sequence[Prompt]) -> np.ndarray:
+    def measure(self, images: Sequence[Image], prompts: Sequence[Prompt]) -> dict[str, np.ndarray]:
         """Check one batch: 1.0 where the caption holds, else 0.0, (B,)."""
-        pictures = images.permute(0, 2, 3, 1).cpu().numpy()
         hits = [
-            bool(self._oracle.check(picture, str(prompt["caption"])))
-            for picture, prompt in zip(pictures, prompts, strict=True)
+            bool(self._oracle.check(np.asarray(image), str(prompt["caption"])))
+            for image, prompt in zip(images, prompts, strict=True)
         ]
-        self._hits += hits
-        self._kinds += [str(prompt["kind"]) for prompt in prompts]
-        return np.array(hits, dtype=np.float64)
+        return {self.key: np.array(hits, dtype=np.float64)}
 
-    def compute(self) -> dict[str, Estimate]:
+    def estimates(self, measured: Measured) -> dict[str, Estimate]:
         """Accuracy over all images, then over each kind, with Wilson intervals."""
-        hits, kinds = np.array(self._hits), np.array(self._kinds)
-        by_kind = {f"{self.key}_{kind}": share_estimate(hits[kinds == kind]) for kind in sorted(set(self._kinds))}
+        hits, kinds = measured.column(self.key), np.array([str(prompt["kind"]) for prompt in measured.prompts])
+        by_kind = {f"{self.key}_{kind}": share_estimate(hits[kinds == kind]) for kind in sorted(set(kinds.tolist()))}
         return {self.key: share_estimate(hits), **by_kind}
