@@ -1,11 +1,8 @@
 """From records to the text of a cell: values, intervals, dashes with their footnotes."""
 
-import csv
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from pathlib import Path
 from statistics import fmean, variance
 
 import pandas as pd
@@ -13,9 +10,9 @@ from scipy.special import stdtrit
 
 from repro.harness.experiment import Column, PromptSet, Reported, Row
 from repro.harness.profile import Profile
+from repro.harness.published import published_value
 from repro.harness.schema import Record, RecordSet
 
-REPORTED = Path(__file__).resolve().parents[1] / "reported"
 MINUS, DASH, TIMES = "\u2212", "\u2014", "\u00d7"
 ARROWS = {"higher": " \u2191", "lower": " \u2193", None: ""}
 
@@ -109,21 +106,8 @@ def here(records: RecordSet, row: Row, prompts: str, column: Column, profile: Pr
 
 def paper(reported: Reported, row: Row, prompts: PromptSet, column: Column, notes: Footnotes) -> str:
     """A published cell, or a dash with the reason why there is none."""
-    if row.reported is None:
-        return notes.dash(reported.missing)
-    wanted = {**reported.match, **row.reported, reported.prompts_column: prompts.reported}
-    found = [line for line in published(reported.csv) if all(line.get(key) == cell for key, cell in wanted.items())]
-    if len(found) > 1:
-        raise ValueError(f"{reported.csv}: {len(found)} rows match {wanted}")
-    text = found[0][column.key] if found else ""
-    return number(float(text) * column.factor, column.digits) if text else notes.dash(reported.missing)
-
-
-@lru_cache
-def published(name: str) -> tuple[Mapping[str, str], ...]:
-    """Rows of a CSV of published numbers, as text."""
-    with (REPORTED / name).open(newline="", encoding="utf-8") as stream:
-        return tuple(csv.DictReader(stream))
+    value = published_value(reported, row, prompts, column.key)
+    return notes.dash(reported.missing) if value is None else number(value * column.factor, column.digits)
 
 
 def markdown(headers: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:

@@ -10,14 +10,17 @@ from dataclasses import KW_ONLY, asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from repro.harness.sampling import SamplingPlan
+from repro.harness.systems import System
 from swd.training.config import DistillConfig
 
 Better = Literal["higher", "lower"]
-Role = Literal["prompt_alignment", "text_similarity", "distribution"]
+Role = Literal["prompt_alignment", "text_similarity", "distribution", "preference", "reward"]
 ROLES: dict[Role, str] = {  # what a metric is for: claims name this, for every profile has metrics of its own
     "prompt_alignment": "Prompt alignment",
     "text_similarity": "Text similarity",
     "distribution": "Distribution",
+    "preference": "Human preference",
+    "reward": "Human reward",
 }
 
 
@@ -92,6 +95,7 @@ class Column:
         percent: records hold a fraction in [0, 1], the page shows it times 100.
         detail: shown in the table of details instead of the main one.
         role: what it is for, in claims; None for what no claim is about.
+        prompts: sets of prompts in which it is measured; empty for all.
     """
 
     key: str
@@ -103,11 +107,16 @@ class Column:
     unit: str = ""
     percent: bool = False
     detail: bool = False
+    prompts: tuple[str, ...] = ()
 
     @property
     def sign(self) -> float:
         """+1 where higher is better, -1 where lower is."""
         return -1.0 if self.better == "lower" else 1.0
+
+    def is_of(self, prompts: str) -> bool:
+        """Whether it is measured in that set of prompts."""
+        return not self.prompts or prompts in self.prompts
 
     @property
     def factor(self) -> float:
@@ -141,6 +150,9 @@ class Row:
     ``schedule`` is a preset of ``swd.schedule`` without the profile's prefix ("6", "full-2"). ``repro.harness.plan``
     resolves a row in a profile.
 
+    A row is one of four: the teacher, a student (``train``), a published ``system``, or a folder of ``images`` that the
+    command line names.
+
     Args:
         key: name in claims and records.
         label: shown in the table.
@@ -148,11 +160,15 @@ class Row:
             for the teacher itself.
         sample: fields of ``SamplingPlan`` that differ from the schedule trained with, or from the teacher's sampling.
         reported: cells that pick this row in the CSV of reported numbers; None where the paper has no such row.
+        reported_in: the same in other CSVs, by their names, where the cells differ.
         variant: name of the trained model, shared between rows and tables; the key if empty.
+        system: what is sampled in place of the teacher or a student of the profile.
+        images: whether it can only be measured from a folder of images: it was sampled elsewhere.
+        profiles: those that have this row; empty for all.
 
     Raises:
         UnknownNameError: an option that does not exist; the message lists the nearest ones.
-        ValueError: a training without a schedule, or steps and shift of a grid beside a schedule.
+        ValueError: a training without a schedule, steps and shift of a grid beside a schedule, or a row of two kinds.
     """
 
     key: str
@@ -161,7 +177,11 @@ class Row:
     train: Mapping[str, Any] | None = None
     sample: Mapping[str, Any] = field(default_factory=dict)
     reported: Mapping[str, str] | None = None
+    reported_in: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     variant: str = ""
+    system: System | None = None
+    images: bool = False
+    profiles: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.variant:
@@ -171,13 +191,35 @@ class Row:
                 raise UnknownNameError(f"{kind} option of row {self.key}", name, known)
         if self.train is not None and "schedule" not in self.train:
             raise ValueError(f"row {self.key} trains without a schedule")
+        if [self.train is not None, self.system is not None, self.images].count(True) > 1:
+            raise ValueError(f"row {self.key} is a student, a system or a folder of images, and not two of them")
         if (self.train is not None or "schedule" in self.sample) and self.sample.keys() & {"steps", "shift"}:
             raise ValueError(f"row {self.key} samples on a schedule: steps and shift belong to the teacher's grid")
 
     @property
     def is_teacher(self) -> bool:
         """Whether this row samples the teacher itself."""
-        return self.train is None
+        return self.train is None and self.system is None and not self.images
+
+    @property
+    def is_student(self) -> bool:
+        """Whether this row samples a student of the profile's teacher."""
+        return self.train is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """How far a number that was measured again may be from a published one. Fixed in the declaration.
+
+    Args:
+        metric: ours, as in the records.
+        tolerance: in the unit of the records: other seeds, and what the published recipe leaves open.
+        scale: the published number is the recorded one times this.
+    """
+
+    metric: str
+    tolerance: float
+    scale: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +232,9 @@ class Reported:
         match: cells that every row shares.
         columns: metrics shown, by CSV column.
         prompts_column: CSV column that ``PromptSet.reported`` picks from.
+        prefixes: ``PromptSet.reported`` -> how the columns of that set begin, where a row of the CSV has all sets.
+        profiles: those with the model and the data of these numbers: there values are compared, not only their order.
+        agreement: CSV column -> what is measured for it.
         missing: footnote for rows that the paper's table does not have.
     """
 
@@ -198,4 +243,7 @@ class Reported:
     match: Mapping[str, str]
     columns: tuple[Column, ...]
     prompts_column: str = "prompts"
+    prefixes: Mapping[str, str] = field(default_factory=dict)
+    profiles: tuple[str, ...] = ()
+    agreement: Mapping[str, Agreement] = field(default_factory=dict)
     missing: str = "not published"

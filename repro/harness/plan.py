@@ -53,6 +53,18 @@ def resolve(profile: Profile, row: Row, seed: int = 0) -> Plan:
         raise ExperimentError(f"row {row.key} in profile {profile.name}: {error}") from error
 
 
+def steps_of(profile: Profile, row: Row) -> int | None:
+    """Network evaluations of an image without those for guidance; None where the profile has no such row."""
+    if row.system is not None:
+        return row.system.steps
+    if row.images:
+        return None
+    try:
+        return resolve(profile, row).sample.steps
+    except ExperimentError:
+        return None
+
+
 def _training(profile: Profile, train: Mapping[str, Any], seed: int) -> DistillConfig:
     """Options of all students, of students whose scale grows or does not, and of the row; later ones win."""
     preset = f"{profile.presets}-{train['schedule']}"

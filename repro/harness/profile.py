@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from repro.harness.experiment import Column, ExperimentError, PromptSet
+from repro.harness.systems import HubFile
 
 T = TypeVar("T")
 
@@ -19,12 +20,14 @@ class Teacher:
         steps: network evaluations of an image, without those for guidance.
         guidance_scale: classifier-free guidance; none at 1 and below.
         shift: time shift of the sigma grid, of the teacher's sampling and of its students' training.
+        finishing_guidance: of Table 1, where the teacher finishes latents that others began; None for the same.
         process: how it mixes clean latents and noise.
     """
 
     steps: int = 28
     guidance_scale: float = 7.0
     shift: float = 3.0
+    finishing_guidance: float | None = None
     process: Process = "flow"
 
 
@@ -63,6 +66,8 @@ class Weights:
     Args:
         pipeline: folder of the diffusers pipeline, or a hub name.
         adapters: the students that ship; None where none do.
+        revision: of the pipeline on the Hub; None for the newest.
+        released: variant of a row -> student on the Hub.
         clip: folder of the CLIP that scores images; None where nothing is scored.
         tiny_pipeline: folder or hub name of the tiny autoencoder that may stand in for the VAE.
         tiny: whether the pipeline is a tiny autoencoder by itself, without a transformer.
@@ -73,11 +78,32 @@ class Weights:
 
     pipeline: str
     adapters: Adapters | None = None
+    revision: str | None = None
+    released: Mapping[str, HubFile] = field(default_factory=dict)
     clip: str | None = None
     tiny_pipeline: str | None = None
     tiny: bool = False
     vae_config: Mapping[str, Any] | None = None
     architecture: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scorer:
+    """A metric of images and where its weights are.
+
+    Args:
+        name: of `repro.metrics.registry`.
+        weights: file or folder on the Hub, or of this machine; None where it needs none.
+        prompts: sets of prompts in which it measures.
+        settings: of the metric, by name.
+        licence: what a user has to accept or know, in words.
+    """
+
+    name: str
+    weights: HubFile | None = None
+    prompts: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    licence: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +116,7 @@ class Data:
         reference_images: real images for each prompt set that the set metric compares with.
         training_images: images that students are distilled on.
         sources: the world's sources of images whose spectra are measured.
+        folder: of prompt files and reference images, where they are not made.
     """
 
     resolution: int
@@ -97,6 +124,7 @@ class Data:
     reference_images: int = 0
     training_images: int = 0
     sources: tuple[str, ...] = ()
+    folder: str = "data"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,11 +149,11 @@ class Profile:
         images_per_set: images for each row and prompt set.
         data: prompts and images.
         weights: where networks come from.
+        scorers: metrics with weights of their own; none where the world has its own metrics.
         teacher: the undistilled model and how it samples.
         execution: how images are made; None where none are.
         distil: how students are trained.
         seeds: training seeds of the students.
-        comparable: whether the paper's model and data are the same as here; if not, the page says so.
         committed: whether results belong into ``paper_tables``; others may never be written there.
         output: default output folder, relative to the repository.
         suffix: part of the file names ("table2.sd35-medium.md"); empty for mini and smoke.
@@ -141,11 +169,11 @@ class Profile:
     images_per_set: int
     data: Data
     weights: Weights
+    scorers: tuple[Scorer, ...] = ()
     teacher: Teacher = field(default_factory=Teacher)
     execution: Execution | None = None
     distil: Distil = field(default_factory=Distil)
     seeds: tuple[int, ...] = (0,)
-    comparable: bool = False
     committed: bool = False
     output: str = "paper_tables"
     suffix: str = ""

@@ -6,11 +6,12 @@ import pytest
 from harness_world import PROFILE, RUN, TABLE, draw_once, lines, record
 
 from repro.harness import render
-from repro.harness.cells import Estimate, Footnotes, estimate, number, paper, published, signed, with_interval
+from repro.harness.cells import Estimate, Footnotes, estimate, number, paper, signed, with_interval
 from repro.harness.experiment import Column, PromptSet, Row, UnknownNameError, Variant
 from repro.harness.page import footer
 from repro.harness.plots import recorded_digest
 from repro.harness.profile import Profile
+from repro.harness.published import published
 from repro.harness.records import RecordError, RecordSet, save
 from repro.harness.schema import Line, Run
 from repro.kinds import kind_of
@@ -127,7 +128,9 @@ def test_figures_are_linked_once_they_exist(out: Path) -> None:
 def test_the_paper_columns_say_that_they_are_another_model(out: Path) -> None:
     text = (out / "table2.md").read_text(encoding="utf-8")
     assert "Another model and other data: compare the order of the rows, not the values." in text
-    real = ScoresResult(TABLE, replace(PROFILE, comparable=True), RecordSet.of(lines()))
+    assert TABLE.reported is not None
+    same = replace(TABLE, reported=replace(TABLE.reported, profiles=(PROFILE.name,)))
+    real = ScoresResult(same, PROFILE, RecordSet.of(lines()))
     assert "Another model" not in page(real, out)
 
 

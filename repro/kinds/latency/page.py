@@ -7,10 +7,11 @@ from statistics import median
 
 import numpy as np
 
-from repro.harness.cells import DASH, Footnotes, markdown, number, published
+from repro.harness.cells import DASH, Footnotes, markdown, number
 from repro.harness.claims import claims_table
 from repro.harness.page import footer, joined
 from repro.harness.plan import resolve
+from repro.harness.published import published
 from repro.harness.schema import Series
 from repro.kinds.latency import keys
 from repro.kinds.latency.declare import AUTOENCODERS, LOSSES, TimedRow

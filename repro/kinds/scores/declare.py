@@ -51,6 +51,12 @@ class Claim:
 class Table(Experiment):
     """A table of the paper: rows to measure, claims to test, published numbers to show beside.
 
+    Args:
+        rows: of all profiles; ``rows_in`` gives those of one.
+        claims: of the paper.
+        reported: the publication whose numbers stand beside ours, unless another names the profile.
+        also_reported: other publications of these numbers.
+
     Raises:
         ValueError: two rows or claims share a key, or a claim names a row or a role that is not there.
     """
@@ -58,6 +64,7 @@ class Table(Experiment):
     rows: tuple[Row, ...]
     claims: tuple[Claim, ...] = ()
     reported: Reported | None = None
+    also_reported: tuple[Reported, ...] = ()
 
     def __post_init__(self) -> None:
         keys = [row.key for row in self.rows]
@@ -69,6 +76,19 @@ class Table(Experiment):
                 raise ValueError(f"{self.key}: claim {claim.key!r} names unknown rows {sorted(strangers)}")
             if claim.check.role not in ROLES:
                 raise ValueError(f"{self.key}: claim {claim.key!r} names unknown role {claim.check.role!r}")
+
+    @property
+    def publications(self) -> tuple[Reported, ...]:
+        """All of them, the first first."""
+        return (*([self.reported] if self.reported else []), *self.also_reported)
+
+    def reported_in(self, profile: str) -> Reported | None:
+        """The publication that stands beside ours: the first that has the profile's model and data, else the first."""
+        return next((found for found in self.publications if profile in found.profiles), self.reported)
+
+    def rows_in(self, profile: str) -> tuple[Row, ...]:
+        """The rows of a profile, in table order."""
+        return tuple(row for row in self.rows if not row.profiles or profile in row.profiles)
 
     def row(self, key: str) -> Row:
         """The row of that key.

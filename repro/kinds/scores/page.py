@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from repro.harness.cells import TIMES, Footnotes, estimate, header, here, markdown, paper
+from repro.harness.agreement import agreement
+from repro.harness.cells import DASH, TIMES, Footnotes, estimate, header, here, markdown, paper
 from repro.harness.claims import Verdict, claims_table, difference
-from repro.harness.experiment import COMPUTE, Column, PromptSet, Row
+from repro.harness.experiment import COMPUTE, Column, PromptSet, Reported, Row
 from repro.harness.page import footer, joined, lower
-from repro.harness.plan import resolve
+from repro.harness.plan import steps_of
+from repro.harness.published import column_name
 from repro.kinds.scores.result import ScoresResult
 
 CLAIM_RULE = """\
@@ -33,6 +35,7 @@ def page(result: ScoresResult, folder: Path) -> str:
         *(block for prompts in result.profile.prompt_sets for block in prompt_set(result, prompts)),
         *details(result),
         *claims(result),
+        *agreement(result.agreement),
         *figures(result, folder),
         *result.experiment.notes,
         *footer(result),
@@ -57,12 +60,12 @@ def reading(result: ScoresResult) -> str:
 
 def caption(result: ScoresResult) -> str:
     """Profile, number of images, and what the two groups of columns are."""
-    profile, reported = result.profile, result.experiment.reported
+    profile, reported = result.profile, result.reported
     lines = [
         f"> **Profile `{profile.name}`.** {profile.caption}",
         f"> **here**: measured, {_images(result)} for each row and prompt set, 95 % interval in brackets.",
     ]
-    if reported is not None and profile.comparable:
+    if reported is not None and profile.name in reported.profiles:
         lines.append(f"> **paper**: {reported.label}.")
     elif reported is not None:
         warning = "Another model and other data: compare the order of the rows, not the values."
@@ -76,14 +79,14 @@ def caption(result: ScoresResult) -> str:
 def prompt_set(result: ScoresResult, prompts: PromptSet) -> list[str]:
     """Heading, table and footnotes of one prompt set."""
     profile, notes = result.profile, Footnotes()
-    reported = result.experiment.reported if prompts.reported else None
-    published = reported.columns if reported is not None else ()
-    measured = [column for column in profile.columns if not column.detail]
+    reported = result.reported if prompts.reported else None
+    published = _published(reported, prompts)
+    measured = [column for column in profile.columns if not column.detail and column.is_of(prompts.key)]
     heads = ["Setup", "Steps", *map(header, COMPUTE)]
     heads += [header(column, "paper") for column in published] + [header(column, "here") for column in measured]
     rows = []
-    for row in result.experiment.rows:
-        cells = [row.label, str(resolve(profile, row).sample.steps)]
+    for row in result.rows:
+        cells = [row.label, _steps(result, row)]
         cells += [here(result.records, row, prompts.key, column, profile, notes) for column in COMPUTE]
         if reported is not None:
             cells += [paper(reported, row, prompts, column, notes) for column in published]
@@ -101,13 +104,12 @@ def details(result: ScoresResult) -> list[str]:
         (prompts, column)
         for prompts in profile.prompt_sets
         for column in profile.columns
-        if column.detail
-        and any(estimate(records.find(row.key, prompts.key, column.key)) for row in result.experiment.rows)
+        if column.detail and any(estimate(records.find(row.key, prompts.key, column.key)) for row in result.rows)
     ]
     if not wanted:
         return []
     heads = ["Setup", "Steps", *(header(column, prompts.label) for prompts, column in wanted)]
-    rows = [_detail_row(result, row, wanted, notes) for row in result.experiment.rows]
+    rows = [_detail_row(result, row, wanted, notes) for row in result.rows]
     return ["## In detail", markdown(heads, rows), notes.text()]
 
 
@@ -130,7 +132,19 @@ def _detail_row(
     result: ScoresResult, row: Row, wanted: Sequence[tuple[PromptSet, Column]], notes: Footnotes
 ) -> list[str]:
     cells = [here(result.records, row, prompts.key, column, result.profile, notes) for prompts, column in wanted]
-    return [row.label, str(resolve(result.profile, row).sample.steps), *cells]
+    return [row.label, _steps(result, row), *cells]
+
+
+def _published(reported: Reported | None, prompts: PromptSet) -> list[Column]:
+    """The columns that the publication has of a prompt set."""
+    if reported is None:
+        return []
+    return [column for column in reported.columns if column_name(reported, prompts, column.key) is not None]
+
+
+def _steps(result: ScoresResult, row: Row) -> str:
+    steps = steps_of(result.profile, row)
+    return DASH if steps is None else str(steps)
 
 
 def _images(result: ScoresResult) -> str:

@@ -2,14 +2,35 @@
 
 from functools import cached_property, partial
 
+from repro.harness.agreement import Cell, compared
 from repro.harness.claims import Judgement, judge
+from repro.harness.experiment import Reported, Row
 from repro.harness.result import Measured
+from repro.harness.schema import CAPTIONS
 from repro.kinds.scores.declare import Table
 from repro.kinds.scores.judge import tested
 
 
 class ScoresResult(Measured[Table]):
     """Scores of a table's rows, and the verdicts."""
+
+    @cached_property
+    def rows(self) -> tuple[Row, ...]:
+        """The table's rows in this profile, then other systems that were measured from a folder of images."""
+        declared = self.experiment.rows_in(self.profile.name)
+        known = {row.key for row in self.experiment.rows} | {CAPTIONS}
+        others = dict.fromkeys(record.variant for record in self.records.records if record.variant not in known)
+        return (*declared, *(Row(name, name, images=True) for name in others))
+
+    @cached_property
+    def reported(self) -> Reported | None:
+        """The publication whose numbers stand beside ours."""
+        return self.experiment.reported_in(self.profile.name)
+
+    @cached_property
+    def agreement(self) -> tuple[Cell, ...]:
+        """Every published number that was measured again."""
+        return compared(self.experiment.publications, self.rows, self.profile, self.records)
 
     @cached_property
     def judgements(self) -> tuple[Judgement, ...]:

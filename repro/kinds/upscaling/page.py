@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from repro.harness.cells import Footnotes, estimate, header, markdown, number, published, with_interval
+from repro.harness.cells import Footnotes, estimate, header, markdown, number, with_interval
 from repro.harness.claims import claims_table
 from repro.harness.experiment import Column
 from repro.harness.page import footer, joined
+from repro.harness.published import published
 from repro.kinds.upscaling.declare import ORDERS, Cell, UpscalingTable
 from repro.kinds.upscaling.result import UpscalingResult
 

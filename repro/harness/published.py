@@ -1,0 +1,58 @@
+"""Published numbers, read from their CSV files: the cell of a row, a prompt set and a column."""
+
+import csv
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+
+from repro.harness.experiment import PromptSet, Reported, Row
+
+REPORTED = Path(__file__).resolve().parents[1] / "reported"
+
+
+@lru_cache
+def published(name: str) -> tuple[Mapping[str, str], ...]:
+    """Rows of a CSV of published numbers, as text."""
+    with (REPORTED / name).open(newline="", encoding="utf-8") as stream:
+        return tuple(csv.DictReader(stream))
+
+
+def published_line(reported: Reported, row: Row, prompts: PromptSet) -> Mapping[str, str] | None:
+    """The line of a CSV that belongs to a row and a prompt set; None where there is none.
+
+    Raises:
+        ValueError: several lines match.
+    """
+    cells = row.reported_in.get(reported.csv, row.reported)
+    if cells is None:
+        return None
+    wanted = {**reported.match, **cells}
+    if not reported.prefixes:
+        wanted[reported.prompts_column] = prompts.reported
+    found = [line for line in published(reported.csv) if all(line.get(key) == cell for key, cell in wanted.items())]
+    if len(found) > 1:
+        raise ValueError(f"{reported.csv}: {len(found)} rows match {wanted}")
+    return found[0] if found else None
+
+
+def column_name(reported: Reported, prompts: PromptSet, key: str) -> str | None:
+    """Name in the CSV of a column of a prompt set; None where that set has no such column."""
+    if not reported.prefixes:
+        return key
+    if prompts.reported not in reported.prefixes:
+        return None
+    name = reported.prefixes[prompts.reported] + key
+    return name if name in published(reported.csv)[0] else None
+
+
+def published_value(reported: Reported, row: Row, prompts: PromptSet, key: str) -> float | None:
+    """A published number, as it is printed; None where there is none.
+
+    Args:
+        reported: the publication.
+        row: of the table.
+        prompts: whose ``reported`` name the publication knows.
+        key: column of the CSV, without the prefix of the prompt set.
+    """
+    line, name = published_line(reported, row, prompts), column_name(reported, prompts, key)
+    return float(line[name]) if line is not None and name is not None and line[name] else None
