@@ -1,7 +1,7 @@
 """What an experiment runs in, as data: a model with its weights, its prompts and images, and what training gets."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Literal, TypeVar
 
 from repro.harness.experiment import Column, ExperimentError, PromptSet
@@ -87,7 +87,7 @@ class Weights:
     architecture: Mapping[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Scorer:
     """A metric of images and where its weights are.
 
@@ -97,13 +97,16 @@ class Scorer:
         prompts: sets of prompts in which it measures.
         settings: of the metric, by name.
         licence: what a user has to accept or know, in words.
+        get: what gets the weights, where that is not a download from the Hub.
     """
 
     name: str
-    weights: HubFile | None = None
-    prompts: tuple[str, ...] = ()
+    weights: HubFile | None
+    prompts: tuple[str, ...]
+    _: KW_ONLY
     settings: Mapping[str, Any] = field(default_factory=dict)
     licence: str = ""
+    get: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +119,7 @@ class Data:
         reference_images: real images for each prompt set that the set metric compares with.
         training_images: images that students are distilled on.
         sources: the world's sources of images whose spectra are measured.
-        folder: of prompt files and reference images, where they are not made.
+        folder: of prompt files and reference images, where they are not made; empty for the checkout's own.
     """
 
     resolution: int
@@ -124,15 +127,24 @@ class Data:
     reference_images: int = 0
     training_images: int = 0
     sources: tuple[str, ...] = ()
-    folder: str = "data"
+    folder: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Execution:
-    """How images are made: so many at once, in this dtype."""
+    """How images are made.
+
+    Args:
+        batch_size: so many at once.
+        dtype: of all networks.
+        tiny_vae: whether the profile's tiny autoencoder decodes in place of the VAE.
+        shard_size: images of a file of work, which one process takes; None for the batch size.
+    """
 
     batch_size: int
     dtype: str
+    tiny_vae: bool = False
+    shard_size: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

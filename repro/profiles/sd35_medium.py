@@ -1,10 +1,15 @@
-"""SD3.5 Medium. So far its VAE (Figure 1) and its times (Table 3); tables of quality need metrics not yet built."""
+"""SD3.5 Medium with its released students, on the paper's prompts, in the paper's metrics."""
 
-from repro.harness.profile import Data, Distil, Profile, Weights
-from repro.profiles import sd35_architecture
+from repro.harness.profile import Distil, Profile, Teacher, Weights
+from repro.harness.systems import HubFile
+from repro.profiles import benchmark, sd35_architecture
 
 WEIGHTS = Weights(
     pipeline="stabilityai/stable-diffusion-3.5-medium",
+    released={
+        "scalewise_6": HubFile("yresearch/swd-medium-6-steps"),
+        "scalewise_4": HubFile("yresearch/swd-medium-4-steps"),
+    },
     tiny_pipeline="madebyollin/taesd3",
     vae_config=sd35_architecture.VAE,
     architecture={**sd35_architecture.PIPELINE, "transformer": sd35_architecture.MEDIUM},
@@ -16,11 +21,14 @@ PROFILE = Profile(
     title="SD3.5 Medium",
     caption="Stable Diffusion 3.5 Medium at 1024 px.",
     presets="sd35",
-    columns=(),
-    prompt_sets=(),
-    images_per_set=0,
-    data=Data(resolution=1024, world="repro.worlds.mini.world:MiniWorld"),
+    columns=benchmark.COLUMNS,
+    prompt_sets=benchmark.PROMPT_SETS,
+    images_per_set=benchmark.IMAGES_PER_SET,
+    data=benchmark.DATA,
     weights=WEIGHTS,
+    scorers=benchmark.SCORERS,
+    teacher=Teacher(steps=40, guidance_scale=4.5, finishing_guidance=7.0),  # as it drew the training images
+    execution=benchmark.EXECUTION,
     distil=DISTIL,
     committed=True,
     suffix="sd35-medium",

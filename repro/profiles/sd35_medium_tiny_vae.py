@@ -10,6 +10,8 @@ PROFILE = replace(
     name="sd35-medium-tiny-vae",
     title="SD3.5 Medium with a tiny VAE",
     caption="TAESD3, the tiny autoencoder of Stable Diffusion 3.5, on images of 1024 px.",
+    columns=(),
+    scorers=(),
     weights=Weights(pipeline="madebyollin/taesd3", tiny=True, vae_config=sd35_architecture.TINY_VAE),
     suffix="sd35-medium-tiny-vae",
 )

@@ -1,22 +1,27 @@
-"""SDXL. So far only its VAE is measured (Figure 1); its tables need metrics that are not built yet."""
+"""SDXL with its released student; its noise process preserves the variance."""
 
-from repro.harness.profile import Data, Distil, Profile, Teacher, Weights
-from repro.profiles import sdxl_architecture
+from repro.harness.profile import Distil, Profile, Teacher, Weights
+from repro.harness.systems import HubFile
+from repro.profiles import benchmark, sdxl_architecture
 
 PROFILE = Profile(
     name="sdxl",
     title="SDXL",
-    caption="The VAE of Stable Diffusion XL on images of 1024 px; its noise process preserves the variance.",
+    caption="Stable Diffusion XL at 1024 px; its noise process preserves the variance.",
     presets="sdxl",
-    columns=(),
-    prompt_sets=(),
-    images_per_set=0,
-    data=Data(resolution=1024, world="repro.worlds.mini.world:MiniWorld"),
+    columns=benchmark.COLUMNS,
+    prompt_sets=benchmark.PROMPT_SETS,
+    images_per_set=benchmark.IMAGES_PER_SET,
+    data=benchmark.DATA,
     weights=Weights(
         pipeline="stabilityai/stable-diffusion-xl-base-1.0",
+        released={"scalewise_4": HubFile("yresearch/swd-sdxl")},
+        tiny_pipeline="madebyollin/taesdxl",
         vae_config=sdxl_architecture.VAE,
         architecture=sdxl_architecture.PIPELINE,
     ),
+    scorers=benchmark.SCORERS,
+    execution=benchmark.EXECUTION,
     teacher=Teacher(process="variance-preserving", shift=1.0, steps=50, guidance_scale=5.0),
     distil=Distil(  # PDM alone, on the middle block, as published: studies/sdxl.toml
         common={"mixed_precision": "bf16", "feature_block": 3, "weight_dmd": 0.0, "weight_gan": 0.0}

@@ -10,6 +10,8 @@ PROFILE = replace(
     name="sdxl-tiny-vae",
     title="SDXL with a tiny VAE",
     caption="TAESDXL, the tiny autoencoder of Stable Diffusion XL, on images of 1024 px.",
+    columns=(),
+    scorers=(),
     weights=Weights(pipeline="madebyollin/taesdxl", tiny=True, vae_config=sdxl_architecture.TINY_VAE),
     suffix="sdxl-tiny-vae",
 )

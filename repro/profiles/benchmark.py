@@ -1,0 +1,53 @@
+"""What the profiles of real models share: the paper's prompts and metrics, and how images are made (v1, section 5)."""
+
+from repro.harness.experiment import Column, PromptSet
+from repro.harness.profile import Data, Execution, Scorer
+from repro.harness.systems import HubFile
+
+QUALITY = ("coco", "mjhq")
+PROMPT_SETS = (
+    PromptSet("coco", "COCO 2014", reported="COCO 2014"),
+    PromptSet("mjhq", "MJHQ-30K", reported="MJHQ"),
+    PromptSet("geneval", "GenEval", reported="GenEval"),
+    PromptSet("diversity", "Four seeds of a prompt"),
+)
+IMAGES_PER_SET = 30_000
+TAGS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
+COLUMNS = (
+    Column("pickscore", "PS", better="higher", role="preference", digits=3, prompts=QUALITY),
+    Column("clipscore", "CS", better="higher", role="text_similarity", digits=3, prompts=QUALITY),
+    Column("image_reward", "IR", better="higher", role="reward", digits=2, prompts=QUALITY),
+    Column("fid", "FID", better="lower", role="distribution", digits=1, prompts=QUALITY),
+    Column("geneval", "GenEval", better="higher", role="prompt_alignment", digits=2, prompts=("geneval",)),
+    Column("diversity", "Diversity", better="higher", digits=3, prompts=("diversity",)),
+    Column("fid_inf", "FID, infinite images", better="lower", digits=1, detail=True, prompts=QUALITY),
+    Column("kid", "KID", better="lower", digits=4, detail=True, prompts=QUALITY),
+    Column("hpsv3", "HPSv3", better="higher", digits=1, detail=True, prompts=QUALITY),
+    *(
+        Column(
+            f"geneval_{tag}",
+            tag.replace("_", " ").capitalize(),
+            better="higher",
+            digits=2,
+            detail=True,
+            prompts=("geneval",),
+        )
+        for tag in TAGS
+    ),
+)
+PICKSCORE = HubFile("yuvalkirstain/PickScore_v1")
+CLIP_H = HubFile("laion/CLIP-ViT-H-14-laion2B-s32B-b79K")
+IMAGE_REWARD = HubFile("zai-org/ImageReward")
+INCEPTION = HubFile("data/weights/pt_inception-2015-12-05-6726825d.pth")
+DETECTOR = HubFile("data/weights/geneval-detector")
+CLIP_L = HubFile("data/weights/ViT-L-14-openai")
+SCORERS = (
+    Scorer("pickscore", PICKSCORE, QUALITY, licence="MIT"),
+    Scorer("clipscore", CLIP_H, QUALITY, licence="MIT"),
+    Scorer("image_reward", IMAGE_REWARD, QUALITY, licence="Apache-2.0"),
+    Scorer("fid", INCEPTION, QUALITY, settings={"recipe": "swd"}),
+    Scorer("geneval", DETECTOR, ("geneval",)),
+    Scorer("diversity", INCEPTION, ("diversity",)),
+)
+DATA = Data(resolution=1024, world="repro.worlds.benchmark_prompts:BenchmarkPrompts", sources=("photographs",))
+EXECUTION = Execution(batch_size=8, dtype="float16", shard_size=64)

@@ -1,0 +1,132 @@
+"""Samples a published system through diffusers, with the settings that its authors publish."""
+
+import pickle
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from repro.harness.experiment import ExperimentError
+from repro.harness.systems import System
+from repro.metrics import Prompt
+from repro.stages import hub
+from swd.backbones import loading
+from swd.errors import AdapterError, PipelineError
+
+VERSION = 1  # raise it when the same system and seed give another image
+_BROKEN = (OSError, ValueError, RuntimeError, TypeError, SafetensorError, pickle.UnpicklingError)
+
+
+def system_inputs(system: System, root: Path) -> dict[str, Any]:
+    """All that its images follow from: settings, and hashes of its files.
+
+    Raises:
+        ExperimentError: a file is not on this machine.
+    """
+    return {
+        "version": VERSION,
+        "files": {str(source): hub.digest(hub.require(source, root), _is_read) for source in system.sources},
+        "steps": system.steps,
+        "guidance": system.guidance_scale,
+        "resolution": system.resolution,
+        "lora_scale": system.lora_scale,
+        "scheduler": {"name": system.scheduler, **system.scheduler_options},
+        "call": dict(system.call),
+        "variant": system.variant,
+    }
+
+
+def load_system(system: System, root: Path, dtype: torch.dtype, device: torch.device) -> Any:
+    """Its pipeline with all weights in place, without progress bars and without a safety checker's black images.
+
+    Raises:
+        ExperimentError: a file is missing, broken, of another network, or asks for code to be run.
+    """
+    base = hub.require(system.base, root)
+    try:
+        if system.student is not None:
+            pipeline = loading.load_pipeline(base, dtype=dtype, variant=system.variant)
+            pipeline.load_lora_weights(hub.require(system.student, root))
+        else:
+            pipeline = diffusers.DiffusionPipeline.from_pretrained(base, dtype=dtype, variant=system.variant)
+            _put_weights(pipeline, system, root)
+            _put_scheduler(pipeline, system)
+    except (AdapterError, PipelineError, *_BROKEN) as error:
+        raise ExperimentError(f"cannot load {system.base} as this row wants it: {error}") from error
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(device)
+
+
+def system_generator(system: System, pipeline: Any) -> Callable[[Sequence[Prompt]], list[Image.Image]]:
+    """The function from prompts to RGB images; each follows from its own seed alone.
+
+    Args:
+        system: its settings.
+        pipeline: of `load_system`.
+    """
+    sample = _student_call if system.student is not None else _diffusers_call
+    arguments = {"output_type": "pil", **system.call}
+    if system.guidance_scale is not None:
+        arguments["guidance_scale"] = system.guidance_scale
+
+    @torch.no_grad()
+    def generate(prompts: Sequence[Prompt]) -> list[Image.Image]:
+        images: list[Image.Image] = sample(system, pipeline, prompts, arguments)
+        return images
+
+    return generate
+
+
+def _student_call(system: System, pipeline: Any, prompts: Sequence[Prompt], arguments: dict[str, Any]) -> Any:
+    captions, seeds = [prompt["caption"] for prompt in prompts], [prompt["seed"] for prompt in prompts]
+    schedule = pipeline.student.schedule() if pipeline.student is not None else None
+    if schedule is None or schedule.num_steps != system.steps:
+        found = "no schedule" if schedule is None else f"{schedule.num_steps} steps"
+        raise ExperimentError(f"{system.student} brings {found}, this row has {system.steps}")
+    return pipeline(captions, seeds=seeds, truncate=True, **arguments).images
+
+
+def _diffusers_call(system: System, pipeline: Any, prompts: Sequence[Prompt], arguments: dict[str, Any]) -> Any:
+    return pipeline(
+        prompt=[prompt["caption"] for prompt in prompts],
+        num_inference_steps=system.steps,
+        height=system.resolution,
+        width=system.resolution,
+        generator=[torch.Generator("cpu").manual_seed(prompt["seed"]) for prompt in prompts],
+        **arguments,
+    ).images
+
+
+def _put_weights(pipeline: Any, system: System, root: Path) -> None:
+    if system.network is not None:
+        network = pipeline.transformer if getattr(pipeline, "transformer", None) is not None else pipeline.unet
+        network.load_state_dict(_read(hub.require(system.network, root)))
+    if system.lora is not None:
+        file = hub.require(system.lora, root)
+        pipeline.load_lora_weights(str(file.parent), weight_name=file.name)
+        pipeline.fuse_lora(lora_scale=system.lora_scale)
+        pipeline.unload_lora_weights()
+
+
+def _put_scheduler(pipeline: Any, system: System) -> None:
+    if system.scheduler:
+        kind = getattr(diffusers, system.scheduler)
+        pipeline.scheduler = kind.from_config(pipeline.scheduler.config, **system.scheduler_options)
+
+
+def _read(file: Path) -> dict[str, torch.Tensor]:
+    """Weights of a file; a pickle is read as tensors alone and runs nothing."""
+    if file.suffix == ".safetensors":
+        return load_file(file)
+    state: dict[str, torch.Tensor] = torch.load(file, map_location="cpu", weights_only=True)
+    return state
+
+
+def _is_read(file: Path) -> bool:
+    """Whether a file of a pipeline can matter: weights, configs, tokenizers; not pictures, not single-file copies."""
+    return file.suffix in {".safetensors", ".json", ".txt", ".model", ".bin", ".pt", ".pth"}
