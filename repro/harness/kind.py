@@ -54,7 +54,7 @@ def profile_with_metrics(experiment: Experiment, typed: Namespace, find: FindPro
     """
     profile = find(typed.profile)
     if not profile.columns:
-        raise UsageError(f"profile {profile.name} has no metrics yet: it cannot measure {experiment.key}")
+        raise UsageError(f"profile {profile.name} has no metrics: it cannot measure {experiment.key}")
     return profile
 
 

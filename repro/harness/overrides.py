@@ -43,8 +43,12 @@ def changed(profile: Profile, typed: Namespace) -> Profile:
         weights = replace(weights, pipeline=typed.pipeline, revision=None)
     if typed.revision:
         weights = replace(weights, revision=typed.revision)
-    count = profile.images_per_set if typed.num_prompts is None else _positive("--num-prompts", typed.num_prompts)
-    data = profile.data if typed.data is None else replace(profile.data, folder=str(Path(typed.data).expanduser()))
+    count, data = profile.images_per_set, profile.data
+    if typed.num_prompts is not None:
+        count = _positive("--num-prompts", typed.num_prompts)
+        data = replace(data, num_prompts=count)
+    if typed.data is not None:
+        data = replace(data, folder=str(Path(typed.data).expanduser().resolve()))
     scorers = _scorers(profile, named_paths("--scorer", typed.scorer), typed.without)
     return replace(profile, weights=weights, execution=execution, images_per_set=count, data=data, scorers=scorers)
 

@@ -120,6 +120,7 @@ class Data:
         training_images: images that students are distilled on.
         sources: the world's sources of images whose spectra are measured.
         folder: of prompt files and reference images, where they are not made; empty for the checkout's own.
+        num_prompts: at most so many of every set, where the command line says so.
     """
 
     resolution: int
@@ -128,6 +129,7 @@ class Data:
     training_images: int = 0
     sources: tuple[str, ...] = ()
     folder: str = ""
+    num_prompts: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -111,7 +111,7 @@ def check(path: Path, files: Sequence[str] | None = None, *, advice: str = "") -
 
 def digests(folder: Path, files: Sequence[str]) -> dict[str, str]:
     """SHA-256 of the files that the patterns match, by name; the hub's cache knows it from the name of the blob."""
-    return {path.name: _digest(path) for path in _wanted(folder, files)}
+    return {path.name: digest(path) for path in _wanted(folder, files)}
 
 
 def first_match(names: Iterable[str], pattern: str) -> list[str]:
@@ -209,7 +209,8 @@ def _check_index(path: Path) -> None:
         _check_file(path.parent / name)
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
+    """SHA-256 of a file; the hub's cache knows that of a large one from the name of its blob."""
     blob = path.resolve()
     known = blob.parent.name == "blobs" and re.fullmatch(r"[0-9a-f]{64}", blob.name)
     return blob.name if known else digest_file(path)

@@ -26,7 +26,7 @@ def system_inputs(system: System, root: Path) -> dict[str, Any]:
     """All that its images follow from: settings, and hashes of its files.
 
     Raises:
-        ExperimentError: a file is not on this machine.
+        WeightsError: a file is not to be had.
     """
     return {
         "version": VERSION,
@@ -45,7 +45,8 @@ def load_system(system: System, root: Path, dtype: torch.dtype, device: torch.de
     """Its pipeline with all weights in place, without progress bars and without a safety checker's black images.
 
     Raises:
-        ExperimentError: a file is missing, broken, of another network, or asks for code to be run.
+        WeightsError: a file is not to be had.
+        ExperimentError: it is broken, of another network, or asks for code to be run.
     """
     base = hub.require(system.base, root)
     try:

@@ -63,7 +63,6 @@ class BenchmarkPrompts:
         profile: gives the counts.
         root: the checkout.
         data: the data folder; None for ``repro.worlds.data_folder.data_folder(root)``.
-        num_prompts: at most so many of every set, in place of the profile's count.
         files: a set or a benchmark -> a file, a folder of parquet, or a data set's name, in place of the one in the
             data folder. A set of another name than those above is a file of the user's own.
     """
@@ -71,7 +70,6 @@ class BenchmarkPrompts:
     profile: Profile
     root: Path
     data: Path | None = None
-    num_prompts: int | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     _read: dict[str, list[PromptEntry]] = field(default_factory=dict, repr=False, compare=False)
 
@@ -114,7 +112,7 @@ class BenchmarkPrompts:
     def fingerprint(self) -> dict[str, Any]:
         """What prompts follow from: the contents of files in any order, and the rules that draw subsets and seeds."""
         digests = {name: digest_json(subset(self._entries(name))) for name in self._benchmarks()}
-        counts = {"num_prompts": self.num_prompts, "images_per_set": self.profile.images_per_set}
+        counts = {"num_prompts": self.profile.data.num_prompts, "images_per_set": self.profile.images_per_set}
         return {"world": "benchmarks", "subset": VERSION, "files": digests, **counts}
 
     def check(self) -> None:
@@ -148,7 +146,7 @@ class BenchmarkPrompts:
 
     @property
     def _folder(self) -> Path:
-        return self.data or data_folder(self.root)
+        return self.data or data_folder(self.root, self.profile.data.folder)
 
     def _set(self, name: str) -> SetOfPrompts:
         if name in SETS:
@@ -175,8 +173,8 @@ class BenchmarkPrompts:
 
     def _count(self, declared: SetOfPrompts, there: int) -> int:
         if declared.most is None:
-            return self.num_prompts or self.profile.images_per_set
-        return min(number for number in (declared.most or there, self.num_prompts or there, there))
+            return self.profile.data.num_prompts or self.profile.images_per_set
+        return min(number for number in (declared.most or there, self.profile.data.num_prompts or there, there))
 
 
 def _prompt(entry: PromptEntry, index: int, images: int) -> dict[str, Any]:

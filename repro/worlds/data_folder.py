@@ -13,8 +13,10 @@ from repro.worlds.prompts.entry import PromptFileError
 VARIABLE = "SWD_DATA"
 
 
-def data_folder(root: Path) -> Path:
-    """The data folder of a checkout."""
+def data_folder(root: Path, named: str = "") -> Path:
+    """The data folder: the one that is named, else what the environment says, else that of a checkout."""
+    if named:
+        return root / named
     return Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else root / "data"
 
 

@@ -73,7 +73,7 @@ def test_images_of_a_prompt_share_all_but_id_and_seed(data: Path) -> None:
 
 def test_fewer_prompts_are_the_beginning_of_more(data: Path) -> None:
     world = BenchmarkPrompts(profile(), ROOT, data=data)
-    fewer = replace(world, num_prompts=5)
+    fewer = BenchmarkPrompts(replace(profile(), data=replace(profile().data, num_prompts=5)), ROOT, data=data)
     assert fewer.prompts("coco") == world.prompts("coco")[:5]
     assert fewer.prompts("diversity") == world.prompts("diversity")[:20]
     assert len(fewer.prompts("geneval")) == 12
