@@ -44,7 +44,7 @@ def check_fit(config: DistillConfig, denoiser: Denoiser, processes: int, device:
     Raises:
         ConfigError: they do not.
     """
-    if config.feature_block >= denoiser.num_blocks:
+    if config.objective == "distribution" and config.feature_block >= denoiser.num_blocks:
         last = denoiser.num_blocks - 1
         raise ConfigError(f"feature_block {config.feature_block} is past the last block of the network, {last}")
     if config.pdm_method == "triton" and device.type != "cuda":

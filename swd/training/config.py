@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from swd.errors import ConfigError
-from swd.training.options import Checkpointing, Method, Precision, check_options
+from swd.training.options import Checkpointing, Distance, Method, Objective, Precision, check_options
 
 if TYPE_CHECKING:
     from swd.grid import TeacherGrid
@@ -41,6 +41,11 @@ class DistillConfig:
 
     preset: str
     """Schedule: sd35-6, sd35-4, sd35-full-2, mini-6, ... (swd.schedule.PRESETS)."""
+    objective: Objective = "distribution"
+    """What the student learns: distribution (SwD: the weighted losses below, with a fake model), or consistency (LCM:
+    one place on a trajectory of the teacher's ODE is to give the same x0 as the next; full scale alone). The
+    distribution's own losses are then left at their defaults and not computed, and options of the fake model and the
+    discriminator, which there are none of, are not read."""
     scales: tuple[int, ...] | None = None
     """Latent sides, one per step, in place of the preset's (needs boundaries too)."""
     boundaries: tuple[int, ...] | None = None
@@ -78,7 +83,8 @@ class DistillConfig:
     alpha: float = 64.0
     """LoRA alpha of both; an update counts alpha / rank."""
     guidance_scale: float = 7.0
-    """Classifier-free guidance of the teacher inside DMD: 7.0 for Medium, 4.5 for Large."""
+    """Classifier-free guidance of the teacher inside DMD, and along its ODE under consistency: 7.0 for Medium, 4.5 for
+    Large."""
     pdm_kernel: Literal["linear", "rbf", "naive"] = "linear"
     """Kernel of PDM: linear (pseudo-Huber of mean tokens), rbf (MMD), or naive, the token-by-token baseline."""
     pdm_huber_c: float = 1e-3
@@ -98,6 +104,15 @@ class DistillConfig:
     absent (12..27 of SD3.5's 28)."""
     pdm_indices: tuple[int, int] | None = None
     """Noise levels of PDM, likewise (18..27 of SD3.5's 28)."""
+    consistency_skip: int = 1
+    """k of LCM: levels of the teacher's grid between the two points that are to agree, one step of its ODE."""
+    consistency_distance: Distance = "huber"
+    """Distance of the two x0: huber (pseudo-Huber) or l2, as in LCM's code."""
+    consistency_huber_c: float = 1e-3
+    """Width of the quadratic part of that pseudo-Huber."""
+    consistency_decay: float | None = None
+    """Take the target from an average of the student of this decay (LCM: 0.95); when absent, from the student itself
+    without a gradient, as LCM-LoRA does."""
     grid: str | None = None
     """Sigma grid of the teacher: sd35, flux or sdxl (swd.grid.GRIDS); the preset's when absent, and that of SD3.5 where
     the preset is a name of your own."""
@@ -145,13 +160,25 @@ class DistillConfig:
     @property
     def uses_gan(self) -> bool:
         """Whether there is a discriminator at all: a head that teaches nobody is not trained."""
-        return self.weight_gan > 0
+        return self.objective == "distribution" and self.weight_gan > 0
 
     @property
     def uses_fake(self) -> bool:
         """Whether the fake model is trained: its updates are skipped when no student term reads it."""
         reads_features = self.weight_pdm > 0 and self.pdm_features == "fake"
-        return self.weight_dmd > 0 or self.uses_gan or reads_features
+        return self.objective == "distribution" and (self.weight_dmd > 0 or self.uses_gan or reads_features)
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Names of those that training puts on the teacher's network, the student first."""
+        if self.objective == "distribution":
+            return ("student", "fake")
+        return ("student",) if self.consistency_decay is None else ("student", "target")
+
+    @property
+    def batches(self) -> int:
+        """Batches of one iteration; the fake model's count whether or not it is trained."""
+        return self.fake_updates + 1 if self.objective == "distribution" else 1
 
     @property
     def precision(self) -> Precision:
@@ -161,19 +188,25 @@ class DistillConfig:
     @property
     def images_read(self) -> int:
         """Images that a whole run reads, those of later epochs again."""
-        return self.iterations * self.batch_size * (self.fake_updates + 1)
+        return self.iterations * self.batch_size * self.batches
 
     def schedule(self) -> "ScaleSchedule":
         """The student's steps.
 
         Raises:
-            ConfigError: unknown preset (with the nearest names), a schedule that is not one, or a preset that does
-                not fit the grid.
+            ConfigError: unknown preset (with the nearest names), a schedule that is not one, a preset that does not
+                fit the grid, or scales that grow under the objective consistency.
         """
         try:
-            return self._schedule()
+            schedule = self._schedule()
         except ValueError as error:
             raise ConfigError(str(error)) from error
+        if self.objective == "consistency" and schedule.is_scalewise:
+            raise ConfigError(
+                "objective consistency compares points of one trajectory, which has one scale: take a full-scale "
+                f"preset, got scales {schedule.scales}"
+            )
+        return schedule
 
     def _schedule(self) -> "ScaleSchedule":
         from swd.schedule import ScaleSchedule, preset_spec

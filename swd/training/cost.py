@@ -19,6 +19,7 @@ from swd.lora.bank import AdapterBank
 from swd.rng import StepRandom
 from swd.training.config import DistillConfig
 from swd.training.discriminator import Discriminator
+from swd.training.objectives import TrainingStep, new_step
 from swd.training.options import Checkpointing
 from swd.training.step import DistillationStep, FakeStepResult, StudentStepResult
 
@@ -81,12 +82,12 @@ def _update_bytes(denoiser: Denoiser, config: DistillConfig, empty: Condition, b
     step, counted = _meta_step(denoiser, config, empty)
     counted.start(None, counting=False)
     drawn = _meta_batch(counted, max(step.schedule.scales), empty.repeat(batch))
-    random, updates = StepRandom(0, 0, "", range(batch)), config.fake_updates if config.uses_fake else 0
-    runs = [lambda: step.student(drawn, 0, random).total.backward()]
-    if updates:
+    random, updates = StepRandom(0, 0, "", range(batch)), config.fake_updates
+    runs: list[Callable[[], Any]] = [lambda: step.student(drawn, 0, random).total.backward()]
+    if isinstance(step, DistillationStep) and config.uses_fake:
         runs.append(lambda: step.fake(drawn, 0, random).total.backward())
-    if updates and config.share_student_pass and config.micro_batch_size is None:
-        runs.append(lambda: step.samples([drawn] * updates, 0, [random] * updates))
+        if config.share_student_pass and config.micro_batch_size is None:
+            runs.append(lambda: step.samples([drawn] * updates, 0, [random] * updates))
     peaks = []
     for run, model in zip(runs, ("student", "fake", "student"), strict=False):
         with step.bank.trainable(model):
@@ -126,9 +127,7 @@ def _published(denoiser: Denoiser, text_tokens: int | None) -> Condition:
     return meta_condition(denoiser, 1, tokens).to(dtype=torch.float32)
 
 
-def _meta_step(
-    denoiser: Denoiser, config: DistillConfig, empty: Condition
-) -> tuple[DistillationStep, "_CountedDenoiser"]:
+def _meta_step(denoiser: Denoiser, config: DistillConfig, empty: Condition) -> tuple[TrainingStep, "_CountedDenoiser"]:
     if config.pdm_method == "triton":  # which runs on a GPU only; its products are those of the strips in torch
         config = replace(config, pdm_method="chunked")
     schedule = config.schedule()
@@ -137,11 +136,13 @@ def _meta_step(
     schedule.check_patch(counted.patch_size)
     schedule.check_size(counted.max_side)
     with torch.device("meta"):
-        bank: AdapterBank[Denoiser] = AdapterBank(counted, rank=config.rank, alpha=config.alpha, seed=0)
+        bank: AdapterBank[Denoiser] = AdapterBank(
+            counted, rank=config.rank, alpha=config.alpha, names=config.adapters, seed=0
+        )
     if config.gradient_checkpointing in ("selective", "half", "full"):
         bank.enable_gradient_checkpointing(config.gradient_checkpointing)
     head = Discriminator(counted.feature_dim(config.feature_block)).to("meta") if config.uses_gan else None
-    return DistillationStep(config, schedule, bank, head, empty), counted
+    return new_step(config, schedule, bank, head, empty), counted
 
 
 def _meta_batch(denoiser: Denoiser, side: int, cond: Condition) -> Batch:
@@ -149,17 +150,15 @@ def _meta_batch(denoiser: Denoiser, side: int, cond: Condition) -> Batch:
     return Batch(target, target, cond)
 
 
-def _step_passes(step: DistillationStep, denoiser: "_CountedDenoiser", side: int, cond: Condition) -> dict[str, Cost]:
+def _step_passes(step: TrainingStep, denoiser: "_CountedDenoiser", side: int, cond: Condition) -> dict[str, Cost]:
     """Passes of an iteration at one scale; the place in the schedule only moves sigma."""
     passes: dict[str, Cost] = {}
     batch = _meta_batch(denoiser, side, cond)
-    updates: dict[str, tuple[Callable[..., StudentStepResult | FakeStepResult], int]] = {
-        "fake": (step.fake, step.config.fake_updates if step.config.uses_fake else 0),
-        "student": (step.student, 1),
-    }
+    updates: dict[str, tuple[Callable[..., StudentStepResult | FakeStepResult], int]] = {}
+    if isinstance(step, DistillationStep) and step.config.uses_fake:
+        updates["fake"] = (step.fake, step.config.fake_updates)
+    updates["student"] = (step.student, 1)
     for update, (loss, times) in updates.items():
-        if not times:
-            continue
         denoiser.start(step.bank)
         with step.bank.trainable(update):
             total = loss(batch, 0, StepRandom(0, 0, update, range(len(batch.target)))).total

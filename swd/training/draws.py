@@ -34,7 +34,7 @@ class Draws:
 
     def read(self, iteration: int) -> list[Drawn]:
         """Those of an iteration: one for each fake update, and the student's last."""
-        step, count = iteration % self.schedule.num_steps, self.config.fake_updates
+        step, count = iteration % self.schedule.num_steps, self.config.batches - 1
         fake = [self.one(iteration, n, step, f"fake {n}") for n in range(count if self.config.uses_fake else 0)]
         return [*fake, self.one(iteration, count, step, "student")]
 
@@ -50,4 +50,4 @@ class Draws:
 
     def position(self, iteration: int) -> int:
         """Batches read before ``iteration``; the fake model's count whether or not it is trained."""
-        return iteration * (self.config.fake_updates + 1)
+        return iteration * self.config.batches

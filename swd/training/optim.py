@@ -25,15 +25,15 @@ class ParameterGroup:
 
 def descents(
     config: DistillConfig, bank: AdapterBank[Any], discriminator: nn.Module | None, accelerator: Accelerator
-) -> tuple["Descent", "Descent"]:
-    """Student's optimiser, and one for the fake adapter with the head: their losses share a backward pass."""
+) -> dict[str, "Descent"]:
+    """By adapter: the student's optimiser, and one for the fake adapter with the head, which share a backward pass."""
     lr_fake = config.lr if config.lr_fake is None else config.lr_fake
     lr_head = lr_fake if config.lr_discriminator is None else config.lr_discriminator
-    student = [ParameterGroup(bank.parameters("student"), config.lr)]
-    fake = [ParameterGroup(bank.parameters("fake"), lr_fake)]
+    rates = {"student": config.lr, "fake": lr_fake}
+    groups = {name: [ParameterGroup(bank.parameters(name), rates[name])] for name in bank.names if name in rates}
     if discriminator is not None:
-        fake.append(ParameterGroup(list(discriminator.parameters()), lr_head))
-    return Descent(student, config, accelerator), Descent(fake, config, accelerator)
+        groups["fake"].append(ParameterGroup(list(discriminator.parameters()), lr_head))
+    return {name: Descent(own, config, accelerator) for name, own in groups.items()}
 
 
 class Descent:

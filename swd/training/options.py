@@ -1,6 +1,7 @@
 """What the options of a run may be: choices, ranges, and what goes together."""
 
 import math
+from dataclasses import fields
 from typing import TYPE_CHECKING, Literal, get_args
 
 from swd.errors import ConfigError
@@ -11,6 +12,24 @@ if TYPE_CHECKING:
 Checkpointing = Literal["auto", "off", "selective", "half", "full"]
 Method = Literal["auto", "eager", "chunked", "triton"]  # as swd.kernels.rbf has them; torch stays out of here
 Precision = Literal["no", "bf16", "fp16"]
+Objective = Literal["distribution", "consistency"]
+Distance = Literal["huber", "l2"]  # as swd.losses.consistency has it
+OWN: dict[str, tuple[str, ...]] = {  # options that say what is learned, by the objective that reads them
+    "distribution": (
+        "weight_pdm",
+        "weight_dmd",
+        "weight_gan",
+        "weight_gan_discriminator",
+        "pdm_kernel",
+        "pdm_huber_c",
+        "pdm_bandwidth",
+        "pdm_pool_batch",
+        "pdm_features",
+        "pdm_indices",
+        "dmd_indices",
+    ),
+    "consistency": ("consistency_skip", "consistency_distance", "consistency_huber_c", "consistency_decay"),
+}
 
 
 def check_options(config: "DistillConfig") -> None:
@@ -19,10 +38,25 @@ def check_options(config: "DistillConfig") -> None:
     _check_rates(config)
     _check_ranges(config)
     _check_together(config)
+    _check_objective(config)
+
+
+def _check_objective(config: "DistillConfig") -> None:
+    """An option of the other objective, set to anything, was meant to do something that it does not."""
+    defaults = {field.name: field.default for field in fields(config)}
+    for objective, names in OWN.items():
+        changed = [name for name in names if getattr(config, name) != defaults[name]]
+        if objective != config.objective and changed:
+            raise ConfigError(
+                f"{changed[0]} belongs to objective {objective} and is not read under {config.objective}: leave it out"
+            )
+    if config.consistency_skip >= config.teacher_grid.num_steps:
+        last = config.teacher_grid.num_steps - 1
+        raise ConfigError(f"consistency_skip must be at most {last} of this grid, got {config.consistency_skip}")
 
 
 def _check_counts(config: "DistillConfig") -> None:
-    for name in ("iterations", "batch_size", "rank", "checkpoint_every", "keep_last"):
+    for name in ("iterations", "batch_size", "rank", "checkpoint_every", "keep_last", "consistency_skip"):
         if getattr(config, name) < 1:
             raise ConfigError(f"{name} must be at least 1, got {getattr(config, name)}")
     if config.micro_batch_size is not None and config.micro_batch_size < 1:
@@ -39,7 +73,7 @@ def _check_rates(config: "DistillConfig") -> None:
     for name in ("lr_fake", "lr_discriminator"):
         if getattr(config, name) is not None and not 0 < getattr(config, name) < math.inf:
             raise ConfigError(f"{name} must be finite and positive, got {getattr(config, name)}")
-    for name in ("lr", "clip_norm", "alpha", "pdm_bandwidth", "pdm_huber_c"):
+    for name in ("lr", "clip_norm", "alpha", "pdm_bandwidth", "pdm_huber_c", "consistency_huber_c"):
         if not 0 < getattr(config, name) < math.inf:
             raise ConfigError(f"{name} must be finite and positive, got {getattr(config, name)}")
     if not math.isfinite(config.guidance_scale):
@@ -49,8 +83,9 @@ def _check_rates(config: "DistillConfig") -> None:
 def _check_ranges(config: "DistillConfig") -> None:
     if not all(0 <= beta < 1 for beta in config.betas):
         raise ConfigError(f"betas must be at least 0 and below 1, got {config.betas}")
-    if config.ema_decay is not None and not 0 < config.ema_decay < 1:
-        raise ConfigError(f"ema_decay must be between 0 and 1, got {config.ema_decay}")
+    for name in ("ema_decay", "consistency_decay"):
+        if getattr(config, name) is not None and not 0 < getattr(config, name) < 1:
+            raise ConfigError(f"{name} must be between 0 and 1, got {getattr(config, name)}")
     _check_grid(config)
 
 
@@ -71,7 +106,8 @@ def _check_grid(config: "DistillConfig") -> None:
 
 def _check_together(config: "DistillConfig") -> None:
     """Options that are each fine alone, and choices from a list, which only the command line checks otherwise."""
-    for name, choices in (("gradient_checkpointing", Checkpointing), ("pdm_method", Method)):
+    listed = {"gradient_checkpointing": Checkpointing, "pdm_method": Method}
+    for name, choices in (listed | {"objective": Objective, "consistency_distance": Distance}).items():
         if getattr(config, name) not in get_args(choices):
             known = ", ".join(get_args(choices))
             raise ConfigError(f"{name} must be one of {known}, got {getattr(config, name)!r}")

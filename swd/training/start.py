@@ -24,9 +24,11 @@ def new_bank(config: DistillConfig, denoiser: Denoiser, student: Start | None) -
         ConfigError: it does not fit, or the network has an adapter on it already.
     """
     check_plain(denoiser)
-    bank = AdapterBank(denoiser, rank=config.rank, alpha=config.alpha, seed=config.seed)
+    bank = AdapterBank(denoiser, rank=config.rank, alpha=config.alpha, names=config.adapters, seed=config.seed)
     if student is not None:
         start_from(bank, student)
+    if "target" in bank.names:  # an average of the student starts where the student does
+        bank.load_state_dict("target", bank.state_dict("student"))
     return bank
 
 

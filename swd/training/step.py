@@ -50,7 +50,8 @@ class StudentStepResult:
 
     Attributes:
         total: weighted sum, carries the gradient of the student adapter alone.
-        terms: each active term before its weight, by its name in the log: ``pdm``, ``dmd``, ``gan``.
+        terms: each active term before its weight, by its name in the log: ``pdm``, ``dmd``, ``gan``, or
+            ``consistency``.
         samples: the student's x0, (B, C, s, s), detached.
     """
 
@@ -141,6 +142,9 @@ class DistillationStep:
             terms = {"fake": self._regression(prediction, x0, sigma), "discriminator": gan_discriminator_loss(*logits)}
         weights = {"fake": 1.0, "discriminator": config.weight_gan_discriminator}
         return FakeStepResult(_weighted(terms, weights), terms, x0)
+
+    def updated(self) -> None:
+        """Nothing moves with the student: the fake model has updates of its own."""
 
     @property
     def _denoiser(self) -> Denoiser:

@@ -1,4 +1,4 @@
-"""The loop: ``fake_updates`` fake steps and a student step per iteration, saved, logged and resumable."""
+"""The loop: the fake steps of an objective that has them and a student step, saved, logged and resumable."""
 
 import logging
 import math
@@ -27,6 +27,7 @@ from swd.training.discriminator import Discriminator
 from swd.training.draws import Drawn, Draws
 from swd.training.launch import agreed
 from swd.training.memory import fitting_checkpointing, state_bytes
+from swd.training.objectives import new_step
 from swd.training.optim import MAX_SKIPPED, Descent, descents
 from swd.training.prefetch import ReadAhead
 from swd.training.start import Start, new_bank
@@ -93,8 +94,8 @@ class Trainer:
             processes=processes,
             process=accelerator.process_index,
         )
-        self.steps = DistillationStep(config, self.schedule, self.bank, self.discriminator, data.empty.to(self.device))
-        self.student_descent, self.fake_descent = descents(config, self.bank, self.discriminator, accelerator)
+        self.steps = new_step(config, self.schedule, self.bank, self.discriminator, data.empty.to(self.device))
+        self.descents = descents(config, self.bank, self.discriminator, accelerator)
         self.ema = {}
         if config.ema_decay is not None:
             self.ema = {name: value.clone() for name, value in self.bank.state_dict("student").items()}
@@ -140,8 +141,8 @@ class Trainer:
     def _iterate(self, iteration: int, drawn: Sequence[Drawn]) -> dict[str, float]:
         """Fake updates, then the student update, all of one schedule step: steps cycle over iterations."""
         step = iteration % self.schedule.num_steps
-        self.student_descent.set_rates(iteration)
-        self.fake_descent.set_rates(iteration)
+        for descent in self.descents.values():
+            descent.set_rates(iteration)
         *for_fake, for_student = drawn
         samples = self._sample(for_fake, step)
         fake = [self._update_fake(step, *one) for one in zip(for_fake, samples, strict=True)]
@@ -152,22 +153,25 @@ class Trainer:
         """The student's x0 for every fake update from one pass; None, for each to make its own, if not asked to."""
         if not drawn or not self.config.share_student_pass or self.config.micro_batch_size is not None:
             return [None] * len(drawn)
+        assert isinstance(self.steps, DistillationStep)  # nothing else has a fake model to draw for
         batches, randoms = zip(*drawn, strict=True)
         with self.accelerator.autocast():
             return self.steps.samples(batches, step, randoms)
 
     def _update_fake(self, step: int, drawn: Drawn, samples: Tensor | None) -> dict[str, float]:
+        assert isinstance(self.steps, DistillationStep)
         given = () if samples is None else (samples,)
         with self.bank.trainable("fake"):
-            losses = self._backward(self.fake_descent, self.steps.fake, step, drawn, *given)
-            losses["fake_grad_norm"] = self._descend(self.fake_descent, "fake_grad_norm", drawn[1].iteration)
+            losses = self._backward(self.descents["fake"], self.steps.fake, step, drawn, *given)
+            losses["fake_grad_norm"] = self._descend(self.descents["fake"], "fake_grad_norm", drawn[1].iteration)
         del losses["total"]  # the log's is the student's
         return losses
 
     def _update_student(self, step: int, drawn: Drawn) -> dict[str, float]:
         with self.bank.trainable("student"):
-            losses = self._backward(self.student_descent, self.steps.student, step, drawn)
-            losses["grad_norm"] = self._descend(self.student_descent, "grad_norm", drawn[1].iteration)
+            losses = self._backward(self.descents["student"], self.steps.student, step, drawn)
+            losses["grad_norm"] = self._descend(self.descents["student"], "grad_norm", drawn[1].iteration)
+        self.steps.updated()
         if self.config.ema_decay is not None:
             weights = self.bank.state_dict("student")
             for name, average in self.ema.items():
@@ -235,8 +239,7 @@ class Trainer:
         parts: dict[str, Mapping[str, Tensor]] = {name: self.bank.state_dict(name) for name in self.bank.names}
         parts["discriminator"] = self.discriminator.state_dict() if self.discriminator else {}
         parts["ema"] = self.ema
-        parts["optimizer_student"] = self.student_descent.state_dict()
-        parts["optimizer_fake"] = self.fake_descent.state_dict()
+        parts |= {f"optimizer_{name}": descent.state_dict() for name, descent in self.descents.items()}
         return {f"{part}/{name}": value for part, values in parts.items() for name, value in values.items()}
 
     def _resume(self) -> None:
@@ -253,8 +256,8 @@ class Trainer:
         if self.discriminator:
             self.discriminator.load_state_dict(state.part("discriminator"))
         self.ema = {name: value.to(self.accelerator.device).clone() for name, value in state.part("ema").items()}
-        self.student_descent.load_state_dict(state.part("optimizer_student"))
-        self.fake_descent.load_state_dict(state.part("optimizer_fake"))
+        for name, descent in self.descents.items():
+            descent.load_state_dict(state.part(f"optimizer_{name}"))
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state.scaler)
         self.iteration, self.seconds = state.iteration, state.seconds

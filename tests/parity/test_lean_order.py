@@ -109,8 +109,8 @@ def lean_iteration(trainer: Trainer, step: int) -> tuple[dict[str, float], list[
 
         descent.step = spy
 
-    watch(trainer.fake_descent, "fake", dict(trainer.discriminator.named_parameters()))
-    watch(trainer.student_descent, "student", {})
+    watch(trainer.descents["fake"], "fake", dict(trainer.discriminator.named_parameters()))
+    watch(trainer.descents["student"], "student", {})
     batch = trainer.draws.data.batch(ROWS, trainer.schedule, step)
     iteration = trainer.schedule.num_steps + step
     return trainer._iterate(iteration, [(batch, random) for _, random in trainer.draws.read(iteration)]), found

@@ -122,6 +122,21 @@ def test_run_killed_with_signal_9_resumes_bit_equal(
     tiny_pipeline.load_lora_weights(str(tmp_path / "whole" / "final"))
 
 
+def test_a_consistency_student_is_distilled_by_one_option(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["--study", str(study), "--objective", "consistency", "--output", str(tmp_path / "run")]
+    with pytest.raises(SystemExit, match=r"has one scale: take a full-scale preset, got scales \(4, 6\)"):
+        train_command.main(command)
+    with pytest.raises(SystemExit, match="weight_pdm belongs to objective distribution and is not read under consist"):
+        train_command.main([*command, "--scales", "6", "6", "--weight-pdm", "0.5"])
+    assert not (tmp_path / "run").exists()
+    train_command.main([*command, "--scales", "6", "6", "--consistency-decay", "0.9"])
+    assert "student: " in capsys.readouterr().out
+    assert [line["consistency"] > 0 for line in curve(tmp_path / "run" / "log.jsonl")] == [True] * 4
+    assert load_file(tmp_path / "run" / "final" / ADAPTER_FILE)
+
+
 def test_cache_is_made_on_the_way_of_what_the_run_reads(
     images: Path, tiny_pipeline_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -26,9 +26,9 @@ def test_infinite_gradient_stops_before_the_weights_move(world: World) -> None:
     before = {key: value.clone() for key, value in made.bank.state_dict("student").items()}
     with made.bank.trainable("student"):
         loss = sum((weight * math.inf).sum() for weight in made.bank.parameters("student"))
-        made.student_descent.backward(loss)
+        made.descents["student"].backward(loss)
         with pytest.raises(NonFiniteLossError, match="grad_norm is not finite at iteration 0"):
-            made._descend(made.student_descent, "grad_norm", 0)
+            made._descend(made.descents["student"], "grad_norm", 0)
     assert_same(before, made.bank.state_dict("student"))
 
 
@@ -36,11 +36,11 @@ def test_gradients_are_clipped_and_the_norm_before_reported(world: World) -> Non
     made = world.trainer(clip_norm=1e-3)
     with made.bank.trainable("student"):
         weights = made.bank.parameters("student")
-        made.student_descent.backward(sum(3 * weight.sum() for weight in weights))
-        norm = made.student_descent.step()
+        made.descents["student"].backward(sum(3 * weight.sum() for weight in weights))
+        norm = made.descents["student"].step()
     assert norm == pytest.approx(3 * math.sqrt(sum(weight.numel() for weight in weights)), rel=1e-5)
     # AdamW's first step is the same for any gradient, its first moment is not
-    moments = [value for name, value in made.student_descent.state_dict().items() if name.endswith("/exp_avg")]
+    moments = [value for name, value in made.descents["student"].state_dict().items() if name.endswith("/exp_avg")]
     clipped = torch.cat([moment.flatten() for moment in moments]).norm() / (1 - made.config.betas[0])
     assert clipped.item() == pytest.approx(1e-3, rel=1e-3)
 
@@ -51,8 +51,8 @@ def gradients(made: Trainer, step: int = 1) -> tuple[dict[str, float], dict[str,
     terms: dict[str, float] = {}
     made.bank.load_state_dict("student", {k: v + 0.1 for k, v in made.bank.state_dict("student").items()})
     for name, descent, compute in (
-        ("fake", made.fake_descent, made.steps.fake),
-        ("student", made.student_descent, made.steps.student),
+        ("fake", made.descents["fake"], made.steps.fake),
+        ("student", made.descents["student"], made.steps.student),
     ):
         with made.bank.trainable(name):
             terms |= made._backward(descent, compute, step, made.draws.one(0, 0, step, name))
@@ -97,7 +97,7 @@ def test_interrupted_run_may_go_on_in_smaller_pieces(world: World) -> None:
 
 
 def test_warm_up_is_linear_and_ends(world: World) -> None:
-    descent = world.trainer(lr=0.1, warmup=3).student_descent
+    descent = world.trainer(lr=0.1, warmup=3).descents["student"]
     rates = []
     for iteration in range(6):
         descent.set_rates(iteration)
@@ -137,8 +137,8 @@ def test_gradients_of_processes_are_averaged_as_one_vector(world: World) -> None
     made = Trainer(config(), world.denoiser, cache(), world.folder, Halved(0))
     with made.bank.trainable("student"):
         weights = made.bank.parameters("student")
-        made.student_descent.backward(sum(2 * weight.sum() for weight in weights))
-        norm = made.student_descent.step()
+        made.descents["student"].backward(sum(2 * weight.sum() for weight in weights))
+        norm = made.descents["student"].step()
     assert norm == pytest.approx(math.sqrt(sum(weight.numel() for weight in weights)), rel=1e-5)
 
 
