@@ -1,8 +1,8 @@
 """Scores of a table's rows on images of prompts, and quality against compute."""
 
-from repro.harness.kind import Kind, late, profile_with_metrics
+from repro.harness.kind import Kind, late
 from repro.kinds.scores.declare import Table
-from repro.kinds.scores.options import make_options
+from repro.kinds.scores.options import add_arguments, choose_profile, make_options
 
 KIND = Kind(
     name="scores",
@@ -11,6 +11,7 @@ KIND = Kind(
     result=late("repro.kinds.scores.result:ScoresResult"),
     page=late("repro.kinds.scores.page:page"),
     drawing=late("repro.kinds.scores.figure:drawing"),
-    choose_profile=profile_with_metrics,
+    add_arguments=add_arguments,
+    choose_profile=choose_profile,
     make_options=make_options,
 )

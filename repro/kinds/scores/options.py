@@ -1,12 +1,18 @@
-"""What the command line adds to a table of scores: which students."""
+"""What the command line adds to a table of scores: which rows and students, whose images, or only a plan of it all."""
 
-from argparse import Namespace
-from dataclasses import dataclass
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from repro.harness.kind import student_seeds
-from repro.harness.options import RunOptions
+from repro.harness import overrides
+from repro.harness.experiment import Row, UnknownNameError
+from repro.harness.kind import FindProfile, UsageError, profile_with_metrics, student_seeds
+from repro.harness.options import COMMITTED, RunOptions
 from repro.harness.profile import Profile
 from repro.kinds.scores.declare import Table
+
+TFLOPS = 125.0  # of an A100: 40 % of its 312 in half precision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,12 +22,104 @@ class ScoresOptions(RunOptions):
     Args:
         seeds: training seeds of the students.
         retrain: distil the students again in place of the shipped adapters.
+        rows: keys of those to measure, in table order; those of ``images`` come last.
+        adapters: row -> folder of its student, in place of the released one.
+        images: row -> folder of images that were sampled elsewhere; a name that the table does not have is a new row.
+        dry_run: print what would be done, and do nothing.
+        tflops: of a GPU, for the plan.
     """
 
     seeds: tuple[int, ...] = (0,)
     retrain: bool = False
+    rows: tuple[str, ...] = ()
+    adapters: Mapping[str, Path] = field(default_factory=dict)
+    images: Mapping[str, Path] = field(default_factory=dict)
+    dry_run: bool = False
+    tflops: float = TFLOPS
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Rows, students, images of other systems, and the plan."""
+    overrides.add_arguments(parser)
+    group = parser.add_argument_group("what is measured (default: every row that can be)")
+    group.add_argument("--rows", nargs="+", metavar="ROW", help="measure these rows alone")
+    group.add_argument(
+        "--adapters", nargs="+", default=[], metavar="DIR|ROW=DIR", help="students of your own, by row or in its folder"
+    )
+    group.add_argument(
+        "--images", nargs="+", default=[], metavar="ROW=DIR", help="images of a system that was sampled elsewhere"
+    )
+    group.add_argument(
+        "--dry-run", action="store_true", help="print models, work, disk and what is missing; do nothing"
+    )
+    group.add_argument(
+        "--tflops", type=float, default=TFLOPS, metavar="N", help=f"of your GPU, for --dry-run (default: {TFLOPS:g})"
+    )
+
+
+def choose_profile(table: Table, typed: Namespace, find: FindProfile) -> Profile:
+    """The profile that was asked for, with what was typed.
+
+    Raises:
+        UsageError: it has no metrics, or a setting is out of range.
+    """
+    return overrides.changed(profile_with_metrics(table, typed, find), typed)
 
 
 def make_options(table: Table, profile: Profile, typed: Namespace, common: RunOptions) -> ScoresOptions:
-    """The students that were asked for."""
-    return ScoresOptions.extending(common, seeds=student_seeds(profile, typed), retrain=typed.retrain)
+    """The rows and students that were asked for.
+
+    Raises:
+        UsageError: a row that the table does not have, a folder that is not there, or a part of a table for the
+            committed folder.
+    """
+    declared = {row.key: row for row in table.rows_in(profile.name)}
+    images = {name: _folder("--images", path) for name, path in overrides.named_paths("--images", typed.images).items()}
+    adapters = _adapters(declared, typed.adapters)
+    for name in images.keys() & declared.keys():
+        if declared[name].is_student and name in adapters:
+            raise UsageError(f"row {name} has an adapter, {adapters[name]}, and images, {images[name]}: name one")
+    rows = tuple(typed.rows or (*declared, *(name for name in images if name not in declared)))
+    for name in rows:
+        if name not in declared and name not in images:
+            raise UsageError(str(UnknownNameError(f"row of {table.key}", name, [*declared, *images])))
+    if not typed.tflops > 0:
+        raise UsageError(f"--tflops must be positive, got {typed.tflops:g}")
+    partial = typed.rows or typed.num_prompts or typed.without
+    if common.committed and partial and not typed.dry_run:
+        raise UsageError(f"a part of a table does not belong into {COMMITTED}; choose another --out")
+    return ScoresOptions.extending(
+        common,
+        seeds=student_seeds(profile, typed),
+        retrain=typed.retrain,
+        rows=rows,
+        adapters=adapters,
+        images=images,
+        dry_run=typed.dry_run,
+        tflops=typed.tflops,
+    )
+
+
+def _adapters(declared: Mapping[str, Row], words: list[str]) -> dict[str, Path]:
+    """Each word is ``ROW=DIR``, or a folder with a folder for each of its rows."""
+    found: dict[str, Path] = {}
+    for name, path in overrides.named_paths("--adapters", [word for word in words if "=" in word]).items():
+        if name not in declared or not declared[name].is_student:
+            students = [key for key, row in declared.items() if row.is_student]
+            raise UsageError(str(UnknownNameError("student", name, students)))
+        found[name] = _folder("--adapters", path)
+    for word in words:
+        if "=" not in word:
+            folder = _folder("--adapters", word)
+            there = {key: folder / row.variant for key, row in declared.items() if (folder / row.variant).is_dir()}
+            if not there:
+                raise UsageError(f"--adapters {folder} has no folder of a row; expected one of {', '.join(declared)}")
+            found = {**there, **found}
+    return found
+
+
+def _folder(option: str, path: str) -> Path:
+    folder = Path(path).expanduser().resolve()
+    if not folder.is_dir():
+        raise UsageError(f"{option}: {path} is no folder")
+    return folder

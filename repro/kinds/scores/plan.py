@@ -1,0 +1,171 @@
+"""What a table of scores would do, before anything is done: models, images, GPU-hours, disk, and what is missing.
+
+GPU-hours are FLOPs over the speed of a GPU that the command line names; the default is what an A100 reaches in half
+precision without compilation. Metrics, and reading and writing, come on top.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from repro.harness.cells import DASH, markdown, number
+from repro.harness.page import joined
+
+GIB, TERA = 2**30, 1e12
+BYTES_PER_PIXEL = 1.6  # of a PNG of a photograph: an estimate, between 1.2 and 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """Something that has to be on this machine.
+
+    Args:
+        name: file, model or folder.
+        why: rows, sets or metrics that need it.
+        command: what gets it, or what else a user can do.
+        terms: licence, in words.
+        missing: whether it is not there.
+    """
+
+    name: str
+    why: str
+    command: str
+    terms: str = ""
+    missing: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowPlan:
+    """One row.
+
+    Args:
+        key: on the command line.
+        label: in the table.
+        model: what is sampled.
+        steps: network evaluations of an image; None for images of others.
+        images: over all prompt sets and seeds; those that are there already are not counted off.
+        flops: of one image; None where nothing is sampled.
+        memory_bytes: of a GPU.
+        side: of an image in pixels.
+        skipped: why it will not be measured; empty if it will.
+    """
+
+    key: str
+    label: str
+    model: str
+    steps: int | None
+    images: int
+    flops: int | None
+    memory_bytes: int | None
+    side: int
+    skipped: str = ""
+
+    def gpu_hours(self, tflops: float) -> float:
+        """At so many TFLOP/s."""
+        return (self.flops or 0) * self.images / (tflops * TERA) / 3600
+
+    @property
+    def disk_bytes(self) -> float:
+        """Of its images."""
+        return 0.0 if self.flops is None else self.images * self.side**2 * BYTES_PER_PIXEL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """All of it.
+
+    Args:
+        title: of the table.
+        profile: in which it is measured, as a sentence.
+        command: that does it.
+        rows: in table order.
+        prompts: set, prompts, images, file, reference of every set of prompts.
+        needs: what has to be on this machine.
+        tflops: speed of a GPU.
+        free_bytes: on the disk that takes the images.
+    """
+
+    title: str
+    profile: str
+    command: str
+    rows: Sequence[RowPlan]
+    prompts: Sequence[tuple[str, str, str, str, str]]
+    needs: Sequence[Need]
+    tflops: float
+    free_bytes: int
+
+    @property
+    def measured(self) -> list[RowPlan]:
+        """Rows that will be."""
+        return [row for row in self.rows if not row.skipped]
+
+
+def text(plan: Plan) -> str:
+    """The plan as Markdown."""
+    return joined(
+        [
+            f"# Plan: {plan.title}",
+            f"{plan.profile} Nothing was done; this does it: `{plan.command}`",
+            _summary(plan),
+            "## Rows",
+            _rows(plan),
+            "## Prompts",
+            markdown(("Set", "Prompts", "Images a row", "Read from", "Compared with"), plan.prompts),
+            "## Weights and data",
+            _needs(plan.needs),
+        ]
+    )
+
+
+def _summary(plan: Plan) -> str:
+    hours = sum(row.gpu_hours(plan.tflops) for row in plan.measured)
+    disk = sum(row.disk_bytes for row in plan.measured)
+    memory = max((row.memory_bytes or 0 for row in plan.measured), default=0)
+    missing = [need for need in plan.needs if need.missing]
+    lines = [
+        f"- **Work**: {sum(row.images for row in plan.measured):,} images, {number(hours, 1)} GPU-hours of sampling at "
+        f"{plan.tflops:g} TFLOP/s (`--tflops`). Any number of processes share it: start the command once for each GPU.",
+        f"- **Memory**: up to {number(memory / GIB, 1)} GiB on a GPU at this batch size (`--batch-size`).",
+        f"- **Disk**: about {number(disk / GIB, 0)} GiB of images, {number(plan.free_bytes / GIB, 0)} GiB are free"
+        + (": **too little**." if disk > plan.free_bytes else "."),
+        f"- **Missing**: {_count(missing)}.",
+    ]
+    return "\n".join(lines)
+
+
+def _count(missing: Sequence[Need]) -> str:
+    return f"{len(missing)} of what is listed below" if missing else "nothing"
+
+
+def _rows(plan: Plan) -> str:
+    heads = ("Row", "Setup", "Model", "Steps", "TFLOP an image", "Images", "GPU-hours", "Memory, GiB", "Disk, GiB")
+    lines, notes = [], []
+    for row in plan.rows:
+        if row.skipped:
+            notes.append(f"- `{row.key}` is left out: {row.skipped}")
+            continue
+        lines.append(
+            [
+                f"`{row.key}`",
+                row.label,
+                row.model,
+                DASH if row.steps is None else str(row.steps),
+                DASH if row.flops is None else number(row.flops / TERA, 1),
+                f"{row.images:,}",
+                DASH if row.flops is None else number(row.gpu_hours(plan.tflops), 1),
+                DASH if row.memory_bytes is None else number(row.memory_bytes / GIB, 1),
+                number(row.disk_bytes / GIB, 0),
+            ]
+        )
+    return "\n\n".join(part for part in (markdown(heads, lines, left=3), "\n".join(notes)) if part)
+
+
+def _needs(needs: Sequence[Need]) -> str:
+    there = [need for need in needs if not need.missing]
+    blocks = []
+    if missing := [need for need in needs if need.missing]:
+        commands = "\n".join(dict.fromkeys(need.command for need in missing))
+        table = [(need.name, need.why, need.terms or DASH) for need in missing]
+        blocks += ["Missing:", markdown(("What", "For", "Terms"), table, left=3), f"```sh\n{commands}\n```"]
+    if there:
+        blocks.append("On this machine: " + ", ".join(dict.fromkeys(need.name for need in there)) + ".")
+    return "\n\n".join(blocks)
