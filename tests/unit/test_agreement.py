@@ -1,0 +1,99 @@
+from dataclasses import replace
+
+import pytest
+from harness_world import PROFILE, RUN, record
+
+from repro.harness.agreement import Verdict, agreement, compared
+from repro.harness.experiment import Agreement, Column, PromptSet, Reported, Row
+from repro.harness.published import column_name, published_value
+from repro.harness.schema import RecordSet
+
+COCO, MJHQ, GENEVAL = (PromptSet(key, key, reported=name) for key, name in (
+    ("coco", "COCO 2014"), ("mjhq", "MJHQ"), ("geneval", "GenEval"),
+))  # fmt: skip
+WIDE = Reported(
+    csv="table4_models.csv",
+    label="project page",
+    match={},
+    columns=(Column("pickscore", "PS"), Column("geneval", "GenEval")),
+    prefixes={"COCO 2014": "coco_", "MJHQ": "mjhq_", "GenEval": ""},
+    profiles=("toy",),
+    agreement={"fid": Agreement(metric="fid", tolerance=1.0), "geneval": Agreement(metric="geneval", tolerance=0.02)},
+)
+SDXL = Row("sdxl", "SDXL", images=True, reported={"model": "SDXL"})
+REAL = replace(
+    PROFILE,
+    columns=(
+        Column("fid", "FID", better="lower", digits=1, prompts=("coco", "mjhq")),
+        Column("geneval", "GenEval", better="higher", prompts=("geneval",)),
+    ),
+    prompt_sets=(COCO, MJHQ, GENEVAL),
+)
+
+
+def test_a_row_of_all_sets_gives_the_column_of_each() -> None:
+    assert published_value(WIDE, SDXL, COCO, "pickscore") == 0.226
+    assert published_value(WIDE, SDXL, MJHQ, "pickscore") == 0.217
+    assert published_value(WIDE, SDXL, GENEVAL, "geneval") == 0.55
+    assert column_name(WIDE, GENEVAL, "pickscore") is None
+    assert column_name(WIDE, COCO, "geneval") is None
+    assert column_name(WIDE, PromptSet("parti", "Parti", reported="PartiPrompts"), "pickscore") is None
+
+
+def test_another_publication_may_call_a_row_otherwise() -> None:
+    v2 = replace(WIDE, csv="table4_models_v2.csv")
+    turbo = Row("sdxl_turbo", "SDXL-Turbo", images=True, reported={"model": "SDXL-Turbo"})
+    assert published_value(v2, turbo, COCO, "fid") is None
+    named = replace(turbo, reported_in={"table4_models_v2.csv": {"model": "SDXL-Turbo (512px)"}})
+    assert published_value(v2, named, COCO, "fid") == 17.5
+    assert published_value(WIDE, named, COCO, "fid") == 17.6
+    assert published_value(WIDE, Row("ours", "Ours", images=True), COCO, "fid") is None
+
+
+@pytest.mark.parametrize(
+    ("bounds", "verdict"),
+    [
+        ((13.4, 15.4), Verdict.AGREES),  # the published 14.4, give or take 1.0
+        ((13.3, 15.3), Verdict.INCONCLUSIVE),
+        ((15.5, 15.9), Verdict.DIFFERS),
+        ((12.0, 13.3), Verdict.DIFFERS),
+        ((12.0, 17.0), Verdict.INCONCLUSIVE),
+        ((None, None), Verdict.AGREES),
+    ],
+)
+def test_a_cell_agrees_by_its_whole_interval(bounds: tuple[float | None, float | None], verdict: Verdict) -> None:
+    ours = record("sdxl", "coco", "fid", 14.4, ci_low=bounds[0], ci_high=bounds[1], n=30_000)
+    (cell,) = compared([WIDE], [SDXL], REAL, RecordSet.of([RUN, ours]))
+    assert (cell.verdict, cell.published, cell.n) == (verdict, 14.4, 30_000)
+
+
+def test_published_numbers_are_brought_to_the_unit_of_the_records() -> None:
+    v2 = replace(
+        WIDE,
+        csv="table4_models_v2.csv",
+        agreement={"pickscore_x100": Agreement(metric="pickscore", tolerance=0.002, scale=100.0)},
+    )
+    profile = replace(REAL, columns=(Column("pickscore", "PS", digits=3),))
+    ours = record("sdxl", "coco", "pickscore", 0.2255, ci_low=0.225, ci_high=0.226)
+    (cell,) = compared([v2], [SDXL], profile, RecordSet.of([RUN, ours]))
+    assert cell.published == pytest.approx(0.225)
+    assert cell.verdict is Verdict.AGREES
+
+
+def test_nothing_is_compared_in_a_profile_of_other_data() -> None:
+    ours = RecordSet.of([RUN, record("sdxl", "coco", "fid", 14.4)])
+    assert compared([WIDE], [SDXL], replace(REAL, name="mini"), ours) == ()
+    assert agreement(()) == []
+
+
+def test_the_section_counts_and_shows_both() -> None:
+    ours = [
+        record("sdxl", "coco", "fid", 14.9, ci_low=14.6, ci_high=15.2),
+        record("sdxl", "geneval", "geneval", 0.6, ci_low=0.58, ci_high=0.62),
+    ]
+    heading, sentence, table, _ = agreement(compared([WIDE], [SDXL], REAL, RecordSet.of([RUN, *ours])))
+    assert heading.endswith("published numbers?")
+    assert sentence == "Of 2 published numbers that were measured again here: 1 agrees, 1 differs."
+    assert "14.4" in table
+    assert "14.9 [14.6, 15.2]" in table
+    assert "+0.5" in table

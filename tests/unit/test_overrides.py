@@ -1,0 +1,74 @@
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+import pytest
+
+from repro.harness import overrides
+from repro.harness.kind import UsageError
+from repro.harness.profile import Profile
+from repro.harness.systems import HubFile
+from repro.profiles import load_profile
+
+MEDIUM = load_profile("sd35-medium")
+
+
+def typed(*words: str) -> Namespace:
+    parser = ArgumentParser()
+    overrides.add_arguments(parser)
+    return parser.parse_args(words)
+
+
+def changed(*words: str, profile: Profile = MEDIUM) -> Profile:
+    return overrides.changed(profile, typed(*words))
+
+
+def test_nothing_typed_changes_nothing() -> None:
+    assert changed() == MEDIUM
+    assert changed(profile=load_profile("mini")) == load_profile("mini")
+
+
+def test_what_is_typed_replaces_what_the_profile_says(tmp_path: Path) -> None:
+    found = changed(
+        "--pipeline", "my/base", "--revision", "abc", "--num-prompts", "5000", "--batch-size", "2",
+        "--dtype", "bfloat16", "--vae", "tiny", "--data", str(tmp_path),
+        "--scorer", "pickscore=/w/pick", "--without", "fid",
+    )  # fmt: skip
+    assert (found.weights.pipeline, found.weights.revision) == ("my/base", "abc")
+    assert (found.images_per_set, found.data.num_prompts, found.data.folder) == (5000, 5000, str(tmp_path))
+    assert found.execution is not None
+    assert (found.execution.batch_size, found.execution.dtype, found.execution.tiny_vae) == (2, "bfloat16", True)
+    scorers = {scorer.name: scorer.weights for scorer in found.scorers}
+    assert scorers["pickscore"] == HubFile("/w/pick")
+    assert "fid" not in scorers
+    assert scorers.keys() == {scorer.name for scorer in MEDIUM.scorers} - {"fid"}
+
+
+def test_another_base_does_not_keep_the_revision_of_the_profile() -> None:
+    pinned = changed("--revision", "abc")
+    assert changed("--pipeline", "my/base", profile=pinned).weights.revision is None
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--num-prompts", "0"], "--num-prompts must be at least 1, got 0"),
+        (["--batch-size", "-1"], "--batch-size must be at least 1, got -1"),
+        (["--dtype", "int8"], "--dtype must be one of float32, bfloat16, float16, got int8"),
+        (["--scorer", "pickscore"], "--scorer takes NAME=PATH, got 'pickscore'"),
+        (["--scorer", "fid=a", "fid=b"], "--scorer names fid twice: a and b"),
+        (
+            ["--scorer", "pikscore=a"],
+            "unknown metric of profile sd35-medium 'pikscore'; did you mean pickscore or clipscore?",
+        ),
+        (["--without", "IS"], "unknown metric of profile sd35-medium 'IS'"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(words: list[str], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        changed(*words)
+    assert message in str(caught.value)
+
+
+def test_a_world_with_metrics_of_its_own_has_none_to_change() -> None:
+    with pytest.raises(UsageError, match="profile mini has metrics of its own"):
+        changed("--without", "fid", profile=load_profile("mini"))

@@ -1,0 +1,132 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from adapters import TARGETS, make_adapter
+from safetensors.torch import save_file
+from tiny_pipelines import make, save
+
+from repro.harness.experiment import ExperimentError
+from repro.harness.systems import HubFile, System
+from repro.metrics import WeightsError
+from repro.stages import hub
+from repro.stages.systems import load_system, system_generator, system_inputs
+from swd.lora.files import write_adapter
+
+CPU = torch.device("cpu")
+PROMPTS = [{"caption": "a red star", "seed": 3}, {"caption": "two circles", "seed": 4}, {"caption": "a", "seed": 5}]
+CARD = {"scales": [8, 16], "sigmas": [1.0, 0.6, 0.0], "process": "flow", "backbone": "sd3", "guidance_scale": 1.0}
+
+
+@pytest.fixture(scope="module")
+def sdxl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(make("sdxl"), tmp_path_factory.mktemp("sdxl"))
+
+
+@pytest.fixture(scope="module")
+def medium(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(make("sd35-medium"), tmp_path_factory.mktemp("medium"))
+
+
+def system(folder: Path, **options: Any) -> System:
+    return System(**{"base": HubFile(str(folder)), "steps": 3, "guidance_scale": 5.0, "resolution": 32, **options})
+
+
+def draw(made: System, prompts: list[dict[str, Any]] = PROMPTS) -> np.ndarray:
+    pipeline = load_system(made, Path("/"), torch.float32, CPU)
+    return np.stack([np.asarray(image) for image in system_generator(made, pipeline)(prompts)])
+
+
+def test_an_image_follows_from_its_own_seed_alone(sdxl: Path) -> None:
+    made = system(sdxl)
+    together, alone = draw(made), np.concatenate([draw(made, [prompt]) for prompt in PROMPTS])
+    assert together.shape == (3, 32, 32, 3)
+    assert np.abs(together.astype(int) - alone).max() <= 1
+
+
+def test_the_published_scheduler_takes_the_place_of_the_pipeline_s(sdxl: Path) -> None:
+    plain = system(sdxl, guidance_scale=0.0)
+    few = replace(plain, scheduler="LCMScheduler", call={"timesteps": [999, 749, 499]})
+    other = replace(plain, scheduler="DDIMScheduler", scheduler_options={"timestep_spacing": "trailing"})
+    pipeline = load_system(few, Path("/"), torch.float32, CPU)
+    assert type(pipeline.scheduler).__name__ == "LCMScheduler"
+    system_generator(few, pipeline)(PROMPTS[:1])
+    assert pipeline.scheduler.timesteps.tolist() == [999, 749, 499]
+    assert not np.array_equal(draw(few), draw(other))
+
+
+def test_weights_of_another_file_are_those_of_the_network(sdxl: Path, tmp_path: Path) -> None:
+    other = make("sdxl", seed=1)
+    torch.save(other.unet.state_dict(), tmp_path / "unet.bin")
+    save_file(other.unet.state_dict(), tmp_path / "unet.safetensors")
+    pipeline = make("sdxl")
+    pipeline.unet = other.unet
+    expected = draw(system(save(pipeline, tmp_path / "swapped")))
+    for name in ("unet.bin", "unet.safetensors"):
+        assert np.array_equal(draw(system(sdxl, network=HubFile(str(tmp_path), name))), expected)
+
+
+def test_a_pickle_of_more_than_tensors_is_refused(sdxl: Path, tmp_path: Path) -> None:
+    torch.save({"weights": Path("a")}, tmp_path / "unet.bin")
+    with pytest.raises(ExperimentError, match=r"cannot load .* as this row wants it"):
+        draw(system(sdxl, network=HubFile(str(tmp_path), "unet.bin")))
+
+
+def test_a_lora_is_merged_at_its_scale(sdxl: Path, tmp_path: Path) -> None:
+    base = make("sdxl")
+    adapter = make_adapter(base.unet, TARGETS["sdxl"], strength=0.05)
+    write_adapter(adapter, "diffusers", tmp_path, component="unet")
+    (file,) = tmp_path.glob("*.safetensors")
+    lora = HubFile(str(tmp_path), file.name)
+    none, half, whole = (draw(system(sdxl, lora=lora, lora_scale=scale)) for scale in (0.0, 0.5, 1.0))
+    assert np.array_equal(none, draw(system(sdxl)))
+    assert not np.array_equal(half, whole)
+    assert np.abs(half.astype(int) - none).mean() < np.abs(whole.astype(int) - none).mean()
+
+
+def test_a_student_brings_its_schedule(medium: Path, tmp_path: Path) -> None:
+    adapter = make_adapter(make("sd35-medium").transformer, TARGETS["sd35-medium"])
+    write_adapter(replace(adapter, header=CARD), "peft", tmp_path, component="transformer")
+    student = system(medium, student=HubFile(str(tmp_path)), steps=2, guidance_scale=None)
+    assert draw(student).shape == (3, 32, 32, 3)
+    with pytest.raises(ExperimentError, match="brings 2 steps, this row has 4"):
+        draw(replace(student, steps=4))
+
+
+def test_a_student_takes_no_other_weights() -> None:
+    with pytest.raises(ValueError, match="takes no other weights"):
+        System(base=HubFile("a/b"), steps=4, student=HubFile("c/d"), scheduler="LCMScheduler")
+
+
+def test_images_follow_from_files_and_settings(sdxl: Path, tmp_path: Path) -> None:
+    made = system(sdxl)
+    inputs = system_inputs(made, Path("/"))
+    assert inputs == system_inputs(made, Path("/"))
+    assert inputs != system_inputs(replace(made, steps=4), Path("/"))
+    changed = system_inputs(system(save(make("sdxl", seed=1), tmp_path)), Path("/"))
+    assert list(inputs["files"].values()) != list(changed["files"].values())
+
+
+def test_what_is_missing_is_named_with_the_command_that_gets_it(sdxl: Path) -> None:
+    lora = HubFile("somebody/lora", "four.safetensors")
+    assert hub.find(lora, Path("/")) is None
+    assert hub.command(lora) == "hf download somebody/lora --include four.safetensors"
+    with pytest.raises(WeightsError, match=r"hf download somebody/lora --include four\.safetensors"):
+        system_inputs(system(sdxl, lora=lora), Path("/"))
+
+
+def test_the_hub_s_cache_is_not_read_again(tmp_path: Path) -> None:
+    content = b"weights"
+    sha256 = "0" * 64  # not the true one: the name is believed
+    blob, link = tmp_path / "blobs" / sha256, tmp_path / "snapshots" / "x" / "model.safetensors"
+    for path in (blob, link):
+        path.parent.mkdir(parents=True)
+    blob.write_bytes(content)
+    link.symlink_to(blob)
+    named = hub.digest(link.parent)
+    link.unlink()
+    link.write_bytes(content)
+    assert hub.digest(link.parent) != named
