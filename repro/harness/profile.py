@@ -140,7 +140,7 @@ class Execution:
         batch_size: so many at once.
         dtype: of all networks.
         tiny_vae: whether the profile's tiny autoencoder decodes in place of the VAE.
-        shard_size: images of a file of work, which one process takes; None for the batch size.
+        shard_size: images that one process claims at a time; None for the batch size.
     """
 
     batch_size: int

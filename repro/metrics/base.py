@@ -37,15 +37,25 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
+class Skipped:
+    """An image that was not measured, by the id of its prompt, and why."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class EvaluationResult:
     """What one pass measured.
 
     ``per_image`` holds an array of shape ``(num_images,)``, in the order of the images, for each metric that scores
-    single images. ``values`` holds every estimate: of those metrics, of their parts, and of whole-set metrics.
+    single images; NaN where an image was skipped. ``values`` holds every estimate: of those metrics, of their parts,
+    and of whole-set metrics.
     """
 
     per_image: dict[str, np.ndarray]
     values: dict[str, Estimate]
+    skipped: tuple[Skipped, ...] = ()
 
 
 class Measured(Protocol):

@@ -1,50 +1,49 @@
 """Image stage: one image per prompt, in shards on disk, resumable by shard."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL.Image import Image
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from tqdm import tqdm
+from torch import Tensor
 
 from repro.harness.sampling import SamplingPlan
-from repro.metrics.base import Prompt, pictures, pixels
+from repro.metrics.base import Prompt, pictures
+from repro.stages.image_sets import ImageSet, ImageSetError, identified
 from repro.stages.sampling import draw
+from repro.stages.shard_maker import Generate, ShardMaker, Unusable
 from repro.stages.store import StageStore
+from repro.stages.work import LEASES, Leases, work_through
 from swd.backbones import backbone_of, denoiser_of, loading
 from swd.backbones.base import Condition
 from swd.errors import PipelineError
 from swd.lora.files import load_adapter
 from swd.pipelines import ScalewiseStableDiffusion3Pipeline
 
-STAGE, VERSION = "images", 1
-Generate = Callable[[Sequence[Prompt]], Sequence[Image]]
+__all__ = [
+    "Generate",
+    "ImageSet",
+    "ImageSetError",
+    "Unusable",
+    "check_pipeline",
+    "check_whole",
+    "finished",
+    "generator_of",
+    "load_pipeline",
+    "make_images",
+    "text_encoders",
+]
+
+STAGE, VERSION = "images", 2
 
 
-@dataclass(frozen=True, slots=True)
-class ImageSet:
-    """Finished images of one row and prompt set.
-
-    Attributes:
-        folder: shards of uint8 images (B, 3, H, W).
-        inputs: what they follow from; their identity for later stages.
-        prompts: one per image, in order.
-    """
-
-    folder: Path
-    inputs: Mapping[str, Any]
-    prompts: Sequence[Prompt]
-    shard_size: int
-
-    def batches(self) -> Iterator[tuple[list[Image], Sequence[Prompt]]]:
-        """RGB images and their prompts, shard by shard."""
-        for index, prompts in enumerate(_split(self.prompts, self.shard_size)):
-            with safe_open(_shard(self.folder, index), framework="pt") as file:
-                yield pictures(file.get_tensor("images")), prompts
+def finished(decoded: Tensor) -> list[Image | Unusable]:
+    """Decoded pixels (B, 3, H, W), clamped to [0, 1], as images; those with a NaN are not usable."""
+    broken = decoded.isnan().flatten(1).any(1).tolist()
+    levels = (decoded.float().nan_to_num().clamp(0, 1) * 255).round().to(torch.uint8)
+    return [Unusable("NaN pixels") if bad else image for bad, image in zip(broken, pictures(levels), strict=True)]
 
 
 def load_pipeline(folder: str | Path, dtype: str, device: torch.device) -> ScalewiseStableDiffusion3Pipeline:
@@ -80,7 +79,7 @@ def generator_of(
     uncond = pipeline.encode_uncond()
 
     @torch.no_grad()
-    def generate(prompts: Sequence[Prompt]) -> list[Image]:
+    def generate(prompts: Sequence[Prompt]) -> list[Image | Unusable]:
         captions = [prompt["caption"] for prompt in prompts]
         if new := [caption for caption in dict.fromkeys(captions) if caption not in encoded]:
             rows = pipeline.encode_condition(new)
@@ -88,37 +87,47 @@ def generator_of(
         cond = uncond.cat([encoded[caption] for caption in captions])
         seeds = [prompt["seed"] for prompt in prompts]
         x0 = draw(plan, denoiser, cond, uncond, seeds, side=denoiser.network.config.sample_size)
-        decoded = pipeline.decode(x0, output_type="pt").float().clamp(0, 1)
-        return pictures((decoded * 255).round().to(torch.uint8))
+        return finished(pipeline.decode(x0, output_type="pt"))
 
     return generate
 
 
 def make_images(
-    store: StageStore, inputs: Mapping[str, Any], prompts: Sequence[Prompt], make: Callable[[], Generate], label: str
+    store: StageStore,
+    inputs: Mapping[str, Any],
+    prompts: Sequence[Prompt],
+    make: Callable[[], Generate],
+    label: str,
+    *,
+    batch_size: int | None = None,
 ) -> ImageSet:
-    """Generate what is missing of an image set.
+    """Generate what is missing of an image set, together with every other process that is asked for it.
 
     Args:
         store: where finished stages are.
-        inputs: all that the images follow from, apart from the batch size.
-        prompts: caption and seed of every image.
+        inputs: all that the images follow from, with ``shard_size``, and without the batch size.
+        prompts: id, caption and seed of every image; the place is the id where there is none.
         make: builds the generator; only called when something is missing.
         label: for the progress bar.
+        batch_size: images at once; a whole shard by default.
+
+    Raises:
+        ImageSetError: the folder holds foreign files or those of other settings, or there is no room on the disk.
     """
-    shard_size = inputs["shard_size"]
     folder = store.folder(STAGE, inputs)
-    result = ImageSet(folder, inputs, prompts, shard_size)
-    shards = list(enumerate(_split(prompts, shard_size)))
-    missing = [(index, part) for index, part in shards if not _complete(_shard(folder, index), len(part))]
-    if store.done(STAGE, inputs) and not missing:
-        return result
-    generate = make() if missing else None
-    for index, part in tqdm(missing, desc=label, initial=len(shards) - len(missing), total=len(shards), leave=False):
-        partial = folder / f".{index:05d}.partial"
-        save_file({"images": pixels(generate(part))}, partial)
-        partial.replace(_shard(folder, index))
-    store.finish(STAGE, inputs)
+    result = ImageSet(folder, inputs, identified(prompts), inputs["shard_size"])
+    maker = ShardMaker(result, make, batch_size or result.shard_size, inputs.get("encoding", "png"))
+    maker.check_folder()
+    work_through(
+        {shard: len(part) for shard, part in result.shards.items()},
+        Leases(folder / LEASES),
+        done=maker.done,
+        do=maker.make_shard,
+        label=label,
+    )
+    if not store.done(STAGE, inputs):
+        maker.sweep()
+        store.finish(STAGE, inputs)
     return result
 
 
@@ -145,23 +154,6 @@ def check_whole(path: Path) -> None:
             return
     except SafetensorError as error:
         raise PipelineError(f"{path} is truncated or not a safetensors file: {error}") from error
-
-
-def _split(prompts: Sequence[Prompt], size: int) -> list[Sequence[Prompt]]:
-    return [prompts[start : start + size] for start in range(0, len(prompts), size)]
-
-
-def _shard(folder: Path, index: int) -> Path:
-    return folder / f"images-{index:05d}.safetensors"
-
-
-def _complete(path: Path, count: int) -> bool:
-    """Whether a shard is there and whole; a torn one is made again."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return file.get_slice("images").get_shape()[0] == count
-    except (FileNotFoundError, SafetensorError):
-        return False
 
 
 def text_encoders(pipeline: Any) -> list[torch.nn.Module]:

@@ -1,7 +1,7 @@
 """What a measurement on images needs, whatever it measures: device, metrics, finished stages, where results go."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from repro.harness.profile import Execution, Profile
 from repro.harness.provenance import OpenRun, git_stamp, start_run
 from repro.stages.device import torch_device
 from repro.stages.store import StageStore
+from repro.stages.work import LEASES, Leases, work_through
 from repro.worlds.base import World, load_world
 
 T = TypeVar("T", bound=Experiment)
@@ -86,16 +87,25 @@ class Measurement(Generic[T, Options]):
 
     def is_done(self, stage: str, config: Mapping[str, Any]) -> bool:
         """Whether this very measurement was finished here and its files are as it left them; then says so."""
-        if not self.store.done(stage, config) or not self.records_path.exists() or not self.grid_path.exists():
-            return False
-        if self.store.result(stage, config) != self._left():
+        if not self._stands(stage, config):
             return False
         print(f"nothing to do: {self.records_path} holds exactly this measurement", file=sys.stderr)
         return True
 
-    def finish(self, stage: str, config: Mapping[str, Any]) -> None:
-        """Remember that the measurement is finished, and what it left."""
-        self.store.finish(stage, config, self._left())
+    def finish(self, stage: str, config: Mapping[str, Any], write: Callable[[], None]) -> None:
+        """Write what the measurement leaves, in one of the processes that measured it, and remember that it is done."""
+
+        def do(_: str) -> None:
+            write()
+            self.store.finish(stage, config, self._left())
+
+        leases = Leases(self.store.folder(stage, config) / LEASES)
+        work_through({"records": 1}, leases, done=lambda _: self._stands(stage, config), do=do)
+
+    def _stands(self, stage: str, config: Mapping[str, Any]) -> bool:
+        if not self.store.finished(stage, config) or not self.records_path.exists() or not self.grid_path.exists():
+            return False
+        return self.store.result(stage, config) == self._left()
 
     def _left(self) -> dict[str, str]:
         return {"records": digest_file(self.records_path), "grid": digest_file(self.grid_path)}

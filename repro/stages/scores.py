@@ -1,4 +1,8 @@
-"""Score stage: one pass over an image set feeds every metric of the world."""
+"""Score stage: one pass over the shards of an image set feeds every metric; estimates come from what it left.
+
+A metric's arrays of a shard are a file of their own, keyed by what they follow from. A pass therefore measures only the
+metrics and shards that are missing: killed, it goes on where it was, and a metric added later is measured alone.
+"""
 
 import json
 from collections.abc import Callable, Mapping
@@ -10,18 +14,22 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from repro.harness.files import write_atomic
-from repro.metrics import Estimate, EvaluationResult, Metric, evaluate, extract_features
-from repro.stages.images import ImageSet
+from repro.metrics import Estimate, EvaluationResult, Metric, extract_features
+from repro.metrics.base import Skipped
+from repro.stages.image_sets import ImageSet
+from repro.stages.score_shards import Pass
 from repro.stages.store import StageStore
+from repro.stages.work import LEASES, Leases, work_through
 from repro.worlds.base import World
 
-STAGE, REFERENCE_STAGE, VERSION = "scores", "reference", 1
+STAGE, REFERENCE_STAGE, VERSION = "scores", "reference", 2
+BATCH = 50  # images in memory at once
 
 
 def reference_features(store: StageStore, world: World, prompt_set: str, extractor: Callable[[], nn.Module]) -> Tensor:
     """Features (M, D) of the reference images of a prompt set, computed once and kept."""
     inputs = {
-        "version": VERSION,
+        "version": 1,
         **world.fingerprint(),
         "prompts": prompt_set,
         "count": world.profile.data.reference_images,
@@ -29,32 +37,63 @@ def reference_features(store: StageStore, world: World, prompt_set: str, extract
     }
     path = store.folder(REFERENCE_STAGE, inputs) / "features.safetensors"
     if not store.done(REFERENCE_STAGE, inputs):
-        save_file({"features": extract_features(world.reference(prompt_set), extractor())}, path)
-        store.finish(REFERENCE_STAGE, inputs)
+
+        def encode() -> None:
+            save_file({"features": extract_features(world.reference(prompt_set), extractor())}, path)
+
+        store.once(REFERENCE_STAGE, inputs, encode)
     return load_file(path)["features"]
 
 
 def score_images(
-    store: StageStore, images: ImageSet, metric_inputs: Mapping[str, Any], metrics: Callable[[], list[Metric]]
+    store: StageStore,
+    images: ImageSet,
+    metric_inputs: Mapping[str, Any],
+    metrics: Callable[[], list[Metric]],
+    *,
+    batch_size: int = BATCH,
+    label: str = "scores",
 ) -> EvaluationResult:
     """Values of an image set; measured once, read back afterwards.
 
     Args:
         store: where finished stages are.
         images: what is measured.
-        metric_inputs: what the metrics follow from (weights, references).
+        metric_inputs: what the metrics follow from (weights, references, ``versions`` of libraries).
         metrics: builds them; only called when the values are missing.
+        batch_size: images in memory at once.
+        label: for the progress bar.
+
+    Raises:
+        ImageSetError: fewer than two images can be measured.
     """
     inputs = {"version": VERSION, "images": dict(images.inputs), "metrics": dict(metric_inputs)}
     path = store.folder(STAGE, inputs) / "values.json"
     if not store.done(STAGE, inputs):
-        result = evaluate(images.batches(), metrics(), minimum=2)
-        per_image = {key: values.tolist() for key, values in result.per_image.items()}
-        values = {key: asdict(estimate) for key, estimate in result.values.items()}
-        write_atomic(path, json.dumps({"per_image": per_image, "values": values}))
-        store.finish(STAGE, inputs)
-    found = json.loads(path.read_text())
+        found = Pass(store, images, metrics(), metric_inputs.get("versions"), batch_size)
+        sizes = {shard: len(part) for shard, part in images.shards.items()}
+        work_through(sizes, Leases(path.parent / LEASES), done=found.done, do=found.measure, label=label)
+        store.once(STAGE, inputs, lambda: write_atomic(path, _packed(found.result(), images)))
+    return _unpacked(json.loads(path.read_text()))
+
+
+def _packed(result: EvaluationResult, images: ImageSet) -> str:
+    """The result as JSON: a value for each id, null where the image was skipped."""
+    found = {
+        "ids": [prompt["id"] for prompt in images.prompts],
+        "per_image": {
+            key: [None if np.isnan(value) else float(value) for value in values]
+            for key, values in result.per_image.items()
+        },
+        "values": {key: asdict(estimate) for key, estimate in result.values.items()},
+        "skipped": [asdict(lost) for lost in result.skipped],
+    }
+    return json.dumps(found)
+
+
+def _unpacked(found: Mapping[str, Any]) -> EvaluationResult:
     return EvaluationResult(
-        per_image={key: np.array(values) for key, values in found["per_image"].items()},
+        per_image={key: np.array(values, dtype=np.float64) for key, values in found["per_image"].items()},
         values={key: Estimate(**estimate) for key, estimate in found["values"].items()},
+        skipped=tuple(Skipped(**lost) for lost in found["skipped"]),
     )

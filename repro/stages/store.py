@@ -1,15 +1,16 @@
 """Content-keyed stages: work that is never done twice, and is resumed where it was torn."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from repro.harness.files import canonical_json, digest_json, write_atomic
+from repro.stages.work import LEASES, Leases, work_through
 
-_MARKER = "finished.json"
-_INPUTS = "inputs.json"
+MARKER = "finished.json"
+INPUTS = "inputs.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +36,8 @@ class StageStore:
             OutputError: the store cannot be written.
         """
         folder = self.root / name / digest_json(inputs)[:32]
-        if not (folder / _INPUTS).exists():
-            write_atomic(folder / _INPUTS, canonical_json(inputs) + "\n")
+        if not (folder / INPUTS).exists():
+            write_atomic(folder / INPUTS, canonical_json(inputs) + "\n")
         return folder
 
     def done(self, name: str, inputs: Mapping[str, Any]) -> bool:
@@ -46,10 +47,24 @@ class StageStore:
             self.reused.append(marker.get("stamp", {}))
         return marker is not None
 
+    def finished(self, name: str, inputs: Mapping[str, Any]) -> bool:
+        """Whether the stage was finished, as ``done``, but without taking note that it is used again."""
+        return self._marker(name, inputs) is not None
+
+    def once(self, name: str, inputs: Mapping[str, Any], work: Callable[[], None]) -> None:
+        """Finish a stage as a whole: by one of the processes that ask for it, while the others wait."""
+
+        def do(_: str) -> None:
+            work()
+            self.finish(name, inputs)
+
+        leases = Leases(self.folder(name, inputs) / LEASES)
+        work_through({"whole": 1}, leases, done=lambda _: self.finished(name, inputs), do=do)
+
     def finish(self, name: str, inputs: Mapping[str, Any], result: Mapping[str, Any] | None = None) -> None:
         """Mark the stage as finished, atomically, with a small result to be read back."""
         marker = {"key": digest_json(inputs), "result": dict(result or {}), "stamp": dict(self.stamp)}
-        write_atomic(self.folder(name, inputs) / _MARKER, canonical_json(marker) + "\n")
+        write_atomic(self.folder(name, inputs) / MARKER, canonical_json(marker) + "\n")
 
     def result(self, name: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """What ``finish`` was given.
@@ -66,7 +81,7 @@ class StageStore:
     def _marker(self, name: str, inputs: Mapping[str, Any]) -> dict[str, Any] | None:
         key = digest_json(inputs)
         try:
-            marker = json.loads((self.root / name / key[:32] / _MARKER).read_text())
+            marker = json.loads((self.root / name / key[:32] / MARKER).read_text())
         except (OSError, ValueError):
             return None
         return marker if isinstance(marker, dict) and marker.get("key") == key and "result" in marker else None

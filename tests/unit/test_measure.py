@@ -1,17 +1,14 @@
 """Stages between a declared table and its records: nothing is done twice, torn work is resumed, costs are counted."""
 
 import shutil
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import numpy as np
 import pytest
 import torch
 from conftest import make_transformer
-from PIL import Image
 from safetensors import SafetensorError
 
 from repro.harness.experiment import ExperimentError, Row
@@ -24,81 +21,16 @@ from repro.kinds.scores.options import ScoresOptions
 from repro.metrics.base import pixels
 from repro.profiles.mini import DISTIL, PROFILE
 from repro.stages import compute
-from repro.stages.images import generator_of, load_pipeline, make_images
-from repro.stages.scores import score_images
-from repro.stages.store import StageStore
+from repro.stages.images import generator_of, load_pipeline
 from repro.stages.students import check_adapter, shipped_training
 from repro.table2 import TABLE
-from repro.worlds.mini.scene_accuracy import SceneAccuracy
-from repro.worlds.mini.scenes import render, sample_scene
 from swd.backbones.sd3.denoiser import SD3Denoiser
 from swd.lora.bank import AdapterBank
 from swd.lora.files import save_adapter
 
-PROMPTS = [
-    {"caption": scene.caption, "kind": scene.kind, "seed": scene.seed} for scene in (sample_scene(i) for i in range(10))
-]
-INPUTS = {"model": "rendered scenes", "shard_size": 4}
-
 
 def sampling(row: Row) -> SamplingPlan:
     return resolve(PROFILE, row).sample
-
-
-class Renderer:
-    """Stands in for a pipeline: draws the right answer, counts what it draws, and may die."""
-
-    def __init__(self, fail_at: int | None = None) -> None:
-        self.drawn: list[int] = []
-        self.fail_at = fail_at
-
-    def __call__(self, prompts: Sequence[Any]) -> list[Image.Image]:
-        if self.fail_at is not None and len(self.drawn) >= self.fail_at:
-            raise KeyboardInterrupt
-        self.drawn += [prompt["seed"] for prompt in prompts]
-        return [Image.fromarray(render(sample_scene(prompt["seed"]))) for prompt in prompts]
-
-
-def test_images_come_in_prompt_order_and_once(tmp_path: Path) -> None:
-    store, draw = StageStore(tmp_path), Renderer()
-    images = make_images(store, INPUTS, PROMPTS, lambda: draw, "test")
-    assert draw.drawn == [prompt["seed"] for prompt in PROMPTS]
-    batches = list(images.batches())
-    assert [len(batch) for batch, _ in batches] == [4, 4, 2]
-    assert [prompt["seed"] for _, prompts in batches for prompt in prompts] == draw.drawn
-    np.testing.assert_array_equal(np.asarray(batches[2][0][1]), render(sample_scene(9)))
-    again = make_images(store, INPUTS, PROMPTS, lambda: pytest.fail("drawn twice"), "test")
-    assert [len(batch) for batch, _ in again.batches()] == [4, 4, 2]
-
-
-def test_an_interrupted_image_stage_goes_on(tmp_path: Path) -> None:
-    store = StageStore(tmp_path)
-    with pytest.raises(KeyboardInterrupt):
-        make_images(store, INPUTS, PROMPTS, lambda: Renderer(fail_at=4), "test")
-    rest = Renderer()
-    make_images(store, INPUTS, PROMPTS, lambda: rest, "test")
-    assert rest.drawn == [4, 5, 6, 7, 8, 9]
-
-
-def test_a_torn_shard_is_drawn_again(tmp_path: Path) -> None:
-    store = StageStore(tmp_path)
-    with pytest.raises(KeyboardInterrupt):
-        make_images(store, INPUTS, PROMPTS, lambda: Renderer(fail_at=8), "test")
-    shard = sorted(store.folder("images", INPUTS).glob("images-*.safetensors"))[1]
-    shard.write_bytes(shard.read_bytes()[:100])
-    rest = Renderer()
-    make_images(store, INPUTS, PROMPTS, lambda: rest, "test")
-    assert rest.drawn == [4, 5, 6, 7, 8, 9]
-
-
-def test_scores_are_kept(tmp_path: Path) -> None:
-    store = StageStore(tmp_path)
-    images = make_images(store, INPUTS, PROMPTS, Renderer, "test")
-    first = score_images(store, images, {"oracle": 1}, lambda: [SceneAccuracy()])
-    assert first.values["scene_accuracy"].value == 1.0
-    again = score_images(store, images, {"oracle": 1}, lambda: pytest.fail("measured twice"))
-    assert again.values == first.values
-    np.testing.assert_array_equal(again.per_image["scene_accuracy"], first.per_image["scene_accuracy"])
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from repro.metrics import EvaluationResult, WeightsError
 from repro.metrics.base import pixels
 from repro.stages import compute
 from repro.stages.images import VERSION as IMAGES_VERSION
-from repro.stages.images import ImageSet, check_pipeline, generator_of, load_pipeline, make_images
+from repro.stages.images import ImageSet, ImageSetError, check_pipeline, generator_of, load_pipeline, make_images
 from repro.stages.measurement import Measurement
 from repro.stages.sample_grid import image_grid
 from repro.stages.scores import VERSION as SCORES_VERSION
@@ -49,7 +49,15 @@ def run(table: Table, profile: Profile, options: ScoresOptions) -> Path:
     """
     try:
         return _Runner(table, profile, options).run()
-    except (CacheError, NonFiniteLossError, OutputFolderError, PipelineError, StateError, WeightsError) as error:
+    except (
+        CacheError,
+        ImageSetError,
+        NonFiniteLossError,
+        OutputFolderError,
+        PipelineError,
+        StateError,
+        WeightsError,
+    ) as error:
         raise ExperimentError(str(error)) from error
     except (OSError, SafetensorError) as error:
         if getattr(error, "errno", None) != ENOSPC and "No space left" not in str(error):
@@ -72,9 +80,13 @@ class _Runner(Measurement[Table, ScoresOptions]):
             for prompts in self.profile.prompt_sets
             for seed in self.options.seeds
         }
-        self._draw_grid(images)
-        self._write(opened, images)
-        self.finish(STAGE, opened.config)
+        scores = {key: self._scores(key[1], found) for key, found in images.items()}
+
+        def write() -> None:
+            self._draw_grid(images)
+            self._write(opened, images, scores)
+
+        self.finish(STAGE, opened.config, write)
         return self.records_path
 
     @cached_property
@@ -134,14 +146,15 @@ class _Runner(Measurement[Table, ScoresOptions]):
             "dtype": self.execution.dtype,
             "device": self.device.type,
             "versions": versions(("torch", "diffusers", "transformers", "peft")),
-            "shard_size": self.execution.batch_size,
+            "shard_size": self.execution.shard_size or self.execution.batch_size,
         }
 
         def make() -> Any:
             pipeline = load_pipeline(self.pipeline_folder, self.execution.dtype, self.device)
             return generator_of(self._plan(row), pipeline, adapter, self.encoded)
 
-        return make_images(self.store, inputs, prompts, make, f"{row.key}, {prompt_set}: images")
+        label = f"{row.key}, {prompt_set}: images"
+        return make_images(self.store, inputs, prompts, make, label, batch_size=self.execution.batch_size)
 
     def _scores(self, prompt_set: str, images: ImageSet) -> EvaluationResult:
         inputs = {
@@ -155,10 +168,14 @@ class _Runner(Measurement[Table, ScoresOptions]):
             reference = reference_features(self.store, self.world, prompt_set, lambda: self.extractor)
             return [*self.world.per_image_metrics(self.device), self.world.set_metric(self.extractor, reference)]
 
-        return score_images(self.store, images, inputs, metrics)
+        return score_images(self.store, images, inputs, metrics, batch_size=self.execution.batch_size)
 
-    def _write(self, opened: OpenRun, images: Mapping[tuple[str, str, int], ImageSet]) -> None:
-        scores = {key: self._scores(key[1], found) for key, found in images.items()}
+    def _write(
+        self,
+        opened: OpenRun,
+        images: Mapping[tuple[str, str, int], ImageSet],
+        scores: Mapping[tuple[str, str, int], EvaluationResult],
+    ) -> None:
         config = opened.config
         closed = opened.close(
             device=_device_name(self.device),
@@ -211,9 +228,9 @@ class _Runner(Measurement[Table, ScoresOptions]):
             line, captions = [], []
             for prompt_set in self.profile.prompt_sets:
                 seed = min(seed for key, name, seed in images if (key, name) == (row.key, prompt_set.key))
-                batch, prompts = next(images[row.key, prompt_set.key, seed].batches())
-                line.append(pixels(batch[:GRID_COLUMNS]))
-                captions += [prompt["caption"] for prompt in prompts[:GRID_COLUMNS]]
+                found = images[row.key, prompt_set.key, seed]
+                line.append(pixels(found.shown(GRID_COLUMNS)))
+                captions += [prompt["caption"] for prompt in found.prompts[:GRID_COLUMNS]]
             grid.append(torch.cat(line))
         labels = [f"{row.label}\n{self._plan(row).steps} steps" for row in self.table.rows]
         image_grid(self.grid_path, grid, rows=labels, captions=captions)

@@ -21,10 +21,19 @@ from repro.harness.schema import Line, Record, RecordSet, Run, Series
 from repro.kinds.upscaling import keys
 from repro.kinds.upscaling.declare import Cell, UpscalingTable
 from repro.metrics import Prompt, WeightsError
-from repro.metrics.base import pictures, pixels
+from repro.metrics.base import pixels
 from repro.metrics.fid import Reference, extract_features, frechet_distance, jackknife, jackknife_replicates
 from repro.stages.autoencoders import whitened_latents
-from repro.stages.images import Generate, ImageSet, check_pipeline, load_pipeline, make_images
+from repro.stages.images import (
+    Generate,
+    ImageSet,
+    ImageSetError,
+    Unusable,
+    check_pipeline,
+    finished,
+    load_pipeline,
+    make_images,
+)
 from repro.stages.measurement import Measurement
 from repro.stages.sample_grid import image_grid
 from repro.stages.scores import reference_features
@@ -50,7 +59,7 @@ def run(table: UpscalingTable, profile: Profile, options: RunOptions) -> Path:
     """
     try:
         return _Runner(table, profile, options).run()
-    except (PipelineError, WeightsError) as error:
+    except (ImageSetError, PipelineError, WeightsError) as error:
         raise ExperimentError(str(error)) from error
 
 
@@ -85,9 +94,12 @@ class _Runner(Measurement[UpscalingTable, RunOptions]):
         if self.is_done(STAGE, opened.config):
             return self.records_path
         images = {(cell, t): self._images(cell, t) for t in self.table.timesteps for cell in self.table.cells}
-        self._draw_grid(images)
-        self._write(opened, images)
-        self.finish(STAGE, opened.config)
+
+        def write() -> None:
+            self._draw_grid(images)
+            self._write(opened, images)
+
+        self.finish(STAGE, opened.config, write)
         return self.records_path
 
     @cached_property
@@ -132,19 +144,20 @@ class _Runner(Measurement[UpscalingTable, RunOptions]):
             "pipeline": self.pipeline_digest,
             "world": self.world.fingerprint(),
             "prompts": digest_json(self.prompts),
-            "shard_size": self.execution.batch_size,
+            "shard_size": self.execution.shard_size or self.execution.batch_size,
             "dtype": self.execution.dtype,
             "device": self.device.type,
         }
         make = partial(self._generator, cell, timestep)
-        return make_images(self.store, inputs, self.prompts, make, f"{cell.key} at t = {timestep}")
+        label = f"{cell.key} at t = {timestep}"
+        return make_images(self.store, inputs, self.prompts, make, label, batch_size=self.execution.batch_size)
 
     def _generator(self, cell: Cell, timestep: int) -> Generate:
         pipeline, sigma = self.pipeline, timestep / NUM_TIMESTEPS
         denoiser, uncond = denoiser_of(pipeline).eval(), pipeline.encode_uncond()
 
         @torch.no_grad()
-        def generate(prompts: Sequence[Prompt]) -> list[Image]:
+        def generate(prompts: Sequence[Prompt]) -> list[Image | Unusable]:
             x_t = noisy_latents(
                 cell,
                 self.world.real_images(prompts).to(self.device),
@@ -164,8 +177,7 @@ class _Runner(Measurement[UpscalingTable, RunOptions]):
                 shift=self.profile.teacher.shift,
                 guidance_scale=self.profile.teacher.guidance_scale,
             )
-            decoded: Tensor = pipeline.decode(x0, output_type="pt").float().clamp(0, 1)
-            return pictures((decoded * 255).round().to(torch.uint8))
+            return finished(pipeline.decode(x0, output_type="pt"))
 
         return generate
 

@@ -1,0 +1,177 @@
+"""What a scoring pass leaves: for each metric and shard a file of arrays, with the ids that were skipped."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from repro.harness.files import write_atomic
+from repro.metrics.base import (
+    EvaluationResult,
+    Metric,
+    Prompt,
+    Skipped,
+    check_batch,
+    check_keys,
+    estimate_all,
+    measure_batch,
+)
+from repro.stages.image_sets import ImageSet, ImageSetError
+from repro.stages.store import StageStore
+
+STAGE, VERSION = "measured", 1
+FEWEST = 2  # images that estimates need
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Measures the shards of an image set that some metric has not seen yet.
+
+    Attributes:
+        store: where the arrays are.
+        images: what is measured.
+        metrics: keys must differ.
+        versions: of libraries that values follow from.
+        batch_size: images in memory at once.
+    """
+
+    store: StageStore
+    images: ImageSet
+    metrics: Sequence[Metric]
+    versions: Mapping[str, Any] | None
+    batch_size: int
+
+    @cached_property
+    def folders(self) -> dict[str, Path]:
+        """Where the arrays of a metric are, by its key."""
+        check_keys(self.metrics)
+        return {metric.key: self.store.folder(STAGE, self._inputs(metric)) for metric in self.metrics}
+
+    def done(self, shard: str) -> bool:
+        """Whether every metric has seen a shard."""
+        return not self._missing(shard)
+
+    def measure(self, shard: str) -> None:
+        """Read the images of a shard once, for all metrics that have not seen it."""
+        missing = self._missing(shard)
+        parts: dict[str, dict[str, list[np.ndarray]]] = {metric.key: {} for metric in missing}
+        skipped: list[Skipped] = []
+        for batch in self.images.read(shard, self.batch_size):
+            skipped += batch.skipped
+            if batch.images:
+                check_batch(batch.images, batch.prompts)
+                for metric in missing:
+                    for name, values in measure_batch(batch.images, batch.prompts, [metric]).items():
+                        parts[metric.key].setdefault(name, []).append(values)
+        for metric in missing:
+            write_arrays(self._path(metric, shard), parts[metric.key], skipped)
+
+    def result(self) -> EvaluationResult:
+        """Estimates, and values per image with NaN where one was skipped.
+
+        Raises:
+            ImageSetError: fewer than two images were measured; says why the others were not.
+        """
+        measured = ShardedMeasured(self.images, tuple(self.folders.values()))
+        if len(measured.prompts) < FEWEST:
+            why = "; ".join(f"{lost.id}: {lost.reason}" for lost in measured.skipped[:3])
+            counts = f"{len(measured.prompts)} of {len(self.images.prompts)} images"
+            raise ImageSetError(f"{self.images.folder}: {counts} can be measured, at least {FEWEST} are needed ({why})")
+        found = estimate_all(measured, self.metrics, names=list(measured.places))
+        per_image = {name: measured.spread(values) for name, values in found.per_image.items()}
+        return EvaluationResult(per_image, found.values, measured.skipped)
+
+    def _inputs(self, metric: Metric) -> dict[str, Any]:
+        return {
+            "version": VERSION,
+            "images": dict(self.images.inputs),
+            "metric": metric.key,
+            "inputs": metric.inputs(),
+            "versions": self.versions,
+        }
+
+    def _path(self, metric: Metric, shard: str) -> Path:
+        return self.folders[metric.key] / f"{shard}.safetensors"
+
+    def _missing(self, shard: str) -> list[Metric]:
+        return [metric for metric in self.metrics if not is_whole(self._path(metric, shard))]
+
+
+@dataclass(frozen=True)
+class ShardedMeasured:
+    """`repro.metrics.base.Measured` on disk: a shard in memory at a time.
+
+    Attributes:
+        images: what was measured.
+        folders: of the metrics' arrays.
+    """
+
+    images: ImageSet
+    folders: tuple[Path, ...]
+
+    @cached_property
+    def places(self) -> dict[str, Path]:
+        """The folder of every array."""
+        found: dict[str, Path] = {}
+        for folder in self.folders:
+            for shard in self.images.shards:
+                with safe_open(folder / f"{shard}.safetensors", framework="np") as file:
+                    for name in list(file.keys()):
+                        if found.setdefault(name, folder) != folder:
+                            raise ValueError(f"two metrics give {name!r}")
+        return found
+
+    @cached_property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """Images that were left out, in order."""
+        found: list[Skipped] = []
+        for shard in self.images.shards:
+            with safe_open(self.folders[0] / f"{shard}.safetensors", framework="np") as file:
+                found += [Skipped(**lost) for lost in json.loads(file.metadata()["skipped"])]
+        return tuple(found)
+
+    @cached_property
+    def prompts(self) -> Sequence[Prompt]:
+        """Of the images that were measured."""
+        lost = {skipped.id for skipped in self.skipped}
+        return [prompt for prompt in self.images.prompts if prompt["id"] not in lost]
+
+    def column(self, name: str) -> np.ndarray:
+        """All entries of an array, (N, ...)."""
+        return np.concatenate(list(self.blocks(name)))
+
+    def blocks(self, name: str) -> Iterator[np.ndarray]:
+        """The entries of an array, shard by shard."""
+        for shard in self.images.shards:
+            with safe_open(self.places[name] / f"{shard}.safetensors", framework="np") as file:
+                if name in list(file.keys()):  # none where all images of the shard were skipped
+                    yield file.get_tensor(name)
+
+    def spread(self, values: np.ndarray) -> np.ndarray:
+        """Values of the measured images at the places of their prompts; NaN elsewhere."""
+        lost = {skipped.id for skipped in self.skipped}
+        kept = [prompt["id"] not in lost for prompt in self.images.prompts]
+        full = np.full(len(kept), np.nan)
+        full[np.array(kept)] = values
+        return full
+
+
+def write_arrays(path: Path, parts: Mapping[str, Sequence[np.ndarray]], skipped: Sequence[Skipped]) -> None:
+    """The arrays of a shard, atomically."""
+    arrays = {name: np.ascontiguousarray(np.concatenate(batches)) for name, batches in parts.items()}
+    write_atomic(path, save(arrays, {"skipped": json.dumps([asdict(lost) for lost in skipped])}))
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a shard's file is there, and not torn."""
+    try:
+        with safe_open(path, framework="np") as file:
+            return "skipped" in (file.metadata() or {})
+    except (FileNotFoundError, SafetensorError):
+        return False

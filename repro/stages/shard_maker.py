@@ -1,0 +1,170 @@
+"""Makes the shards of an image set: images written one by one, the manifest last."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from shutil import disk_usage
+from typing import Any
+
+from PIL.Image import Image
+
+from repro.harness.files import canonical_json
+from repro.metrics.base import Prompt
+from repro.stages.image_files import (
+    LIMITS,
+    Encoding,
+    ImageFileError,
+    decode_image,
+    digest_bytes,
+    encode_image,
+    read_bytes,
+    write_once,
+)
+from repro.stages.image_sets import ImageSet, ImageSetError, manifest_path, read_manifest, write_manifest
+from repro.stages.store import INPUTS, MARKER
+
+OLD_SECONDS = 24 * 3600.0  # a temporary file of this age is nobody's any more
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """In place of an image that came out broken: it is recorded, and not measured."""
+
+    reason: str
+
+
+Generate = Callable[[Sequence[Prompt]], Sequence[Image | Unusable]]
+"""From prompts to one image each; image i follows from its caption and seed alone, whatever its batch."""
+
+
+@dataclass(frozen=True)
+class ShardMaker:
+    """What a worker does with a shard of an image set.
+
+    Attributes:
+        images: the set.
+        make: builds the generator, when the first shard needs it.
+        batch_size: images at once.
+        encoding: of the files.
+    """
+
+    images: ImageSet
+    make: Callable[[], Generate]
+    batch_size: int
+    encoding: Encoding = "png"
+
+    @cached_property
+    def generate(self) -> Generate:
+        """The generator."""
+        return self.make()
+
+    def check_folder(self) -> None:
+        """Refuse a folder of other settings, or with files that no image set has.
+
+        Raises:
+            ImageSetError: names the file.
+        """
+        folder = self.images.folder
+        if (folder / INPUTS).read_text() != canonical_json(self.images.inputs) + "\n":
+            raise ImageSetError(f"{folder} was begun with other settings, see {INPUTS} there: use another --work")
+        names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+        known = {INPUTS, MARKER, *(manifest_path(folder, shard).name for shard in self.images.shards)}
+        known |= {self._path(index).name for index in range(len(self.images.prompts))}
+        if strangers := sorted(names - known):
+            raise ImageSetError(f"{folder} holds files that are not of this image set: {', '.join(strangers[:3])}")
+
+    def done(self, shard: str) -> bool:
+        """Whether a shard has its manifest, and every file of it is there."""
+        folder = self.images.folder
+        try:
+            rows = read_manifest(folder, shard, self.images.shards[shard])
+        except ImageSetError:
+            return False
+        return all("skipped" in row or _has_content(folder / row["file"]) for row in rows)
+
+    def make_shard(self, shard: str) -> None:
+        """Generate what is missing of a shard, and write its manifest.
+
+        Raises:
+            ImageSetError: the disk has no room for all images that are still to be made.
+        """
+        manifest_path(self.images.folder, shard).unlink(missing_ok=True)  # torn, or its files are gone
+        prompts, first = self.images.shards[shard], list(self.images.shards).index(shard) * self.images.shard_size
+        rows: list[Mapping[str, Any]] = []
+        for start in range(0, len(prompts), self.batch_size):
+            rows += self._batch(prompts[start : start + self.batch_size], first + start)
+        write_manifest(self.images.folder, shard, rows)
+
+    def sweep(self) -> None:
+        """Remove what dead workers left half-written long ago."""
+        for path in self.images.folder.glob(".*.tmp"):
+            with suppress(OSError):
+                if time.time() - path.stat().st_mtime > OLD_SECONDS:
+                    path.unlink()
+
+    def _batch(self, prompts: Sequence[Prompt], first: int) -> list[dict[str, Any]]:
+        """Manifest rows of one batch.
+
+        A batch that a dead worker finished is kept, never a part of one: a network's rounding depends on the whole.
+        """
+        paths = [self._path(first + place) for place in range(len(prompts))]
+        kept = [_described(path) for path in paths]
+        if None in kept:
+            made = self.generate(prompts)
+            files = [None if isinstance(image, Unusable) else encode_image(image, self.encoding) for image in made]
+            self._check_room([len(data) for data in files if data is not None])
+            kept = [
+                {"skipped": image.reason} if isinstance(image, Unusable) else _written(path, data or b"")
+                for path, image, data in zip(paths, made, files, strict=True)
+            ]
+        return [_who(prompt) | (row or {}) for prompt, row in zip(prompts, kept, strict=True)]
+
+    def _check_room(self, sizes: Sequence[int]) -> None:
+        """Whether all images that are missing fit on the disk, from the size of the first batch; asked once."""
+        if "_room" in self.__dict__ or not sizes:
+            return
+        self.__dict__["_room"] = True
+        missing = sum(len(part) for shard, part in self.images.shards.items() if not self.done(shard))
+        needed, free = missing * sum(sizes) // len(sizes), disk_usage(self.images.folder).free
+        if needed > free:
+            raise ImageSetError(
+                f"{self.images.folder}: {missing:,} more images need about {needed:,} bytes, {free:,} are free"
+            )
+
+    def _path(self, index: int) -> Path:
+        return self.images.folder / f"{index:06d}.{self.encoding}"
+
+
+def _who(prompt: Prompt) -> dict[str, Any]:
+    return {"id": prompt["id"], "caption": prompt["caption"], "seed": prompt["seed"]}
+
+
+def _written(path: Path, data: bytes) -> dict[str, Any]:
+    """Write an image where there is no whole one, and describe what lies there."""
+    if (found := _described(path)) is not None:
+        return found
+    path.unlink(missing_ok=True)  # torn
+    write_once(path, data)
+    if (found := _described(path)) is None:
+        raise ImageSetError(f"{path} cannot be read back")
+    return found
+
+
+def _described(path: Path) -> dict[str, Any] | None:
+    """The manifest's words on a whole image file; None where there is none."""
+    try:
+        data = read_bytes(path, LIMITS)
+        width, height = decode_image(data).size
+    except ImageFileError:
+        return None
+    return {"file": path.name, "sha256": digest_bytes(data), "width": width, "height": height}
+
+
+def _has_content(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except OSError:
+        return False
