@@ -25,6 +25,13 @@ STAMP = VENV / "installed.sha256"
 # glibc gives buffers of megabytes back to the kernel after each operator and faults them in anew for the next one;
 # keeping them saves 30 % of the mini teacher's sampling time on a CPU. Other C libraries do not read these.
 ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**32)}
+IMAGE_REWARD = (
+    "image-reward==1.5",
+    "clip-anytorch==2.6.0",
+    "transformers==4.55.4",
+    "setuptools>=77.0.3,<81",  # the package imports pkg_resources
+    "datasets>=3",
+)
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "repro").glob("[!_]*.py"))
 OF_THE_PAPER = [name for name in EXPERIMENTS if re.match(r"(table|figure)\d", name)]
 
@@ -89,6 +96,23 @@ def lowest(session: nox.Session) -> None:
     session.install("--resolution", "lowest-direct", *what)
     fast = ("-m", "not slow", "-n", "auto", "--maxprocesses", "8")
     session.run("python", "-m", "pytest", *fast, *session.posargs, env={"OMP_NUM_THREADS": "1"})
+
+
+@nox.session
+def imagereward(session: nox.Session) -> None:
+    """An environment for the official image-reward package, .venv-imagereward; needs uv. Arguments run its scorer.
+
+    The package asks for old versions, and for more than it names; this set resolves on Python 3.11.
+    """
+    uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
+    if not uv:
+        session.error("nox -s imagereward needs uv: python -m pip install uv")
+    theirs = ROOT / ".venv-imagereward" / "bin" / "python"
+    session.run(uv, "venv", "--allow-existing", "--python", "3.11", str(theirs.parents[1]), external=True)
+    session.run(uv, "pip", "install", "--python", str(theirs), *IMAGE_REWARD, external=True)
+    if session.posargs:
+        runner = ROOT / "repro" / "metrics" / "runners" / "image_reward_official.py"
+        session.run(str(theirs), str(runner), *session.posargs, external=True)
 
 
 @nox.session

@@ -113,3 +113,133 @@ def open_clip_folder(folder: Path, *, seed: int = 0) -> Path:
     config = {"model_cfg": OPEN_CLIP, "preprocess_cfg": preprocess}
     (folder / "open_clip_config.json").write_text(json.dumps(config))
     return folder
+
+
+MED_CONFIG = {  # as published, for BERT-base beside ViT-L
+    "architectures": ["BertModel"],
+    "attention_probs_dropout_prob": 0.1,
+    "hidden_act": "gelu",
+    "hidden_dropout_prob": 0.1,
+    "hidden_size": 768,
+    "initializer_range": 0.02,
+    "intermediate_size": 3072,
+    "layer_norm_eps": 1e-12,
+    "max_position_embeddings": 512,
+    "model_type": "bert",
+    "num_attention_heads": 12,
+    "num_hidden_layers": 12,
+    "pad_token_id": 0,
+    "type_vocab_size": 2,
+    "vocab_size": 30524,
+    "encoder_width": 768,
+    "add_cross_attention": True,
+}
+FULL_VISION = {"width": 1024, "depth": 24, "image": 224}
+TINY_VISION = {"width": 128, "depth": 2, "image": 32}
+TINY_MED = {"hidden_size": 48, "intermediate_size": 96, "num_attention_heads": 4, "num_hidden_layers": 2}
+FULL_HEAD, TINY_HEAD = (1024, 128, 64, 16, 1), (32, 16, 8, 4, 1)
+WORDS = (
+    "a",
+    "red",
+    "blue",
+    "green",
+    "star",
+    "cross",
+    "square",
+    "circle",
+    "of",
+    "two",
+    "and",
+    "on",
+    "dog",
+    "cat",
+    "##s",
+    "##ing",
+)
+
+
+def bert_folder(folder: Path, *, size: int) -> Path:
+    """A BERT vocabulary of ``size`` tokens: special ones where BERT has them, words, letters, the rest unused."""
+    folder.mkdir(parents=True, exist_ok=True)
+    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
+    signs = list("0123456789,.;:!?'()-")
+    known = [*WORDS, *letters, *signs, *(f"##{sign}" for sign in (*letters, *"0123456789"))]
+    start = ["[PAD]", *(f"[unused{index}]" for index in range(99)), "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokens = list(dict.fromkeys([*start, *known]))
+    tokens += [f"[unused{index}]" for index in range(99, 99 + size - len(tokens))]
+    (folder / "vocab.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
+    return folder
+
+
+def image_reward_folder(folder: Path, *, full: bool = False, seed: int = 0) -> Path:
+    """ImageReward.pt, med_config.json and BERT's vocabulary; ``full``: in the published sizes, 1.8 GB.
+
+    Weights come from numpy's generator, so a score recorded under one version of torch holds under the next.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    config = MED_CONFIG if full else {**MED_CONFIG, **TINY_MED, "vocab_size": 300}
+    vision, head = (FULL_VISION, FULL_HEAD) if full else (TINY_VISION, TINY_HEAD)
+    rng = np.random.default_rng(seed)
+    shapes = {**vision_shapes(**vision), **text_shapes(config, vision["width"]), **head_shapes(config, head)}
+    state = {name: torch.from_numpy(draw(rng, name, shape)) for name, shape in shapes.items()}
+    state["blip.text_encoder.embeddings.position_ids"] = torch.arange(config["max_position_embeddings"])[None]
+    torch.save(state, folder / "ImageReward.pt")
+    (folder / "med_config.json").write_text(json.dumps(config))
+    return bert_folder(folder, size=config["vocab_size"] - 2)
+
+
+def draw(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Matrices of unit gain, embeddings of half a unit, norms about 1, biases about 0."""
+    values = rng.standard_normal(shape, dtype=np.float32)
+    if ("embed" in name and "patch" not in name and "LayerNorm" not in name) or name.endswith("cls_token"):
+        return values / 2
+    if len(shape) > 1:
+        return values / np.float32(np.prod(shape[1:])) ** np.float32(0.5)
+    return values * np.float32(0.2) + np.float32("norm" in name.lower() and name.endswith("weight"))
+
+
+def linear(name: str, out: int, width: int) -> dict[str, tuple[int, ...]]:
+    return {f"{name}.weight": (out, width), f"{name}.bias": (out,)}
+
+
+def norm(name: str, width: int) -> dict[str, tuple[int, ...]]:
+    return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
+
+
+def vision_shapes(*, width: int, depth: int, image: int) -> dict[str, tuple[int, ...]]:
+    """BLIP's vision tower, patch 16, and the projection beside it."""
+    root = "blip.visual_encoder"
+    shapes = {f"{root}.cls_token": (1, 1, width), f"{root}.pos_embed": (1, (image // 16) ** 2 + 1, width)}
+    shapes |= {f"{root}.patch_embed.proj.weight": (width, 3, 16, 16), f"{root}.patch_embed.proj.bias": (width,)}
+    for block in (f"{root}.blocks.{index}" for index in range(depth)):
+        shapes |= norm(f"{block}.norm1", width) | norm(f"{block}.norm2", width)
+        shapes |= linear(f"{block}.attn.qkv", 3 * width, width) | linear(f"{block}.attn.proj", width, width)
+        shapes |= linear(f"{block}.mlp.fc1", 4 * width, width) | linear(f"{block}.mlp.fc2", width, 4 * width)
+    return shapes | norm(f"{root}.norm", width) | linear("blip.vision_proj", 256, width)
+
+
+def text_shapes(config: dict, vision_width: int) -> dict[str, tuple[int, ...]]:
+    """BERT with cross-attention, and the projection beside it."""
+    root, width, inner = "blip.text_encoder", config["hidden_size"], config["intermediate_size"]
+    shapes = {f"{root}.embeddings.word_embeddings.weight": (config["vocab_size"], width)}
+    shapes |= {f"{root}.embeddings.position_embeddings.weight": (config["max_position_embeddings"], width)}
+    shapes |= norm(f"{root}.embeddings.LayerNorm", width)
+    for layer in (f"{root}.encoder.layer.{index}" for index in range(config["num_hidden_layers"])):
+        for attention, source in (("attention", width), ("crossattention", vision_width)):
+            shapes |= linear(f"{layer}.{attention}.self.query", width, width)
+            shapes |= linear(f"{layer}.{attention}.self.key", width, source)
+            shapes |= linear(f"{layer}.{attention}.self.value", width, source)
+            shapes |= linear(f"{layer}.{attention}.output.dense", width, width)
+            shapes |= norm(f"{layer}.{attention}.output.LayerNorm", width)
+        shapes |= linear(f"{layer}.intermediate.dense", inner, width) | linear(f"{layer}.output.dense", width, inner)
+        shapes |= norm(f"{layer}.output.LayerNorm", width)
+    return shapes | linear("blip.text_proj", 256, width)
+
+
+def head_shapes(config: dict, widths: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    """Five linear layers; dropouts take the numbers between the first four."""
+    shapes, width = {}, config["hidden_size"]
+    for number, out in zip((0, 2, 4, 6, 7), widths, strict=True):
+        shapes |= linear(f"mlp.layers.{number}", out, width)
+        width = out
+    return shapes
