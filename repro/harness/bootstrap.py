@@ -1,4 +1,4 @@
-"""Paired bootstrap of the difference of two rows: over prompts, and over training seeds where several.
+"""Paired bootstrap of two rows: of a difference over prompts, and training seeds where several; of times over rounds.
 
 The interval is the 95 % percentile interval of 10,000 resamples. Captions are drawn with replacement, each with all its
 images, the same draw for both rows; each row then draws its own training seeds.
@@ -68,6 +68,27 @@ def compare(
         differs=candidate.shape != baseline.shape or bool((candidate != baseline).any()),
     )
     return comparison, (base_high - base_low) / 2
+
+
+def compare_rounds(slow: Array, fast: Array, *, factor: float = 1.0) -> Comparison:
+    """Bootstrap over rounds of the median ratio of two times within a round, less the ratio that is claimed.
+
+    Args:
+        slow: seconds, (R,).
+        fast: seconds of the same rounds, (R,).
+        factor: how many times as fast it is claimed to be.
+    """
+    ratios = slow / fast
+    rng = np.random.default_rng(_SEED)
+    drawn = np.median(ratios[rng.integers(0, len(ratios), (RESAMPLES, len(ratios)))], axis=1)
+    low, high = _interval(drawn - factor)
+    return Comparison(difference=float(np.median(ratios)) - factor, low=low, high=high, n=len(ratios))
+
+
+def median_interval(values: Array) -> tuple[float, float]:
+    """95 % interval of the median of so many rounds, (R,)."""
+    drawn = np.random.default_rng(_SEED).integers(0, len(values), (RESAMPLES, len(values)))
+    return _interval(np.median(values[drawn], axis=1))
 
 
 def _membership(groups: NDArray[np.int64]) -> Array:

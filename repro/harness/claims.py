@@ -143,7 +143,8 @@ def _count(judgement: Judgement) -> str:
 
 
 def _captions(judgement: Judgement) -> str:
-    return str(judgement.comparison.captions) if judgement.comparison else ""
+    found = judgement.comparison and judgement.comparison.captions
+    return "" if found is None else str(found)
 
 
 CELLS: dict[str, Callable[[Judgement], str]] = {

@@ -93,6 +93,7 @@ class Column:
         digits: decimals shown.
         unit: shown in the header.
         percent: records hold a fraction in [0, 1], the page shows it times 100.
+        scale: else the page shows what the records hold times this.
         detail: shown in the table of details instead of the main one.
         role: what it is for, in claims; None for what no claim is about.
         prompts: sets of prompts in which it is measured; empty for all.
@@ -106,6 +107,7 @@ class Column:
     digits: int = 2
     unit: str = ""
     percent: bool = False
+    scale: float = 1.0
     detail: bool = False
     prompts: tuple[str, ...] = ()
 
@@ -121,7 +123,7 @@ class Column:
     @property
     def factor(self) -> float:
         """What a recorded value is multiplied by when shown."""
-        return 100.0 if self.percent else 1.0
+        return 100.0 if self.percent else self.scale
 
 
 TOKENS = Column("tokens", "Tokens \u00d7 steps", digits=0)

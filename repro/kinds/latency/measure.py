@@ -28,9 +28,9 @@ from repro.kinds.latency.timed_pipeline import TimedPipeline
 from repro.kinds.latency.training import training_times
 from repro.stages.device import torch_device
 from repro.stages.float32_products import float32_products
-from repro.stages.sampling import draw
+from repro.stages.row_times import image_spans
 from repro.stages.store import StageStore
-from repro.stages.timing import GIB, Clock, PeakMemory, device_name, free_bytes, is_out_of_memory, matmul_flops
+from repro.stages.timing import GIB, PeakMemory, device_name, free_bytes, is_out_of_memory, matmul_flops
 from swd.errors import USER_ERRORS
 
 MEASURED = ("swd", "repro/stages", "repro/kinds/latency")  # whose code moves a time
@@ -218,24 +218,17 @@ class _Runner:
         if call == "timed":
             result["rounds"].append([span / batch for span in spans])
 
-    @torch.no_grad()
     def _sample(self, timed: TimedRow, batch: int) -> list[float]:
         """One batch from text to pixels: seconds of text, of each student step or all teacher steps, of decoding."""
-        model, seeds, captions = self.model, range(batch), self.model.captions(batch)
-        pipeline, plan, clock = model.pipeline, model.plan(timed).sample, Clock(model.device)
-        how: dict[str, Any] = {"max_sequence_length": model.text_length, "device": model.device}
-        denoiser = pipeline.denoiser()
-        clock.mark()
-        cond = pipeline.encode_condition(captions, truncate=True, **how)
-        uncond = pipeline.encode_uncond(**how) if plan.is_guided else None
-        clock.mark()
-        x0 = draw(plan, denoiser, cond, uncond, seeds, side=model.side, on_step=lambda step, x_t, x0: clock.mark())
-        if plan.schedule is None:
-            clock.mark()
-        if self.protocol.vae != "none":
-            pipeline.decode(x0, output_type="pt")
-        clock.mark()
-        return clock.spans()
+        model = self.model
+        return image_spans(
+            model.plan(timed).sample,
+            model.pipeline,
+            model.captions(batch),
+            device=model.device,
+            text_length=model.text_length,
+            decode=self.protocol.vae != "none",
+        )
 
 
 def _image_lines(run: Run, batch: int, found: Mapping[str, Any]) -> Iterator[Line]:

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from repro.harness.claims import Compared, Comparison, Judgement, NoComparison, Verdict, judge
+from repro.harness.bootstrap import compare_rounds
+from repro.harness.claims import Compared, Judgement, NoComparison, Verdict, judge
 from repro.harness.experiment import Column
 from repro.harness.result import Measured
 from repro.kinds.latency import keys
 from repro.kinds.latency.declare import LatencyTable, SpeedClaim
 
 SPEED = Column("speedup", "Speed-up", better="higher", digits=2)
-RESAMPLES, _SEED = 10_000, 20250324
 FEWEST_ROUNDS = 3
 
 
@@ -62,15 +62,12 @@ class LatencyResult(Measured[LatencyTable]):
 
     def _tested(self, claim: SpeedClaim) -> Compared:
         """Compare two rows by a bootstrap over rounds of the median ratio within a round."""
-        ratios = self.ratios(claim.slow, claim.fast, claim.batch_size)
-        if ratios is None:
+        sides = [self.series(key, keys.seconds(claim.batch_size)) for key in (claim.slow, claim.fast)]
+        slow, fast = (None if side is None else np.array(side.values) for side in sides)
+        if slow is None or fast is None:
             reason = f"not both were measured at batch size {claim.batch_size}"
             return SPEED, NoComparison(Verdict.NOT_MEASURED, reason)
-        if len(ratios) < FEWEST_ROUNDS:
-            reason = f"a verdict takes at least {FEWEST_ROUNDS} rounds, {len(ratios)} were timed"
+        if len(slow) < FEWEST_ROUNDS:
+            reason = f"a verdict takes at least {FEWEST_ROUNDS} rounds, {len(slow)} were timed"
             return SPEED, NoComparison(Verdict.NOT_MEASURED, reason)
-        rng = np.random.default_rng(_SEED)
-        drawn = np.median(ratios[rng.integers(0, len(ratios), (RESAMPLES, len(ratios)))], axis=1)
-        low, high = (float(bound) - claim.factor for bound in np.percentile(drawn, (2.5, 97.5)))
-        gap = float(np.median(ratios)) - claim.factor
-        return SPEED, Comparison(difference=gap, low=low, high=high, n=len(ratios))
+        return SPEED, compare_rounds(slow, fast, factor=claim.factor)

@@ -33,6 +33,38 @@ def not_worse(role: Role, candidate: str, baseline: str, *, prompts: tuple[str, 
     return Check(kind="not_worse", role=role, candidate=candidate, baseline=baseline, prompts=prompts)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Faster:
+    """The candidate row is at least ``factor`` times as fast as the baseline row, in the seconds of an image."""
+
+    candidate: str
+    baseline: str
+    factor: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clock:
+    """How the rows of a table are timed: Table 3's protocol, text encoding and decoding included.
+
+    Args:
+        batch_size: images of a call.
+        rounds: timed calls of every row, in turn: A B C A B C.
+        warmup: calls of every row before them.
+
+    Raises:
+        ValueError: no image or no round.
+    """
+
+    batch_size: int = 8
+    rounds: int = 15
+    warmup: int = 1
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.rounds < 1 or self.warmup < 0:
+            counts = f"batch size {self.batch_size}, {self.rounds} rounds, warm-up {self.warmup}"
+            raise ValueError(f"a clock takes at least 1 image and 1 round, and no negative warm-up, got {counts}")
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """A statement of the paper as a check over records.
@@ -42,7 +74,7 @@ class Claim:
 
     key: str
     text: str
-    check: Check
+    check: Check | Faster
     _: KW_ONLY
     source: str = ""
 
@@ -56,6 +88,7 @@ class Table(Experiment):
         claims: of the paper.
         reported: the publication whose numbers stand beside ours, unless another names the profile.
         also_reported: other publications of these numbers.
+        clock: how rows are timed, which gives the columns of latency and parameters; None for a table without them.
 
     Raises:
         ValueError: two rows or claims share a key, or a claim names a row or a role that is not there.
@@ -65,6 +98,7 @@ class Table(Experiment):
     claims: tuple[Claim, ...] = ()
     reported: Reported | None = None
     also_reported: tuple[Reported, ...] = ()
+    clock: Clock | None = None
 
     def __post_init__(self) -> None:
         keys = [row.key for row in self.rows]
@@ -74,7 +108,10 @@ class Table(Experiment):
         for claim in self.claims:
             if strangers := {claim.check.candidate, claim.check.baseline} - set(keys):
                 raise ValueError(f"{self.key}: claim {claim.key!r} names unknown rows {sorted(strangers)}")
-            if claim.check.role not in ROLES:
+            if isinstance(claim.check, Faster):
+                if self.clock is None:
+                    raise ValueError(f"{self.key}: claim {claim.key!r} is about time, but the table has no clock")
+            elif claim.check.role not in ROLES:
                 raise ValueError(f"{self.key}: claim {claim.key!r} names unknown role {claim.check.role!r}")
 
     @property

@@ -11,12 +11,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from repro.harness.bootstrap import Array, compare
+from repro.harness.bootstrap import Array, compare, compare_rounds
 from repro.harness.claims import Compared, Comparison, NoComparison, Verdict
 from repro.harness.experiment import ROLES, Column
 from repro.harness.profile import Profile
 from repro.harness.schema import CAPTIONS, RecordError, RecordSet
-from repro.kinds.scores.declare import Claim, Table
+from repro.kinds.scores.costs import FEWEST_ROUNDS, SECONDS, SPEED
+from repro.kinds.scores.declare import Check, Claim, Faster, Table
 
 
 def tested(claim: Claim, table: Table, profile: Profile, records: RecordSet) -> Compared:
@@ -25,18 +26,28 @@ def tested(claim: Claim, table: Table, profile: Profile, records: RecordSet) -> 
     Raises:
         RecordError: the two rows have per-image values of different prompts.
     """
+    if isinstance(claim.check, Faster):
+        return SPEED, _timed(claim.check, records)
     role = claim.check.role
     column = next((column for column in profile.columns if column.role == role), None)
     if column is None:
         reason = f"{profile.title} has no metric of this"
         return Column(role, ROLES[role]), NoComparison(Verdict.NOT_TESTED, reason)
-    return column, _compared(claim, column, table, profile, records)
+    return column, _compared(claim.check, column, table, profile, records)
+
+
+def _timed(check: Faster, records: RecordSet) -> Comparison | NoComparison:
+    """The median ratio of the two rows' seconds within a round, less the factor."""
+    sides = [records.find_series(row, SECONDS) for row in (check.baseline, check.candidate)]
+    slow, fast = (None if side is None else np.array(side.values) for side in sides)
+    if slow is None or fast is None or len(slow) < FEWEST_ROUNDS:
+        return NoComparison(Verdict.NOT_MEASURED, f"{check.candidate} and {check.baseline} were not both timed")
+    return compare_rounds(slow, fast, factor=check.factor)
 
 
 def _compared(
-    claim: Claim, column: Column, table: Table, profile: Profile, records: RecordSet
+    check: Check, column: Column, table: Table, profile: Profile, records: RecordSet
 ) -> Comparison | NoComparison:
-    check = claim.check
     sets = check.prompts or tuple(prompts.key for prompts in profile.prompt_sets)
     sides = [_pooled(records, table.row(row).key, sets, column.key) for row in (check.candidate, check.baseline)]
     for row, side in zip((check.candidate, check.baseline), sides, strict=True):
@@ -45,7 +56,9 @@ def _compared(
     candidate, baseline = (column.sign * side for side in sides if side is not None)
     if candidate.shape[1] != baseline.shape[1]:
         counts = f"{candidate.shape[1]} and {baseline.shape[1]}"
-        raise RecordError(f"claim {claim.key}: {counts} per-image values of {column.key} cannot be paired")
+        raise RecordError(
+            f"{check.candidate} and {check.baseline}: {counts} per-image values of {column.key} cannot be paired"
+        )
     comparison, half = compare(candidate, baseline, groups=_captions(records, sets))
     return replace(comparison, margin=half) if check.kind == "not_worse" else comparison
 

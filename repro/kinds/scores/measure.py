@@ -19,6 +19,7 @@ from repro.harness.provenance import OpenRun, versions
 from repro.harness.sampling import SamplingPlan
 from repro.harness.schema import CAPTIONS, Line, PerImage, Record, RecordSet, Run
 from repro.kinds.scores.declare import Table
+from repro.kinds.scores.measure_costs import TimedRows, cost_lines
 from repro.kinds.scores.options import ScoresOptions
 from repro.metrics import EvaluationResult, WeightsError
 from repro.metrics.base import pixels
@@ -30,6 +31,7 @@ from repro.stages.sample_grid import image_grid
 from repro.stages.scores import VERSION as SCORES_VERSION
 from repro.stages.scores import reference_features, score_images
 from repro.stages.students import check_adapter, distil, shipped_adapter, shipped_training
+from repro.stages.timing import device_name
 from swd.backbones import backbone_of, denoiser_of
 from swd.backbones.base import Condition
 from swd.errors import CacheError, NonFiniteLossError, OutputFolderError, PipelineError, StateError
@@ -132,7 +134,13 @@ class _Runner(Measurement[Table, ScoresOptions]):
             "versions": versions(),
             "retrain": self.options.retrain,
             "device": self.device.type,
+            **self._clock_config(),
         }
+
+    def _clock_config(self) -> dict[str, Any]:
+        """What times follow from besides: the clock, and the very machine."""
+        clock = self.table.clock
+        return {} if clock is None else {"clock": asdict(clock), "clocked_on": device_name(self.device)}
 
     def _images(self, row: Row, prompt_set: str, adapter: Path | None) -> ImageSet:
         prompts = self.world.prompts(prompt_set)
@@ -186,6 +194,7 @@ class _Runner(Measurement[Table, ScoresOptions]):
             figures={"samples": plots.recorded_digest(self.grid_path) or ""},
         )
         lines: list[Line] = [closed, *self._compute_records(closed), *self._caption_lines()]
+        lines += cost_lines(closed, self.table, self._timed()) if self.table.clock is not None else []
         for (key, prompt_set, seed), result in scores.items():
             lines += self._score_records(closed, self.table.row(key), prompt_set, seed, result)
         records.save(self.records_path, RecordSet.of(lines))
@@ -208,6 +217,17 @@ class _Runner(Measurement[Table, ScoresOptions]):
             tokens = compute.tokens(self._plan(row), denoiser)
             yield Record.of(run, row.key, TOKENS.key, float(tokens), unit="tokens")
             yield Record.of(run, row.key, RELATIVE_FLOPS.key, costs[row.key] / teacher)
+
+    def _timed(self) -> TimedRows:
+        """Every row as it is timed: students on the base network, as they are deployed."""
+        return TimedRows(
+            plans={row.key: self._plan(row) for row in self.table.rows},
+            load=lambda: load_pipeline(self.pipeline_folder, self.execution.dtype, self.device),
+            captions=self.world.captions,
+            device=self.device,
+            store=self.store,
+            inputs={"pipeline": self.pipeline_digest, "dtype": self.execution.dtype, "world": self.world.fingerprint()},
+        )
 
     def _score_records(
         self, run: Run, row: Row, prompt_set: str, seed: int, result: EvaluationResult

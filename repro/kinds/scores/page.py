@@ -6,10 +6,11 @@ from pathlib import Path
 from repro.harness.agreement import agreement
 from repro.harness.cells import DASH, TIMES, Footnotes, estimate, header, here, markdown, paper
 from repro.harness.claims import Verdict, claims_table, difference
-from repro.harness.experiment import COMPUTE, Column, PromptSet, Reported, Row
+from repro.harness.experiment import Column, PromptSet, Reported, Row
 from repro.harness.page import footer, joined, lower
 from repro.harness.plan import steps_of
 from repro.harness.published import column_name
+from repro.kinds.scores.costs import cost_columns
 from repro.kinds.scores.result import ScoresResult
 
 CLAIM_RULE = """\
@@ -18,6 +19,10 @@ bootstrap over captions, all images of a caption together (and over training see
 as good* is reproduced if the whole interval is at or above zero and not reproduced if it is below; *not worse* takes
 minus the margin in place of zero, and the margin is the half-width of the second's own 95 % interval. All else is
 inconclusive, and so are two rows that agree on every image. FID has no value per image, so no claim is tested on it."""
+
+SPEED_RULE = """\
+A speed-up is the median ratio of two latencies within a round, less the factor that is claimed; its interval is a
+bootstrap over the rounds, whose number stands where others have images."""
 
 FIGURES = {
     "compute": "Quality against compute. Further left costs less; arrows point to better; bars are 95 % intervals.",
@@ -73,6 +78,11 @@ def caption(result: ScoresResult) -> str:
     steps, guidance = profile.teacher.steps, profile.teacher.guidance_scale
     teacher = f"which takes {steps} steps with guidance {guidance:g} and pays twice for each"
     lines.append(f"> **Compute**: image tokens {TIMES} steps, and FLOPs relative to the teacher, {teacher}.")
+    if (clock := result.experiment.clock) is not None:
+        lines.append(
+            f"> **Latency**: seconds of an image from text to pixels in batches of {clock.batch_size}, the median of "
+            f"{clock.rounds} interleaved rounds; **parameters**: of the network, without text encoders and VAE."
+        )
     return "\n>\n".join(lines)
 
 
@@ -82,12 +92,13 @@ def prompt_set(result: ScoresResult, prompts: PromptSet) -> list[str]:
     reported = result.reported if prompts.reported else None
     published = _published(reported, prompts)
     measured = [column for column in profile.columns if not column.detail and column.is_of(prompts.key)]
-    heads = ["Setup", "Steps", *map(header, COMPUTE)]
+    costs = cost_columns(result.experiment, result.records)
+    heads = ["Setup", "Steps", *map(header, costs)]
     heads += [header(column, "paper") for column in published] + [header(column, "here") for column in measured]
     rows = []
     for row in result.rows:
         cells = [row.label, _steps(result, row)]
-        cells += [here(result.records, row, prompts.key, column, profile, notes) for column in COMPUTE]
+        cells += [here(result.records, row, prompts.key, column, profile, notes) for column in costs]
         if reported is not None:
             cells += [paper(reported, row, prompts, column, notes) for column in published]
         cells += [here(result.records, row, prompts.key, column, profile, notes) for column in measured]
@@ -118,7 +129,8 @@ def claims(result: ScoresResult) -> list[str]:
     if not result.judgements:
         return []
     heads = ("Verdict", "Claim", "Source", "Metric", "Difference", "Margin", "Images", "Captions")
-    return ["## Claims", claims_table(result.judgements, heads), CLAIM_RULE]
+    rules = [CLAIM_RULE] if result.experiment.clock is None else [CLAIM_RULE, SPEED_RULE]
+    return ["## Claims", claims_table(result.judgements, heads), *rules]
 
 
 def figures(result: ScoresResult, folder: Path) -> list[str]:

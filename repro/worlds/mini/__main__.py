@@ -1,4 +1,4 @@
-"""`python -m repro.worlds.mini`: builds the mini pipeline and the students of Table 2, writes weights and report."""
+"""`python -m repro.worlds.mini`: builds the mini pipeline and the students of Tables 2 and 4, and a report of it."""
 
 import argparse
 import sys
@@ -14,8 +14,8 @@ from repro.metrics import WeightsError
 from repro.stages.store import StageStore
 from repro.worlds.mini.build import build_pipeline
 from repro.worlds.mini.fit import StateError
-from repro.worlds.mini.report import draw_curves, write_report
-from repro.worlds.mini.ship import ship_students
+from repro.worlds.mini.report import draw_curves, extend_report, write_report
+from repro.worlds.mini.ship import STUDENTS, ship_students
 from swd.errors import USER_ERRORS
 
 WEIGHTS = ROOT / "repro" / "worlds" / "mini" / "weights"
@@ -39,15 +39,19 @@ def _build() -> int:
     parser = argparse.ArgumentParser(prog="python -m repro.worlds.mini", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--work", type=Path, default=WORK, help="folder of states, logs and rendered scenes")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="torch device")
+    parser.add_argument("--students", nargs="+", choices=STUDENTS, help="distil these alone, from the stored pipeline")
     options = parser.parse_args()
     for folder in (options.work, STAGES, WEIGHTS):
         probe_writable(folder)
     began, device = time.perf_counter(), torch.device(options.device)
-    psnr = build_pipeline(options.work, WEIGHTS, device)
-    logs = {folder.parent.name: folder for folder in sorted(options.work.glob("*/log.jsonl"))}
-    logs |= ship_students(StageStore(STAGES, stamp=git_stamp(ROOT)), ROOT, device)
-    facts = {"torch": torch.__version__, "threads": torch.get_num_threads(), "vae_psnr_db": round(psnr, 2)}
-    write_report(WEIGHTS / "training.json", logs, facts)
+    store = StageStore(STAGES, stamp=git_stamp(ROOT))
+    if options.students:
+        extend_report(WEIGHTS / "training.json", ship_students(store, ROOT, device, options.students))
+    else:
+        psnr = build_pipeline(options.work, WEIGHTS, device)
+        logs = {folder.parent.name: folder for folder in sorted(options.work.glob("*/log.jsonl"))}
+        facts = {"torch": torch.__version__, "threads": torch.get_num_threads(), "vae_psnr_db": round(psnr, 2)}
+        write_report(WEIGHTS / "training.json", logs | ship_students(store, ROOT, device), facts)
     draw_curves(WEIGHTS / "training.json", WEIGHTS / "training.png")
     print(f"{WEIGHTS} is complete ({time.perf_counter() - began:.0f} s)", file=sys.stderr)
     return 0

@@ -56,6 +56,13 @@ def write_report(path: Path, logs: dict[str, Path], facts: dict[str, Any]) -> No
     path.write_text(json.dumps({**facts, "stages": stages}, indent=1) + "\n")
 
 
+def extend_report(path: Path, logs: dict[str, Path]) -> None:
+    """Put further stages into a report, or newer runs of those that it has."""
+    facts = json.loads(path.read_text())
+    stages = {name: summarise(read_log(log)) for name, log in logs.items()}
+    path.write_text(json.dumps({**facts, "stages": {**facts["stages"], **stages}}, indent=1) + "\n")
+
+
 def draw_curves(report: Path, figure: Path) -> None:
     """Loss curves of every stage in a report, one panel each."""
     import matplotlib.pyplot as plt

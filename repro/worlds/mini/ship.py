@@ -1,31 +1,43 @@
-"""Distils the students of Table 2 from the stored mini pipeline and puts them into the package."""
+"""Distils the students of Tables 2 and 4 from the stored mini pipeline and puts them into the package."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
 
+from repro import table2, table4
 from repro.profiles.mini import ADAPTERS, PROFILE
 from repro.stages.store import StageStore
 from repro.stages.students import distil
-from repro.table2 import TABLE
 from repro.worlds.mini.world import MiniWorld
 from swd.files import save_tensors
 from swd.lora.files import ADAPTER_FILE
 
+_ROWS = (*table2.TABLE.rows_in(PROFILE.name), *table4.TABLE.rows_in(PROFILE.name))
+STUDENTS = {row.variant: row for row in _ROWS if row.is_student}  # tables that share a variant share its training
 
-def ship_students(store: StageStore, root: Path, device: torch.device) -> dict[str, Path]:
+
+def ship_students(
+    store: StageStore, root: Path, device: torch.device, variants: Sequence[str] = tuple(STUDENTS)
+) -> dict[str, Path]:
     """Train every student that is missing and copy it to where the mini profile looks for adapters.
+
+    Args:
+        store: where finished trainings are; one that was interrupted goes on.
+        root: the checkout.
+        device: where to train.
+        variants: of ``STUDENTS``.
 
     Returns:
         The training log of each student, by variant.
     """
     world, logs = MiniWorld(PROFILE, root), {}
-    for row in TABLE.rows:
-        if not row.is_teacher:
-            trained = distil(store, world, row, seed=PROFILE.seeds[0], rows=TABLE.rows, device=device)
-            copy_half(trained, root / ADAPTERS.folder / row.variant)
-            logs[row.variant] = trained.parent / "log.jsonl"
+    for variant in variants:
+        rows = tuple(STUDENTS.values())
+        trained = distil(store, world, STUDENTS[variant], seed=PROFILE.seeds[0], rows=rows, device=device)
+        copy_half(trained, root / ADAPTERS.folder / variant)
+        logs[variant] = trained.parent / "log.jsonl"
     return logs
 
 
