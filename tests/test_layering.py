@@ -69,7 +69,7 @@ REPRO_LAYERS = {
     "repro": 6,
     "repro.worlds.mini": 7,
 }
-HEAVY = {"measure", "counts", "timed_pipeline", "training"}  # files of a kind that may meet torch
+HEAVY = {"measure", "counts", "timed_pipeline", "timed_rows", "training"}  # files of a kind that may meet torch
 WORLD_DOORS = {"repro.worlds.base", "repro.worlds.sources"}  # what a world is, and images of any; the rest are worlds
 
 

@@ -16,9 +16,9 @@ from repro.harness.plan import resolve
 from repro.harness.schema import Line, Record, RecordSet, Run, Series
 from repro.kinds.scores.costs import BILLIONS, LATENCY, MILLIONS, PARAMETERS, SECONDS, cost_columns
 from repro.kinds.scores.declare import Clock, Faster
-from repro.kinds.scores.measure_costs import TimedRows, cost_lines
 from repro.kinds.scores.page import page
 from repro.kinds.scores.result import ScoresResult
+from repro.kinds.scores.timed_rows import TimedRows, cost_lines
 from repro.profiles import mini
 from repro.stages.images import load_pipeline
 from repro.stages.row_times import image_spans, interleaved, row_times

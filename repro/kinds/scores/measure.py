@@ -19,8 +19,8 @@ from repro.harness.provenance import OpenRun, versions
 from repro.harness.sampling import SamplingPlan
 from repro.harness.schema import CAPTIONS, Line, PerImage, Record, RecordSet, Run
 from repro.kinds.scores.declare import Table
-from repro.kinds.scores.measure_costs import TimedRows, cost_lines
 from repro.kinds.scores.options import ScoresOptions
+from repro.kinds.scores.timed_rows import TimedRows, cost_lines
 from repro.metrics import EvaluationResult, WeightsError
 from repro.metrics.base import pixels
 from repro.stages import compute
