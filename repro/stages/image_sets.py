@@ -134,8 +134,12 @@ def manifest_path(folder: Path, shard: str) -> Path:
 
 def write_manifest(folder: Path, shard: str, rows: Sequence[Row]) -> None:
     """Finish a shard; a manifest that is there already stays."""
-    lines = (json.dumps(row, sort_keys=True) + "\n" for row in rows)
-    write_once(manifest_path(folder, shard), "".join(lines).encode())
+    write_once(manifest_path(folder, shard), manifest_text(rows).encode())
+
+
+def manifest_text(rows: Sequence[Row]) -> str:
+    """A manifest: a line of JSON for each image."""
+    return "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
 
 
 def read_manifest(folder: Path, shard: str, prompts: Sequence[Prompt]) -> list[Row]:
