@@ -43,13 +43,13 @@ def cells_of(prompts: Sequence[Prompt]) -> np.ndarray:
     return cells
 
 
-def collect(blocks: Iterable[np.ndarray], cells: np.ndarray, device: str | torch.device = "cpu") -> list[Cell]:
+def collect(blocks: Iterable[np.ndarray], cells: np.ndarray, factor: torch.Tensor) -> list[Cell]:
     """Sum up features, block by block, into the cells that have images.
 
     Args:
         blocks: features (B, D) in the order of ``cells``.
         cells: cell of each image, (N,).
-        device: where the moments are.
+        factor: of the reference's covariance, (D, k); sums are where it is.
 
     Raises:
         ValueError: as many features as images are expected.
@@ -64,23 +64,21 @@ def collect(blocks: Iterable[np.ndarray], cells: np.ndarray, device: str | torch
         for cell, parts in waiting.items():
             parts.append(torch.from_numpy(block[theirs == cell]))
             if sum(map(len, parts)) >= CHUNK:
-                _flush(done, cell, parts, kind, device)
+                _flush(done, cell, parts, kind, factor)
     if start != len(cells):
         raise ValueError(f"{start} features for {len(cells)} images")
     for cell, parts in waiting.items():
-        _flush(done, cell, parts, kind, device)
+        _flush(done, cell, parts, kind, factor)
     return [done[cell] for cell in sorted(done)]
 
 
-def _flush(
-    done: dict[int, Cell], cell: int, parts: list[torch.Tensor], kind: type[Cell], device: str | torch.device
-) -> None:
+def _flush(done: dict[int, Cell], cell: int, parts: list[torch.Tensor], kind: type[Cell], factor: torch.Tensor) -> None:
     if not parts:
         return
-    rows = torch.cat(parts).to(device).double()
+    rows = torch.cat(parts).to(factor.device).double()
     parts.clear()
     if len(rows):
-        found: Any = Rows(rows) if kind is Rows else Moments.of(rows)
+        found: Any = kind.of(rows, factor)
         done[cell] = done[cell] + found if cell in done else found
 
 
@@ -177,9 +175,10 @@ class Fid:
             raise ValueError(f"{self.key} needs at least 2 images, got {n}")
         if remark := few_images(n, len(self._reference.mean)):
             logging.getLogger(__name__).info("%s: %s", self.key, remark)
-        if self._gaussian is None:
-            self._gaussian = Gaussian.of(self._reference, self._device)
-        cells = collect(self._reference.checked(measured.blocks(name)), cells_of(measured.prompts), self._device)
+        self._gaussian = self._gaussian or Gaussian.of(self._reference, self._device)
+        cells = collect(
+            self._reference.checked(measured.blocks(name)), cells_of(measured.prompts), self._gaussian.factor
+        )
         subsets = subsets_of(len(cells), extrapolate=n >= FEWEST_TO_EXTRAPOLATE)
         points = [measure(self._gaussian, cells, subset) for subset in subsets]
         theirs = replicates(self._gaussian, cells, subsets, points) if n >= 4 else []

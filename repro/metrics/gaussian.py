@@ -2,7 +2,8 @@
 
     FID = |mu - mu_r|^2 + tr S + tr S_r - 2 tr (S S_r)^(1/2)
 
-With S_r = F F^T, tr (S S_r)^(1/2) is the sum of the roots of the eigenvalues of F^T S F. A set of fewer images than
+With S_r = F F^T, tr (S S_r)^(1/2) is the sum of the roots of the eigenvalues of F^T S F, so features are multiplied by
+F once, when they are read. A set of fewer images than
 features is kept as it is, which is smaller than its covariance and equally exact.
 """
 
@@ -18,43 +19,66 @@ from repro.metrics.reference import Reference
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """Count, mean (D,) and scatter (D, D), the sum of centred outer products, in float64."""
+    """Sums over a set of images, in float64, beside a reference with the factor F (D, k).
+
+    Attributes:
+        count: images.
+        mean: of the features, (D,).
+        spread: sum of squared distances from the mean.
+        coloured_mean: of the features times F, (k,).
+        scatter: sum of centred outer products of the features times F, (k, k).
+    """
 
     count: int
     mean: Tensor
+    spread: float
+    coloured_mean: Tensor
     scatter: Tensor
 
     @classmethod
-    def of(cls, features: Tensor) -> "Moments":
+    def of(cls, features: Tensor, factor: Tensor) -> "Moments":
         """Moments of features (n, D), n >= 1."""
-        mean = features.double().mean(0)
-        centred = features.double() - mean
-        return cls(len(features), mean, centred.T @ centred)
+        mean = features.mean(0)
+        centred = features - mean
+        coloured = centred @ factor
+        return cls(len(features), mean, float(centred.square().sum()), mean @ factor, coloured.T @ coloured)
 
     def __add__(self, other: "Moments") -> "Moments":
         """Moments of both sets (Chan et al., 1979)."""
         count = self.count + other.count
-        shift = other.mean - self.mean
-        scatter = (self.scatter + other.scatter).addr_(shift, shift, alpha=self.count * other.count / count)
-        return Moments(count, self.mean + shift * (other.count / count), scatter)
+        share, weight = other.count / count, self.count * other.count / count
+        shift, coloured = other.mean - self.mean, other.coloured_mean - self.coloured_mean
+        return Moments(
+            count,
+            self.mean + share * shift,
+            self.spread + other.spread + weight * float(shift.square().sum()),
+            self.coloured_mean + share * coloured,
+            (self.scatter + other.scatter).addr_(coloured, coloured, alpha=weight),
+        )
 
     def trace(self) -> float:
-        """Trace of the covariance."""
-        return float(self.scatter.trace()) / (self.count - 1)
+        """Trace of the covariance S."""
+        return self.spread / (self.count - 1)
 
-    def overlap(self, factor: Tensor) -> float:
-        """Trace of (S F F^T)^(1/2) for F (D, k)."""
-        return root_sum(factor.T @ self.scatter @ factor) / math.sqrt(self.count - 1)
+    def overlap(self) -> float:
+        """Trace of (S F F^T)^(1/2)."""
+        return root_sum(self.scatter) / math.sqrt(self.count - 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The features (n, D) themselves, for sets of fewer images than features; answers as `Moments` does."""
+    """The features (n, D) themselves and their product with F (n, k), for sets of fewer images than features."""
 
     features: Tensor
+    coloured: Tensor
+
+    @classmethod
+    def of(cls, features: Tensor, factor: Tensor) -> "Rows":
+        """Keep features (n, D)."""
+        return cls(features, features @ factor)
 
     def __add__(self, other: "Rows") -> "Rows":
-        return Rows(torch.cat([self.features, other.features]))
+        return Rows(torch.cat([self.features, other.features]), torch.cat([self.coloured, other.coloured]))
 
     @property
     def count(self) -> int:
@@ -67,12 +91,12 @@ class Rows:
         return self.features.mean(0)
 
     def trace(self) -> float:
-        """Trace of the covariance."""
+        """Trace of the covariance S."""
         return float((self.features - self.mean).square().sum()) / (self.count - 1)
 
-    def overlap(self, factor: Tensor) -> float:
+    def overlap(self) -> float:
         """Trace of (S F F^T)^(1/2), from the smaller Gram matrix."""
-        product = (self.features - self.mean) @ factor
+        product = self.coloured - self.coloured.mean(0)
         gram = product @ product.T if len(product) < product.shape[1] else product.T @ product
         return root_sum(gram) / math.sqrt(self.count - 1)
 
@@ -125,6 +149,6 @@ def covariance_factor(covariance: Tensor) -> Tensor:
 
 
 def frechet_distance(reference: Gaussian, sample: Cell) -> float:
-    """Squared Frechet distance of a set of at least two images to the reference."""
+    """Squared Frechet distance of a set of at least two images, summed up beside this reference, to it."""
     shift = float((sample.mean - reference.mean).square().sum())
-    return shift + sample.trace() + reference.trace - 2 * sample.overlap(reference.factor)
+    return shift + sample.trace() + reference.trace - 2 * sample.overlap()

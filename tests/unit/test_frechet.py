@@ -1,5 +1,7 @@
 import logging
 from collections.abc import Sequence
+from functools import reduce
+from operator import add
 from pathlib import Path
 
 import numpy as np
@@ -82,18 +84,21 @@ def test_small_sets_and_the_mini_worlds_distance_agree() -> None:
 def test_features_and_moments_answer_alike() -> None:
     gaussian = Gaussian.of(reference_of(draw(200, 24, 1)))
     parts = [torch.from_numpy(draw(n, 24, seed)).double() for seed, n in enumerate((1, 30, 17))]
-    moment_sum = Moments.of(parts[0]) + Moments.of(parts[1]) + Moments.of(parts[2])
-    whole = torch.cat(parts)
-    assert frechet_distance(gaussian, moment_sum) == pytest.approx(frechet_distance(gaussian, Rows(whole)), rel=1e-9)
-    torch.testing.assert_close(moment_sum.scatter / (len(whole) - 1), whole.T.cov())
+    added = [reduce(add, (kind.of(part, gaussian.factor) for part in parts)) for kind in (Moments, Rows)]
+    moment_sum, whole = added[0], torch.cat(parts)
+    assert frechet_distance(gaussian, moment_sum) == pytest.approx(frechet_distance(gaussian, added[1]), rel=1e-9)
+    covariance = gaussian.factor.T @ whole.T.cov() @ gaussian.factor
+    torch.testing.assert_close(moment_sum.scatter / (len(whole) - 1), covariance)
+    assert moment_sum.trace() == pytest.approx(float(whole.T.cov().trace()), rel=1e-9)
     torch.testing.assert_close(moment_sum.mean, whole.mean(0))
 
 
 def test_overlap_is_the_trace_of_the_matrix_root() -> None:
-    one, other = np.cov(draw(60, 8, 1).T), np.cov(draw(60, 8, 2, spread=2).T)
-    sample = Moments(2, torch.zeros(8, dtype=torch.float64), torch.from_numpy(one))
-    expected = np.trace(scipy.linalg.sqrtm(one @ other)).real
-    assert sample.overlap(covariance_factor(torch.from_numpy(other))) == pytest.approx(expected, rel=1e-9)
+    features, other = draw(60, 8, 1).astype(np.float64), np.cov(draw(60, 8, 2, spread=2).T)
+    expected = np.trace(scipy.linalg.sqrtm(np.cov(features.T) @ other)).real
+    factor = covariance_factor(torch.from_numpy(other))
+    for kind in (Moments, Rows):
+        assert kind.of(torch.from_numpy(features), factor).overlap() == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("n", [30, 400], ids=["features kept", "moments kept"])
@@ -134,7 +139,12 @@ def test_infinity_is_the_intercept_through_whole_halves_and_thirds() -> None:
     def mean_distance(parts: int) -> float:
         members = [np.isin(cells, range(p * CELLS // parts, (p + 1) * CELLS // parts)) for p in range(parts)]
         return float(
-            np.mean([frechet_distance(gaussian, Rows(torch.from_numpy(features[m]).double())) for m in members])
+            np.mean(
+                [
+                    frechet_distance(gaussian, Rows.of(torch.from_numpy(features[m]).double(), gaussian.factor))
+                    for m in members
+                ]
+            )
         )
 
     line = np.polyfit([1 / 240, 1 / 120, 1 / 80], [mean_distance(parts) for parts in (1, 2, 3)], 1)
@@ -190,7 +200,7 @@ def test_features_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="1 of 10 features are not finite"):
         estimate(reference, broken)
     with pytest.raises(ValueError, match="9 features for 10 images"):
-        collect([draw(9, 6, 2)], cells_of([{}] * 10))
+        collect([draw(9, 6, 2)], cells_of([{}] * 10), torch.eye(6, dtype=torch.float64))
 
 
 def test_a_matrix_that_is_no_covariance_is_refused() -> None:
