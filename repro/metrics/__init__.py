@@ -6,7 +6,7 @@ A world may add its own; the mini world does, with scene accuracy.
 |---|---|---|
 | `FrechetDistance` | distance of the set to a reference set: FID-E, FID-infinity | a packaged EfficientNet-Lite0 |
 | `ClipScore` | agreement of image and caption | an open_clip folder |
-| `distances.FeatureDistances` of `Fid`, `Kid` | the paper's FID, and others by recipe; FID-infinity, KID | Inception's file |
+| `distances.FeatureDistances` of `Fid`, `Kid` | FID by recipe (the paper's first), its limit, KID | Inception's file |
 | the same of `Fid` (`DinoFeatures`), `Cmmd` (`ClipImageFeatures`) | FD-DINOv2, CMMD | DINOv2, CLIP ViT-L/14 at 336 |
 | the same of `Diversity` | how far images of one prompt and other seeds lie apart | any of these networks |
 """
