@@ -6,12 +6,12 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from geneval_checkpoints import clip_folder
+from geneval_checkpoints import clip_folder, detector_folder
 from PIL import Image
 
 from repro.metrics.base import MemoryMeasured, WeightsError
 from repro.metrics.geneval.colors import ColorNamer, crop
-from repro.metrics.geneval.metric import GenEval, reasons
+from repro.metrics.geneval.metric import GenEval, load_geneval, reasons
 from repro.metrics.geneval.names import COLORS, OBJECTS, TAGS
 from repro.metrics.geneval.rules import Found, Thresholds, judge, select
 
@@ -163,3 +163,24 @@ def test_the_wrong_activation_is_refused(tmp_path: Path) -> None:
     (folder / "open_clip_config.json").unlink()
     with pytest.raises(WeightsError, match=r"missing in .*: open_clip_config.json"):
         ColorNamer(folder)
+
+
+def test_the_whole_metric_on_tiny_networks(tmp_path: Path) -> None:
+    detector, clip = detector_folder(tmp_path / "detector"), clip_folder(tmp_path / "clip")
+    whole = load_geneval(detector, clip)
+    blocks = np.random.default_rng(0).integers(0, 256, (13, 17, 3), dtype=np.uint8)
+    image = Image.fromarray(np.repeat(np.repeat(blocks, 20, 0), 20, 1)[:256])
+    there = [OBJECTS[label] for label in whole._detector(image, least=0.3)]
+    absent = next(name for name in OBJECTS if name not in there)
+    prompts = [prompt(name=there[0]), prompt(name=absent), prompt("colors", there[0], color="red")]
+    measured = whole.measure([image] * 3, prompts)
+    assert measured["geneval"].tolist()[:2] == [1.0, 0.0]
+    alone = [whole.measure([image], [each])["geneval"][0] for each in prompts]
+    assert alone == measured["geneval"].tolist()
+    assert reasons(measured["geneval.reasons"])[1] == f"expected {absent}>=1, found 0"
+    before = whole.inputs()
+    assert len(before["detector"]["model.safetensors"]) == 64
+    (detector / "preprocessor_config.json").write_text(
+        (detector / "preprocessor_config.json").read_text().replace('"size_divisor": 32', '"size_divisor": 64')
+    )
+    assert load_geneval(detector, clip).inputs() != before

@@ -5,14 +5,21 @@ The tags' means stand beside it as ``geneval_counting`` and so on. Reasons are k
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL.Image import Image
 
 from repro.metrics.base import Estimate, Measured, Prompt, share_estimate, t_quantile
+from repro.metrics.geneval.colors import FILES as CLIP_FILES
+from repro.metrics.geneval.colors import ColorNamer
+from repro.metrics.geneval.detector import FILES as DETECTOR_FILES
+from repro.metrics.geneval.detector import Detector
 from repro.metrics.geneval.names import OBJECTS, TAGS
 from repro.metrics.geneval.rules import Found, Thresholds, Verdict, judge, select
+from repro.metrics.weights import digests
 
 VERSION = 1  # raise it when another value is given to the same image
 REASON_BYTES = 512  # of a text, in UTF-8; what is longer is cut
@@ -83,6 +90,17 @@ class GenEval:
         shares = {tag: values[tags == tag] for tag in TAGS if np.any(tags == tag)}
         by_tag = {f"{self.key}_{tag}": share_estimate(hits) for tag, hits in shares.items()}
         return {self.key: _mean_of_tags(list(shares.values())), **by_tag}
+
+
+def load_geneval(detector: Path, clip: Path, *, device: str | torch.device = "cpu") -> GenEval:
+    """The metric with the networks of two folders: a converted detector, and CLIP ViT-L/14 of OpenAI.
+
+    Raises:
+        WeightsError: a folder is not whole, or CLIP has the wrong activation.
+    """
+    finder, namer = Detector(detector, device=device), ColorNamer(clip, device=device)
+    sources = {"detector": digests(detector, DETECTOR_FILES), "clip": digests(clip, CLIP_FILES)}
+    return GenEval(finder, namer, sources=sources)
 
 
 def reasons(column: np.ndarray) -> list[str]:
