@@ -77,7 +77,7 @@ class TransformersTowers:
         self._processor = CLIPImageProcessorPil.from_pretrained(processor)
         self._tokenizer = CLIPTokenizer.from_pretrained(processor)
         self.context_length: int = self._model.config.text_config.max_position_embeddings
-        self._folder = folder
+        self._folders = folder, processor
         check_tokenizer(self._tokenizer, self._model.config, processor)
 
     @torch.no_grad()
@@ -100,11 +100,13 @@ class TransformersTowers:
         return [len(tokens) for tokens in self._tokenizer(list(captions), verbose=False)["input_ids"]]
 
     def inputs(self) -> dict[str, Any]:
-        """Layout, hashes of the weights, and what is done to pictures."""
+        """Layout, hashes of weights and processor, and what is done to pictures."""
+        folder, processor = self._folders
         picture = {name: getattr(self._processor, name) for name in ("image_mean", "image_std")}
         return {
             "layout": "transformers",
-            "weights": digests(self._folder, TRANSFORMERS_WEIGHTS),
+            "weights": digests(folder, TRANSFORMERS_WEIGHTS),
+            "processor": digests(processor, PROCESSOR_FILES),
             "image": {"side": dict(self._processor.crop_size), **{key: list(value) for key, value in picture.items()}},
             "context_length": self.context_length,
         }

@@ -68,7 +68,7 @@ class ImageReward:
         self.key = key
         self._device = torch.device(device)
         self._folder = resolve(weights, revision=revision, files=(CHECKPOINT, MED_CONFIG))
-        vocabulary = resolve(tokenizer, revision=None, files=TOKENIZER_FILES)
+        self._vocabulary = vocabulary = resolve(tokenizer, revision=None, files=TOKENIZER_FILES)
         self._model = RewardModel.read(self._folder).to(self._device)
         self._tokenizer = read_tokenizer(vocabulary, self._model.vocab_size)
         self._transform = preprocessing(self._model.side)
@@ -78,6 +78,7 @@ class ImageReward:
         return {
             "formula": f"(head(first token) - {MEAN}) / {STD}",
             "weights": digests(self._folder, (CHECKPOINT, MED_CONFIG)),
+            "tokenizer": digests(self._vocabulary, TOKENIZER_FILES),
             "context_length": CONTEXT_LENGTH,
             "backend": "transformers",
             "version": 1,
