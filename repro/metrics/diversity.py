@@ -2,9 +2,9 @@
 
 Distillation may cost it (a student can be right for each prompt and draw the same image every time), and neither FID
 nor the scores of single images show it within a prompt. The paper does not report it, so there is no published
-number: the measure is read beside the teacher's, on the same prompts and seeds. Any features serve; DINOv2's class
-token is the first choice, since it was trained to tell images apart; Inception's pool3 are non-negative, so all their
-cosines are near 1.
+number: the measure is read beside the teacher's, on the same prompts and seeds. Any features serve:
+Inception's, whose file FID needs anyway, are non-negative, so all their cosines are near 1; DINOv2's class token was
+trained to tell images apart.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

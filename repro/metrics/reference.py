@@ -180,7 +180,7 @@ def check_moments(mean: np.ndarray, covariance: np.ndarray, dimensions: int, pat
 def check_made_from(theirs: Mapping[str, Any], ours: Mapping[str, Any], path: Path) -> None:
     """Refuse statistics that were made with another network, recipe or weights, by the first that differs."""
     theirs, ours = _flat(theirs), _flat(json.loads(json.dumps(ours)))
-    for name in sorted(theirs.keys() | ours.keys()):
+    for name in sorted(theirs.keys() | ours.keys(), key=lambda name: (not name.endswith(".name"), name)):
         if theirs.get(name) != ours.get(name):
             raise ReferenceFileError(
                 f"{path} was made with {name} {theirs.get(name)!r}, images with {ours.get(name)!r}"

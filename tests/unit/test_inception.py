@@ -18,6 +18,7 @@ from torchvision import transforms
 
 from repro.metrics.base import WeightsError
 from repro.metrics.inception import InceptionFeatures, recipe_named
+from repro.metrics.reference import ReferenceFileError, build_reference, load_reference
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +139,18 @@ def test_inputs_tell_recipe_and_file(weights: Path) -> None:
     assert inputs["recipe"]["name"] == "clean-fid"
     assert inputs["published_weights"] is False
     assert len(inputs["weights_sha256"]) == 64
+
+
+def test_statistics_of_another_recipe_or_file_are_refused(weights: Path, tmp_path: Path) -> None:
+    path, images = tmp_path / "reference.npz", photographs()
+    made = InceptionFeatures(weights, recipe="clean-fid")
+    reference = build_reference([images[:2], images[2:]], made, path)
+    np.testing.assert_allclose(reference.mean, made(images).mean(0), rtol=1e-4, atol=1e-5)
+    with pytest.raises(ReferenceFileError, match=r"made with recipe\.name 'clean-fid', images with 'swd'"):
+        load_reference(path, InceptionFeatures(weights))
+    made._sha256 = "f" * 64
+    with pytest.raises(ReferenceFileError, match=r"made with weights_sha256 '\w+', images with 'ffff"):
+        load_reference(path, made)
 
 
 def truncated(path: Path) -> None:
