@@ -33,7 +33,7 @@ def pipeline() -> ScalewiseStableDiffusion3Pipeline:
 def test_weights_are_small_and_never_pickled() -> None:
     files = [path for path in WEIGHTS.rglob("*") if path.is_file()]
     assert {path.suffix for path in files} <= {".safetensors", ".json", ".png"}
-    assert sum(path.stat().st_size for path in files) < 15e6
+    assert sum(path.stat().st_size for path in files) < 16e6  # of 25 MB for weights and records
 
 
 def test_the_vae_reconstructs_held_out_scenes(pipeline: ScalewiseStableDiffusion3Pipeline) -> None:
