@@ -134,6 +134,12 @@ def tables(session: nox.Session) -> None:
     python(session, "repro", "render", *session.posargs)
 
 
+@nox.session
+def logbook(session: nox.Session) -> None:
+    """Write a Trackio logbook, offline: a page for each claim of the paper, from the records of paper_tables/."""
+    python(session, "repro", "logbook", *session.posargs)
+
+
 @nox.session(name="all")
 def everything(session: nox.Session) -> None:
     """Measure and render every table and figure of the paper; `-- --retrain` distils all students again."""

@@ -2,6 +2,7 @@
 
 python -m repro table2 --profile mini
 python -m repro render --check
+python -m repro export
 python -m repro list
 """
 
@@ -10,9 +11,11 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from repro import experiments, load_experiment
 from repro.harness.experiment import Experiment, ExperimentError, UnknownNameError, Variant
+from repro.harness.exports import command as exports
 from repro.harness.files import OutputError, probe_writable
 from repro.harness.kind import UsageError, student_seeds
 from repro.harness.options import COMMITTED, RunOptions
@@ -21,7 +24,10 @@ from repro.harness.schema import RecordError
 from repro.kinds import kind_of
 from repro.profiles import PROFILES, load_profile
 
-COMMANDS = ("render", "list")
+if TYPE_CHECKING:
+    from repro.harness.render import Entry
+
+COMMANDS = ("render", "export", "logbook", "list")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,6 +56,8 @@ def _dispatch(arguments: list[str]) -> int:
         return _list()
     if typed.command == "render":
         return _render(typed.out or _root() / COMMITTED, check=typed.check)
+    if "act" in typed:
+        return exports.run(typed, _root(), COMMITTED, _found)
     return _measure(typed, arguments)
 
 
@@ -68,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     render = commands.add_parser("render", help="write the pages again from the records")
     render.add_argument("--check", action="store_true", help="write nothing; exit 1 and name the files that are stale")
     render.add_argument("--out", type=Path, metavar="DIR", help=f"results folder (default: {COMMITTED})")
+    exports.add_parsers(commands, COMMITTED)
     commands.add_parser("list", help="list tables, figures and profiles")
     return parser
 
@@ -136,12 +145,19 @@ def _measure_and_print(experiment: Experiment, profile: Profile, options: RunOpt
     print((options.out / f"{profile.stem(experiment.key)}.md").read_text(encoding="utf-8"))
 
 
+def _found(out: Path) -> "list[Entry]":
+    """What the records of a results folder hold."""
+    from repro.harness import render  # pandas: not for --help
+
+    if not any((out / "records").glob("*.jsonl")):
+        raise UsageError(f"no records in {out}; measure something first, for example: python -m repro table2")
+    return render.results(out, load_experiment, load_profile, kind_of)
+
+
 def _render(out: Path, *, check: bool = False) -> int:
     from repro.harness import render  # pandas: not for --help
 
-    if not (out / "records").is_dir():
-        raise UsageError(f"no records in {out}; measure something first, for example: python -m repro table2")
-    found = render.results(out, load_experiment, load_profile, kind_of)
+    found = _found(out)
     for entry in found:
         _refuse_uncommitted(entry.result.profile, out)
     if not check:

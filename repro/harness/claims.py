@@ -16,6 +16,7 @@ from typing import Protocol, TypeVar
 
 from repro.harness.cells import markdown, number, signed
 from repro.harness.experiment import Column
+from repro.harness.scope import Scope
 
 
 class Verdict(StrEnum):
@@ -42,6 +43,10 @@ class Claim(Protocol):
     @property
     def source(self) -> str:
         """Where the paper makes it."""
+
+    @property
+    def scope(self) -> Scope:
+        """What it compares."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from repro.harness.claims import Judgement
-from repro.harness.experiment import Experiment
+from repro.harness.experiment import Column, Experiment, Row
 from repro.harness.profile import Profile
 from repro.harness.schema import Curve, RecordSet, Series
 
@@ -33,6 +33,16 @@ class Measured(Generic[E]):
     def judgements(self) -> tuple[Judgement, ...]:
         """Every claim with its verdict; none where the paper claims nothing."""
         return ()
+
+    @property
+    def scored_rows(self) -> tuple[Row, ...]:
+        """Rows of models whose records are scores, for exports; none where what is measured is something else."""
+        return ()
+
+    @property
+    def score_columns(self) -> tuple[Column, ...]:
+        """What the scores of those rows are."""
+        return self.profile.columns
 
     def value(self, variant: str, metric: str) -> float | None:
         """A number that belongs to no prompt set."""

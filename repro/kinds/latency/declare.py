@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from repro.harness.experiment import Experiment, Row
+from repro.harness.scope import Scope
 
 Autoencoder = Literal["full", "tiny", "none"]
 AUTOENCODERS: tuple[Autoencoder, ...] = ("full", "tiny", "none")
@@ -97,6 +98,11 @@ class SpeedClaim:
     factor: float
     batch_size: int = 8
     source: str = "v1, Table 3"
+
+    @property
+    def scope(self) -> Scope:
+        """The two rows, in batches of one size."""
+        return Scope(rows=(self.fast, self.slow), conditions=f"batches of {self.batch_size}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
 from repro.harness.experiment import ROLES, Experiment, Reported, Role, Row, UnknownNameError
+from repro.harness.scope import Scope
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +78,14 @@ class Claim:
     check: Check | Faster
     _: KW_ONLY
     source: str = ""
+
+    @property
+    def scope(self) -> Scope:
+        """The two rows, on the prompt sets of the check or on the clock."""
+        rows = (self.check.candidate, self.check.baseline)
+        if isinstance(self.check, Faster):
+            return Scope(rows=rows, conditions="seconds of an image, in rounds of the table's clock")
+        return Scope(rows=rows, prompts=self.check.prompts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

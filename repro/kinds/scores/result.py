@@ -4,9 +4,10 @@ from functools import cached_property, partial
 
 from repro.harness.agreement import Cell, compared
 from repro.harness.claims import Judgement, judge
-from repro.harness.experiment import Reported, Row
+from repro.harness.experiment import Column, Reported, Row
 from repro.harness.result import Measured
 from repro.harness.schema import CAPTIONS
+from repro.kinds.scores.costs import cost_columns
 from repro.kinds.scores.declare import Table
 from repro.kinds.scores.judge import tested
 
@@ -21,6 +22,16 @@ class ScoresResult(Measured[Table]):
         known = {row.key for row in self.experiment.rows} | {CAPTIONS}
         others = dict.fromkeys(record.variant for record in self.records.records if record.variant not in known)
         return (*declared, *(Row(name, name, images=True) for name in others))
+
+    @property
+    def scored_rows(self) -> tuple[Row, ...]:
+        """All of them."""
+        return self.rows
+
+    @property
+    def score_columns(self) -> tuple[Column, ...]:
+        """The metrics of the profile, and what a row costs."""
+        return (*self.profile.columns, *cost_columns(self.experiment, self.records))
 
     @cached_property
     def reported(self) -> Reported | None:

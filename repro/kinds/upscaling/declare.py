@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from repro.harness.experiment import Column, Experiment, Reported
+from repro.harness.scope import Scope
 from repro.kinds.upscaling import keys
 
 Order = Literal["A", "B", "C"]
@@ -46,6 +47,13 @@ class Contrast:
     smaller: tuple[tuple[str, int], ...]
     margin: tuple[str, int] | None = None
     source: str = "v1, Table 1"
+
+    @property
+    def scope(self) -> Scope:
+        """The cells of both sides, and the noise levels that they are compared at."""
+        terms = (*self.larger, *self.smaller)
+        levels = ", ".join(str(level) for level in sorted({level for _, level in terms}))
+        return Scope(rows=tuple(dict.fromkeys(cell for cell, _ in terms)), conditions=f"t = {levels}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

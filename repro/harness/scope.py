@@ -1,0 +1,18 @@
+"""What a claim is about: which rows it compares, and on what."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What a claim compares.
+
+    Args:
+        rows: as the records name them, the side that the claim favours first.
+        prompts: keys of the prompt sets that are pooled; None for all of the profile, empty where there are none.
+        conditions: what else was held fixed, in words.
+    """
+
+    rows: tuple[str, ...]
+    prompts: tuple[str, ...] | None = ()
+    conditions: str = ""
