@@ -140,7 +140,8 @@ def _refuse_uncommitted(profile: Profile, out: Path) -> None:
 
 
 def _measure_and_print(experiment: Experiment, profile: Profile, options: RunOptions) -> None:
-    kind_of(experiment).run(experiment, profile, options)
+    if kind_of(experiment).run(experiment, profile, options) is None:
+        return  # only a plan was asked for
     _render(options.out)
     print((options.out / f"{profile.stem(experiment.key)}.md").read_text(encoding="utf-8"))
 

@@ -69,7 +69,18 @@ REPRO_LAYERS = {
     "repro": 6,
     "repro.worlds.mini": 7,
 }
-HEAVY = {"measure", "counts", "timed_pipeline", "timed_rows", "training"}  # files of a kind that may meet torch
+# files of a kind that may meet torch
+HEAVY = {
+    "measure",
+    "counts",
+    "timed_pipeline",
+    "timed_rows",
+    "timed_systems",
+    "training",
+    "sources",
+    "planned",
+    "cards",
+}
 WORLD_DOORS = {"repro.worlds.base", "repro.worlds.sources"}  # what a world is, and images of any; the rest are worlds
 
 

@@ -89,8 +89,14 @@ def _scorers(profile: Profile, places: Mapping[str, str], without: Sequence[str]
             raise UsageError(str(UnknownNameError(f"metric of profile {profile.name}", name, known)))
     kept = [scorer for scorer in profile.scorers if scorer.name not in without]
     return tuple(
-        replace(scorer, weights=HubFile(places[scorer.name])) if scorer.name in places else scorer for scorer in kept
+        replace(scorer, weights=_place(places[scorer.name])) if scorer.name in places else scorer for scorer in kept
     )
+
+
+def _place(named: str) -> HubFile:
+    """A path from here, or a name on the Hub."""
+    path = Path(named).expanduser()
+    return HubFile(str(path.resolve()) if path.exists() else named)
 
 
 def _positive(option: str, value: int) -> int:

@@ -20,6 +20,7 @@ class Teacher:
         steps: network evaluations of an image, without those for guidance.
         guidance_scale: classifier-free guidance; none at 1 and below.
         shift: time shift of the sigma grid, of the teacher's sampling and of its students' training.
+        embedded_guidance: guidance that the network takes as an input (FLUX); None for none.
         finishing_guidance: of Table 1, where the teacher finishes latents that others began; None for the same.
         process: how it mixes clean latents and noise.
     """
@@ -27,6 +28,7 @@ class Teacher:
     steps: int = 28
     guidance_scale: float = 7.0
     shift: float = 3.0
+    embedded_guidance: float | None = None
     finishing_guidance: float | None = None
     process: Process = "flow"
 
@@ -97,7 +99,7 @@ class Scorer:
         prompts: sets of prompts in which it measures.
         settings: of the metric, by name.
         licence: what a user has to accept or know, in words.
-        get: what gets the weights, where that is not a download from the Hub.
+        get: what gets the weights, where that is not a download from the Hub; ``{folder}`` is the data folder.
     """
 
     name: str

@@ -123,6 +123,11 @@ def first_match(names: Iterable[str], pattern: str) -> list[str]:
     return []
 
 
+def is_cached(name: str, revision: str | None = None, file: str = "") -> bool:
+    """Whether a model of the hub, or one file of it, is in the local cache."""
+    return bool(HUB_NAME.fullmatch(name)) and _cached(name, revision, [file] if file else None) is not None
+
+
 def _cached(name: str, revision: str | None, files: Sequence[str] | None) -> Path | None:
     try:
         folder = Path(snapshot_download(name, revision=revision, local_files_only=True))

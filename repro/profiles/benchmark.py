@@ -35,19 +35,40 @@ COLUMNS = (
         for tag in TAGS
     ),
 )
-PICKSCORE = HubFile("yuvalkirstain/PickScore_v1")
 CLIP_H = HubFile("laion/CLIP-ViT-H-14-laion2B-s32B-b79K")
-IMAGE_REWARD = HubFile("zai-org/ImageReward")
-INCEPTION = HubFile("data/weights/pt_inception-2015-12-05-6726825d.pth")
-DETECTOR = HubFile("data/weights/geneval-detector")
-CLIP_L = HubFile("data/weights/ViT-L-14-openai")
-SCORERS = (
-    Scorer("pickscore", PICKSCORE, QUALITY, licence="MIT"),
-    Scorer("clipscore", CLIP_H, QUALITY, licence="MIT"),
-    Scorer("image_reward", IMAGE_REWARD, QUALITY, licence="Apache-2.0"),
-    Scorer("fid", INCEPTION, QUALITY, settings={"recipe": "swd"}),
-    Scorer("geneval", DETECTOR, ("geneval",)),
-    Scorer("diversity", INCEPTION, ("diversity",)),
+# Below the data folder: these are on no hub in the layout that their metrics are defined with.
+INCEPTION = HubFile("weights", "pt_inception-2015-12-05-6726825d.pth")
+DETECTOR = HubFile("weights/geneval-detector")
+GET_INCEPTION = (
+    "curl -L --create-dirs -o {folder}/weights/pt_inception-2015-12-05-6726825d.pth "
+    "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"
 )
-DATA = Data(resolution=1024, world="repro.worlds.benchmark_prompts:BenchmarkPrompts", sources=("photographs",))
+CHECKPOINT = "mask2former_swin-s-p4-w7-224_lsj_8x2_50e_coco"
+GET_DETECTOR = (
+    "curl -L --create-dirs -o {folder}/weights/mask2former.pth https://download.openmmlab.com/mmdetection/v2.0/"
+    f"mask2former/{CHECKPOINT}/{CHECKPOINT}_20220504_001756-743b7d99.pth "
+    "&& python -m repro.metrics.geneval.convert {folder}/weights/mask2former.pth {folder}/weights/geneval-detector"
+)
+SCORERS = (
+    Scorer("pickscore", HubFile("yuvalkirstain/PickScore_v1"), QUALITY, settings={"processor": CLIP_H}, licence="MIT"),
+    Scorer("clipscore", CLIP_H, QUALITY, licence="MIT"),
+    Scorer(
+        "image_reward",
+        HubFile("zai-org/ImageReward"),
+        QUALITY,
+        settings={"tokenizer": HubFile("google-bert/bert-base-uncased")},
+        licence="Apache-2.0",
+    ),
+    Scorer("fid", INCEPTION, QUALITY, settings={"recipe": "swd"}, licence="Apache-2.0", get=GET_INCEPTION),
+    Scorer(
+        "geneval",
+        DETECTOR,
+        ("geneval",),
+        settings={"colors": HubFile("timm/vit_large_patch14_clip_224.openai")},
+        licence="Apache-2.0",
+        get=GET_DETECTOR,
+    ),
+    Scorer("diversity", INCEPTION, ("diversity",), licence="Apache-2.0", get=GET_INCEPTION),
+)
+DATA = Data(resolution=1024, world="repro.worlds.benchmarks:Benchmarks", sources=("photographs",))
 EXECUTION = Execution(batch_size=8, dtype="float16", shard_size=64)

@@ -83,6 +83,12 @@ def system_generator(system: System, pipeline: Any) -> Callable[[Sequence[Prompt
     return generate
 
 
+def network_of(pipeline: Any) -> Any:
+    """The network that is evaluated at every step, of any pipeline of diffusers."""
+    transformer = getattr(pipeline, "transformer", None)
+    return pipeline.unet if transformer is None else transformer
+
+
 def _student_call(system: System, pipeline: Any, prompts: Sequence[Prompt], arguments: dict[str, Any]) -> Any:
     captions, seeds = [prompt["caption"] for prompt in prompts], [prompt["seed"] for prompt in prompts]
     schedule = pipeline.student.schedule() if pipeline.student is not None else None
@@ -105,8 +111,7 @@ def _diffusers_call(system: System, pipeline: Any, prompts: Sequence[Prompt], ar
 
 def _put_weights(pipeline: Any, system: System, root: Path) -> None:
     if system.network is not None:
-        network = pipeline.transformer if getattr(pipeline, "transformer", None) is not None else pipeline.unet
-        network.load_state_dict(_read(hub.require(system.network, root)))
+        network_of(pipeline).load_state_dict(_read(hub.require(system.network, root)))
     if system.lora is not None:
         file = hub.require(system.lora, root)
         pipeline.load_lora_weights(str(file.parent), weight_name=file.name)

@@ -1,6 +1,6 @@
 """What measuring needs to know of a world: prompts, references, training images, metrics."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
@@ -8,9 +8,24 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from repro.harness.needs import Need, PromptPlan
 from repro.harness.profile import Profile
 from repro.metrics import Metric, Prompt
+from repro.metrics.reference import Features, Reference
+from repro.worlds.references import Reference as ReferenceSource
 from repro.worlds.sources import ImageSource
+
+
+class References(Protocol):
+    """Real images as distances of sets want them, measured once and kept."""
+
+    def features(self, prompt_set: str, extractor: Callable[[], nn.Module]) -> Tensor:
+        """Features (M, D) of the real images of a prompt set."""
+        ...
+
+    def statistics(self, source: ReferenceSource, features: Features) -> Reference:
+        """Moments, and features where there are images, of real images or of a file of statistics."""
+        ...
 
 
 class World(Protocol):
@@ -64,6 +79,31 @@ class World(Protocol):
         Raises:
             WeightsError: a weight file is missing or truncated.
         """
+        ...
+
+    def metrics(self, prompt_set: str, device: torch.device, references: References) -> list[Metric]:
+        """All metrics of a prompt set.
+
+        Raises:
+            WeightsError: weights are missing or broken.
+        """
+        ...
+
+    def check(self) -> None:
+        """Read all prompts, and look for all weights and references, so that what is wrong is known before any work.
+
+        Raises:
+            ExperimentError: something of it is missing or broken.
+            WeightsError: weights are missing or truncated.
+        """
+        ...
+
+    def prompt_plans(self) -> Iterable[PromptPlan]:
+        """Every set of prompts; nothing is raised where files are missing."""
+        ...
+
+    def needs(self) -> Iterable[Need]:
+        """Files and weights that have to be on this machine, whether or not they are."""
         ...
 
     def per_image_metrics(self, device: torch.device) -> list[Metric]:

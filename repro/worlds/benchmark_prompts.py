@@ -39,19 +39,23 @@ READERS: Mapping[str, Callable[[Any], list[PromptEntry]]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetOfPrompts:
-    """How a set is drawn from a benchmark: at most ``most`` prompts (None: what the profile asks for; 0: all)."""
+    """How a set is drawn from a benchmark: at most ``most`` prompts (None: what the profile asks for; 0: all).
+
+    ``published`` is how many the benchmark has, for a plan before its file is there.
+    """
 
     benchmark: str
+    published: int
     images: int = 1
     most: int | None = None
 
 
 SETS: Mapping[str, SetOfPrompts] = {
-    "coco": SetOfPrompts(benchmark="coco"),
-    "mjhq": SetOfPrompts(benchmark="mjhq"),
-    "geneval": SetOfPrompts(benchmark="geneval", images=4, most=0),
-    "diversity": SetOfPrompts(benchmark="coco", images=4, most=500),
-    "parti": SetOfPrompts(benchmark="parti", most=0),
+    "coco": SetOfPrompts(benchmark="coco", published=30_000),
+    "mjhq": SetOfPrompts(benchmark="mjhq", published=30_000),
+    "geneval": SetOfPrompts(benchmark="geneval", published=553, images=4, most=0),
+    "diversity": SetOfPrompts(benchmark="coco", published=30_000, images=4, most=500),
+    "parti": SetOfPrompts(benchmark="parti", published=1_632, most=0),
 }
 
 
@@ -107,7 +111,7 @@ class BenchmarkPrompts:
         benchmark = BENCHMARKS.get(declared.benchmark)
         if benchmark is None or not benchmark.images:
             raise PromptFileError(f"prompt set {prompt_set} has no real images; expected coco or mjhq")
-        return find_reference(benchmark, self._folder, self.entries(prompt_set))
+        return find_reference(benchmark, self.folder, self.entries(prompt_set))
 
     def fingerprint(self) -> dict[str, Any]:
         """What prompts follow from: the contents of files in any order, and the rules that draw subsets and seeds."""
@@ -145,14 +149,15 @@ class BenchmarkPrompts:
         )
 
     @property
-    def _folder(self) -> Path:
+    def folder(self) -> Path:
+        """Of prompt files and real images."""
         return self.data or data_folder(self.root, self.profile.data.folder)
 
     def _set(self, name: str) -> SetOfPrompts:
         if name in SETS:
             return SETS[name]
         if name in self.files:
-            return SetOfPrompts(benchmark=name, most=0)
+            return SetOfPrompts(benchmark=name, published=0, most=0)
         raise UnknownNameError("prompt set", name, [*SETS, *self.files])
 
     def _benchmarks(self) -> list[str]:
@@ -160,7 +165,7 @@ class BenchmarkPrompts:
 
     def _source(self, benchmark: str) -> Path | str:
         if benchmark not in self.files:
-            return BENCHMARKS[benchmark].prompt_file(self._folder)
+            return BENCHMARKS[benchmark].prompt_file(self.folder)
         named = self.files[benchmark]
         if Path(named).exists() or benchmark != "coco":
             return Path(named)

@@ -6,6 +6,8 @@ from typing import Literal
 from repro.harness.experiment import ROLES, Experiment, Reported, Role, Row, UnknownNameError
 from repro.harness.scope import Scope
 
+SKIPPED = "skipped_images"  # metric of the record that counts images which could not be measured
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:

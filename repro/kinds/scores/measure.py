@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from errno import ENOSPC
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,39 +12,43 @@ from safetensors import SafetensorError
 
 from repro.harness import plots, records
 from repro.harness.experiment import RELATIVE_FLOPS, TOKENS, ExperimentError, Row
-from repro.harness.files import ROOT, digest_folder, digest_json
-from repro.harness.plan import resolve
+from repro.harness.files import digest_json
+from repro.harness.plan import resolve, steps_of
 from repro.harness.profile import Profile
 from repro.harness.provenance import OpenRun, versions
-from repro.harness.sampling import SamplingPlan
 from repro.harness.schema import CAPTIONS, Line, PerImage, Record, RecordSet, Run
-from repro.kinds.scores.declare import Table
+from repro.kinds.scores.available import is_published, unavailable
+from repro.kinds.scores.counts import RowCost, Skeleton, network_cost, row_cost
+from repro.kinds.scores.declare import SKIPPED, Table
 from repro.kinds.scores.options import ScoresOptions
-from repro.kinds.scores.timed_rows import TimedRows, cost_lines
-from repro.metrics import EvaluationResult, WeightsError
+from repro.kinds.scores.plan import text
+from repro.kinds.scores.planned import planned
+from repro.kinds.scores.sources import NetworkSource, RowSource, Studio, SystemSource
+from repro.kinds.scores.timed_rows import Timed, TimedRows, cost_lines
+from repro.kinds.scores.timed_systems import TimedSystems
+from repro.metrics import EvaluationResult, Metric, WeightsError
 from repro.metrics.base import pixels
-from repro.stages import compute
 from repro.stages.images import VERSION as IMAGES_VERSION
-from repro.stages.images import ImageSet, ImageSetError, check_pipeline, generator_of, load_pipeline, make_images
+from repro.stages.images import ImageSet, ImageSetError, check_pipeline, load_pipeline
 from repro.stages.measurement import Measurement
+from repro.stages.references import StoredReferences
 from repro.stages.sample_grid import image_grid
 from repro.stages.scores import VERSION as SCORES_VERSION
-from repro.stages.scores import reference_features, score_images
-from repro.stages.students import check_adapter, distil, shipped_adapter, shipped_training
+from repro.stages.scores import score_images
 from repro.stages.timing import device_name
-from swd.backbones import backbone_of, denoiser_of
-from swd.backbones.base import Condition
 from swd.errors import CacheError, NonFiniteLossError, OutputFolderError, PipelineError, StateError
 
 STAGE = "tables"
 GRID_COLUMNS = 6  # of each prompt set, in the sample grid
+SKIPPED_SHOWN = 3  # images, in a note
 
 
-def run(table: Table, profile: Profile, options: ScoresOptions) -> Path:
+def run(table: Table, profile: Profile, options: ScoresOptions) -> Path | None:
     """Measure a table and write its records and sample grid.
 
     Returns:
-        The records file. It is left alone where it already holds exactly these numbers.
+        The records file, which is left alone where it already holds exactly these numbers; None after a dry run, which
+        prints a plan and does nothing.
 
     Raises:
         ExperimentError: weights are missing or truncated, or the device is not there. Finished stages stay.
@@ -69,20 +73,21 @@ def run(table: Table, profile: Profile, options: ScoresOptions) -> Path:
 
 
 class _Runner(Measurement[Table, ScoresOptions]):
-    def run(self) -> Path:
+    def run(self) -> Path | None:
+        if self.options.dry_run:
+            print(text(planned(self.table, self._asked, self.profile, self.options)), end="")
+            return None
         self._check()
         opened = self.open({})
-        adapters = {(row.key, seed): self._adapter(row, seed) for seed in self.options.seeds for row in self.table.rows}
-        opened = replace(opened, config=self._config(adapters))
+        opened = replace(opened, config=self._config())
         if self.is_done(STAGE, opened.config):
             return self.records_path
         images = {
-            (row.key, prompts.key, seed): self._images(row, prompts.key, adapters[row.key, seed])
-            for row in self.table.rows
-            for prompts in self.profile.prompt_sets
-            for seed in self.options.seeds
+            (key, name, seed): found
+            for (key, seed), source in self.sources.items()
+            for name, found in self._images(source).items()
         }
-        scores = {key: self._scores(key[1], found) for key, found in images.items()}
+        scores = {key: self._scores(key[1], images[key]) for key in sorted(images, key=lambda key: key[1])}
 
         def write() -> None:
             self._draw_grid(images)
@@ -92,43 +97,56 @@ class _Runner(Measurement[Table, ScoresOptions]):
         return self.records_path
 
     @cached_property
-    def encoded(self) -> dict[str, Condition]:
-        """Captions as the text encoders, which all rows share, have encoded them."""
-        return {}
+    def left_out(self) -> dict[str, str]:
+        """Rows that cannot be measured, and why."""
+        found = {row.key: unavailable(self.profile, row, self.options) for row in self._asked}
+        return {key: reason for key, reason in found.items() if reason}
 
     @cached_property
-    def metric_inputs(self) -> dict[str, Any]:
-        return self.world.metric_inputs()
+    def rows(self) -> tuple[Row, ...]:
+        """Rows that are measured."""
+        return tuple(row for row in self._asked if row.key not in self.left_out)
+
+    @cached_property
+    def sources(self) -> dict[tuple[str, int], RowSource]:
+        """Where the images of each row and training seed come from."""
+        studio = Studio(self, self.options, self.rows)
+        return {(row.key, seed): studio.source(row, seed) for seed in self.options.seeds for row in self.rows}
+
+    @property
+    def _asked(self) -> tuple[Row, ...]:
+        declared = {row.key: row for row in self.table.rows_in(self.profile.name)}
+        asked = self.options.rows or (*declared, *(name for name in self.options.images if name not in declared))
+        return tuple(declared.get(key) or Row(key, key, images=True) for key in asked)
+
+    def _images(self, source: RowSource) -> dict[str, ImageSet]:
+        """By prompt set; the networks that make them are let go."""
+        try:
+            names = [prompts.key for prompts in self.profile.prompt_sets]
+            return {name: source.images(name, self.world.prompts(name)) for name in names}
+        finally:
+            source.close()
 
     def _check(self) -> None:
         """Whatever can be known to be missing or broken is, before any work."""
         _ = self.device, self.execution
-        check_pipeline(self.pipeline_folder)
-        if not self.options.retrain:
-            for row in self.table.rows:
-                if not row.is_teacher:
-                    wanted = shipped_training(self.profile, row)
-                    check_adapter(shipped_adapter(ROOT, self.profile, row), self.pipeline_folder, wanted)
-        _ = self.metric_inputs
+        if not self.rows:
+            reasons = "; ".join(f"{key}: {reason}" for key, reason in self.left_out.items())
+            raise ExperimentError(
+                f"no row of {self.table.key} can be measured in profile {self.profile.name}: {reasons}"
+            )
+        if not is_published(self.profile):
+            check_pipeline(self.pipeline_folder)
+        self.world.check()
+        _ = self.sources
 
-    def _plan(self, row: Row) -> SamplingPlan:
-        return resolve(self.profile, row).sample
-
-    def _adapter(self, row: Row, seed: int) -> Path | None:
-        if row.is_teacher:
-            return None
-        if self.options.retrain:
-            return distil(self.store, self.world, row, seed=seed, rows=self.table.rows, device=self.device)
-        return shipped_adapter(ROOT, self.profile, row)
-
-    def _config(self, adapters: Mapping[tuple[str, int], Path | None]) -> dict[str, Any]:
+    def _config(self) -> dict[str, Any]:
         """All that the numbers follow from: the identity of the measurement."""
         return {
             "profile": asdict(self.profile),
-            "rows": {row.key: self._plan(row).as_json() for row in self.table.rows},
-            "pipeline": self.pipeline_digest,
-            "adapters": {f"{row} seed {seed}": _digest(adapter) for (row, seed), adapter in adapters.items()},
-            "metrics": self.metric_inputs,
+            "rows": {f"{key} seed {seed}": source.inputs() for (key, seed), source in self.sources.items()},
+            "left out": self.left_out,
+            "metrics": self.world.metric_inputs(),
             "world": self.world.fingerprint(),
             "stages": {"images": IMAGES_VERSION, "scores": SCORES_VERSION},
             "versions": versions(),
@@ -142,41 +160,28 @@ class _Runner(Measurement[Table, ScoresOptions]):
         clock = self.table.clock
         return {} if clock is None else {"clock": asdict(clock), "clocked_on": device_name(self.device)}
 
-    def _images(self, row: Row, prompt_set: str, adapter: Path | None) -> ImageSet:
-        prompts = self.world.prompts(prompt_set)
-        inputs = {
-            "version": IMAGES_VERSION,
-            "pipeline": self.pipeline_digest,
-            "adapter": _digest(adapter),
-            "sampling": self._plan(row).as_json(),
-            "prompts": digest_json(prompts),
-            "count": len(prompts),
-            "dtype": self.execution.dtype,
-            "device": self.device.type,
-            "versions": versions(("torch", "diffusers", "transformers", "peft")),
-            "shard_size": self.execution.shard_size or self.execution.batch_size,
-        }
-
-        def make() -> Any:
-            pipeline = load_pipeline(self.pipeline_folder, self.execution.dtype, self.device)
-            return generator_of(self._plan(row), pipeline, adapter, self.encoded)
-
-        label = f"{row.key}, {prompt_set}: images"
-        return make_images(self.store, inputs, prompts, make, label, batch_size=self.execution.batch_size)
-
     def _scores(self, prompt_set: str, images: ImageSet) -> EvaluationResult:
         inputs = {
-            "metrics": self.metric_inputs,
+            "metrics": self.world.metric_inputs(),
             "reference": {**self.world.fingerprint(), "count": self.profile.data.reference_images},
             "prompts": prompt_set,
             "versions": versions(("torch", "torchmetrics", "timm", "open_clip_torch")),
         }
-
-        def metrics() -> list[Any]:
-            reference = reference_features(self.store, self.world, prompt_set, lambda: self.extractor)
-            return [*self.world.per_image_metrics(self.device), self.world.set_metric(self.extractor, reference)]
-
+        metrics = partial(self._metrics, prompt_set)
         return score_images(self.store, images, inputs, metrics, batch_size=self.execution.batch_size)
+
+    def _metrics(self, prompt_set: str) -> list[Metric]:
+        """Those of the last prompt set stay loaded for the next row."""
+        if prompt_set not in self.loaded:
+            self.loaded.clear()
+            self.loaded[prompt_set] = self.world.metrics(
+                prompt_set, self.device, StoredReferences(self.store, self.world)
+            )
+        return self.loaded[prompt_set]
+
+    @cached_property
+    def loaded(self) -> dict[str, list[Metric]]:
+        return {}
 
     def _write(
         self,
@@ -186,17 +191,21 @@ class _Runner(Measurement[Table, ScoresOptions]):
     ) -> None:
         config = opened.config
         closed = opened.close(
-            device=_device_name(self.device),
+            device=device_name(self.device),
             dtype=self.execution.dtype,
             data_hash=digest_json([config["world"], [dict(found.inputs) for found in images.values()]]),
-            weights_hash=digest_json([config["pipeline"], config["adapters"], config["metrics"]]),
+            weights_hash=digest_json([config["rows"], config["metrics"]]),
             reused=self.store.reused,
             figures={"samples": plots.recorded_digest(self.grid_path) or ""},
         )
         lines: list[Line] = [closed, *self._compute_records(closed), *self._caption_lines()]
-        lines += cost_lines(closed, self.table, self._timed()) if self.table.clock is not None else []
+        if self.table.clock is not None:
+            for timed in self._timed():
+                lines += cost_lines(closed, self.table, timed)
         for (key, prompt_set, seed), result in scores.items():
-            lines += self._score_records(closed, self.table.row(key), prompt_set, seed, result)
+            lines += score_records(closed, key, prompt_set, seed, result)
+        for key, reason in self.left_out.items():
+            lines += left_out_records(closed, self.profile, key, reason)
         records.save(self.records_path, RecordSet.of(lines))
 
     def _caption_lines(self) -> Iterator[PerImage]:
@@ -208,43 +217,58 @@ class _Runner(Measurement[Table, ScoresOptions]):
             yield PerImage.of(values, variant=CAPTIONS, prompts=prompt_set.key, metric=CAPTIONS, seed=0)
 
     def _compute_records(self, run: Run) -> Iterator[Record]:
-        pipeline = load_pipeline(self.pipeline_folder, "float32", torch.device("cpu"))
-        denoiser, backbone = denoiser_of(pipeline), backbone_of(pipeline)
-        length = backbone.count_text_tokens(pipeline, backbone.token_length(pipeline))
-        costs = {row.key: compute.flops(self._plan(row), denoiser, length) for row in self.table.rows}
-        teacher = next(costs[row.key] for row in self.table.rows if row.is_teacher)
-        for row in self.table.rows:
-            tokens = compute.tokens(self._plan(row), denoiser)
-            yield Record.of(run, row.key, TOKENS.key, float(tokens), unit="tokens")
-            yield Record.of(run, row.key, RELATIVE_FLOPS.key, costs[row.key] / teacher)
+        """Image tokens and FLOPs; where the teacher is a row, FLOPs relative to it."""
+        costs = {row.key: self._cost(row) for row in self.rows}
+        teacher = next((costs[row.key] for row in self.rows if row.is_teacher), None)
+        for key, cost in costs.items():
+            if cost is not None:
+                yield Record.of(run, key, TOKENS.key, float(cost.tokens), unit="tokens")
+                if teacher is not None:
+                    yield Record.of(run, key, RELATIVE_FLOPS.key, cost.network_flops / teacher.network_flops)
 
-    def _timed(self) -> TimedRows:
-        """Every row as it is timed: students on the base network, as they are deployed."""
-        return TimedRows(
-            plans={row.key: self._plan(row) for row in self.table.rows},
-            load=lambda: load_pipeline(self.pipeline_folder, self.execution.dtype, self.device),
-            captions=self.world.captions,
-            device=self.device,
-            store=self.store,
-            inputs={"pipeline": self.pipeline_digest, "dtype": self.execution.dtype, "world": self.world.fingerprint()},
-        )
-
-    def _score_records(
-        self, run: Run, row: Row, prompt_set: str, seed: int, result: EvaluationResult
-    ) -> Iterator[Record | PerImage]:
-        for metric, estimate in result.values.items():
-            bounds = (estimate.ci_low, estimate.ci_high)
-            yield Record.of(
-                run, row.key, metric, estimate.value, prompts=prompt_set, seed=seed, n=estimate.n, bounds=bounds
+    def _timed(self) -> Iterator[Timed]:
+        """Rows as they are timed: students on the base network, as they are deployed, and systems by themselves."""
+        sources = {key: source for (key, seed), source in self.sources.items() if seed == self.options.seeds[0]}
+        systems = {key: source for key, source in sources.items() if isinstance(source, SystemSource)}
+        if systems:
+            yield TimedSystems(
+                sources=systems,
+                captions=self.world.captions,
+                device=self.device,
+                store=self.store,
+                dtype=self.execution.dtype,
             )
-        for metric, values in result.per_image.items():
-            yield PerImage.of(values, variant=row.key, prompts=prompt_set, metric=metric, seed=seed)
+        networks = [row for row in self.rows if isinstance(sources[row.key], NetworkSource)]
+        if networks:
+            yield TimedRows(
+                plans={row.key: resolve(self.profile, row).sample for row in networks},
+                load=lambda: load_pipeline(self.pipeline_folder, self.execution.dtype, self.device),
+                captions=self.world.captions,
+                device=self.device,
+                store=self.store,
+                inputs={
+                    "pipeline": self.pipeline_digest,
+                    "dtype": self.execution.dtype,
+                    "world": self.world.fingerprint(),
+                },
+            )
+
+    def _cost(self, row: Row) -> RowCost | None:
+        if row.key in self.options.images:
+            return None
+        if row.system is None and not is_published(self.profile):
+            return network_cost(resolve(self.profile, row).sample, self._skeleton)
+        return row_cost(self.profile, row, self.options)
+
+    @cached_property
+    def _skeleton(self) -> Skeleton:
+        return Skeleton.of_folder(self.pipeline_folder)
 
     def _draw_grid(self, images: Mapping[tuple[str, str, int], ImageSet]) -> None:
         """The first prompts of every set, the same prompts and seeds in every row."""
         grid: list[torch.Tensor] = []
         captions: list[str] = []
-        for row in self.table.rows:
+        for row in self.rows:
             line, captions = [], []
             for prompt_set in self.profile.prompt_sets:
                 seed = min(seed for key, name, seed in images if (key, name) == (row.key, prompt_set.key))
@@ -252,17 +276,31 @@ class _Runner(Measurement[Table, ScoresOptions]):
                 line.append(pixels(found.shown(GRID_COLUMNS)))
                 captions += [prompt["caption"] for prompt in found.prompts[:GRID_COLUMNS]]
             grid.append(torch.cat(line))
-        labels = [f"{row.label}\n{self._plan(row).steps} steps" for row in self.table.rows]
+        labels = [_grid_label(row.label, steps_of(self.profile, row)) for row in self.rows]
         image_grid(self.grid_path, grid, rows=labels, captions=captions)
 
 
-def _digest(adapter: Path | None) -> str | None:
-    return None if adapter is None else digest_folder(adapter)
+def score_records(run: Run, key: str, prompt_set: str, seed: int, result: EvaluationResult) -> Iterator[Line]:
+    """Estimates, values per image, and how many images were skipped, of one row and prompt set."""
+    for metric, found in result.values.items():
+        bounds = (found.ci_low, found.ci_high)
+        yield Record.of(run, key, metric, found.value, prompts=prompt_set, seed=seed, n=found.n, bounds=bounds)
+    for metric, values in result.per_image.items():
+        yield PerImage.of(values, variant=key, prompts=prompt_set, metric=metric, seed=seed)
+    if result.skipped:
+        why = "; ".join(f"{lost.id}: {lost.reason}" for lost in result.skipped[:SKIPPED_SHOWN])
+        count = Record.of(run, key, SKIPPED, float(len(result.skipped)), prompts=prompt_set, seed=seed, unit="images")
+        yield replace(count, note=why)
 
 
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    import platform
+def left_out_records(run: Run, profile: Profile, key: str, reason: str) -> Iterator[Record]:
+    """The reason in place of every number of a row."""
+    for prompts in profile.prompt_sets:
+        for column in profile.columns:
+            if column.is_of(prompts.key) and not column.detail:
+                empty = Record.of(run, key, column.key, 0.0, prompts=prompts.key, n=0)
+                yield replace(empty, value=None, note=reason)
 
-    return f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)"
+
+def _grid_label(label: str, steps: int | None) -> str:
+    return label if steps is None else f"{label}\n{steps} steps"

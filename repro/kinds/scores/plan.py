@@ -5,32 +5,14 @@ precision without compilation. Metrics, and reading and writing, come on top.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from repro.harness.cells import DASH, markdown, number
+from repro.harness.needs import Need, PromptPlan
 from repro.harness.page import joined
 
 GIB, TERA = 2**30, 1e12
 BYTES_PER_PIXEL = 1.6  # of a PNG of a photograph: an estimate, between 1.2 and 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Need:
-    """Something that has to be on this machine.
-
-    Args:
-        name: file, model or folder.
-        why: rows, sets or metrics that need it.
-        command: what gets it, or what else a user can do.
-        terms: licence, in words.
-        missing: whether it is not there.
-    """
-
-    name: str
-    why: str
-    command: str
-    terms: str = ""
-    missing: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +60,7 @@ class Plan:
         profile: in which it is measured, as a sentence.
         command: that does it.
         rows: in table order.
-        prompts: set, prompts, images, file, reference of every set of prompts.
+        prompts: every set of prompts.
         needs: what has to be on this machine.
         tflops: speed of a GPU.
         free_bytes: on the disk that takes the images.
@@ -88,7 +70,7 @@ class Plan:
     profile: str
     command: str
     rows: Sequence[RowPlan]
-    prompts: Sequence[tuple[str, str, str, str, str]]
+    prompts: Sequence[PromptPlan]
     needs: Sequence[Need]
     tflops: float
     free_bytes: int
@@ -109,7 +91,7 @@ def text(plan: Plan) -> str:
             "## Rows",
             _rows(plan),
             "## Prompts",
-            markdown(("Set", "Prompts", "Images a row", "Read from", "Compared with"), plan.prompts),
+            _prompts(plan.prompts),
             "## Weights and data",
             _needs(plan.needs),
         ]
@@ -133,7 +115,7 @@ def _summary(plan: Plan) -> str:
 
 
 def _count(missing: Sequence[Need]) -> str:
-    return f"{len(missing)} of what is listed below" if missing else "nothing"
+    return f"{len({need.name for need in missing})} files and models, listed below" if missing else "nothing"
 
 
 def _rows(plan: Plan) -> str:
@@ -159,7 +141,22 @@ def _rows(plan: Plan) -> str:
     return "\n\n".join(part for part in (markdown(heads, lines, left=3), "\n".join(notes)) if part)
 
 
+def _prompts(prompts: Sequence[PromptPlan]) -> str:
+    lines = [(found.key, f"{found.images:,}", found.source, found.reference) for found in prompts]
+    return markdown(("Set", "Images a row", "Read from", "Compared with"), lines)
+
+
+def _merged(needs: Sequence[Need]) -> list[Need]:
+    """One line for what several need."""
+    found: dict[str, Need] = {}
+    for need in needs:
+        known = found.get(need.name)
+        found[need.name] = need if known is None else replace(known, why=f"{known.why}; {need.why}")
+    return list(found.values())
+
+
 def _needs(needs: Sequence[Need]) -> str:
+    needs = _merged(needs)
     there = [need for need in needs if not need.missing]
     blocks = []
     if missing := [need for need in needs if need.missing]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from statistics import median
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -66,13 +66,25 @@ class TimedRows:
         spans = image_spans(plan, self.pipeline, self.captions(batch), device=self.device, text_length=length)
         return sum(spans) / batch
 
-    @property
-    def parameters(self) -> int:
-        """Of the network that is evaluated at every step."""
-        return sum(weight.numel() for weight in denoiser_of(self.pipeline).network.parameters())
+    def parameters(self, clock: Clock) -> dict[str, float]:
+        """Row -> parameters of the network that is evaluated at every step."""
+        count = sum(weight.numel() for weight in denoiser_of(self.pipeline).network.parameters())
+        return dict.fromkeys(self.plans, float(count))
 
 
-def cost_lines(run: Run, table: Table, rows: TimedRows) -> Iterator[Record | Series]:
+class Timed(Protocol):
+    """Rows with their latency and parameters."""
+
+    def seconds(self, clock: Clock) -> dict[str, list[float]]:
+        """Row -> seconds of an image in every round."""
+        ...
+
+    def parameters(self, clock: Clock) -> dict[str, float]:
+        """Row -> parameters of the network that is evaluated at every step."""
+        ...
+
+
+def cost_lines(run: Run, table: Table, rows: Timed) -> Iterator[Record | Series]:
     """Latency, its rounds, and parameters of every row.
 
     Args:
@@ -85,9 +97,9 @@ def cost_lines(run: Run, table: Table, rows: TimedRows) -> Iterator[Record | Ser
     """
     if table.clock is None:
         raise ValueError(f"{table.key} has no clock")
-    parameters = float(rows.parameters)
+    parameters = rows.parameters(table.clock)
     for key, seconds in rows.seconds(table.clock).items():
         bounds = median_interval(np.array(seconds))
         yield Record.of(run, key, LATENCY.key, median(seconds), n=len(seconds), bounds=bounds, unit="s")
         yield Series.of(key, SECONDS, seconds, over="round", unit="s")
-        yield Record.of(run, key, PARAMETERS, parameters, unit="parameters")
+        yield Record.of(run, key, PARAMETERS, parameters[key], unit="parameters")

@@ -11,10 +11,12 @@ from torch import Tensor
 
 from repro.harness.experiment import UnknownNameError
 from repro.harness.files import digest_folder
+from repro.harness.needs import Need, PromptPlan
 from repro.harness.profile import Profile
 from repro.metrics import ClipScore, EfficientNetLite0, FrechetDistance, Metric, Prompt
 from repro.metrics.clip_score import load_clip
 from repro.metrics.fid import WEIGHTS_SHA256, packaged_weights, read_weights
+from repro.worlds.base import References
 from repro.worlds.mini.data import HELD_OUT_SEEDS, IMAGE_SIZE, TRAIN_SEEDS, render_scenes
 from repro.worlds.mini.scene_accuracy import SceneAccuracy
 from repro.worlds.mini.scenes import Kind, Scene, render, sample_scene
@@ -100,6 +102,28 @@ class MiniWorld:
         load_clip(self._clip)
         read_weights(packaged_weights())
         return {"version": METRICS_VERSION, "clip": digest_folder(self._clip), "fid_e": WEIGHTS_SHA256}
+
+    def metrics(self, prompt_set: str, device: torch.device, references: References) -> list[Metric]:
+        """Scene accuracy, mini-CLIP score and FID-E."""
+        network = self.extractor(device)
+        reference = references.features(prompt_set, lambda: network)
+        return [*self.per_image_metrics(device), self.set_metric(network, reference)]
+
+    def check(self) -> None:
+        """Read the weights of the metrics."""
+        self.metric_inputs()
+
+    def prompt_plans(self) -> list[PromptPlan]:
+        """Scenes are drawn from seeds: nothing is read."""
+        reference = f"{self.profile.data.reference_images:,} rendered scenes"
+        return [
+            PromptPlan(key=sets.key, images=self.profile.images_per_set, source="drawn from seeds", reference=reference)
+            for sets in self.profile.prompt_sets
+        ]
+
+    def needs(self) -> list[Need]:
+        """Nothing that does not ship."""
+        return []
 
     def extractor(self, device: torch.device) -> torch.nn.Module:
         """EfficientNet-Lite0, the feature network of FID-E."""

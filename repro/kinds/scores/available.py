@@ -1,0 +1,67 @@
+"""Which rows of a table can be measured, and why the others cannot: known before any work, and without torch."""
+
+from repro.harness.experiment import ExperimentError, Row
+from repro.harness.plan import resolve
+from repro.harness.profile import Profile
+from repro.harness.systems import HubFile, System
+from repro.kinds.scores.options import ScoresOptions
+
+
+def is_published(profile: Profile) -> bool:
+    """Whether its models are other people's, sampled through their pipelines; else its networks ship."""
+    return profile.weights.adapters is None
+
+
+def unavailable(profile: Profile, row: Row, options: ScoresOptions) -> str:
+    """Why a row cannot be measured; empty if it can."""
+    if row.key in options.images:
+        return ""
+    if row.images:
+        return f"sample it elsewhere and name the folder of its images: --images {row.key}=DIR (docs/data.md)."
+    if row.system is not None or row.is_teacher:
+        return ""
+    try:
+        resolve(profile, row)
+    except ExperimentError as error:
+        return f"{error}."
+    if not is_published(profile) or options.retrain or _student(profile, row, options) is not None:
+        return ""
+    schedule = f"{profile.presets}-{(row.train or {})['schedule']}"
+    return (
+        f"no such student was released for {profile.title}; train one (`python -m swd.train`, preset {schedule}) and name "
+        f"its folder: --adapters {row.key}=DIR."
+    )
+
+
+def system_of(profile: Profile, row: Row, options: ScoresOptions) -> System:
+    """What is sampled for a row of a published profile, as a system.
+
+    Raises:
+        ExperimentError: the row has no student.
+    """
+    if row.system is not None:
+        return row.system
+    plan, weights = resolve(profile, row).sample, profile.weights
+    base = HubFile(weights.pipeline, revision=weights.revision)
+    if row.is_teacher:
+        teacher = profile.teacher
+        guidance = plan.guidance_scale if teacher.embedded_guidance is None else teacher.embedded_guidance
+        return System(
+            base=base,
+            steps=plan.steps,
+            guidance_scale=guidance,
+            resolution=profile.data.resolution,
+            architecture=profile.name,
+        )
+    student = _student(profile, row, options)
+    if student is None:
+        raise ExperimentError(f"row {row.key}: {unavailable(profile, row, options)}")
+    return System(
+        base=base, steps=plan.steps, resolution=profile.data.resolution, student=student, architecture=profile.name
+    )
+
+
+def _student(profile: Profile, row: Row, options: ScoresOptions) -> HubFile | None:
+    if row.key in options.adapters:
+        return HubFile(str(options.adapters[row.key]))
+    return profile.weights.released.get(row.variant)

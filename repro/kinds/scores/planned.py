@@ -1,0 +1,96 @@
+"""Makes the plan of a table: counts costs, looks for what is missing, and does nothing."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from repro.harness.experiment import Row
+from repro.harness.files import ROOT
+from repro.harness.needs import Need
+from repro.harness.plan import resolve, steps_of
+from repro.harness.profile import Profile
+from repro.kinds.scores.available import is_published, system_of, unavailable
+from repro.kinds.scores.counts import Skeleton, network_cost, row_cost
+from repro.kinds.scores.declare import Table
+from repro.kinds.scores.options import ScoresOptions
+from repro.kinds.scores.plan import Plan, RowPlan
+from repro.metrics import weights
+from repro.stages import hub
+from repro.worlds.base import World, load_world
+
+
+def planned(table: Table, rows: tuple[Row, ...], profile: Profile, options: ScoresOptions) -> Plan:
+    """The plan of a table in a profile.
+
+    Args:
+        table: gives the title.
+        rows: that were asked for.
+        profile: with what was typed.
+        options: rows, adapters, folders of images.
+    """
+    world = load_world(profile, ROOT)
+    prompts = tuple(world.prompt_plans())
+    images = sum(found.images for found in prompts) * len(options.seeds)
+    made = tuple(_row(profile, row, options, images) for row in rows)
+    sampled = [row for row, plan in zip(rows, made, strict=True) if not plan.skipped]
+    return Plan(
+        title=table.title,
+        profile=f"In profile `{profile.name}`: {profile.caption}",
+        command=options.command.replace(" --dry-run", ""),
+        rows=made,
+        prompts=prompts,
+        needs=tuple(_needs(sampled, profile, options, world)),
+        tflops=options.tflops,
+        free_bytes=shutil.disk_usage(_existing(options.work)).free,
+    )
+
+
+def _row(profile: Profile, row: Row, options: ScoresOptions, images: int) -> RowPlan:
+    skipped = unavailable(profile, row, options)
+    cost = model = None
+    side = profile.data.resolution
+    if row.key in options.images:
+        model = str(options.images[row.key])
+    elif not skipped and (row.system is not None or is_published(profile)):
+        system = system_of(profile, row, options)
+        model, side, cost = str(system.student or system.base), system.resolution, row_cost(profile, row, options)
+    elif not skipped:
+        skeleton = Skeleton.of_folder(ROOT / profile.weights.pipeline)
+        model, cost = profile.weights.pipeline, network_cost(resolve(profile, row).sample, skeleton)
+    return RowPlan(
+        key=row.key,
+        label=row.label,
+        model=model or "",
+        steps=steps_of(profile, row),
+        images=images,
+        flops=None if cost is None else cost.flops or cost.network_flops,
+        memory_bytes=None if cost is None else cost.memory_bytes,
+        side=side,
+        skipped=skipped,
+    )
+
+
+def _needs(rows: list[Row], profile: Profile, options: ScoresOptions, world: World) -> Iterator[Need]:
+    found: dict[str, tuple[Need, list[str]]] = {}
+    for row in rows:
+        if row.key in options.images or not (row.system is not None or is_published(profile)):
+            continue
+        system = system_of(profile, row, options)
+        for source in system.sources:
+            terms = weights.TERMS.get(source.repo)
+            need = Need(
+                name=str(source),
+                why="",
+                command=hub.command(source),
+                terms=system.licence if source == system.base and system.licence else str(terms or ""),
+                missing=hub.find(source, ROOT) is None,
+            )
+            found.setdefault(str(source), (need, []))[1].append(row.key)
+    for need, keys in found.values():
+        rows_text = f"rows {', '.join(keys)}" if len(keys) > 1 else f"row {keys[0]}"
+        yield Need(name=need.name, why=rows_text, command=need.command, terms=need.terms, missing=need.missing)
+    yield from world.needs()
+
+
+def _existing(folder: Path) -> Path:
+    return folder if folder.exists() else _existing(folder.parent)

@@ -1,0 +1,243 @@
+"""Where the images of a row come from: the mini world's own networks, a published pipeline, or a folder.
+
+| row | in a profile whose weights ship | in a profile of a real model |
+|---|---|---|
+| teacher | the network on its grid of noise levels | its pipeline through diffusers |
+| student | the network on its schedule, shipped or distilled again | a released adapter, or one of the user's |
+| system | - | its pipeline through diffusers |
+| images | a folder, wherever it is named | the same |
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from diffusers import AutoencoderTiny
+
+from repro.harness.experiment import ExperimentError, Row
+from repro.harness.files import ROOT, digest_folder, digest_json
+from repro.harness.plan import resolve
+from repro.harness.profile import Profile
+from repro.harness.provenance import versions
+from repro.harness.systems import HubFile, System
+from repro.kinds.scores.available import is_published, system_of
+from repro.kinds.scores.cards import student_card
+from repro.kinds.scores.options import ScoresOptions
+from repro.metrics import Prompt
+from repro.profiles import load_profile
+from repro.stages import hub
+from repro.stages.images import VERSION, Generate, ImageSet, generator_of, load_pipeline, make_images
+from repro.stages.measurement import Measurement
+from repro.stages.students import check_adapter, distil, shipped_adapter, shipped_training
+from repro.stages.systems import load_system, system_generator, system_inputs
+from swd.backbones.base import Condition
+
+LIBRARIES = ("torch", "diffusers", "transformers", "peft")
+
+
+class RowSource(Protocol):
+    """The images of one row and training seed."""
+
+    def inputs(self) -> dict[str, Any]:
+        """All that they follow from, but for prompts and execution."""
+        ...
+
+    def images(self, prompt_set: str, prompts: Sequence[Prompt]) -> ImageSet:
+        """Finished images; those that are missing are made."""
+        ...
+
+    def close(self) -> None:
+        """Let go of networks."""
+        ...
+
+
+@dataclass(frozen=True)
+class Studio:
+    """What all rows of a measurement share.
+
+    Attributes:
+        measurement: store, device, world, profile.
+        options: adapters and folders of images.
+        rows: all rows that are measured: students share one cache of latents.
+    """
+
+    measurement: Measurement[Any, ScoresOptions]
+    options: ScoresOptions
+    rows: tuple[Row, ...]
+
+    @cached_property
+    def encoded(self) -> dict[str, Condition]:
+        """Captions as the text encoders, which all rows share, have encoded them."""
+        return {}
+
+    def source(self, row: Row, seed: int) -> RowSource:
+        """Where the images of a row come from.
+
+        Raises:
+            ExperimentError: nowhere; the message says what to do.
+            WeightsError: weights are not to be had.
+        """
+        if row.key in self.options.images:
+            return FolderSource(self, row, self.options.images[row.key])
+        if row.system is not None or is_published(self.profile):
+            return SystemSource(self, row, system_of(self.profile, row, self.options))
+        return NetworkSource(self, row, self._adapter(row, seed))
+
+    @property
+    def profile(self) -> Profile:
+        """In which all is measured."""
+        return self.measurement.profile
+
+    def made(self, label: str, prompts: Sequence[Prompt], own: Mapping[str, Any], make: Any) -> ImageSet:
+        """Images that follow from prompts, execution and a source's own inputs."""
+        execution = self.measurement.execution
+        inputs = {
+            "version": VERSION,
+            **own,
+            "prompts": digest_json(prompts),
+            "count": len(prompts),
+            "dtype": execution.dtype,
+            "device": self.measurement.device.type,
+            "versions": versions(LIBRARIES),
+            "shard_size": execution.shard_size or execution.batch_size,
+        }
+        return make_images(self.measurement.store, inputs, prompts, make, label, batch_size=execution.batch_size)
+
+    def _adapter(self, row: Row, seed: int) -> Path | None:
+        if row.is_teacher:
+            return None
+        measurement = self.measurement
+        if self.options.retrain:
+            store, world, device = measurement.store, measurement.world, measurement.device
+            return distil(store, world, row, seed=seed, rows=self.rows, device=device)
+        adapter = self.options.adapters.get(row.key) or shipped_adapter(ROOT, self.profile, row)
+        check_adapter(adapter, measurement.pipeline_folder, shipped_training(self.profile, row))
+        return adapter
+
+
+@dataclass(frozen=True)
+class NetworkSource:
+    """A network of the profile, through our own sampler."""
+
+    studio: Studio
+    row: Row
+    adapter: Path | None
+
+    def inputs(self) -> dict[str, Any]:
+        """Pipeline, adapter and steps."""
+        return {
+            "pipeline": self.studio.measurement.pipeline_digest,
+            "adapter": None if self.adapter is None else digest_folder(self.adapter),
+            "sampling": resolve(self.studio.profile, self.row).sample.as_json(),
+        }
+
+    def images(self, prompt_set: str, prompts: Sequence[Prompt]) -> ImageSet:
+        """Sampled."""
+        return self.studio.made(f"{self.row.key}, {prompt_set}: images", prompts, self.inputs(), self._make)
+
+    def close(self) -> None:
+        """Nothing is kept between sets of prompts but encoded captions."""
+
+    def _make(self) -> Generate:
+        measurement = self.studio.measurement
+        pipeline = load_pipeline(measurement.pipeline_folder, measurement.execution.dtype, measurement.device)
+        plan = resolve(self.studio.profile, self.row).sample
+        return generator_of(plan, pipeline, self.adapter, self.studio.encoded)
+
+
+@dataclass(frozen=True)
+class SystemSource:
+    """A published pipeline, through diffusers or our scale-wise one; loaded once for all sets of prompts."""
+
+    studio: Studio
+    row: Row
+    system: System
+
+    def inputs(self) -> dict[str, Any]:
+        """Settings, and hashes of files."""
+        tiny = self._tiny_vae
+        found = {"system": self._hashed}
+        return found if tiny is None else {**found, "tiny_vae": hub.digest(hub.require(tiny, ROOT))}
+
+    def images(self, prompt_set: str, prompts: Sequence[Prompt]) -> ImageSet:
+        """Sampled."""
+        return self.studio.made(f"{self.row.key}, {prompt_set}: images", prompts, self.inputs(), lambda: self.generator)
+
+    def close(self) -> None:
+        """Let go of the pipeline."""
+        for name in ("generator", "pipeline"):
+            self.__dict__.pop(name, None)
+
+    @cached_property
+    def _hashed(self) -> dict[str, Any]:
+        self._check_student()
+        return system_inputs(self.system, ROOT)
+
+    @cached_property
+    def generator(self) -> Generate:
+        """From prompts to images."""
+        return system_generator(self.system, self.pipeline)
+
+    @cached_property
+    def pipeline(self) -> Any:
+        """Loaded, with a tiny autoencoder where the profile says so."""
+        execution, device = self.studio.measurement.execution, self.studio.measurement.device
+        dtype = getattr(torch, execution.dtype)
+        pipeline = load_system(self.system, ROOT, dtype, device)
+        if (tiny := self._tiny_vae) is not None:
+            pipeline.vae = AutoencoderTiny.from_pretrained(hub.require(tiny, ROOT), dtype=dtype).to(device)
+        return pipeline
+
+    @property
+    def _tiny_vae(self) -> HubFile | None:
+        if not self.studio.measurement.execution.tiny_vae:
+            return None
+        profile = load_profile(self.system.architecture)
+        return HubFile(profile.required(profile.weights.tiny_pipeline, "tiny autoencoder"))
+
+    def _check_student(self) -> None:
+        """A student of another schedule than its row's is no student of this row."""
+        if self.row.train is None or self.system.student is None:
+            return
+        wanted, card = resolve(self.studio.profile, self.row).sample.schedule, student_card(self.system.student)
+        found = None if card is None else card.schedule()
+        if wanted is None or found is None:
+            raise ExperimentError(
+                f"{self.system.student} does not say its schedule; export it with python -m swd.export"
+            )
+        near = len(found.sigmas) == len(wanted.sigmas) and all(
+            abs(ours - theirs) < 1e-3 for ours, theirs in zip(found.sigmas, wanted.sigmas, strict=True)
+        )
+        if found.scales != wanted.scales or not near:
+            raise ExperimentError(
+                f"row {self.row.key} has scales {wanted.scales} at sigmas {_short(wanted.sigmas)}, but "
+                f"{self.system.student} was trained for {found.scales} at {_short(found.sigmas)}"
+            )
+
+
+@dataclass(frozen=True)
+class FolderSource:
+    """Images that were sampled elsewhere."""
+
+    studio: Studio
+    row: Row
+    folder: Path
+
+    def inputs(self) -> dict[str, Any]:
+        """Names and sizes of the files."""
+        files = sorted(path for path in self.folder.rglob("*") if path.is_file())
+        return {"folder": digest_json([(str(path.relative_to(self.folder)), path.stat().st_size) for path in files])}
+
+    def images(self, prompt_set: str, prompts: Sequence[Prompt]) -> ImageSet:
+        """Read from the folder of the prompt set, or from the folder itself."""
+        return open_images(self.studio.measurement.store, self.folder, prompt_set, prompts)
+
+    def close(self) -> None:
+        """Nothing is kept."""
+
+
+def _short(sigmas: Sequence[float]) -> str:
+    return ", ".join(f"{sigma:.4g}" for sigma in sigmas)

@@ -1,0 +1,73 @@
+"""Reference stage: what the real images of a prompt set are under a network, measured once and kept."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL.Image import Image
+from torch import Tensor, nn
+
+from repro.harness.experiment import ExperimentError
+from repro.harness.files import digest_json
+from repro.metrics.reference import Features, Reference, ReferenceFileError, build_reference, load_reference
+from repro.stages.image_files import ImageFileError, read_image
+from repro.stages.scores import reference_features
+from repro.stages.store import StageStore
+from repro.worlds.base import World
+from repro.worlds.references import ReferenceImages, ReferenceStatistics
+
+STAGE, VERSION = "reference-statistics", 1
+BATCH = 32  # images in memory at once
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReferences:
+    """References of a world, kept in a store (`repro.worlds.base.References`)."""
+
+    store: StageStore
+    world: World
+
+    def features(self, prompt_set: str, extractor: Callable[[], nn.Module]) -> Tensor:
+        """Features (M, D) of the real images of a prompt set."""
+        return reference_features(self.store, self.world, prompt_set, extractor)
+
+    def statistics(self, source: ReferenceImages | ReferenceStatistics, features: Features) -> Reference:
+        """Statistics of files of images, which are measured, or of an npz of others', which is read.
+
+        Raises:
+            ExperimentError: an image cannot be read, or statistics are of other features; the file is named.
+        """
+        try:
+            if isinstance(source, ReferenceStatistics):
+                return load_reference(source.path, features)
+            return self._measured(source, features)
+        except ReferenceFileError as error:
+            raise ExperimentError(str(error)) from error
+
+    def _measured(self, source: ReferenceImages, features: Features) -> Reference:
+        inputs = {"version": VERSION, "images": _identity(source), "features": features.inputs()}
+        path = self.store.folder(STAGE, inputs) / "reference.npz"
+        if not self.store.done(STAGE, inputs):
+            self.store.once(STAGE, inputs, lambda: _build(source, features, path))
+        return load_reference(path, features)
+
+
+def _build(source: ReferenceImages, features: Features, path: Path) -> None:
+    build_reference(_batches(source), features, path)
+
+
+def _batches(source: ReferenceImages) -> Iterator[list[Image]]:
+    for start in range(0, len(source.files), BATCH):
+        yield [_read(file) for file in source.files[start : start + BATCH]]
+
+
+def _read(file: Path) -> Image:
+    try:
+        return read_image(file)
+    except ImageFileError as error:
+        raise ExperimentError(f"reference image {file} cannot be read: {error}") from error
+
+
+def _identity(source: ReferenceImages) -> str:
+    """Names and sizes: 30,000 photographs are 5 GB, and are not read twice."""
+    return digest_json([(file.name, file.stat().st_size) for file in source.files])

@@ -1,0 +1,132 @@
+"""The world of the paper's own numbers, whole: its prompts, the metrics that a profile declares, and what they need."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from repro.harness.needs import Need, PromptPlan
+from repro.harness.profile import Scorer
+from repro.metrics import Metric, registry, weights
+from repro.metrics.reference import Features
+from repro.metrics.reference import Reference as Statistics
+from repro.worlds.base import References
+from repro.worlds.benchmark_prompts import SETS, BenchmarkPrompts
+from repro.worlds.data_folder import BENCHMARKS, Benchmark
+from repro.worlds.prompts.entry import PromptFileError
+from repro.worlds.references import ReferenceStatistics
+
+NO_REFERENCE = "nothing"
+
+
+@dataclass(frozen=True)
+class Benchmarks(BenchmarkPrompts):
+    """Prompts and references of the field's benchmarks, with metrics."""
+
+    def check(self) -> None:
+        """Read all prompt files, and look for weights and references.
+
+        Raises:
+            PromptFileError: a file is missing or broken.
+            WeightsError: weights are not to be had.
+        """
+        super().check()
+        for scorer in self.profile.scorers:
+            registry.identity(scorer, self.folder)
+            for name in scorer.prompts if registry.compares(scorer) else ():
+                self.reference(name)
+
+    def metric_inputs(self) -> dict[str, Any]:
+        """Declarations of the metrics, and hashes of their weights.
+
+        Raises:
+            WeightsError: weights are not to be had.
+        """
+        return {scorer.name: registry.identity(scorer, self.folder) for scorer in self.profile.scorers}
+
+    def metrics(self, prompt_set: str, device: torch.device, references: References) -> list[Metric]:
+        """The metrics that the profile declares for a set.
+
+        Raises:
+            WeightsError: weights are missing or broken.
+        """
+
+        def reference(features: Features) -> Statistics:
+            return references.statistics(self.reference(prompt_set), features)
+
+        wanted = [scorer for scorer in self.profile.scorers if prompt_set in scorer.prompts]
+        return [registry.build(scorer, self.folder, device, reference) for scorer in wanted]
+
+    def prompt_plans(self) -> Iterator[PromptPlan]:
+        """Every set of prompts of the profile, also where its file is missing."""
+        for prompt_set in self.profile.prompt_sets:
+            declared = SETS[prompt_set.key]
+            benchmark = BENCHMARKS[declared.benchmark]
+            try:
+                images, source = len(self.prompts(prompt_set.key)), benchmark.prompt_file(self.folder).name
+            except PromptFileError:
+                prompts = min(declared.most or declared.published, self.profile.images_per_set)
+                images, source = prompts * declared.images, "not there"
+            yield PromptPlan(
+                key=prompt_set.key,
+                images=images,
+                source=f"{benchmark.folder}/{source}",
+                reference=_reference(self, prompt_set.key) if _compared(self, prompt_set.key) else NO_REFERENCE,
+            )
+
+    def needs(self) -> Iterator[Need]:
+        """Every file of prompts, folder of real images and metric's weights."""
+        names = [prompt_set.key for prompt_set in self.profile.prompt_sets]
+        for name in dict.fromkeys(SETS[name].benchmark for name in names):
+            yield _prompt_file(BENCHMARKS[name], self.folder, f"prompts {name}")
+        for name in names:
+            if _compared(self, name):
+                yield _real_images(self, name)
+        for scorer in self.profile.scorers:
+            yield from _weights(scorer, self.folder)
+
+
+def _compared(world: BenchmarkPrompts, prompt_set: str) -> bool:
+    return any(registry.compares(scorer) and prompt_set in scorer.prompts for scorer in world.profile.scorers)
+
+
+def _reference(world: BenchmarkPrompts, prompt_set: str) -> str:
+    try:
+        found = world.reference(prompt_set)
+    except PromptFileError:
+        return "not there"
+    return found.path.name if isinstance(found, ReferenceStatistics) else f"{len(found.files):,} real images"
+
+
+def _prompt_file(benchmark: Benchmark, folder: Path, why: str) -> Need:
+    command = benchmark.prompts_from.format(folder=folder / benchmark.folder)
+    try:
+        found = str(benchmark.prompt_file(folder))
+    except PromptFileError:
+        name = f"{benchmark.folder}/{benchmark.files[0]}"
+        return Need(name=name, why=why, command=command, terms=benchmark.licence, missing=True)
+    return Need(name=found, why=why, command=command, terms=benchmark.licence)
+
+
+def _real_images(world: BenchmarkPrompts, prompt_set: str) -> Need:
+    benchmark = BENCHMARKS[SETS[prompt_set].benchmark]
+    return Need(
+        name=f"{benchmark.folder}: real images, or reference.npz",
+        why=f"FID on {prompt_set}",
+        command=benchmark.images_from.format(folder=world.folder / benchmark.folder),
+        terms=benchmark.licence,
+        missing=_reference(world, prompt_set) == "not there",
+    )
+
+
+def _weights(scorer: Scorer, folder: Path) -> Iterator[Need]:
+    for name, source in registry.sources(scorer).items():
+        why = f"metric {scorer.name}" + ("" if name == "weights" else f" ({name})")
+        terms = scorer.licence or str(weights.TERMS.get(source.repo, ""))
+        own = scorer.get.format(folder=folder) if name == "weights" else ""
+        command = own or weights.command(source.repo, source.revision, [source.file] if source.file else None)
+        yield Need(
+            name=str(source), why=why, command=command, terms=terms, missing=not registry.is_here(source, folder)
+        )
