@@ -145,9 +145,14 @@ def _clipscore(request: Request) -> Metric:
 
 
 def _image_reward(request: Request) -> Metric:
-    from repro.metrics.image_reward import image_reward
+    from repro.metrics.image_reward import TOKENIZER, ImageReward
 
-    return image_reward(request.places["weights"], revision=request.revisions["weights"], device=request.device)
+    return ImageReward(
+        request.places["weights"],
+        tokenizer=request.places.get("tokenizer", TOKENIZER),
+        revision=request.revisions["weights"],
+        device=request.device,
+    )
 
 
 def _fid(request: Request) -> Metric:

@@ -8,8 +8,8 @@ from repro.kinds.scores.options import ScoresOptions
 
 
 def is_published(profile: Profile) -> bool:
-    """Whether its models are other people's, sampled through their pipelines; else its networks ship."""
-    return profile.weights.adapters is None
+    """Whether its models are other people's, sampled through their pipelines and scored by their metrics; else all ships."""
+    return bool(profile.scorers)
 
 
 def unavailable(profile: Profile, row: Row, options: ScoresOptions) -> str:
