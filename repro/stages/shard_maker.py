@@ -77,13 +77,13 @@ class ShardMaker:
             raise ImageSetError(f"{folder} holds files that are not of this image set: {', '.join(strangers[:3])}")
 
     def done(self, shard: str) -> bool:
-        """Whether a shard has its manifest, and every file of it is there."""
+        """Whether a shard has its manifest, and every file of it is there in its length."""
         folder = self.images.folder
         try:
             rows = read_manifest(folder, shard, self.images.shards[shard])
         except ImageSetError:
             return False
-        return all("skipped" in row or _has_content(folder / row["file"]) for row in rows)
+        return all("skipped" in row or _has_length(folder / row["file"], row["bytes"]) for row in rows)
 
     def make_shard(self, shard: str) -> None:
         """Generate what is missing of a shard, and write its manifest.
@@ -160,11 +160,17 @@ def _described(path: Path) -> dict[str, Any] | None:
         width, height = decode_image(data).size
     except ImageFileError:
         return None
-    return {"file": path.name, "sha256": digest_bytes(data), "width": width, "height": height}
+    return {
+        "file": path.name,
+        "bytes": len(data),
+        "sha256": digest_bytes(data),
+        "width": width,
+        "height": height,
+    }
 
 
-def _has_content(path: Path) -> bool:
+def _has_length(path: Path, size: int) -> bool:
     try:
-        return path.stat().st_size > 0
+        return path.stat().st_size == size
     except OSError:
         return False

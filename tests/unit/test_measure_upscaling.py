@@ -171,17 +171,17 @@ def test_a_second_run_draws_nothing(
     assert "nothing to do" in capsys.readouterr().err
 
 
-def test_a_torn_image_shard_is_drawn_again_and_nothing_else(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shard = next((out.parent / "work" / "images").glob("*/images-00000.safetensors"))
-    whole = shard.read_bytes()
-    shard.write_bytes(whole[:100])
+def test_a_torn_image_is_drawn_again_and_nothing_else(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = next((out.parent / "work" / "images").glob("*/000000.png"))
+    whole = image.read_bytes()
+    image.write_bytes(whole[:100])
     (out / "records" / "table1.jsonl").rename(out / "records" / "kept")
     made = []
     original = upscaling.noisy_latents
     monkeypatch.setattr(upscaling, "noisy_latents", lambda *a, **k: made.append(1) or original(*a, **k))
     upscaling.run(TINY, PROFILE, RunOptions(out=out, work=out.parent / "work", device="cpu", command="test"))
     assert made == [1]
-    assert shard.read_bytes() == whole
+    assert image.read_bytes() == whole
     assert load(out / "records" / "kept").series == load(out / "records" / "table1.jsonl").series
 
 

@@ -28,8 +28,8 @@ def unavailable(profile: Profile, row: Row, options: ScoresOptions) -> str:
         return ""
     schedule = f"{profile.presets}-{(row.train or {})['schedule']}"
     return (
-        f"no such student was released for {profile.title}; train one (`python -m swd.train`, preset {schedule}) and name "
-        f"its folder: --adapters {row.key}=DIR."
+        f"no such student was released for {profile.title}; train one (`python -m swd.train`, preset {schedule}) and "
+        f"name its folder: --adapters {row.key}=DIR."
     )
 
 

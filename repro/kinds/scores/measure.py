@@ -7,7 +7,9 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import torch
+from PIL.Image import Image
+from PIL.Image import new as new_image
+from PIL.ImageOps import fit
 from safetensors import SafetensorError
 
 from repro.harness import plots, records
@@ -19,7 +21,8 @@ from repro.harness.provenance import OpenRun, versions
 from repro.harness.schema import CAPTIONS, Line, PerImage, Record, RecordSet, Run
 from repro.kinds.scores.available import is_published, unavailable
 from repro.kinds.scores.counts import RowCost, Skeleton, network_cost, row_cost
-from repro.kinds.scores.declare import SKIPPED, Table
+from repro.kinds.scores.declare import Table
+from repro.kinds.scores.lines import NO_IMAGES, left_out_records, score_records
 from repro.kinds.scores.options import ScoresOptions
 from repro.kinds.scores.plan import text
 from repro.kinds.scores.planned import planned
@@ -40,7 +43,7 @@ from swd.errors import CacheError, NonFiniteLossError, OutputFolderError, Pipeli
 
 STAGE = "tables"
 GRID_COLUMNS = 6  # of each prompt set, in the sample grid
-SKIPPED_SHOWN = 3  # images, in a note
+THUMBNAIL = 256  # largest side of a picture there
 
 
 def run(table: Table, profile: Profile, options: ScoresOptions) -> Path | None:
@@ -122,7 +125,7 @@ class _Runner(Measurement[Table, ScoresOptions]):
     def _images(self, source: RowSource) -> dict[str, ImageSet]:
         """By prompt set; the networks that make them are let go."""
         try:
-            names = [prompts.key for prompts in self.profile.prompt_sets]
+            names = [prompts.key for prompts in self.profile.prompt_sets if source.has(prompts.key)]
             return {name: source.images(name, self.world.prompts(name)) for name in names}
         finally:
             source.close()
@@ -205,7 +208,10 @@ class _Runner(Measurement[Table, ScoresOptions]):
         for (key, prompt_set, seed), result in scores.items():
             lines += score_records(closed, key, prompt_set, seed, result)
         for key, reason in self.left_out.items():
-            lines += left_out_records(closed, self.profile, key, reason)
+            lines += left_out_records(closed, self.profile, key, reason, self.profile.prompt_sets)
+        for (key, seed), source in self.sources.items():
+            absent = [prompts for prompts in self.profile.prompt_sets if not source.has(prompts.key)]
+            lines += left_out_records(closed, self.profile, key, NO_IMAGES, absent, seed=seed)
         records.save(self.records_path, RecordSet.of(lines))
 
     def _caption_lines(self) -> Iterator[PerImage]:
@@ -266,40 +272,28 @@ class _Runner(Measurement[Table, ScoresOptions]):
 
     def _draw_grid(self, images: Mapping[tuple[str, str, int], ImageSet]) -> None:
         """The first prompts of every set, the same prompts and seeds in every row."""
-        grid: list[torch.Tensor] = []
-        captions: list[str] = []
-        for row in self.rows:
-            line, captions = [], []
-            for prompt_set in self.profile.prompt_sets:
-                seed = min(seed for key, name, seed in images if (key, name) == (row.key, prompt_set.key))
-                found = images[row.key, prompt_set.key, seed]
-                line.append(pixels(found.shown(GRID_COLUMNS)))
-                captions += [prompt["caption"] for prompt in found.prompts[:GRID_COLUMNS]]
-            grid.append(torch.cat(line))
+        prompts = {prompts.key: self.world.prompts(prompts.key)[:GRID_COLUMNS] for prompts in self.profile.prompt_sets}
+        seed, side = self.options.seeds[0], min(self.profile.data.resolution, THUMBNAIL)
+        grid = [
+            pixels(
+                [
+                    image
+                    for name in prompts
+                    for image in _thumbnails(images.get((row.key, name, seed)), side, len(prompts[name]))
+                ]
+            )
+            for row in self.rows
+        ]
         labels = [_grid_label(row.label, steps_of(self.profile, row)) for row in self.rows]
+        captions = [prompt["caption"] for found in prompts.values() for prompt in found]
         image_grid(self.grid_path, grid, rows=labels, captions=captions)
 
 
-def score_records(run: Run, key: str, prompt_set: str, seed: int, result: EvaluationResult) -> Iterator[Line]:
-    """Estimates, values per image, and how many images were skipped, of one row and prompt set."""
-    for metric, found in result.values.items():
-        bounds = (found.ci_low, found.ci_high)
-        yield Record.of(run, key, metric, found.value, prompts=prompt_set, seed=seed, n=found.n, bounds=bounds)
-    for metric, values in result.per_image.items():
-        yield PerImage.of(values, variant=key, prompts=prompt_set, metric=metric, seed=seed)
-    if result.skipped:
-        why = "; ".join(f"{lost.id}: {lost.reason}" for lost in result.skipped[:SKIPPED_SHOWN])
-        count = Record.of(run, key, SKIPPED, float(len(result.skipped)), prompts=prompt_set, seed=seed, unit="images")
-        yield replace(count, note=why)
-
-
-def left_out_records(run: Run, profile: Profile, key: str, reason: str) -> Iterator[Record]:
-    """The reason in place of every number of a row."""
-    for prompts in profile.prompt_sets:
-        for column in profile.columns:
-            if column.is_of(prompts.key) and not column.detail:
-                empty = Record.of(run, key, column.key, 0.0, prompts=prompts.key, n=0)
-                yield replace(empty, value=None, note=reason)
+def _thumbnails(images: ImageSet | None, side: int, count: int) -> list[Image]:
+    """The first images of a set as squares of one side; grey where a row has none of the set."""
+    if images is None:
+        return [new_image("RGB", (side, side), "grey")] * count
+    return [image if image.size == (side, side) else fit(image, (side, side)) for image in images.shown(count)]
 
 
 def _grid_label(label: str, steps: int | None) -> str:

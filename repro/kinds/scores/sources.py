@@ -29,6 +29,7 @@ from repro.kinds.scores.options import ScoresOptions
 from repro.metrics import Prompt
 from repro.profiles import load_profile
 from repro.stages import hub
+from repro.stages.image_folders import images_of_folder
 from repro.stages.images import VERSION, Generate, ImageSet, generator_of, load_pipeline, make_images
 from repro.stages.measurement import Measurement
 from repro.stages.students import check_adapter, distil, shipped_adapter, shipped_training
@@ -47,6 +48,10 @@ class RowSource(Protocol):
 
     def images(self, prompt_set: str, prompts: Sequence[Prompt]) -> ImageSet:
         """Finished images; those that are missing are made."""
+        ...
+
+    def has(self, prompt_set: str) -> bool:
+        """Whether it has images of that set."""
         ...
 
     def close(self) -> None:
@@ -138,6 +143,10 @@ class NetworkSource:
         """Sampled."""
         return self.studio.made(f"{self.row.key}, {prompt_set}: images", prompts, self.inputs(), self._make)
 
+    def has(self, prompt_set: str) -> bool:
+        """Any set can be sampled."""
+        return True
+
     def close(self) -> None:
         """Nothing is kept between sets of prompts but encoded captions."""
 
@@ -165,6 +174,10 @@ class SystemSource:
     def images(self, prompt_set: str, prompts: Sequence[Prompt]) -> ImageSet:
         """Sampled."""
         return self.studio.made(f"{self.row.key}, {prompt_set}: images", prompts, self.inputs(), lambda: self.generator)
+
+    def has(self, prompt_set: str) -> bool:
+        """Any set can be sampled."""
+        return True
 
     def close(self) -> None:
         """Let go of the pipeline."""
@@ -220,7 +233,7 @@ class SystemSource:
 
 @dataclass(frozen=True)
 class FolderSource:
-    """Images that were sampled elsewhere."""
+    """Images that were sampled elsewhere: a folder for each prompt set, or one where there is one set alone."""
 
     studio: Studio
     row: Row
@@ -231,12 +244,23 @@ class FolderSource:
         files = sorted(path for path in self.folder.rglob("*") if path.is_file())
         return {"folder": digest_json([(str(path.relative_to(self.folder)), path.stat().st_size) for path in files])}
 
+    def has(self, prompt_set: str) -> bool:
+        """Whether there are images of that set."""
+        return (self.folder / prompt_set).is_dir() or not self._by_set
+
     def images(self, prompt_set: str, prompts: Sequence[Prompt]) -> ImageSet:
-        """Read from the folder of the prompt set, or from the folder itself."""
-        return open_images(self.studio.measurement.store, self.folder, prompt_set, prompts)
+        """Found by the ids of the prompts."""
+        execution, folder = self.studio.measurement.execution, self.folder / prompt_set
+        place = folder if folder.is_dir() else self.folder
+        size = execution.shard_size or execution.batch_size
+        return images_of_folder(self.studio.measurement.store, place, prompts, shard_size=size)
 
     def close(self) -> None:
         """Nothing is kept."""
+
+    @property
+    def _by_set(self) -> bool:
+        return any((self.folder / prompts.key).is_dir() for prompts in self.studio.profile.prompt_sets)
 
 
 def _short(sigmas: Sequence[float]) -> str:

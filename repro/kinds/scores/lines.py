@@ -1,0 +1,37 @@
+"""From what a pass measured of a row to lines of the records, and the reasons where nothing was measured."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from repro.harness.experiment import PromptSet
+from repro.harness.profile import Profile
+from repro.harness.schema import Line, PerImage, Record, Run
+from repro.kinds.scores.declare import SKIPPED
+from repro.metrics import EvaluationResult
+
+SKIPPED_SHOWN = 3  # images, in a note
+NO_IMAGES = "Its folder has no images of these prompts."
+
+
+def score_records(run: Run, key: str, prompt_set: str, seed: int, result: EvaluationResult) -> Iterator[Line]:
+    """Estimates, values per image, and how many images were skipped, of one row and prompt set."""
+    for metric, found in result.values.items():
+        bounds = (found.ci_low, found.ci_high)
+        yield Record.of(run, key, metric, found.value, prompts=prompt_set, seed=seed, n=found.n, bounds=bounds)
+    for metric, values in result.per_image.items():
+        yield PerImage.of(values, variant=key, prompts=prompt_set, metric=metric, seed=seed)
+    if result.skipped:
+        why = "; ".join(f"{lost.id}: {lost.reason}" for lost in result.skipped[:SKIPPED_SHOWN])
+        count = Record.of(run, key, SKIPPED, float(len(result.skipped)), prompts=prompt_set, seed=seed, unit="images")
+        yield replace(count, note=why)
+
+
+def left_out_records(
+    run: Run, profile: Profile, key: str, reason: str, sets: Sequence[PromptSet], *, seed: int = 0
+) -> Iterator[Record]:
+    """The reason in place of every number of a row in those sets."""
+    for prompts in sets:
+        for column in profile.columns:
+            if column.is_of(prompts.key) and not column.detail:
+                empty = Record.of(run, key, column.key, 0.0, prompts=prompts.key, seed=seed, n=0)
+                yield replace(empty, value=None, note=reason)
