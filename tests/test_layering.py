@@ -70,18 +70,14 @@ REPRO_LAYERS = {
     "repro.worlds.mini": 7,
 }
 # files of a kind that may meet torch
-HEAVY = {
-    "measure",
-    "counts",
-    "timed_pipeline",
-    "timed_rows",
-    "timed_systems",
-    "training",
-    "sources",
-    "planned",
-    "cards",
-}
-WORLD_DOORS = {"repro.worlds.base", "repro.worlds.sources"}  # what a world is, and images of any; the rest are worlds
+# files of a kind that may meet torch
+HEAVY = {"measure", "counts", "timed_pipeline", "timed_rows", "timed_systems", "training", "sources", "planned"}
+HEAVY |= {"cards", "lines"}
+WORLD_DOORS = {
+    "repro.worlds.base",
+    "repro.worlds.sources",
+    "repro.worlds.references",
+}  # what a world is, and images of any; the rest are worlds
 
 
 def modules(*folders: str) -> list[Path]:

@@ -26,6 +26,10 @@ from repro.metrics import weights
 from repro.metrics.base import Metric, WeightsError
 from repro.metrics.reference import Features, Reference
 
+WITHOUT_WEIGHTS: Mapping[str, list[str]] = {  # settings that name a folder whose weights play no part
+    "processor": ["preprocessor_config.json", "tokenizer.json|vocab.json"],
+    "tokenizer": ["tokenizer.json|vocab.txt"],
+}
 ReferenceOf = Callable[[Features], Reference]
 
 
@@ -96,7 +100,7 @@ def identity(scorer: Scorer, root: Path) -> dict[str, Any]:
     named = sources(scorer)
     return {
         "name": scorer.name,
-        "weights": {name: _hashes(source, root, scorer.get) for name, source in named.items()},
+        "weights": {name: _hashes(name, source, root, scorer.get) for name, source in named.items()},
         "settings": {name: value for name, value in scorer.settings.items() if name not in named},
     }
 
@@ -111,15 +115,23 @@ def compares(scorer: Scorer) -> bool:
     return scorer.name in COMPARED
 
 
-def _hashes(source: HubFile, root: Path, get: str) -> dict[str, str]:
+def _hashes(name: str, source: HubFile, root: Path, get: str) -> dict[str, str]:
+    """Of the files that matter: those of a processor or tokenizer by their names, else the weights."""
     place = Path(_local(source, root))
+    patterns = [source.file] if source.file else WITHOUT_WEIGHTS.get(name)
     if not place.exists():
         if get:
             raise WeightsError(f"{place} is not here. Get it: {get.format(folder=root)}")
-        place = weights.resolve(source.repo, revision=source.revision, files=[source.file] if source.file else None)
-    weights.check(place)
-    files = [place] if place.is_file() else sorted(file for file in place.rglob("*") if file.is_file())
-    return {file.name: weights.digest(file) for file in files if file.suffix in weights.WEIGHT_SUFFIXES}
+        place = weights.resolve(source.repo, revision=source.revision, files=patterns)
+    weights.check(place, None if place.is_file() else patterns)
+    if place.is_file():
+        return {place.name: weights.digest(place)}
+    return weights.digests(place, patterns or [f"*{suffix}" for suffix in _suffixes(place)])
+
+
+def _suffixes(folder: Path) -> list[str]:
+    found = {file.suffix for file in folder.rglob("*") if file.is_file()}
+    return sorted(found & weights.WEIGHT_SUFFIXES)
 
 
 def _local(source: HubFile, root: Path) -> str:

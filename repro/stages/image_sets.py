@@ -1,8 +1,8 @@
 """Sets of images on disk: in shards, each with a manifest in JSON lines that says which file is which prompt's.
 
 A manifest line holds ``id``, ``caption``, ``seed``, ``file`` (relative to the set's folder, or absolute), ``bytes``,
-``sha256``, ``width`` and ``height``; where an image could not be made, ``skipped`` says why in place of the file. The manifest is
-written last, so a shard is finished when it has one.
+``sha256``, ``width`` and ``height``; where an image could not be made, ``skipped`` says why in place of the file. The
+manifest is written last, so a shard is finished when it has one.
 """
 
 import json
