@@ -94,7 +94,7 @@ class Scorer:
     """A metric of images and where its weights are.
 
     Args:
-        name: of `repro.metrics.registry`.
+        name: of `repro.worlds.scorers`.
         weights: file or folder on the Hub, or of this machine; None where it needs none.
         prompts: sets of prompts in which it measures.
         settings: of the metric, by name.

@@ -67,11 +67,12 @@ class ImageSet:
 
     def shown(self, count: int) -> list[Image]:
         """The first images, for a picture; a grey one stands in for one that was skipped."""
-        shard, prompts = next(iter(self.shards.items()))
-        batch = next(self.read(shard, count))
-        found = {prompt["id"]: image for prompt, image in zip(batch.prompts, batch.images, strict=True)}
-        size = batch.images[0].size if batch.images else (1, 1)
-        return [found.get(prompt["id"]) or new_image("RGB", size, "grey") for prompt in prompts[:count]]
+        found: dict[str, Image] = {}
+        for shard in list(self.shards)[: -(-count // self.shard_size)]:
+            batch = next(self.read(shard, count))
+            found |= {prompt["id"]: image for prompt, image in zip(batch.prompts, batch.images, strict=True)}
+        size = next((image.size for image in found.values()), (1, 1))
+        return [found.get(prompt["id"]) or new_image("RGB", size, "grey") for prompt in self.prompts[:count]]
 
     def batches(self, size: int | None = None) -> Iterator[tuple[list[Image], list[Prompt]]]:
         """All images and their prompts, shard by shard, where every one is needed.

@@ -7,18 +7,22 @@ from typing import Any
 
 import torch
 
+from repro.harness.experiment import UnknownNameError
 from repro.harness.needs import Need, PromptPlan
 from repro.harness.profile import Scorer
-from repro.metrics import Metric, registry, weights
+from repro.metrics import Metric, weights
 from repro.metrics.reference import Features
 from repro.metrics.reference import Reference as Statistics
+from repro.worlds import scorers
 from repro.worlds.base import References
 from repro.worlds.benchmark_prompts import SETS, BenchmarkPrompts
 from repro.worlds.data_folder import BENCHMARKS, Benchmark
 from repro.worlds.prompts.entry import PromptFileError
 from repro.worlds.references import ReferenceStatistics
+from repro.worlds.sources import ImageSource, photographs
 
 NO_REFERENCE = "nothing"
+THINGS = ("lighthouses by the sea", "cats on a red sofa", "bicycles in the rain", "bowls of ripe peaches")
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,8 @@ class Benchmarks(BenchmarkPrompts):
         """
         super().check()
         for scorer in self.profile.scorers:
-            registry.identity(scorer, self.folder)
-            for name in scorer.prompts if registry.compares(scorer) else ():
+            scorers.identity(scorer, self.folder)
+            for name in scorer.prompts if scorers.compares(scorer) else ():
                 self.reference(name)
 
     def metric_inputs(self) -> dict[str, Any]:
@@ -44,7 +48,7 @@ class Benchmarks(BenchmarkPrompts):
         Raises:
             WeightsError: weights are not to be had.
         """
-        return {scorer.name: registry.identity(scorer, self.folder) for scorer in self.profile.scorers}
+        return {scorer.name: scorers.identity(scorer, self.folder) for scorer in self.profile.scorers}
 
     def metrics(self, prompt_set: str, device: torch.device, references: References) -> list[Metric]:
         """The metrics that the profile declares for a set.
@@ -57,7 +61,22 @@ class Benchmarks(BenchmarkPrompts):
             return references.statistics(self.reference(prompt_set), features)
 
         wanted = [scorer for scorer in self.profile.scorers if prompt_set in scorer.prompts]
-        return [registry.build(scorer, self.folder, device, reference) for scorer in wanted]
+        return [scorers.build(scorer, self.folder, device, reference) for scorer in wanted]
+
+    def captions(self, count: int) -> list[str]:
+        """Captions for a clock, all different: timing needs no prompt file."""
+        numbers = (count + len(THINGS) - 1) // len(THINGS)
+        return [f"a photograph of {number} {thing}" for number in range(1, numbers + 1) for thing in THINGS][:count]
+
+    def image_source(self, name: str, side: int, count: int) -> ImageSource:
+        """Square images of a side in pixels: photographs that packages ship.
+
+        Raises:
+            UnknownNameError: there is no other source; a folder of one's own is named with --images.
+        """
+        if name != "photographs":
+            raise UnknownNameError("source of images", name, ["photographs"])
+        return photographs(side, count)
 
     def prompt_plans(self) -> Iterator[PromptPlan]:
         """Every set of prompts of the profile, also where its file is missing."""
@@ -89,7 +108,7 @@ class Benchmarks(BenchmarkPrompts):
 
 
 def _compared(world: BenchmarkPrompts, prompt_set: str) -> bool:
-    return any(registry.compares(scorer) and prompt_set in scorer.prompts for scorer in world.profile.scorers)
+    return any(scorers.compares(scorer) and prompt_set in scorer.prompts for scorer in world.profile.scorers)
 
 
 def _reference(world: BenchmarkPrompts, prompt_set: str) -> str:
@@ -122,11 +141,9 @@ def _real_images(world: BenchmarkPrompts, prompt_set: str) -> Need:
 
 
 def _weights(scorer: Scorer, folder: Path) -> Iterator[Need]:
-    for name, source in registry.sources(scorer).items():
+    for name, source in scorers.sources(scorer).items():
         why = f"metric {scorer.name}" + ("" if name == "weights" else f" ({name})")
         terms = scorer.licence or str(weights.TERMS.get(source.repo, ""))
         own = scorer.get.format(folder=folder) if name == "weights" else ""
         command = own or weights.command(source.repo, source.revision, [source.file] if source.file else None)
-        yield Need(
-            name=str(source), why=why, command=command, terms=terms, missing=not registry.is_here(source, folder)
-        )
+        yield Need(name=str(source), why=why, command=command, terms=terms, missing=not scorers.is_here(source, folder))

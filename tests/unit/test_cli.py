@@ -94,6 +94,7 @@ def test_measuring_prints_the_table(toy: Path, ran: Ran, capsys: pytest.CaptureF
         work=toy / "results" / "stages",
         seeds=(3, 4),
         retrain=True,
+        rows=("teacher", "small", "big"),
         command="python -m repro table2 --profile toy --seeds 3 4 --retrain",
     )
     assert "# Toy table" in capsys.readouterr().out

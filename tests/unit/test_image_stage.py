@@ -106,7 +106,7 @@ def test_a_manifest_says_what_lies_there(tmp_path: Path) -> None:
     left = files(tmp_path) if made(tmp_path) else {}
     rows = [json.loads(line) for line in left["shard-00001.jsonl"].splitlines()]
     assert [row["id"] for row in rows] == ["p4", "p5", "p6", "p7"]
-    assert set(rows[0]) == {"id", "caption", "seed", "file", "sha256", "width", "height"}
+    assert set(rows[0]) == {"id", "caption", "seed", "file", "bytes", "sha256", "width", "height"}
     assert (rows[0]["file"], rows[0]["width"], rows[0]["height"], rows[0]["seed"]) == ("000004.png", 8, 8, 104)
 
 

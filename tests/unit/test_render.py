@@ -190,7 +190,7 @@ def test_every_student_of_table_2_finds_its_published_numbers() -> None:
             for row in TABLE2.rows
         ]
         assert shown == ["\u2014 (a)", *fid]
-        assert notes.reasons == ["The paper's Table 2 has no teacher row."]
+        assert notes.reasons == ["The paper's Table 2 has no such row."]
 
 
 def test_an_ambiguous_published_row_is_an_error() -> None:

@@ -194,16 +194,28 @@ def _inception(request: Request) -> Features:
 
 
 def _geneval(request: Request) -> Metric:
-    from repro.metrics.geneval.colors import FILES, ColorNamer
-    from repro.metrics.geneval.detector import FILES as DETECTOR_FILES
-    from repro.metrics.geneval.detector import Detector
-    from repro.metrics.geneval.metric import GenEval
+    from repro.metrics.geneval.metric import load_geneval
 
-    detector, colors = request.folder(files=DETECTOR_FILES), request.folder("colors", FILES)
-    digests = {"detector": weights.digests(detector, DETECTOR_FILES), "colors": weights.digests(colors, FILES)}
-    return GenEval(
-        Detector(detector, device=request.device), ColorNamer(colors, device=request.device), sources=digests
-    )
+    return load_geneval(request.folder(), request.folder("colors"), device=request.device)
+
+
+def _fd_dinov2(request: Request) -> Metric:
+    from repro.metrics.dino import DinoFeatures
+    from repro.metrics.distances import FeatureDistances
+    from repro.metrics.frechet import Fid
+
+    features = DinoFeatures(request.places["weights"], revision=request.revisions["weights"], device=request.device)
+    reference = request.reference(features)
+    return FeatureDistances(features, [Fid(reference, key="fd_dinov2", device=request.device)], key="fd_dinov2")
+
+
+def _cmmd(request: Request) -> Metric:
+    from repro.metrics.cmmd import ClipImageFeatures, Cmmd
+    from repro.metrics.distances import FeatureDistances
+
+    place, revision = request.places["weights"], request.revisions["weights"]
+    features = ClipImageFeatures(place, revision=revision, device=request.device)
+    return FeatureDistances(features, [Cmmd(request.reference(features))], key="cmmd")
 
 
 COMPARED = frozenset({"fid", "fd_dinov2", "cmmd"})
@@ -214,4 +226,6 @@ BUILDERS: Mapping[str, Callable[[Request], Metric]] = {
     "fid": _fid,
     "diversity": _diversity,
     "geneval": _geneval,
+    "fd_dinov2": _fd_dinov2,
+    "cmmd": _cmmd,
 }
