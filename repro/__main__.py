@@ -122,6 +122,7 @@ def _measure(typed: argparse.Namespace, words: Sequence[str]) -> int:
         device=typed.device,
         command=f"python -m repro {shlex.join(words)}",
         committed=_is_committed(out),
+        dry_run=getattr(typed, "dry_run", False),
     )
     options = kind.make_options(experiment, profile, typed, common)
     for folder in (options.out, options.work):
@@ -140,8 +141,9 @@ def _refuse_uncommitted(profile: Profile, out: Path) -> None:
 
 
 def _measure_and_print(experiment: Experiment, profile: Profile, options: RunOptions) -> None:
-    if kind_of(experiment).run(experiment, profile, options) is None:
-        return  # only a plan was asked for
+    kind_of(experiment).run(experiment, profile, options)
+    if options.dry_run:
+        return
     _render(options.out)
     print((options.out / f"{profile.stem(experiment.key)}.md").read_text(encoding="utf-8"))
 

@@ -89,8 +89,8 @@ class Kind(Generic[E]):
     Args:
         name: of its folder.
         declaration: class of its experiments: what an experiment is an instance of says its kind.
-        run: measures (experiment, profile, options), gives the records file; None where only a plan was asked for.
-            Raises ``ExperimentError``.
+        run: measures (experiment, profile, options), gives the records file; where the options say ``dry_run``, only
+            prints what it would do. Raises ``ExperimentError``.
         result: makes of (experiment, profile, records) what page and figure show.
         page: Markdown of (result, results folder).
         drawing: figure of a result that its records determine; None where there is nothing to draw.
@@ -103,7 +103,7 @@ class Kind(Generic[E]):
 
     name: str
     declaration: type[E]
-    run: Callable[..., Path | None]
+    run: Callable[..., Path]
     result: Callable[..., "Measured[E]"]
     page: Callable[..., str]
     drawing: Callable[..., "Drawing | None"] = no_drawing

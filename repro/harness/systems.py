@@ -43,7 +43,7 @@ class System:
         architecture: profile whose architecture it has, to count what it costs.
         parameters: of its network, in billions, as published.
         licence: that a user has to accept, in words; empty where none is asked for.
-        gated: whether the Hub asks for that.
+        no_float16: whether it overflows in float16, so that bfloat16 takes its place.
 
     Raises:
         ValueError: steps or resolution below 1, or a student beside another method.
@@ -64,7 +64,7 @@ class System:
     architecture: str = ""
     parameters: float | None = None
     licence: str = ""
-    gated: bool = False
+    no_float16: bool = False
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.resolution < 1:

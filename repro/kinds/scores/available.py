@@ -8,7 +8,7 @@ from repro.kinds.scores.options import ScoresOptions
 
 
 def is_published(profile: Profile) -> bool:
-    """Whether its models are other people's, sampled through their pipelines and scored by their metrics; else all ships."""
+    """Whether models and metrics are other people's, sampled through their pipelines; else all ships."""
     return bool(profile.scorers)
 
 

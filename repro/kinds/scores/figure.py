@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from repro.harness.cells import estimate, header
 from repro.harness.experiment import TOKENS, Column
 from repro.harness.files import digest_json
-from repro.harness.plan import resolve
+from repro.harness.plan import steps_of
 from repro.harness.plots import Drawing, colour, new_figure, own_style, png
 from repro.harness.profile import Profile
 from repro.harness.schema import RecordSet
@@ -66,14 +66,20 @@ class ComputeData:
 
 
 def compute_data(table: Table, profile: Profile, records: RecordSet) -> ComputeData:
-    """Quality against tokens x steps, for every scored column; without panels where compute was not recorded."""
-    columns = [column for column in profile.columns if not column.detail and column.better is not None]
-    panels = []
-    for prompts in profile.prompt_sets:
-        for column in columns:
-            points = tuple(_points(table, profile, records, prompts.key, column))
-            panels.append(Panel(prompts.label, header(column), points))
-    return ComputeData(len(columns), tuple(panels) if any(panel.points for panel in panels) else ())
+    """Quality against tokens x steps, for every scored column of the prompt sets that have the most of them.
+
+    Without panels where compute was not recorded.
+    """
+    scored = [column for column in profile.columns if not column.detail and column.better is not None]
+    by_set = {sets: [column for column in scored if column.is_of(sets.key)] for sets in profile.prompt_sets}
+    most = max(map(len, by_set.values()), default=0)
+    panels = [
+        Panel(prompts.label, header(column), tuple(_points(table, profile, records, prompts.key, column)))
+        for prompts, columns in by_set.items()
+        if len(columns) == most
+        for column in columns
+    ]
+    return ComputeData(most, tuple(panels) if any(panel.points for panel in panels) else ())
 
 
 def draw_compute(data: ComputeData) -> bytes:
@@ -83,14 +89,14 @@ def draw_compute(data: ComputeData) -> bytes:
 
 
 def _points(table: Table, profile: Profile, records: RecordSet, prompts: str, column: Column) -> Iterator[Point]:
-    for row in table.rows:
+    for row in table.rows_in(profile.name):
         tokens = estimate(records.find(row.key, prompts, TOKENS.key))
         found = estimate(records.find(row.key, prompts, column.key))
         if tokens is None or found is None:
             continue
         bounds = [found.value if bound is None else bound for bound in (found.low, found.high)]
         value, low, high = (column.factor * number for number in (found.value, *bounds))
-        yield Point(row.label, row.is_teacher, resolve(profile, row).sample.steps, tokens.value, value, low, high)
+        yield Point(row.label, row.is_teacher, steps_of(profile, row) or 0, tokens.value, value, low, high)
 
 
 def _compute_figure(data: ComputeData) -> "Figure":

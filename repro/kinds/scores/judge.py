@@ -48,7 +48,8 @@ def _timed(check: Faster, records: RecordSet) -> Comparison | NoComparison:
 def _compared(
     check: Check, column: Column, table: Table, profile: Profile, records: RecordSet
 ) -> Comparison | NoComparison:
-    sets = check.prompts or tuple(prompts.key for prompts in profile.prompt_sets)
+    every = tuple(prompts.key for prompts in profile.prompt_sets if column.is_of(prompts.key))
+    sets = check.prompts or every
     sides = [_pooled(records, table.row(row).key, sets, column.key) for row in (check.candidate, check.baseline)]
     for row, side in zip((check.candidate, check.baseline), sides, strict=True):
         if side is None:

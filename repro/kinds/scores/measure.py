@@ -46,12 +46,12 @@ GRID_COLUMNS = 6  # of each prompt set, in the sample grid
 THUMBNAIL = 256  # largest side of a picture there
 
 
-def run(table: Table, profile: Profile, options: ScoresOptions) -> Path | None:
+def run(table: Table, profile: Profile, options: ScoresOptions) -> Path:
     """Measure a table and write its records and sample grid.
 
     Returns:
-        The records file, which is left alone where it already holds exactly these numbers; None after a dry run, which
-        prints a plan and does nothing.
+        The records file, which is left alone where it already holds exactly these numbers. A dry run prints a plan and
+        does nothing.
 
     Raises:
         ExperimentError: weights are missing or truncated, or the device is not there. Finished stages stay.
@@ -76,10 +76,10 @@ def run(table: Table, profile: Profile, options: ScoresOptions) -> Path | None:
 
 
 class _Runner(Measurement[Table, ScoresOptions]):
-    def run(self) -> Path | None:
+    def run(self) -> Path:
         if self.options.dry_run:
             print(text(planned(self.table, self._asked, self.profile, self.options)), end="")
-            return None
+            return self.records_path
         self._check()
         opened = self.open({})
         opened = replace(opened, config=self._config())

@@ -25,7 +25,6 @@ class ScoresOptions(RunOptions):
         rows: keys of those to measure, in table order; those of ``images`` come last.
         adapters: row -> folder of its student, in place of the released one.
         images: row -> folder of images that were sampled elsewhere; a name that the table does not have is a new row.
-        dry_run: print what would be done, and do nothing.
         tflops: of a GPU, for the plan.
     """
 
@@ -34,7 +33,6 @@ class ScoresOptions(RunOptions):
     rows: tuple[str, ...] = ()
     adapters: Mapping[str, Path] = field(default_factory=dict)
     images: Mapping[str, Path] = field(default_factory=dict)
-    dry_run: bool = False
     tflops: float = TFLOPS
 
 
@@ -95,7 +93,6 @@ def make_options(table: Table, profile: Profile, typed: Namespace, common: RunOp
         rows=rows,
         adapters=adapters,
         images=images,
-        dry_run=typed.dry_run,
         tflops=typed.tflops,
     )
 

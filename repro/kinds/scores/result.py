@@ -45,6 +45,8 @@ class ScoresResult(Measured[Table]):
 
     @cached_property
     def judgements(self) -> tuple[Judgement, ...]:
-        """Every claim with its verdict."""
+        """Every claim about rows of this profile, with its verdict."""
+        here = {row.key for row in self.experiment.rows_in(self.profile.name)}
+        claims = [claim for claim in self.experiment.claims if {claim.check.candidate, claim.check.baseline} <= here]
         compare = partial(tested, table=self.experiment, profile=self.profile, records=self.records)
-        return judge(self.experiment.claims, compare)
+        return judge(claims, compare)

@@ -168,7 +168,7 @@ class SystemSource:
     def inputs(self) -> dict[str, Any]:
         """Settings, and hashes of files."""
         tiny = self._tiny_vae
-        found = {"system": self._hashed}
+        found = {"system": self._hashed, "own_dtype": self._dtype}
         return found if tiny is None else {**found, "tiny_vae": hub.digest(hub.require(tiny, ROOT))}
 
     def images(self, prompt_set: str, prompts: Sequence[Prompt]) -> ImageSet:
@@ -197,12 +197,17 @@ class SystemSource:
     @cached_property
     def pipeline(self) -> Any:
         """Loaded, with a tiny autoencoder where the profile says so."""
-        execution, device = self.studio.measurement.execution, self.studio.measurement.device
-        dtype = getattr(torch, execution.dtype)
+        device = self.studio.measurement.device
+        dtype = getattr(torch, self._dtype)
         pipeline = load_system(self.system, ROOT, dtype, device)
         if (tiny := self._tiny_vae) is not None:
             pipeline.vae = AutoencoderTiny.from_pretrained(hub.require(tiny, ROOT), dtype=dtype).to(device)
         return pipeline
+
+    @property
+    def _dtype(self) -> str:
+        wanted = self.studio.measurement.execution.dtype
+        return "bfloat16" if wanted == "float16" and self.system.no_float16 else wanted
 
     @property
     def _tiny_vae(self) -> HubFile | None:
