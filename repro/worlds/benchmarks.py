@@ -107,6 +107,12 @@ class Benchmarks(BenchmarkPrompts):
             yield from _weights(scorer, self.folder)
 
 
+def _from_here(folder: Path) -> Path:
+    """As a user in the current folder would type it."""
+    here = Path.cwd()
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder
+
+
 def _compared(world: BenchmarkPrompts, prompt_set: str) -> bool:
     return any(scorers.compares(scorer) and prompt_set in scorer.prompts for scorer in world.profile.scorers)
 
@@ -120,7 +126,7 @@ def _reference(world: BenchmarkPrompts, prompt_set: str) -> str:
 
 
 def _prompt_file(benchmark: Benchmark, folder: Path, why: str) -> Need:
-    command = benchmark.prompts_from.format(folder=folder / benchmark.folder)
+    command = benchmark.prompts_from.format(folder=_from_here(folder / benchmark.folder))
     try:
         found = str(benchmark.prompt_file(folder))
     except PromptFileError:
@@ -134,7 +140,7 @@ def _real_images(world: BenchmarkPrompts, prompt_set: str) -> Need:
     return Need(
         name=f"{benchmark.folder}: real images, or reference.npz",
         why=f"FID on {prompt_set}",
-        command=benchmark.images_from.format(folder=world.folder / benchmark.folder),
+        command=benchmark.images_from.format(folder=_from_here(world.folder / benchmark.folder)),
         terms=benchmark.licence,
         missing=_reference(world, prompt_set) == "not there",
     )
@@ -144,6 +150,6 @@ def _weights(scorer: Scorer, folder: Path) -> Iterator[Need]:
     for name, source in scorers.sources(scorer).items():
         why = f"metric {scorer.name}" + ("" if name == "weights" else f" ({name})")
         terms = scorer.licence or str(weights.TERMS.get(source.repo, ""))
-        own = scorer.get.format(folder=folder) if name == "weights" else ""
+        own = scorer.get.format(folder=_from_here(folder)) if name == "weights" else ""
         command = own or weights.command(source.repo, source.revision, [source.file] if source.file else None)
         yield Need(name=str(source), why=why, command=command, terms=terms, missing=not scorers.is_here(source, folder))

@@ -12,6 +12,7 @@ from repro.harness.needs import Need, PromptPlan
 from repro.harness.page import joined
 
 GIB, TERA = 2**30, 1e12
+UNKNOWN = "not recorded here: see the page of the model"
 BYTES_PER_PIXEL = 1.6  # of a PNG of a photograph: an estimate, between 1.2 and 2
 
 
@@ -105,7 +106,7 @@ def _summary(plan: Plan) -> str:
     missing = [need for need in plan.needs if need.missing]
     lines = [
         f"- **Work**: {sum(row.images for row in plan.measured):,} images, {number(hours, 1)} GPU-hours of sampling at "
-        f"{plan.tflops:g} TFLOP/s (`--tflops`). Any number of processes share it: start the command once for each GPU.",
+        f"{plan.tflops:g} TFLOP/s (`--tflops`); metrics come on top. Any number of processes share it: start the command once for each GPU.",
         f"- **Memory**: up to {number(memory / GIB, 1)} GiB on a GPU at this batch size (`--batch-size`).",
         f"- **Disk**: about {number(disk / GIB, 0)} GiB of images, {number(plan.free_bytes / GIB, 0)} GiB are free"
         + (": **too little**." if disk > plan.free_bytes else "."),
@@ -161,7 +162,7 @@ def _needs(needs: Sequence[Need]) -> str:
     blocks = []
     if missing := [need for need in needs if need.missing]:
         commands = "\n".join(dict.fromkeys(need.command for need in missing))
-        table = [(need.name, need.why, need.terms or DASH) for need in missing]
+        table = [(need.name, need.why, need.terms or UNKNOWN) for need in missing]
         blocks += ["Missing:", markdown(("What", "For", "Terms"), table, left=3), f"```sh\n{commands}\n```"]
     if there:
         blocks.append("On this machine: " + ", ".join(dict.fromkeys(need.name for need in there)) + ".")

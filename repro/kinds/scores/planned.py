@@ -82,7 +82,7 @@ def _needs(rows: list[Row], profile: Profile, options: ScoresOptions, world: Wor
                 name=str(source),
                 why="",
                 command=hub.command(source),
-                terms=system.licence if source == system.base and system.licence else str(terms or ""),
+                terms=str(terms or (system.licence if source in (system.base, system.network) else "")),
                 missing=hub.find(source, ROOT) is None,
             )
             found.setdefault(str(source), (need, []))[1].append(row.key)
