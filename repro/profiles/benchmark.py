@@ -70,5 +70,5 @@ SCORERS = (
     ),
     Scorer("diversity", INCEPTION, ("diversity",), licence="Apache-2.0", get=GET_INCEPTION),
 )
-DATA = Data(resolution=1024, world="repro.worlds.benchmarks:Benchmarks", sources=("photographs",))
+DATA = Data(resolution=1024, world="repro.worlds.benchmarks:Benchmarks")
 EXECUTION = Execution(batch_size=8, dtype="float16", shard_size=64)

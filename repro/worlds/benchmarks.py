@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from repro.harness.experiment import UnknownNameError
 from repro.harness.needs import Need, PromptPlan
 from repro.harness.profile import Scorer
 from repro.metrics import Metric, weights
@@ -19,7 +18,6 @@ from repro.worlds.benchmark_prompts import SETS, BenchmarkPrompts
 from repro.worlds.data_folder import BENCHMARKS, Benchmark
 from repro.worlds.prompts.entry import PromptFileError
 from repro.worlds.references import ReferenceStatistics
-from repro.worlds.sources import ImageSource, photographs
 
 NO_REFERENCE = "nothing"
 THINGS = ("lighthouses by the sea", "cats on a red sofa", "bicycles in the rain", "bowls of ripe peaches")
@@ -67,16 +65,6 @@ class Benchmarks(BenchmarkPrompts):
         """Captions for a clock, all different: timing needs no prompt file."""
         numbers = (count + len(THINGS) - 1) // len(THINGS)
         return [f"a photograph of {number} {thing}" for number in range(1, numbers + 1) for thing in THINGS][:count]
-
-    def image_source(self, name: str, side: int, count: int) -> ImageSource:
-        """Square images of a side in pixels: photographs that packages ship.
-
-        Raises:
-            UnknownNameError: there is no other source; a folder of one's own is named with --images.
-        """
-        if name != "photographs":
-            raise UnknownNameError("source of images", name, ["photographs"])
-        return photographs(side, count)
 
     def prompt_plans(self) -> Iterator[PromptPlan]:
         """Every set of prompts of the profile, also where its file is missing."""

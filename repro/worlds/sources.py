@@ -50,6 +50,15 @@ def photographs(side: int, count: int) -> ImageSource:
     return ImageSource(len(crops), side, digest, lambda index: crops[index] / 127.5 - 1)
 
 
+def random_images(side: int, count: int) -> ImageSource:
+    """Images of uniform noise, for what has only to run: image i follows from i."""
+
+    def image(index: int) -> Tensor:
+        return 2 * torch.rand(3, side, side, generator=torch.Generator().manual_seed(index)) - 1
+
+    return ImageSource(count, side, f"uniform noise, {count} of {side} px", image)
+
+
 def folder(path: Path, side: int, count: int) -> ImageSource:
     """The first images of a folder and its subfolders by name, centre squares, area-downscaled to ``side``.
 

@@ -274,7 +274,7 @@ def test_random_weights_are_labelled(tmp_path: Path) -> None:
     profile = replace(REAL, weights=replace(REAL.weights, vae_config=TINY))
     page = measured(profile, tmp_path / "out", random_weights=True)
     assert "**Random weights: this shows that it runs" in page
-    assert "| Latents of scenes |     32 |        4 |" in page
+    assert "| Latents of images |     32 |        4 |" in page
 
 
 @pytest.mark.parametrize(

@@ -106,8 +106,8 @@ def _summary(plan: Plan) -> str:
     missing = [need for need in plan.needs if need.missing]
     lines = [
         f"- **Work**: {sum(row.images for row in plan.measured):,} images, {number(hours, 1)} GPU-hours of sampling at "
-        f"{plan.tflops:g} TFLOP/s (`--tflops`); metrics come on top. Any number of processes share it: start the command "
-        "once for each GPU.",
+        f"{plan.tflops:g} TFLOP/s (`--tflops`); metrics come on top. Any number of processes share it: start the "
+        "command once for each GPU.",
         f"- **Memory**: up to {number(memory / GIB, 1)} GiB on a GPU at this batch size (`--batch-size`).",
         f"- **Disk**: about {number(disk / GIB, 0)} GiB of images, {number(plan.free_bytes / GIB, 0)} GiB are free"
         + (": **too little**." if disk > plan.free_bytes else "."),

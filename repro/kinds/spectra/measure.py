@@ -25,7 +25,7 @@ from repro.stages.autoencoders import Autoencoder, load_vae, vae_digest, whitene
 from repro.stages.device import torch_device
 from repro.stages.store import StageStore
 from repro.worlds.base import load_world
-from repro.worlds.sources import ImageSource, folder
+from repro.worlds.sources import ImageSource, folder, random_images
 from swd.flow import NUM_TIMESTEPS, FlowMatching, NoiseProcess, VariancePreserving
 from swd.sampler import draw_noise, seed_rngs
 from swd.schedule import PRESETS, preset
@@ -167,12 +167,10 @@ def run(figure: SpectraFigure, profile: Profile, options: SpectraOptions) -> Pat
 def _sources(figure: SpectraFigure, profile: Profile, options: SpectraOptions) -> dict[str, ImageSource]:
     """Images by source: what the profile has, and the user's folder."""
     side = profile.data.resolution
-    names = profile.data.sources
-    if options.random_weights and not names and options.images is None:
-        names, count = (figure.panels[0].source,), RANDOM_IMAGES
-    else:
-        count = figure.images
+    names, count = profile.data.sources, figure.images
     found = {name: load_world(profile, ROOT).image_source(name, side, count) for name in names}
+    if options.random_weights and not found and options.images is None:
+        found[FOLDER] = random_images(side, RANDOM_IMAGES)
     if options.images is not None:
         found[FOLDER] = folder(options.images, side, count)
     if not found:
