@@ -42,6 +42,14 @@ from repro.stages.timing import device_name
 from swd.errors import CacheError, NonFiniteLossError, OutputFolderError, PipelineError, StateError
 
 STAGE = "tables"
+SCORING = (
+    "torch",
+    "torchmetrics",
+    "torch-fidelity",
+    "timm",
+    "open_clip_torch",
+    "transformers",
+)  # what scores follow from
 GRID_COLUMNS = 6  # of each prompt set, in the sample grid
 THUMBNAIL = 256  # largest side of a picture there
 
@@ -168,7 +176,7 @@ class _Runner(Measurement[Table, ScoresOptions]):
             "metrics": self.world.metric_inputs(),
             "reference": {**self.world.fingerprint(), "count": self.profile.data.reference_images},
             "prompts": prompt_set,
-            "versions": versions(("torch", "torchmetrics", "timm", "open_clip_torch")),
+            "versions": versions(SCORING),
         }
         metrics = partial(self._metrics, prompt_set)
         return score_images(self.store, images, inputs, metrics, batch_size=self.execution.batch_size)
