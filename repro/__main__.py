@@ -125,7 +125,7 @@ def _measure(typed: argparse.Namespace, words: Sequence[str]) -> int:
         dry_run=getattr(typed, "dry_run", False),
     )
     options = kind.make_options(experiment, profile, typed, common)
-    for folder in (options.out, options.work):
+    for folder in () if options.dry_run else (options.out, options.work):
         probe_writable(folder)
     _measure_and_print(experiment, profile, options)
     return 0

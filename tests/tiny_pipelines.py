@@ -32,10 +32,11 @@ NETWORK = {"sd35-medium": "transformer", "sd35-large": "transformer", "sdxl": "u
 
 
 def make(name: str, *, seed: int = 0, t5: bool = True) -> Any:
-    """One of ``NETWORK`` by name.
+    """One of ``NETWORK`` by name, or FLUX.1-schnell.
 
     Args:
-        name: sd35-medium (a second attention in the first blocks), sd35-large, sdxl or flux.
+        name: sd35-medium (a second attention in the first blocks), sd35-large, sdxl, flux, or flux-schnell (which takes
+            no guidance scale).
         seed: of the weights.
         t5: SD3.5 alone may go without.
     """
@@ -44,6 +45,7 @@ def make(name: str, *, seed: int = 0, t5: bool = True) -> Any:
         "sd35-large": lambda: _sd35(dual_attention_layers=(), t5=t5),
         "sdxl": _sdxl,
         "flux": _flux,
+        "flux-schnell": lambda: _flux(guidance_embeds=False),
     }
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -175,7 +177,7 @@ def _sdxl() -> StableDiffusionXLPipeline:
     )
 
 
-def _flux() -> FluxPipeline:
+def _flux(*, guidance_embeds: bool = True) -> FluxPipeline:
     """As FLUX.1-dev: CLIP for the pooled text, T5 for the tokens, an embedded guidance, double and single blocks."""
     tokenizer = make_tokenizer()
     encoder_2, tokenizer_2 = make_t5()
@@ -188,7 +190,7 @@ def _flux() -> FluxPipeline:
         num_attention_heads=2,
         joint_attention_dim=T5_WIDTH,
         pooled_projection_dim=CLIP_WIDTH,
-        guidance_embeds=True,
+        guidance_embeds=guidance_embeds,
         axes_dims_rope=(4, 6, 6),
     )
     return FluxPipeline(

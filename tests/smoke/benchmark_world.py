@@ -10,11 +10,10 @@ import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from adapters import TARGETS, make_adapter
+from benchmark_systems import build_systems, small, write_student
 from geneval_checkpoints import clip_folder as colour_folder
 from geneval_checkpoints import detector_folder
 from inception_file import write_inception
@@ -30,7 +29,6 @@ from tiny_pipelines import make, save
 from repro.harness.profile import Profile, Scorer, Teacher
 from repro.harness.systems import HubFile
 from repro.profiles import PROFILES, load_profile
-from swd.lora.files import write_adapter
 from swd.schedule import preset
 
 CAPTIONS = ("a red star", "a blue circle left of a square", "two circles", "a cross", "a star left of a cross", "a")
@@ -50,9 +48,9 @@ GENEVAL = (
 def build(folder: Path) -> Path:
     """Everything, in one folder."""
     save(make("sd35-medium"), folder / "models" / "medium")
-    network = make("sd35-medium").transformer
     for seed, (name, steps) in enumerate(STUDENTS.items()):
-        write_student(network, preset(steps), folder / "models" / name, seed=seed)
+        write_student("sd35-medium", preset(steps), folder / "models" / name, seed=seed)
+    build_systems(folder / "models")
     _metrics(folder / "models")
     _coco(folder / "data" / "coco2014")
     _mjhq(folder / "data" / "mjhq30k")
@@ -60,20 +58,6 @@ def build(folder: Path) -> Path:
     path.parent.mkdir(parents=True)
     path.write_text("".join(json.dumps(entry) + "\n" for entry in GENEVAL))
     return folder
-
-
-def write_student(network: Any, schedule: Any, folder: Path, *, seed: int) -> None:
-    """A PEFT folder as `python -m swd.export` writes it."""
-    header = {
-        "scales": list(schedule.scales),
-        "sigmas": list(schedule.sigmas),
-        "process": "flow",
-        "backbone": "sd3",
-        "guidance_scale": 1.0,
-        "token_length": 16,
-    }
-    adapter = replace(make_adapter(network, TARGETS["sd35-medium"], seed=seed), header=header)
-    write_adapter(adapter, "peft", folder, component="transformer")
 
 
 def _metrics(folder: Path) -> None:
@@ -145,6 +129,7 @@ def main() -> int:
     """Run the command line with miniature models."""
     import types
 
+    import repro.table4
     from repro.__main__ import main as repro_main
 
     folder, *arguments = sys.argv[1:]
@@ -153,6 +138,7 @@ def main() -> int:
     module.PROFILE = profile(Path(folder), name)  # type: ignore[attr-defined]
     sys.modules[module.__name__] = module
     PROFILES[name] = module.__name__
+    repro.table4.TABLE = small(repro.table4.TABLE, Path(folder) / "models")
     return repro_main(arguments)
 
 

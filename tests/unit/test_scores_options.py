@@ -1,0 +1,129 @@
+"""What may be typed for a table of scores, and which rows can then be measured."""
+
+from argparse import ArgumentParser
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from repro import load_experiment
+from repro.harness.experiment import ExperimentError, Row
+from repro.harness.kind import UsageError
+from repro.harness.options import RunOptions
+from repro.harness.profile import Profile
+from repro.harness.systems import HubFile
+from repro.kinds.scores.available import system_of, unavailable
+from repro.kinds.scores.declare import Table
+from repro.kinds.scores.options import ScoresOptions, add_arguments, choose_profile, make_options
+from repro.profiles import load_profile
+
+MEDIUM = load_profile("sd35-medium")
+
+
+def table(key: str) -> Table:
+    found = load_experiment(key)
+    assert isinstance(found, Table)
+    return found
+
+
+TABLE2, TABLE4 = table("table2"), table("table4")
+
+
+def options(
+    tmp_path: Path, *words: str, of: Table = TABLE2, profile: Profile = MEDIUM, committed: bool = False
+) -> ScoresOptions:
+    parser = ArgumentParser()
+    parser.add_argument("--retrain", action="store_true")
+    parser.add_argument("--seeds", type=int, nargs="+")
+    parser.add_argument("--profile", default=profile.name)
+    add_arguments(parser)
+    typed = parser.parse_args(words)
+    common = RunOptions(out=tmp_path, work=tmp_path, device="cpu", command="", committed=committed)
+    return make_options(of, choose_profile(of, typed, load_profile), typed, common)
+
+
+def row(key: str, of: Table = TABLE2) -> Row:
+    return next(row for row in of.rows_in(MEDIUM.name) if row.key == key)
+
+
+def test_rows_are_the_table_s_and_those_of_further_images(tmp_path: Path) -> None:
+    (tmp_path / "ours").mkdir()
+    declared = tuple(row.key for row in TABLE2.rows_in(MEDIUM.name))
+    found = options(tmp_path, "--images", f"ours={tmp_path}/ours")
+    assert found.rows == (*declared, "ours")
+    assert found.images == {"ours": (tmp_path / "ours").resolve()}
+    assert options(tmp_path, "--rows", "scalewise_4", "teacher").rows == ("scalewise_4", "teacher")
+
+
+def test_a_folder_of_adapters_serves_the_rows_it_holds_and_one_by_name_goes_before(tmp_path: Path) -> None:
+    for name in ("all/fullscale_6", "all/scalewise_4", "mine"):
+        (tmp_path / name).mkdir(parents=True)
+    found = options(tmp_path, "--adapters", f"{tmp_path}/all", f"scalewise_4={tmp_path}/mine").adapters
+    assert found["fullscale_6"] == tmp_path / "all" / "fullscale_6"
+    assert found["scalewise_4"] == tmp_path / "mine"
+    assert set(found) == {"fullscale_6", "scalewise_4"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--rows", "scalewise_5"], r"row of table2.*'scalewise_5'.*scalewise_"),
+        (["--images", "ours=nowhere"], "--images: nowhere is no folder"),
+        (["--images", "nowhere"], "--images takes NAME=PATH, got 'nowhere'"),
+        (["--images", "a=x", "a=y"], "--images names a twice"),
+        (["--adapters", "scalewise_4=nowhere"], "--adapters: nowhere is no folder"),
+        (["--adapters", "teacher=nowhere"], "student.*'teacher'"),
+        (["--adapters", "nowhere"], "--adapters: nowhere is no folder"),
+        (["--tflops", "0"], "--tflops must be positive, got 0"),
+        (["--tflops", "nan"], "--tflops must be positive, got nan"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(words: list[str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=message):
+        options(tmp_path, *words)
+
+
+def test_a_folder_without_any_row_s_adapter_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="has no folder of a row; expected one of teacher, scalewise_6"):
+        options(tmp_path, "--adapters", str(tmp_path))
+
+
+def test_a_row_has_an_adapter_or_images_not_both(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"row scalewise_4 has an adapter, .*, and images, .*: name one"):
+        options(tmp_path, "--adapters", f"scalewise_4={tmp_path}", "--images", f"scalewise_4={tmp_path}")
+
+
+@pytest.mark.parametrize("words", [["--rows", "teacher"], ["--num-prompts", "8"], ["--without", "fid"]])
+def test_a_part_of_a_table_is_not_committed_but_may_be_planned(words: list[str], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="a part of a table does not belong into paper_tables"):
+        options(tmp_path, *words, committed=True)
+    assert options(tmp_path, *words, "--dry-run", committed=True).rows
+
+
+def test_what_cannot_be_measured_says_what_to_do(tmp_path: Path) -> None:
+    typed = options(tmp_path, of=TABLE4)
+    assert unavailable(MEDIUM, row("sd35_medium", TABLE4), typed) == ""
+    assert "--images switti=DIR" in unavailable(MEDIUM, row("switti", TABLE4), typed)
+    reason = unavailable(MEDIUM, row("dmd2_pdm_medium", TABLE4), typed)
+    assert "no such student was released for SD3.5 Medium" in reason
+    assert "preset sd35-full-6" in reason
+    assert "--adapters dmd2_pdm_medium=DIR" in reason
+
+
+def test_images_and_adapters_make_a_row_measurable(tmp_path: Path) -> None:
+    typed = replace(options(tmp_path, of=TABLE4), images={"switti": tmp_path}, adapters={"dmd2_pdm_medium": tmp_path})
+    assert unavailable(MEDIUM, row("switti", TABLE4), typed) == ""
+    student = row("dmd2_pdm_medium", TABLE4)
+    assert unavailable(MEDIUM, student, typed) == ""
+    assert system_of(MEDIUM, student, typed).student == HubFile(str(tmp_path))
+
+
+def test_teacher_and_students_are_sampled_as_the_profile_says(tmp_path: Path) -> None:
+    typed = options(tmp_path)
+    teacher = system_of(MEDIUM, row("teacher"), typed)
+    assert (teacher.steps, teacher.guidance_scale, teacher.student) == (40, 4.5, None)
+    assert teacher.base == HubFile("stabilityai/stable-diffusion-3.5-medium")
+    student = system_of(MEDIUM, row("scalewise_4"), typed)
+    assert (student.steps, student.student) == (4, HubFile("yresearch/swd-medium-4-steps"))
+    with pytest.raises(ExperimentError, match="row fullscale_2: no such student was released"):
+        system_of(MEDIUM, row("fullscale_2"), typed)
