@@ -192,12 +192,28 @@ def finish_teacher(
     Raises:
         ValueError: sigma outside (0, 1], or guidance without ``uncond``.
     """
-    if not 0 < sigma <= 1:
-        raise ValueError(f"sigma lies in (0, 1], got {sigma}")
-    grid = _teacher_levels(denoiser, (x_t.shape[-2], x_t.shape[-1]), num_steps, shift)
-    levels = (sigma, *(level for level in grid if level < sigma))
+    size = (x_t.shape[-2], x_t.shape[-1])
+    levels = finishing_levels(denoiser, size, sigma, num_steps=num_steps, shift=shift)
     sigmas = torch.tensor(levels, device=x_t.device)[:, None].expand(-1, len(x_t))
     return _integrate(with_guidance(denoiser, uncond, guidance_scale), x_t.float(), sigmas, cond)
+
+
+def finishing_levels(
+    denoiser: X0Predictor[CondT],
+    size: tuple[int, int],
+    sigma: float,
+    *,
+    num_steps: int | None = None,
+    shift: float | None = None,
+) -> tuple[float, ...]:
+    """Levels that `finish_teacher` visits from ``sigma`` down to 0: one more than it evaluates.
+
+    Raises:
+        ValueError: sigma outside (0, 1].
+    """
+    if not 0 < sigma <= 1:
+        raise ValueError(f"sigma lies in (0, 1], got {sigma}")
+    return (sigma, *(level for level in _teacher_levels(denoiser, size, num_steps, shift) if level < sigma))
 
 
 def _teacher_levels(

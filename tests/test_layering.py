@@ -72,7 +72,7 @@ REPRO_LAYERS = {
 # files of a kind that may meet torch
 # files of a kind that may meet torch
 HEAVY = {"measure", "counts", "timed_pipeline", "timed_rows", "timed_systems", "training", "sources", "planned"}
-HEAVY |= {"cards", "lines"}
+HEAVY |= {"cards", "distances", "lines"}
 WORLD_DOORS = {
     "repro.worlds.base",
     "repro.worlds.sources",

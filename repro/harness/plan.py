@@ -8,6 +8,7 @@ from repro.harness.experiment import ExperimentError, Row
 from repro.harness.profile import Profile
 from repro.harness.sampling import SamplingPlan
 from swd.errors import ConfigError
+from swd.schedule import preset
 from swd.training.config import DistillConfig
 
 
@@ -51,6 +52,23 @@ def resolve(profile: Profile, row: Row, seed: int = 0) -> Plan:
         return Plan(train=config, sample=_sampling(profile, row.sample, config))
     except ConfigError as error:
         raise ExperimentError(f"row {row.key} in profile {profile.name}: {error}") from error
+
+
+def finishing(profile: Profile) -> SamplingPlan:
+    """How the teacher finishes latents that others began (Table 1): on the lower levels of this grid."""
+    teacher = profile.teacher
+    own = teacher.guidance_scale if teacher.embedded_guidance is None else teacher.embedded_guidance
+    return SamplingPlan(
+        schedule=None,
+        steps=teacher.steps if teacher.finishing_steps is None else teacher.finishing_steps,
+        guidance_scale=own if teacher.finishing_guidance is None else teacher.finishing_guidance,
+        shift=teacher.shift,
+    )
+
+
+def latent_side(profile: Profile) -> int:
+    """Latent side of a whole image: where the scales of every student end."""
+    return preset(f"{profile.presets}-4").scales[-1]
 
 
 def steps_of(profile: Profile, row: Row) -> int | None:

@@ -21,7 +21,9 @@ class Teacher:
         guidance_scale: classifier-free guidance; none at 1 and below.
         shift: time shift of the sigma grid, of the teacher's sampling and of its students' training.
         embedded_guidance: guidance that the network takes as an input (FLUX); None for none.
-        finishing_guidance: of Table 1, where the teacher finishes latents that others began; None for the same.
+        finishing_steps: of Table 1, where the teacher finishes latents that others began: of the whole grid; None for
+            the same.
+        finishing_guidance: likewise; None for the same.
         process: how it mixes clean latents and noise.
     """
 
@@ -29,6 +31,7 @@ class Teacher:
     guidance_scale: float = 7.0
     shift: float = 3.0
     embedded_guidance: float | None = None
+    finishing_steps: int | None = None
     finishing_guidance: float | None = None
     process: Process = "flow"
 
@@ -123,6 +126,8 @@ class Data:
         sources: the world's sources of images whose spectra are measured.
         folder: of prompt files and reference images, where they are not made; empty for the checkout's own.
         num_prompts: at most so many of every set, where the command line says so.
+        finished_set: set of prompts whose real images Table 1 starts from; empty for all.
+        finished_images: of Table 1; None for as many as it says itself.
     """
 
     resolution: int
@@ -132,6 +137,8 @@ class Data:
     sources: tuple[str, ...] = ()
     folder: str = ""
     num_prompts: int | None = None
+    finished_set: str = ""
+    finished_images: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -74,6 +74,14 @@ class FeatureDistances:
             for key, estimate in distance.estimates(measured, self.name).items()
         }
 
+    def distance(self, key: str) -> SetDistance:
+        """One of the distances.
+
+        Raises:
+            KeyError: there is none of that key.
+        """
+        return {distance.key: distance for distance in self._distances}[key]
+
     @property
     def name(self) -> str:
         """Of the features in what a pass leaves."""

@@ -190,6 +190,29 @@ class Fid:
             for key, statistic in statistics.items()
         }
 
+    def paired(self, measured: Measured, name: str, cells: np.ndarray) -> tuple[Estimate, list[float]]:
+        """The distance, and the distances without each cell of images in turn.
+
+        Sets of images of the same prompts that are given the same cells can be compared by a paired jackknife.
+
+        Args:
+            measured: what a pass left.
+            name: of the features.
+            cells: of each image, (N,), as `cells_of` deals them.
+
+        Raises:
+            ValueError: fewer than four images, which have no interval, or features of another dimension.
+        """
+        n = len(measured.prompts)
+        if n < 4:
+            raise ValueError(f"{self.key} with an interval needs at least 4 images, got {n}")
+        self._gaussian = self._gaussian or Gaussian.of(self._reference, self._device)
+        found = collect(self._reference.checked(measured.blocks(name)), cells, self._gaussian.factor)
+        subsets = subsets_of(len(found), extrapolate=False)
+        points = [measure(self._gaussian, found, subset) for subset in subsets]
+        theirs = [whole(replicate) for replicate in replicates(self._gaussian, found, subsets, points)]
+        return jackknife(whole(points), theirs, n), theirs
+
 
 def few_images(count: int, dimensions: int) -> str | None:
     """What a reader must know of a covariance without full rank; None where there is nothing to say."""

@@ -70,5 +70,10 @@ SCORERS = (
     ),
     Scorer("diversity", INCEPTION, ("diversity",), licence="Apache-2.0", get=GET_INCEPTION),
 )
-DATA = Data(resolution=1024, world="repro.worlds.benchmarks:Benchmarks")
+DATA = Data(
+    resolution=1024,
+    world="repro.worlds.benchmarks:Benchmarks",
+    finished_set="coco",
+    finished_images=5_000,
+)
 EXECUTION = Execution(batch_size=8, dtype="float16", shard_size=64)

@@ -27,7 +27,9 @@ PROFILE = Profile(
     data=benchmark.DATA,
     weights=WEIGHTS,
     scorers=benchmark.SCORERS,
-    teacher=Teacher(steps=40, guidance_scale=4.5, finishing_guidance=7.0),  # as it drew the training images
+    teacher=Teacher(  # steps and guidance as it drew the training images
+        steps=40, guidance_scale=4.5, finishing_steps=28, finishing_guidance=7.0
+    ),
     execution=benchmark.EXECUTION,
     distil=DISTIL,
     committed=True,

@@ -64,3 +64,15 @@ def whitened_latents(vae: Autoencoder, images: Tensor) -> Tensor:
     encoded = vae.encode(images)
     latents = encoded.latents if isinstance(vae, AutoencoderTiny) else encoded.latent_dist.mode()
     return (latents - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
+
+
+def precise_latents(vae: Autoencoder, images: Tensor) -> Tensor:
+    """`whitened_latents` in float32. A VAE in half precision, which may overflow, takes them one by one in float32."""
+    dtype = vae.dtype
+    if dtype == torch.float32:
+        return whitened_latents(vae, images)
+    vae.to(dtype=torch.float32)
+    try:
+        return torch.cat([whitened_latents(vae, image[None]) for image in images])
+    finally:
+        vae.to(dtype=dtype)

@@ -51,3 +51,8 @@ def digest(place: Path, wanted: Callable[[Path], bool] = lambda file: True) -> s
     files: Iterable[Path] = [place] if place.is_file() else sorted(filter(Path.is_file, place.rglob("*")))
     base = place.parent if place.is_file() else place
     return digest_json({file.relative_to(base).as_posix(): weights.digest(file) for file in files if wanted(file)})
+
+
+def is_read(file: Path) -> bool:
+    """Whether a file of a pipeline can matter: weights, configs, tokenizers; not pictures, not single-file copies."""
+    return file.suffix in {".safetensors", ".json", ".txt", ".model", ".bin", ".pt", ".pth"}

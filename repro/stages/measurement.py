@@ -14,6 +14,8 @@ from repro.harness.files import ROOT, digest_file, digest_folder
 from repro.harness.options import RunOptions
 from repro.harness.profile import Execution, Profile
 from repro.harness.provenance import OpenRun, git_stamp, start_run
+from repro.harness.systems import HubFile
+from repro.stages import hub
 from repro.stages.device import torch_device
 from repro.stages.store import StageStore
 from repro.stages.work import LEASES, Leases, work_through
@@ -62,13 +64,24 @@ class Measurement(Generic[T, Options]):
 
     @cached_property
     def pipeline_folder(self) -> Path:
-        """The teacher's pipeline."""
-        return ROOT / self.profile.weights.pipeline
+        """The teacher's pipeline; one of the Hub is downloaded where it is not in the cache.
+
+        Raises:
+            WeightsError: it is not to be had.
+        """
+        weights = self.profile.weights
+        ships = not self.profile.scorers
+        return (
+            ROOT / weights.pipeline
+            if ships
+            else hub.require(HubFile(weights.pipeline, revision=weights.revision), ROOT)
+        )
 
     @cached_property
     def pipeline_digest(self) -> str:
-        """Hash of the pipeline's files."""
-        return digest_folder(self.pipeline_folder)
+        """Hash of the pipeline's files; of a published one, of those that are read."""
+        folder = self.pipeline_folder
+        return hub.digest(folder, hub.is_read) if self.profile.scorers else digest_folder(folder)
 
     @property
     def records_path(self) -> Path:

@@ -30,7 +30,7 @@ def system_inputs(system: System, root: Path) -> dict[str, Any]:
     """
     return {
         "version": VERSION,
-        "files": {str(source): hub.digest(hub.require(source, root), _is_read) for source in system.sources},
+        "files": {str(source): hub.digest(hub.require(source, root), hub.is_read) for source in system.sources},
         "steps": system.steps,
         "guidance": system.guidance_scale,
         "resolution": system.resolution,
@@ -131,8 +131,3 @@ def _read(file: Path) -> dict[str, torch.Tensor]:
         return load_file(file)
     state: dict[str, torch.Tensor] = torch.load(file, map_location="cpu", weights_only=True)
     return state
-
-
-def _is_read(file: Path) -> bool:
-    """Whether a file of a pipeline can matter: weights, configs, tokenizers; not pictures, not single-file copies."""
-    return file.suffix in {".safetensors", ".json", ".txt", ".model", ".bin", ".pt", ".pth"}

@@ -12,6 +12,7 @@ from repro.harness.needs import Need, PromptPlan
 from repro.harness.profile import Profile
 from repro.metrics import Metric, Prompt
 from repro.metrics.reference import Features, Reference
+from repro.worlds.real_images import ReadImage
 from repro.worlds.references import Reference as ReferenceSource
 from repro.worlds.sources import ImageSource
 
@@ -53,8 +54,21 @@ class World(Protocol):
         """Batches of real images, uint8 (B, 3, H, W)."""
         ...
 
-    def real_images(self, prompts: Sequence[Prompt]) -> Tensor:
-        """The real images behind prompts of this world, (B, 3, H, W) in [-1, 1]."""
+    def real_images(self, prompts: Sequence[Prompt], read: ReadImage) -> Tensor:
+        """The real images behind prompts of this world, (B, 3, H, W) in [-1, 1].
+
+        Args:
+            prompts: of any set.
+            read: decodes files, where there are any.
+        """
+        ...
+
+    def check_real_images(self, prompts: Sequence[Prompt]) -> None:
+        """Look for the real images behind prompts, without reading them.
+
+        Raises:
+            ExperimentError: one is missing; it is named.
+        """
         ...
 
     def captions(self, count: int) -> list[str]:

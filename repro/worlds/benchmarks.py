@@ -1,15 +1,17 @@
 """The world of the paper's own numbers, whole: its prompts, the metrics that a profile declares, and what they need."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from repro.harness.needs import Need, PromptPlan
 from repro.harness.profile import Scorer
-from repro.metrics import Metric, weights
+from repro.metrics import Metric, Prompt, weights
 from repro.metrics.reference import Features
 from repro.metrics.reference import Reference as Statistics
 from repro.worlds import scorers
@@ -17,7 +19,8 @@ from repro.worlds.base import References
 from repro.worlds.benchmark_prompts import SETS, BenchmarkPrompts
 from repro.worlds.data_folder import BENCHMARKS, Benchmark
 from repro.worlds.prompts.entry import PromptFileError
-from repro.worlds.references import ReferenceStatistics
+from repro.worlds.real_images import ImagesOfPrompts, ReadImage, centre_square
+from repro.worlds.references import ReferenceStatistics, image_folder
 
 NO_REFERENCE = "nothing"
 THINGS = ("lighthouses by the sea", "cats on a red sofa", "bicycles in the rain", "bowls of ripe peaches")
@@ -60,6 +63,36 @@ class Benchmarks(BenchmarkPrompts):
 
         wanted = [scorer for scorer in self.profile.scorers if prompt_set in scorer.prompts]
         return [scorers.build(scorer, self.folder, device, reference) for scorer in wanted]
+
+    def check_real_images(self, prompts: Sequence[Prompt]) -> None:
+        """Look for the photographs behind captions.
+
+        Raises:
+            PromptFileError: one is missing; it is named.
+        """
+        self._photographs.of_prompts(prompts)
+
+    def real_images(self, prompts: Sequence[Prompt], read: ReadImage) -> Tensor:
+        """The photographs behind captions of the profile's first set: centre squares, (B, 3, H, H) in [-1, 1].
+
+        Raises:
+            PromptFileError: one is missing; it is named.
+        """
+        side = self.profile.data.resolution
+        return torch.stack([centre_square(read(file), side) for file in self._photographs.of_prompts(prompts)])
+
+    @cached_property
+    def _photographs(self) -> ImagesOfPrompts:
+        name = self.profile.prompt_sets[0].key
+        benchmark = BENCHMARKS[SETS[name].benchmark]
+        folder = image_folder(benchmark, self.folder)
+        if folder is None:
+            place = self.folder / benchmark.folder
+            raise PromptFileError(
+                f"no real images in {place}, which {name} starts from: expected {' or '.join(benchmark.images)}. To "
+                f"get them: {benchmark.images_from.format(folder=place)} (licence: {benchmark.licence})"
+            )
+        return ImagesOfPrompts.of(self.entries(name), folder)
 
     def captions(self, count: int) -> list[str]:
         """Captions for a clock, all different: timing needs no prompt file."""

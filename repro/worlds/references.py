@@ -50,7 +50,7 @@ def find_reference(benchmark: Benchmark, data: Path, entries: Sequence[PromptEnt
     for pattern in STATISTICS:
         if found := sorted(folder.glob(pattern)):
             return read_statistics(found[0])
-    images = next((path for name in benchmark.images if (path := folder / name).is_dir() and _holds_images(path)), None)
+    images = image_folder(benchmark, data)
     if images is None:
         raise PromptFileError(
             f"no reference images in {folder}: expected {' or '.join(benchmark.images) or 'none'} with images, or "
@@ -58,7 +58,13 @@ def find_reference(benchmark: Benchmark, data: Path, entries: Sequence[PromptEnt
             f"(licence: {benchmark.licence})"
         )
     names = list(dict.fromkeys(entry.image for entry in entries if entry.image))
-    return ReferenceImages(_named(images, names) if names else tuple(sorted(_images(images))))
+    return ReferenceImages(_named(images, names) if names else tuple(sorted(images_below(images))))
+
+
+def image_folder(benchmark: Benchmark, data: Path) -> Path | None:
+    """Where the real images of a benchmark are; None where none are."""
+    places = (data / benchmark.folder / name for name in benchmark.images)
+    return next((path for path in places if path.is_dir() and any(True for _ in images_below(path))), None)
 
 
 def read_statistics(path: Path) -> ReferenceStatistics:
@@ -92,7 +98,7 @@ def _shapes(path: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 
 def _named(folder: Path, names: Sequence[str]) -> tuple[Path, ...]:
-    there = {path.relative_to(folder).with_suffix("").as_posix(): path for path in _images(folder)}
+    there = {path.relative_to(folder).with_suffix("").as_posix(): path for path in images_below(folder)}
     stems = [name.removesuffix(Path(name).suffix) if Path(name).suffix.lower() in ENDINGS else name for name in names]
     missing = [stem for stem in stems if stem not in there]
     if missing:
@@ -103,9 +109,6 @@ def _named(folder: Path, names: Sequence[str]) -> tuple[Path, ...]:
     return tuple(there[stem] for stem in stems)
 
 
-def _images(folder: Path) -> Iterator[Path]:
+def images_below(folder: Path) -> Iterator[Path]:
+    """Image files, by their endings."""
     return (path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
-
-
-def _holds_images(folder: Path) -> bool:
-    return any(True for _ in _images(folder))

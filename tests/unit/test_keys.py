@@ -26,7 +26,7 @@ from repro.kinds.support.declare import SupportPage
 from repro.kinds.training_cost import keys as training_cost
 from repro.kinds.training_cost.declare import TrainingCostPage
 from repro.kinds.upscaling import keys as upscaling
-from repro.kinds.upscaling.declare import UpscalingTable
+from repro.kinds.upscaling.declare import UpscalingTable, distance_column
 from repro.profiles import load_profile
 
 KINDS = ROOT / "repro" / "kinds"
@@ -134,7 +134,8 @@ def of_spectra(figure: SpectraFigure, profile: Profile, records: RecordSet) -> s
 
 
 def of_upscaling(table: UpscalingTable, profile: Profile, records: RecordSet) -> set[str]:
-    return {key(t) for t in table.timesteps for key in (upscaling.fid_e, upscaling.fid_e_without_block)}
+    distances = {table.column(distance_column(profile), timestep).key for timestep in table.timesteps}
+    return distances | set(map(upscaling.without_block, distances))
 
 
 def of_benchmarks(page: BenchmarkPage, profile: Profile, records: RecordSet) -> set[str]:

@@ -10,13 +10,13 @@ import torch
 from repro.harness import render
 from repro.harness.claims import Judgement, Verdict, difference
 from repro.harness.experiment import ExperimentError
-from repro.harness.options import RunOptions
 from repro.harness.profile import Profile
 from repro.harness.records import Record, RecordSet, Series, load
 from repro.kinds import kind_of
 from repro.kinds.upscaling import measure as upscaling
-from repro.kinds.upscaling.declare import Cell, Contrast
+from repro.kinds.upscaling.declare import Cell, Contrast, distance_column
 from repro.kinds.upscaling.measure import noisy_latents
+from repro.kinds.upscaling.options import UpscalingOptions
 from repro.kinds.upscaling.result import tested
 from repro.metrics.fid import Reference, frechet_distance, jackknife, jackknife_error, jackknife_replicates
 from repro.profiles.smoke import PROFILE
@@ -25,6 +25,7 @@ from swd.resize import downscale_area
 from swd.sampler import draw_noise, seed_rngs
 
 TINY = replace(TABLE, images=8)
+FID_E = distance_column(PROFILE)
 
 
 def halve(images: torch.Tensor) -> torch.Tensor:
@@ -98,7 +99,7 @@ def claim(larger: str, smaller: str, margin: str | None = None) -> Contrast:
 
 
 def judge_one(contrast: Contrast, records: RecordSet) -> Judgement:
-    return Judgement(contrast, *tested(contrast, records))
+    return Judgement(contrast, *tested(contrast, FID_E, records))
 
 
 @pytest.mark.parametrize(
@@ -136,7 +137,9 @@ def test_what_was_not_measured_is_said() -> None:
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The table, measured on eight scenes with four steps."""
     folder = tmp_path_factory.mktemp("table1")
-    upscaling.run(TINY, PROFILE, RunOptions(out=folder / "out", work=folder / "work", device="cpu", command="test"))
+    upscaling.run(
+        TINY, PROFILE, UpscalingOptions(out=folder / "out", work=folder / "work", device="cpu", command="test")
+    )
     render.render(folder / "out", found(folder / "out"))
     return folder / "out"
 
@@ -152,7 +155,7 @@ def found(out: Path) -> list[render.Entry]:
 def test_the_table_holds_every_row_and_level(out: Path) -> None:
     records = load(out / "records" / "table1.jsonl")
     assert {(r.variant, r.metric) for r in records.records} == {
-        (cell.key, TABLE.column(t).key) for cell in TABLE.cells for t in TABLE.timesteps
+        (cell.key, TABLE.column(FID_E, t).key) for cell in TABLE.cells for t in TABLE.timesteps
     }
     assert all(record.n == 8 for record in records.records)
     page = (out / "table1.md").read_text(encoding="utf-8")
@@ -167,7 +170,7 @@ def test_a_second_run_draws_nothing(
     out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(upscaling, "load_pipeline", lambda *_: pytest.fail("loaded again"))
-    upscaling.run(TINY, PROFILE, RunOptions(out=out, work=out.parent / "work", device="cpu"))
+    upscaling.run(TINY, PROFILE, UpscalingOptions(out=out, work=out.parent / "work", device="cpu"))
     assert "nothing to do" in capsys.readouterr().err
 
 
@@ -179,7 +182,7 @@ def test_a_torn_image_is_drawn_again_and_nothing_else(out: Path, monkeypatch: py
     made = []
     original = upscaling.noisy_latents
     monkeypatch.setattr(upscaling, "noisy_latents", lambda *a, **k: made.append(1) or original(*a, **k))
-    upscaling.run(TINY, PROFILE, RunOptions(out=out, work=out.parent / "work", device="cpu", command="test"))
+    upscaling.run(TINY, PROFILE, UpscalingOptions(out=out, work=out.parent / "work", device="cpu", command="test"))
     assert made == [1]
     assert image.read_bytes() == whole
     assert load(out / "records" / "kept").series == load(out / "records" / "table1.jsonl").series
@@ -188,4 +191,4 @@ def test_a_torn_image_is_drawn_again_and_nothing_else(out: Path, monkeypatch: py
 def test_a_missing_pipeline_is_named_first(tmp_path: Path) -> None:
     profile = replace(PROFILE, weights=replace(PROFILE.weights, pipeline="nowhere"))
     with pytest.raises(ExperimentError, match="nowhere"):
-        upscaling.run(TINY, profile, RunOptions(out=tmp_path, work=tmp_path, device="cpu"))
+        upscaling.run(TINY, profile, UpscalingOptions(out=tmp_path, work=tmp_path, device="cpu"))

@@ -9,6 +9,7 @@ from repro.harness.experiment import ExperimentError, UnknownNameError
 from repro.harness.files import ROOT
 from repro.profiles import PROFILES, load_profile
 from repro.profiles.mini import PROFILE
+from repro.stages.image_files import read_image
 from repro.worlds.base import load_world
 from repro.worlds.mini.scenes import render, sample_scene
 
@@ -23,7 +24,7 @@ def test_only_profiles_name_a_world_by_a_string() -> None:
 
 def test_real_images_are_the_scenes_behind_the_prompts() -> None:
     prompts = WORLD.prompts("compositional")[:3]
-    images = WORLD.real_images(prompts)
+    images = WORLD.real_images(prompts, read_image)
     assert images.shape == (3, 3, 64, 64)
     expected = torch.from_numpy(render(sample_scene(prompts[2]["seed"], "position"))).permute(2, 0, 1)
     torch.testing.assert_close((images[2] + 1) * 127.5, expected.float())

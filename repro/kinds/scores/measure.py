@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
-from errno import ENOSPC
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 from PIL.Image import Image
 from PIL.Image import new as new_image
 from PIL.ImageOps import fit
-from safetensors import SafetensorError
 
 from repro.harness import plots, records
 from repro.harness.experiment import RELATIVE_FLOPS, TOKENS, ExperimentError, Row
@@ -19,27 +17,27 @@ from repro.harness.plan import resolve, steps_of
 from repro.harness.profile import Profile
 from repro.harness.provenance import OpenRun, versions
 from repro.harness.schema import CAPTIONS, Line, PerImage, Record, RecordSet, Run
+from repro.harness.work_plan import text
 from repro.kinds.scores.available import is_published, unavailable
 from repro.kinds.scores.counts import RowCost, Skeleton, network_cost, row_cost
 from repro.kinds.scores.declare import Table
 from repro.kinds.scores.lines import NO_IMAGES, left_out_records, score_records
 from repro.kinds.scores.options import ScoresOptions
-from repro.kinds.scores.plan import text
 from repro.kinds.scores.planned import planned
 from repro.kinds.scores.sources import NetworkSource, RowSource, Studio, SystemSource
 from repro.kinds.scores.timed_rows import Timed, TimedRows, cost_lines
 from repro.kinds.scores.timed_systems import TimedSystems
-from repro.metrics import EvaluationResult, Metric, WeightsError
+from repro.metrics import EvaluationResult, Metric
 from repro.metrics.base import pixels
+from repro.stages.failures import told
 from repro.stages.images import VERSION as IMAGES_VERSION
-from repro.stages.images import ImageSet, ImageSetError, check_pipeline, load_pipeline
+from repro.stages.images import ImageSet, check_pipeline, load_pipeline
 from repro.stages.measurement import Measurement
 from repro.stages.references import StoredReferences
 from repro.stages.sample_grid import image_grid
 from repro.stages.scores import VERSION as SCORES_VERSION
 from repro.stages.scores import score_images
 from repro.stages.timing import device_name
-from swd.errors import CacheError, NonFiniteLossError, OutputFolderError, PipelineError, StateError
 
 STAGE = "tables"
 SCORING = (
@@ -64,23 +62,8 @@ def run(table: Table, profile: Profile, options: ScoresOptions) -> Path:
     Raises:
         ExperimentError: weights are missing or truncated, or the device is not there. Finished stages stay.
     """
-    try:
+    with told(options.work):
         return _Runner(table, profile, options).run()
-    except (
-        CacheError,
-        ImageSetError,
-        NonFiniteLossError,
-        OutputFolderError,
-        PipelineError,
-        StateError,
-        WeightsError,
-    ) as error:
-        raise ExperimentError(str(error)) from error
-    except (OSError, SafetensorError) as error:
-        if getattr(error, "errno", None) != ENOSPC and "No space left" not in str(error):
-            raise
-        message = f"the disk is full; finished stages stay in {options.work}: free some space and run this again"
-        raise ExperimentError(message) from error
 
 
 class _Runner(Measurement[Table, ScoresOptions]):

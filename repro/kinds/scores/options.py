@@ -8,11 +8,10 @@ from pathlib import Path
 from repro.harness import overrides
 from repro.harness.experiment import Row, UnknownNameError
 from repro.harness.kind import FindProfile, UsageError, profile_with_metrics, student_seeds
+from repro.harness.needs import TFLOPS
 from repro.harness.options import COMMITTED, RunOptions
 from repro.harness.profile import Profile
 from repro.kinds.scores.declare import Table
-
-TFLOPS = 125.0  # of an A100: 40 % of its 312 in half precision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

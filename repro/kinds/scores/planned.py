@@ -9,11 +9,11 @@ from repro.harness.files import ROOT
 from repro.harness.needs import Need
 from repro.harness.plan import resolve, steps_of
 from repro.harness.profile import Profile
+from repro.harness.work_plan import Plan, RowPlan
 from repro.kinds.scores.available import is_published, system_of, unavailable
 from repro.kinds.scores.counts import Skeleton, network_cost, row_cost
 from repro.kinds.scores.declare import Table
 from repro.kinds.scores.options import ScoresOptions
-from repro.kinds.scores.plan import Plan, RowPlan
 from repro.metrics import weights
 from repro.stages import hub
 from repro.worlds.base import World, load_world

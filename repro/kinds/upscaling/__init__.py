@@ -1,7 +1,8 @@
 """Where to upscale on the way from a small clean latent to a large noisy one."""
 
-from repro.harness.kind import Kind, late, profile_with_metrics
+from repro.harness.kind import Kind, late
 from repro.kinds.upscaling.declare import UpscalingTable
+from repro.kinds.upscaling.options import add_arguments, choose_profile, make_options
 
 KIND = Kind(
     name="upscaling",
@@ -9,5 +10,7 @@ KIND = Kind(
     run=late("repro.kinds.upscaling.measure:run"),
     result=late("repro.kinds.upscaling.result:UpscalingResult"),
     page=late("repro.kinds.upscaling.page:page"),
-    choose_profile=profile_with_metrics,
+    add_arguments=add_arguments,
+    choose_profile=choose_profile,
+    make_options=make_options,
 )

@@ -1,9 +1,11 @@
 """What Table 1 is, as data: where to upscale on the way from a small clean latent to a large noisy one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from repro.harness.experiment import Column, Experiment, Reported
+from repro.harness.experiment import Column, Experiment, ExperimentError, Reported
+from repro.harness.plan import latent_side
+from repro.harness.profile import Profile
 from repro.harness.scope import Scope
 from repro.kinds.upscaling import keys
 
@@ -63,9 +65,12 @@ class UpscalingTable(Experiment):
     Args:
         cells: rows, the full latent first.
         timesteps: noise levels from which the teacher finishes, 1000 sigma.
-        images: for each row and level.
+        images: for each row and level, where the profile does not say.
         contrasts: claims of the paper.
         reported: where the paper's numbers are; rows are found by order and by the share of the side.
+        sources: versions of the paper in that file, by its column ``source``.
+        relative_tolerance: agreement allows this share of a published number, where that is more than its tolerance.
+        published_notes: in place of ``notes`` where models and metrics are the published ones.
     """
 
     cells: tuple[Cell, ...]
@@ -73,7 +78,57 @@ class UpscalingTable(Experiment):
     images: int
     contrasts: tuple[Contrast, ...]
     reported: Reported
+    sources: tuple[str, ...] = ("v1", "v2")
+    relative_tolerance: float = 0.0
+    published_notes: tuple[str, ...] = ()
 
-    def column(self, timestep: int) -> Column:
-        """The column of a noise level."""
-        return Column(keys.fid_e(timestep), f"FID-E at t = {timestep}", better="lower", digits=2)
+    def column(self, metric: Column, timestep: int) -> Column:
+        """The column of a noise level, in a metric of the profile."""
+        label = f"{metric.label} at t = {timestep}"
+        return Column(keys.distance(metric.key, timestep), label, better="lower", digits=metric.digits)
+
+    def images_of_set(self, profile: Profile) -> int:
+        """Images of each prompt set, for each row and level."""
+        if profile.data.finished_set:
+            return narrowed(profile).images_per_set
+        sets = len(profile.prompt_sets)
+        return min(self.images, profile.images_per_set * sets) // sets
+
+    def in_profile(self, cell: Cell, profile: Profile) -> Cell:
+        """A row with its side in a profile: the first row has the whole side."""
+        return replace(cell, side=cell.side * latent_side(profile) // self.cells[0].side)
+
+
+def distance_column(profile: Profile) -> Column:
+    """The metric of a profile that compares distributions.
+
+    Raises:
+        ExperimentError: it has none.
+    """
+    found = next((column for column in profile.columns if column.role == "distribution"), None)
+    if found is None:
+        raise ExperimentError(f"profile {profile.name} has no distance of distributions, which Table 1 compares")
+    return found
+
+
+def narrowed(profile: Profile) -> Profile:
+    """A profile with what this measures alone: the set of prompts with real images, so many, in one metric.
+
+    Raises:
+        ExperimentError: the metric was left out.
+    """
+    data = profile.data
+    if not data.finished_set:
+        return profile
+    column = distance_column(profile)
+    scorers = tuple(scorer for scorer in profile.scorers if scorer.name == column.key)
+    if not scorers:
+        raise ExperimentError(f"this compares {column.label} alone: it cannot be measured without {column.key}")
+    count = data.num_prompts or min(data.finished_images or profile.images_per_set, profile.images_per_set)
+    return replace(
+        profile,
+        columns=(column,),
+        prompt_sets=tuple(prompts for prompts in profile.prompt_sets if prompts.key == data.finished_set),
+        images_per_set=count,
+        scorers=tuple(replace(scorer, prompts=(data.finished_set,)) for scorer in scorers),
+    )

@@ -1,11 +1,16 @@
 """What the numbers of Table 1 are called in its records. The variant is the key of a ``Cell``."""
 
 
-def fid_e(timestep: int) -> str:
-    """FID-E of the images that the teacher finished from a noise level, 1000 sigma: a record."""
-    return f"fid_e_t{timestep}"
+def distance(metric: str, timestep: int) -> str:
+    """Distance of the images that the teacher finished from a noise level, 1000 sigma: a record.
+
+    Args:
+        metric: the profile's own, such as ``fid_e``.
+        timestep: of the level.
+    """
+    return f"{metric}_t{timestep}"
 
 
-def fid_e_without_block(timestep: int) -> str:
+def without_block(distance_key: str) -> str:
     """The same without each block of images in turn: a series over the replicates of a jackknife."""
-    return f"fid_e_t{timestep}_without_block"
+    return f"{distance_key}_without_block"

@@ -8,47 +8,44 @@ from typing import Any
 
 import torch
 from PIL.Image import Image
-from safetensors.torch import load_file, save_file
+from PIL.ImageOps import fit
 from torch import Tensor
 
 from repro.harness import plots, records
-from repro.harness.experiment import ExperimentError
+from repro.harness.experiment import Column, ExperimentError
 from repro.harness.files import digest_json
-from repro.harness.options import RunOptions
+from repro.harness.plan import finishing, latent_side
 from repro.harness.profile import Profile
 from repro.harness.provenance import OpenRun, versions
 from repro.harness.schema import Line, Record, RecordSet, Run, Series
+from repro.harness.work_plan import text
 from repro.kinds.upscaling import keys
-from repro.kinds.upscaling.declare import Cell, UpscalingTable
-from repro.metrics import Prompt, WeightsError
-from repro.metrics.base import pixels
-from repro.metrics.fid import Reference, extract_features, frechet_distance, jackknife, jackknife_replicates
-from repro.stages.autoencoders import whitened_latents
-from repro.stages.images import (
-    Generate,
-    ImageSet,
-    ImageSetError,
-    Unusable,
-    check_pipeline,
-    finished,
-    load_pipeline,
-    make_images,
-)
+from repro.kinds.upscaling.declare import Cell, UpscalingTable, distance_column, narrowed
+from repro.kinds.upscaling.distances import Distance, Distances, distances
+from repro.kinds.upscaling.options import UpscalingOptions
+from repro.kinds.upscaling.planned import planned
+from repro.metrics import Prompt
+from repro.metrics.base import pictures, pixels
+from repro.stages.autoencoders import precise_latents
+from repro.stages.failures import told
+from repro.stages.image_files import ImageFileError, read_image
+from repro.stages.images import Generate, ImageSet, Unusable, check_pipeline, finished, load_pipeline, make_images
 from repro.stages.measurement import Measurement
 from repro.stages.sample_grid import image_grid
-from repro.stages.scores import reference_features
-from swd.backbones import denoiser_of
-from swd.errors import PipelineError
-from swd.flow import NUM_TIMESTEPS, FlowMatching
+from swd.backbones import backbone_of_folder, denoiser_of
+from swd.flow import NUM_TIMESTEPS, FlowMatching, NoiseProcess
 from swd.pipelines import ScalewiseStableDiffusion3Pipeline
 from swd.resize import downscale_area, upscale
 from swd.sampler import draw_noise, finish_teacher, seed_rngs
 
-STAGE, FEATURES_STAGE, VERSION = "upscaling", "features", 1
+LIBRARIES = ("torch", "diffusers", "transformers")
+STAGE, VERSION = "upscaling", 2
 SHOWN = 3  # scenes in the picture, for each noise level
+THUMBNAIL = 256  # largest side of a picture there
+FLOW = FlowMatching()
 
 
-def run(table: UpscalingTable, profile: Profile, options: RunOptions) -> Path:
+def run(table: UpscalingTable, profile: Profile, options: UpscalingOptions) -> Path:
     """Measure every row at every noise level, write the records and draw the picture.
 
     Returns:
@@ -57,26 +54,32 @@ def run(table: UpscalingTable, profile: Profile, options: RunOptions) -> Path:
     Raises:
         ExperimentError: weights are missing or truncated, or the device is not there. Finished stages stay.
     """
-    try:
-        return _Runner(table, profile, options).run()
-    except (ImageSetError, PipelineError, WeightsError) as error:
-        raise ExperimentError(str(error)) from error
+    with told(options.work):
+        return _Runner(table, narrowed(profile), options).run()
 
 
 def noisy_latents(
-    cell: Cell, images: Tensor, encode: Callable[[Tensor], Tensor], *, factor: int, sigma: float, seeds: Sequence[int]
+    cell: Cell,
+    images: Tensor,
+    encode: Callable[[Tensor], Tensor],
+    *,
+    factor: int,
+    sigma: float,
+    seeds: Sequence[int],
+    process: NoiseProcess = FLOW,
 ) -> Tensor:
     """x_t at the full side, built in the order of the row (v1, Table 1).
 
     Args:
-        cell: order, start side and mode.
+        cell: order, start side in latents of this model, and mode.
         images: real ones, (B, 3, H, W) in [-1, 1].
         encode: images to latents.
         factor: image side by latent side.
         sigma: noise level.
         seeds: of the noise, one per image.
+        process: what noise is.
     """
-    process, full = FlowMatching(), (images.shape[-2] // factor, images.shape[-1] // factor)
+    full = (images.shape[-2] // factor, images.shape[-1] // factor)
     small = downscale_area(images, (factor * cell.side, factor * cell.side))
     latents = encode(small)
     if cell.order == "B":
@@ -86,13 +89,16 @@ def noisy_latents(
     return upscale(x_t, full, cell.mode) if cell.order == "C" else x_t
 
 
-class _Runner(Measurement[UpscalingTable, RunOptions]):
+class _Runner(Measurement[UpscalingTable, UpscalingOptions]):
     def run(self) -> Path:
-        _ = self.device, self.execution
-        check_pipeline(self.pipeline_folder)
+        if self.options.dry_run:
+            print(text(planned(self.table, self.profile, self.options)), end="")
+            return self.records_path
+        self._check()
         opened = self.open(self._config())
         if self.is_done(STAGE, opened.config):
             return self.records_path
+        self.distances.prepare()
         images = {(cell, t): self._images(cell, t) for t in self.table.timesteps for cell in self.table.cells}
 
         def write() -> None:
@@ -102,6 +108,19 @@ class _Runner(Measurement[UpscalingTable, RunOptions]):
         self.finish(STAGE, opened.config, write)
         return self.records_path
 
+    def _check(self) -> None:
+        """Whatever can be known to be missing or broken is, before any work."""
+        _ = self.device, self.execution
+        check_pipeline(self.pipeline_folder)
+        backbone_of_folder(self.pipeline_folder)
+        self.world.check()
+        self.world.check_real_images(self.prompts)
+
+    @cached_property
+    def distances(self) -> Distances:
+        """The metric that compares distributions."""
+        return distances(self)
+
     @cached_property
     def pipeline(self) -> ScalewiseStableDiffusion3Pipeline:
         return load_pipeline(self.pipeline_folder, self.execution.dtype, self.device)
@@ -109,8 +128,7 @@ class _Runner(Measurement[UpscalingTable, RunOptions]):
     @cached_property
     def prompts(self) -> list[Prompt]:
         """As many scenes of every prompt set, each with its caption and seed."""
-        share = min(self.table.images, self.profile.images_per_set * len(self.profile.prompt_sets))
-        share //= len(self.profile.prompt_sets)
+        share = self.table.images_of_set(self.profile)
         return [prompt for prompts in self.profile.prompt_sets for prompt in self.world.prompts(prompts.key)[:share]]
 
     def _config(self) -> dict[str, Any]:
@@ -129,21 +147,25 @@ class _Runner(Measurement[UpscalingTable, RunOptions]):
         }
 
     def _sampling(self) -> dict[str, Any]:
-        return {
-            "steps": self.profile.teacher.steps,
-            "guidance": self.profile.teacher.guidance_scale,
-            "shift": self.profile.teacher.shift,
-        }
+        plan = finishing(self.profile)
+        return {"steps": plan.steps, "guidance": plan.guidance_scale, "shift": self._shift}
+
+    @property
+    def _shift(self) -> float | None:
+        """Time shift of the teacher's grid; a published model has its own."""
+        return None if self.profile.scorers else self.profile.teacher.shift
 
     def _images(self, cell: Cell, timestep: int) -> ImageSet:
         inputs = {
             "version": VERSION,
-            "cell": asdict(cell),
+            "cell": asdict(self._here(cell)),
             "timestep": timestep,
             "sampling": self._sampling(),
             "pipeline": self.pipeline_digest,
             "world": self.world.fingerprint(),
+            "resolution": self.profile.data.resolution,
             "prompts": digest_json(self.prompts),
+            "versions": versions(LIBRARIES),
             "shard_size": self.execution.shard_size or self.execution.batch_size,
             "dtype": self.execution.dtype,
             "device": self.device.type,
@@ -152,38 +174,47 @@ class _Runner(Measurement[UpscalingTable, RunOptions]):
         label = f"{cell.key} at t = {timestep}"
         return make_images(self.store, inputs, self.prompts, make, label, batch_size=self.execution.batch_size)
 
+    def _here(self, cell: Cell) -> Cell:
+        """A row with its side in this profile."""
+        return self.table.in_profile(cell, self.profile)
+
     def _generator(self, cell: Cell, timestep: int) -> Generate:
-        pipeline, sigma = self.pipeline, timestep / NUM_TIMESTEPS
-        denoiser, uncond = denoiser_of(pipeline).eval(), pipeline.encode_uncond()
+        pipeline, sigma, plan = self.pipeline, timestep / NUM_TIMESTEPS, finishing(self.profile)
+        side, wanted = self.profile.data.resolution, latent_side(self.profile)
+        if wanted * pipeline.vae_scale_factor != side:
+            made = side // pipeline.vae_scale_factor
+            raise ExperimentError(f"{self.profile.weights.pipeline} makes latents of side {made}, expected {wanted}")
+        denoiser = denoiser_of(pipeline).eval()
+        uncond = pipeline.encode_uncond().for_image(side, side)
 
         @torch.no_grad()
         def generate(prompts: Sequence[Prompt]) -> list[Image | Unusable]:
             x_t = noisy_latents(
-                cell,
-                self.world.real_images(prompts).to(self.device),
-                partial(whitened_latents, pipeline.vae),
+                self._here(cell),
+                self.world.real_images(prompts, _read).to(self.device),
+                partial(precise_latents, pipeline.vae),
                 factor=pipeline.vae_scale_factor,
                 sigma=sigma,
                 seeds=[prompt["seed"] for prompt in prompts],
+                process=denoiser.process,
             )
-            cond = pipeline.encode_condition([prompt["caption"] for prompt in prompts])
+            cond = pipeline.encode_condition([prompt["caption"] for prompt in prompts], truncate=True)
             x0 = finish_teacher(
                 denoiser,
                 x_t,
                 sigma,
-                cond,
+                cond.for_image(side, side),
                 uncond,
-                num_steps=self.profile.teacher.steps,
-                shift=self.profile.teacher.shift,
-                guidance_scale=self.profile.teacher.guidance_scale,
+                num_steps=plan.steps,
+                shift=self._shift,
+                guidance_scale=plan.guidance_scale,
             )
             return finished(pipeline.decode(x0, output_type="pt"))
 
         return generate
 
     def _write(self, opened: OpenRun, images: Mapping[tuple[Cell, int], ImageSet]) -> None:
-        features = {key: self._features(found) for key, found in images.items()}
-        reference = self._reference()
+        found = {key: self.distances.of(made) for key, made in images.items()}
         config = opened.config
         closed = opened.close(
             device=self.device.type,
@@ -194,52 +225,47 @@ class _Runner(Measurement[UpscalingTable, RunOptions]):
             figures={"samples": plots.recorded_digest(self.grid_path) or ""},
         )
         lines: list[Line] = [closed]
-        for (cell, timestep), found in features.items():
-            lines += _lines(closed, cell, timestep, reference, found)
+        for (cell, timestep), distance in found.items():
+            lines += _lines(closed, cell, self.table.column(self._column, timestep), distance)
         records.save(self.records_path, RecordSet.of(lines))
-
-    def _reference(self) -> Reference:
-        parts = [
-            reference_features(self.store, self.world, prompts.key, lambda: self.extractor)
-            for prompts in self.profile.prompt_sets
-        ]
-        return Reference.of(torch.cat(parts))
-
-    def _features(self, images: ImageSet) -> Tensor:
-        inputs = {"version": VERSION, "images": dict(images.inputs), "metrics": self.world.metric_inputs()}
-        path = self.store.folder(FEATURES_STAGE, inputs) / "features.safetensors"
-        if not self.store.done(FEATURES_STAGE, inputs) or not path.exists():
-            save_file(
-                {"features": extract_features((pixels(batch) for batch, _ in images.batches()), self.extractor)}, path
-            )
-            self.store.finish(FEATURES_STAGE, inputs)
-        return load_file(path)["features"]
 
     def _draw_grid(self, images: Mapping[tuple[Cell, int], ImageSet]) -> None:
         """The first scenes of the last prompt set: the real ones, then what every row makes of them at every level."""
         start = len(self.prompts) - len(self.prompts) // len(self.profile.prompt_sets)
         shown = range(start, start + SHOWN)
         captions = [f"t = {t}: {self.prompts[i]['caption']}" for t in self.table.timesteps for i in shown]
-        real = self.world.real_images([self.prompts[i] for i in shown])
-        grid = [torch.cat([((real + 1) * 127.5).round().to(torch.uint8)] * len(self.table.timesteps))]
+        real = pictures(((self.world.real_images([self.prompts[i] for i in shown], _read) + 1) * 127.5).round().byte())
+        grid = [self._thumbnails(real * len(self.table.timesteps))]
         for cell in self.table.cells:
-            found = [torch.cat([pixels(batch) for batch, _ in images[cell, t].batches()]) for t in self.table.timesteps]
-            grid.append(torch.cat([batch[shown.start : shown.stop] for batch in found]))
-        rows = ["Real", *(_label(cell) for cell in self.table.cells)]
+            found = [images[cell, t].shown(shown.stop)[shown.start :] for t in self.table.timesteps]
+            grid.append(self._thumbnails([image for made in found for image in made]))
+        rows = ["Real", *(_label(self._here(cell)) for cell in self.table.cells)]
         image_grid(self.grid_path, grid, rows=rows, captions=captions)
+
+    def _thumbnails(self, images: Sequence[Image]) -> Tensor:
+        side = min(self.profile.data.resolution, THUMBNAIL)
+        return pixels([image if image.size == (side, side) else fit(image, (side, side)) for image in images])
+
+    @property
+    def _column(self) -> Column:
+        return distance_column(self.profile)
 
 
 def _label(cell: Cell) -> str:
     return cell.order if cell.order == "A" else f"{cell.order} from {cell.side}\n{cell.mode}"
 
 
-def _lines(run: Run, cell: Cell, timestep: int, reference: Reference, features: Tensor) -> Iterator[Line]:
+def _read(file: Path) -> Image:
+    try:
+        return read_image(file)
+    except ImageFileError as error:
+        raise ExperimentError(f"real image {file} cannot be read: {error}") from error
+
+
+def _lines(run: Run, cell: Cell, column: Column, distance: Distance) -> Iterator[Line]:
     """The distance with its interval, and the distances without each block of images."""
-    sample = reference.sample(features)
-    distance = partial(frechet_distance, reference)
-    estimate = jackknife(sample, distance, distance(sample))
+    estimate = distance.estimate
     bounds = (estimate.ci_low, estimate.ci_high)
-    yield Record.of(run, cell.key, keys.fid_e(timestep), estimate.value, n=estimate.n, bounds=bounds)
-    replicates = jackknife_replicates(sample, distance)
-    metric = keys.fid_e_without_block(timestep)
-    yield Series.of(cell.key, metric, replicates, over="replicate", n=estimate.n, digits=8)
+    yield Record.of(run, cell.key, column.key, estimate.value, n=estimate.n, bounds=bounds)
+    metric = keys.without_block(column.key)
+    yield Series.of(cell.key, metric, distance.replicates, over="replicate", n=estimate.n, digits=8)

@@ -2,20 +2,20 @@
 
 from pathlib import Path
 
+from repro.harness.agreement import agreement
 from repro.harness.cells import Footnotes, estimate, header, markdown, number, with_interval
 from repro.harness.claims import claims_table
-from repro.harness.experiment import Column
+from repro.harness.experiment import Column, Reported
 from repro.harness.page import footer, joined
-from repro.harness.published import published
-from repro.kinds.upscaling.declare import ORDERS, Cell, UpscalingTable
+from repro.harness.plan import finishing
+from repro.kinds.upscaling.declare import ORDERS
 from repro.kinds.upscaling.result import UpscalingResult
 
 RULE = """\
-Difference: what the claim says is larger minus what it says is smaller, in FID-E, positive where the claim holds, with
+Difference: what the claim says is larger minus what it says is smaller, in METRIC, positive where the claim holds, with
 its 95 % interval from the paired jackknife. A claim is reproduced if the whole interval is at or above zero, not
 reproduced if it is below, else inconclusive. Where there is a margin, the half-width of the full latent's own interval,
 minus the margin takes the place of zero."""
-PAPER_SIDE = 128
 
 
 def page(result: UpscalingResult, folder: Path) -> str:
@@ -29,62 +29,68 @@ def page(result: UpscalingResult, folder: Path) -> str:
         _rows(result),
         "## Claims",
         claims_table(result.judgements, ("Verdict", "Claim", "Source", "Difference", "Margin", "Images")),
-        RULE,
+        RULE.replace("METRIC", result.column.label),
+        *agreement(result.agreement),
         picture if (folder / name).exists() else "",
-        *table.notes,
+        *(table.published_notes if result.profile.scorers else table.notes),
         *footer(result),
     ]
     return joined(blocks)
 
 
 def _caption(result: UpscalingResult) -> str:
-    profile = result.profile
-    counts = sorted({record.n for record in result.records.records})
-    images = f"{counts[0]:,} images" if counts else "no images"
+    profile, plan = result.profile, finishing(result.profile)
     orders = "; ".join(f"{order}: {text}" for order, text in ORDERS.items())
     return "\n>\n".join(
         [
             f"> **Profile `{profile.name}`.** {profile.caption}",
-            f"> **here**: FID-E, {images} for each row and noise level, 95 % interval in brackets; the teacher takes "
-            f"the rest of its {profile.teacher.steps} steps with guidance {profile.teacher.guidance_scale:g}.",
-            f"> **paper**: {result.experiment.reported.label}. Another model, other data and another metric: compare "
-            "the order of the rows, not the values.",
+            f"> **here**: {result.column.label}, {_images(result)} for each row and noise level, 95 % interval in "
+            f"brackets; the teacher takes the rest of its {plan.steps} steps with guidance {plan.guidance_scale:g}.",
+            f"> **paper**: {result.experiment.reported.label}. {_comparable(result)}",
             f"> {orders}.",
         ]
     )
 
 
+def _comparable(result: UpscalingResult) -> str:
+    """How the two groups of columns may be read together."""
+    profile = result.profile
+    if profile.name in result.experiment.reported.profiles:
+        return "The same model, data and metric: compare values."
+    if profile.scorers:
+        return "Another model: compare the order of the rows, not the values."
+    return "Another model, other data and another metric: compare the order of the rows, not the values."
+
+
+def _images(result: UpscalingResult) -> str:
+    counts = sorted({record.n for record in result.records.records})
+    if not counts:
+        return "no images"
+    if len(counts) == 1:
+        return f"{counts[0]:,} images"
+    return f"{counts[0]:,} to {counts[-1]:,} images (those that could not be made or read are left out)"
+
+
 def _rows(result: UpscalingResult) -> str:
     table, records = result.experiment, result.records
-    measured = [cell for cell in table.cells if records.find(cell.key, "", _first(table))]
-    full = table.cells[0].side
-    columns = [table.column(timestep) for timestep in table.timesteps]
+    sides = {cell: table.in_profile(cell, result.profile).side for cell in table.cells}
+    columns = [table.column(result.column, timestep) for timestep in table.timesteps]
     heads = ["Order", "Side", "Upscaling", *map(header, columns)]
-    heads += [f"{header(column)} (paper {source})" for source in ("v1", "v2") for column in table.reported.columns]
+    heads += [f"{header(column)} (paper {source})" for source in table.sources for column in table.reported.columns]
     notes, rows = Footnotes(), []
-    for cell in measured:
-        cells = [cell.order, f"{cell.side} of {full}", "none" if cell.order == "A" else cell.mode]
+    for cell in result.measured:
+        cells = [cell.order, f"{sides[cell]} of {sides[table.cells[0]]}", "none" if cell.order == "A" else cell.mode]
         for column in columns:
             shown = estimate(records.find(cell.key, "", column.key))
             cells.append(with_interval(shown, column) if shown else notes.dash("Not measured yet."))
         cells += [
-            _paper(result, cell, full, source, column, notes)
-            for source in ("v1", "v2")
+            _paper(result.published(cell, source, column.key), table.reported, column, notes)
+            for source in table.sources
             for column in table.reported.columns
         ]
         rows.append(cells)
     return "\n\n".join(part for part in (markdown(heads, rows, left=3), notes.text()) if part)
 
 
-def _first(table: UpscalingTable) -> str:
-    return table.column(table.timesteps[0]).key
-
-
-def _paper(result: UpscalingResult, cell: Cell, full: int, source: str, column: Column, notes: Footnotes) -> str:
-    reported = result.experiment.reported
-    wanted = (source, str(cell.side * PAPER_SIDE // full))
-    for line in published(reported.csv):
-        found = (line["source"], line["from_latent"]) == wanted and line["configuration"].startswith(f"{cell.order}:")
-        if found and cell.mode == "bicubic":
-            return number(float(line[column.key]), column.digits)
-    return notes.dash(reported.missing)
+def _paper(value: float | None, reported: Reported, column: Column, notes: Footnotes) -> str:
+    return notes.dash(reported.missing) if value is None else number(value, column.digits)

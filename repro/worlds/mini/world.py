@@ -20,6 +20,7 @@ from repro.worlds.base import References
 from repro.worlds.mini.data import HELD_OUT_SEEDS, IMAGE_SIZE, TRAIN_SEEDS, render_scenes
 from repro.worlds.mini.scene_accuracy import SceneAccuracy
 from repro.worlds.mini.scenes import Kind, Scene, render, sample_scene
+from repro.worlds.real_images import ReadImage
 from repro.worlds.sources import ImageSource, photographs
 
 VERSION = 1  # raise it when a scene of the same seed looks different
@@ -63,8 +64,11 @@ class MiniWorld:
             pixels = np.stack([render(scene, IMAGE_SIZE) for scene in scenes[start : start + 50]])
             yield torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
-    def real_images(self, prompts: Sequence[Prompt]) -> Tensor:
-        """The scenes behind the captions, (B, 3, 64, 64) in [-1, 1]."""
+    def check_real_images(self, prompts: Sequence[Prompt]) -> None:
+        """Scenes are drawn: none is missing."""
+
+    def real_images(self, prompts: Sequence[Prompt], read: ReadImage) -> Tensor:
+        """The scenes behind the captions, (B, 3, 64, 64) in [-1, 1]; nothing is read."""
         pixels = [torch.from_numpy(render(sample_scene(prompt["seed"], prompt["kind"]))) for prompt in prompts]
         return torch.stack(pixels).permute(0, 3, 1, 2) / 127.5 - 1
 

@@ -1,4 +1,4 @@
-"""What a table of scores would do, before anything is done: models, images, GPU-hours, disk, and what is missing.
+"""What measuring a table would do, before anything is done: models, images, GPU-hours, disk, and what is missing.
 
 GPU-hours are FLOPs over the speed of a GPU that the command line names; the default is what an A100 reaches in half
 precision without compilation. Metrics, and reading and writing, come on top.
