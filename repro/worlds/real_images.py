@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from repro.metrics import Prompt
@@ -62,7 +62,10 @@ class ImagesOfPrompts:
 
 def centre_square(image: Image.Image, side: int) -> Tensor:
     """The largest centre square of an RGB image, by Lanczos' filter to ``side``: (3, side, side) in [-1, 1]."""
-    square = ImageOps.fit(image, (side, side), method=Image.Resampling.LANCZOS)
+    width, height = image.size
+    own = min(width, height)
+    left, top = (width - own) // 2, (height - own) // 2
+    square = image.crop((left, top, left + own, top + own)).resize((side, side), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.array(square)).permute(2, 0, 1) / 127.5 - 1
 
 

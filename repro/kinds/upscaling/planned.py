@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,9 @@ def _rows(table: UpscalingTable, profile: Profile) -> tuple[RowPlan, ...]:
     pipeline = _skeleton(profile)
     images = table.images_of_set(profile) * len(profile.prompt_sets)
     return tuple(
-        _row(table.in_profile(cell, profile), timestep, profile, pipeline, images)
+        replace(
+            _row(table.in_profile(cell, profile), timestep, profile, pipeline, images), key=f"{cell.key} t{timestep}"
+        )
         for cell in table.cells
         for timestep in table.timesteps
     )
