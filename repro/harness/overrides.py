@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from repro.harness import external
 from repro.harness.experiment import UnknownNameError
 from repro.harness.kind import UsageError
 from repro.harness.profile import Execution, Profile, Scorer
@@ -25,6 +26,19 @@ def add_arguments(parser: ArgumentParser) -> None:
     group.add_argument("--vae", choices=("full", "tiny"), help="what decodes")
     group.add_argument(
         "--scorer", nargs="+", default=[], metavar="NAME=PATH", help="weights of a metric: folder, file or hub name"
+    )
+    group.add_argument(
+        "--external",
+        action="append",
+        default=[],
+        metavar='NAME="COMMAND"',
+        help="a program scores the images for a metric: COMMAND with {requests} and {results} (docs/external.md)",
+    )
+    group.add_argument(
+        "--backend",
+        choices=("own", "official"),
+        default="own",
+        help="official: ImageReward by its own package, in the environment of `nox -s imagereward`",
     )
     group.add_argument("--without", nargs="+", default=[], metavar="NAME", help="metrics to leave out")
 
@@ -50,6 +64,7 @@ def changed(profile: Profile, typed: Namespace) -> Profile:
     if typed.data is not None:
         data = replace(data, folder=str(Path(typed.data).expanduser().resolve()))
     scorers = _scorers(profile, named_paths("--scorer", typed.scorer), typed.without)
+    scorers = external.changed(profile, scorers, typed.external, official=typed.backend == "official")
     return replace(profile, weights=weights, execution=execution, images_per_set=count, data=data, scorers=scorers)
 
 

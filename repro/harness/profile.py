@@ -100,7 +100,8 @@ class Scorer:
         name: of `repro.worlds.scorers`.
         weights: file or folder on the Hub, or of this machine; None where it needs none.
         prompts: sets of prompts in which it measures.
-        settings: of the metric, by name.
+        settings: of the metric, by name; ``command`` (words, or None) and ``backend`` "official" have a program of
+            another environment score the images.
         licence: what a user has to accept or know, in words.
         get: what gets the weights, where that is not a download from the Hub; ``{folder}`` is the data folder.
     """

@@ -175,6 +175,20 @@ def estimate_all(measured: Measured, metrics: Sequence[Metric], *, names: Sequen
     return EvaluationResult({name: measured.column(name) for name in names if "." not in name}, values)
 
 
+def finite(key: str, values: np.ndarray, prompts: Sequence[Prompt]) -> np.ndarray:
+    """Values of images (B,), all of them numbers.
+
+    Raises:
+        WeightsError: one is not finite, which whole weights never give; metric and image are named.
+    """
+    for index in np.flatnonzero(~np.isfinite(values)).tolist():
+        name = prompts[index].get("id", index)
+        raise WeightsError(
+            f"{key}: the score of image {name} is {values[index]}, expected a number: its weights are damaged"
+        )
+    return values
+
+
 def check_keys(metrics: Sequence[Metric]) -> None:
     """Refuse two metrics of one key."""
     keys = [metric.key for metric in metrics]

@@ -15,7 +15,7 @@ from PIL.Image import Image
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from repro.metrics.base import Estimate, Measured, Prompt, mean_estimate, share_estimate
+from repro.metrics.base import Estimate, Measured, Prompt, finite, mean_estimate, share_estimate
 from repro.metrics.clip_towers import Towers
 
 FORMULA = "cosine of image and caption embedding, neither scaled nor clipped"
@@ -47,6 +47,7 @@ class CosineScore:
 
         Raises:
             ValueError: a caption is empty.
+            WeightsError: a cosine is not a number.
         """
         captions = captions_of(prompts, self.key)
         self._remember([caption for caption in dict.fromkeys(captions) if caption not in self._captions])
@@ -54,7 +55,7 @@ class CosineScore:
         said = torch.stack([self._captions[caption][0] for caption in captions])
         cut = np.array([self._captions[caption][1] for caption in captions])
         self._forget()
-        return {self.key: (seen * said).sum(-1).numpy(), f"{self.key}.cut": cut}
+        return {self.key: finite(self.key, (seen * said).sum(-1).numpy(), prompts), f"{self.key}.cut": cut}
 
     def estimates(self, measured: Measured) -> dict[str, Estimate]:
         """Mean cosine, and the share of captions longer than the text tower reads."""

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from PIL.Image import Image
 
-from repro.metrics.base import Estimate, Measured, Prompt
+from repro.metrics.base import Estimate, Measured, Prompt, WeightsError
 from repro.metrics.reference import Features
 
 
@@ -58,12 +58,12 @@ class FeatureDistances:
         """Features (B, D) of one batch.
 
         Raises:
-            ValueError: a feature is not finite; the image is named.
+            WeightsError: a feature is not finite; the image is named.
         """
         found = self.features(images)
         for index in np.flatnonzero(~np.isfinite(found).all(axis=1)).tolist():
             name = prompts[index].get("id", index)
-            raise ValueError(f"{self.key}: features of image {name} are not finite ({self.features.name})")
+            raise WeightsError(f"{self.key}: features of image {name} are not finite ({self.features.name})")
         return {self.name: found}
 
     def estimates(self, measured: Measured) -> dict[str, Estimate]:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Normalize, Resize, ToTensor
 from transformers import BertTokenizer, BlipTextModel, BlipVisionModel
 
-from repro.metrics.base import Estimate, Measured, Prompt, WeightsError, mean_estimate, share_estimate
+from repro.metrics.base import Estimate, Measured, Prompt, WeightsError, finite, mean_estimate, share_estimate
 from repro.metrics.cosine import captions_of
 from repro.metrics.image_reward_checkpoint import (
     CHECKPOINT,
@@ -49,6 +49,7 @@ class ImageReward:
         weights: folder or hub name, with ImageReward.pt and med_config.json.
         tokenizer: folder or hub name of BERT's uncased vocabulary.
         revision: of ``weights``, where that is a hub name.
+        tokenizer_revision: of ``tokenizer``, likewise.
         key: record key; the share of captions cut at 35 tokens is `<key>_cut`.
         device: where the model runs, in float32.
 
@@ -62,13 +63,14 @@ class ImageReward:
         *,
         tokenizer: str = TOKENIZER,
         revision: str | None = None,
+        tokenizer_revision: str | None = None,
         key: str = "image_reward",
         device: str | torch.device = "cpu",
     ) -> None:
         self.key = key
         self._device = torch.device(device)
         self._folder = resolve(weights, revision=revision, files=(CHECKPOINT, MED_CONFIG))
-        self._vocabulary = vocabulary = resolve(tokenizer, revision=None, files=TOKENIZER_FILES)
+        self._vocabulary = vocabulary = resolve(tokenizer, revision=tokenizer_revision, files=TOKENIZER_FILES)
         self._model = RewardModel.read(self._folder).to(self._device)
         self._tokenizer = read_tokenizer(vocabulary, self._model.vocab_size)
         self._transform = preprocessing(self._model.side)
@@ -90,6 +92,7 @@ class ImageReward:
 
         Raises:
             ValueError: a caption is empty.
+            WeightsError: a reward is not a number.
         """
         captions = captions_of(prompts, self.key)
         pixels = torch.stack([self._transform(image) for image in images])
@@ -99,7 +102,7 @@ class ImageReward:
         rewards = self._model(*(tensor.to(self._device) for tensor in given))
         whole = self._tokenizer(captions, verbose=False)["input_ids"]
         cut = np.array([len(ids) > CONTEXT_LENGTH for ids in whole])
-        return {self.key: rewards.float().cpu().numpy(), f"{self.key}.cut": cut}
+        return {self.key: finite(self.key, rewards.float().cpu().numpy(), prompts), f"{self.key}.cut": cut}
 
     def estimates(self, measured: Measured) -> dict[str, Estimate]:
         """Mean reward, and the share of captions longer than 35 tokens."""

@@ -18,6 +18,7 @@ def pick_score(
     *,
     processor: str = PROCESSOR,
     revision: str | None = None,
+    processor_revision: str | None = None,
     device: str | torch.device = "cpu",
 ) -> CosineScore:
     """PS of the paper: the raw cosine under PickScore_v1.
@@ -26,11 +27,13 @@ def pick_score(
         weights: folder or hub name of the model.
         processor: folder or hub name of the image processor and tokenizer.
         revision: of ``weights``, where that is a hub name.
+        processor_revision: of ``processor``, likewise.
         device: where the model runs.
 
     Raises:
         WeightsError: weights or processor are missing, truncated or of another model.
     """
     folder = resolve(weights, revision=revision, files=TRANSFORMERS_WEIGHTS)
-    towers = TransformersTowers(folder, resolve(processor, revision=None, files=PROCESSOR_FILES), device=device)
+    said = resolve(processor, revision=processor_revision, files=PROCESSOR_FILES)
+    towers = TransformersTowers(folder, said, device=device)
     return CosineScore(towers, key="pickscore")

@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 
 from repro.harness.experiment import ExperimentError
 from repro.metrics import WeightsError
+from repro.metrics.external import ScorerError
 from repro.stages.image_sets import ImageSetError
 from swd.errors import CacheError, NonFiniteLossError, OutputFolderError, PipelineError, StateError
 
@@ -18,6 +19,7 @@ KNOWN = (
     NonFiniteLossError,
     OutputFolderError,
     PipelineError,
+    ScorerError,
     StateError,
     WeightsError,
 )

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from repro.harness.needs import Need, PromptPlan
 from repro.harness.profile import Profile
 from repro.metrics import Metric, Prompt
+from repro.metrics.external import Scorer
 from repro.metrics.reference import Features, Reference
 from repro.worlds.real_images import ReadImage
 from repro.worlds.references import Reference as ReferenceSource
@@ -100,6 +101,14 @@ class World(Protocol):
 
         Raises:
             WeightsError: weights are missing or broken.
+        """
+        ...
+
+    def external_scorers(self, prompt_set: str, device: torch.device) -> Sequence[Scorer]:
+        """Programs of other environments that score the images of a prompt set; their keys are in `metric_inputs`.
+
+        Raises:
+            WeightsError: a program or its weights are not here.
         """
         ...
 

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from repro.harness.needs import Need, PromptPlan
 from repro.harness.profile import Scorer
-from repro.metrics import Metric, Prompt, weights
+from repro.metrics import Metric, Prompt, external, weights
 from repro.metrics.reference import Features
 from repro.metrics.reference import Reference as Statistics
-from repro.worlds import scorers
+from repro.worlds import external_scorers, scorers
 from repro.worlds.base import References
 from repro.worlds.benchmark_prompts import SETS, BenchmarkPrompts
 from repro.worlds.data_folder import BENCHMARKS, Benchmark
@@ -40,6 +40,8 @@ class Benchmarks(BenchmarkPrompts):
         super().check()
         for scorer in self.profile.scorers:
             scorers.identity(scorer, self.folder)
+            if scorers.is_external(scorer):
+                external_scorers.check(scorer)
             for name in scorer.prompts if scorers.compares(scorer) else ():
                 self.reference(name)
 
@@ -52,7 +54,7 @@ class Benchmarks(BenchmarkPrompts):
         return {scorer.name: scorers.identity(scorer, self.folder) for scorer in self.profile.scorers}
 
     def metrics(self, prompt_set: str, device: torch.device, references: References) -> list[Metric]:
-        """The metrics that the profile declares for a set.
+        """The metrics that the profile declares for a set, but for those of other environments.
 
         Raises:
             WeightsError: weights are missing or broken.
@@ -61,7 +63,7 @@ class Benchmarks(BenchmarkPrompts):
         def reference(features: Features) -> Statistics:
             return references.statistics(self.reference(prompt_set), features)
 
-        wanted = [scorer for scorer in self.profile.scorers if prompt_set in scorer.prompts]
+        wanted = [scorer for scorer in self._of(prompt_set) if not scorers.is_external(scorer)]
         return [scorers.build(scorer, self.folder, device, reference) for scorer in wanted]
 
     def check_real_images(self, prompts: Sequence[Prompt]) -> None:
@@ -94,6 +96,18 @@ class Benchmarks(BenchmarkPrompts):
             )
         return ImagesOfPrompts.of(self.entries(name), folder)
 
+    def external_scorers(self, prompt_set: str, device: torch.device) -> list[external.Scorer]:
+        """Programs of other environments that the profile declares for a set.
+
+        Raises:
+            WeightsError: a program or its weights are not here.
+        """
+        wanted = [scorer for scorer in self._of(prompt_set) if scorers.is_external(scorer)]
+        return [external_scorers.build(scorer, self.folder, device) for scorer in wanted]
+
+    def _of(self, prompt_set: str) -> list[Scorer]:
+        return [scorer for scorer in self.profile.scorers if prompt_set in scorer.prompts]
+
     def captions(self, count: int) -> list[str]:
         """Captions for a clock, all different: timing needs no prompt file."""
         numbers = (count + len(THINGS) - 1) // len(THINGS)
@@ -125,6 +139,8 @@ class Benchmarks(BenchmarkPrompts):
             if _compared(self, name):
                 yield _real_images(self, name)
         for scorer in self.profile.scorers:
+            if scorers.is_external(scorer):
+                yield from external_scorers.program(scorer)
             yield from _weights(scorer, self.folder)
 
 

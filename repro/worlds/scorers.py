@@ -12,7 +12,7 @@
 | `cmmd` | CMMD | CLIP ViT-L/14 at 336 px | |
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,7 +95,7 @@ def identity(scorer: Scorer, root: Path) -> dict[str, Any]:
         UnknownNameError: no such metric.
         WeightsError: weights are not to be had.
     """
-    if scorer.name not in BUILDERS:
+    if scorer.name not in BUILDERS and not is_external(scorer):
         raise UnknownNameError("metric", scorer.name, BUILDERS)
     named = sources(scorer)
     return {
@@ -105,6 +105,21 @@ def identity(scorer: Scorer, root: Path) -> dict[str, Any]:
     }
 
 
+def is_external(scorer: Scorer) -> bool:
+    """Whether a program of another environment scores the images: `repro.worlds.external_scorers`."""
+    return "command" in scorer.settings or scorer.settings.get("backend") == "official"
+
+
+def resolved(source: HubFile, root: Path, files: Sequence[str]) -> Path:
+    """Folder of weights on this machine.
+
+    Raises:
+        WeightsError: they are not to be had.
+    """
+    place = _local(source, root)
+    return weights.resolve(place, revision=None if Path(place).exists() else source.revision, files=files)
+
+
 def is_here(source: HubFile, root: Path) -> bool:
     """Whether weights are on this machine; the network is not asked."""
     return Path(_local(source, root)).exists() or weights.is_cached(source.repo, source.revision, source.file)
@@ -112,7 +127,7 @@ def is_here(source: HubFile, root: Path) -> bool:
 
 def compares(scorer: Scorer) -> bool:
     """Whether a metric needs real images."""
-    return scorer.name in COMPARED
+    return scorer.name in COMPARED and not is_external(scorer)
 
 
 def _hashes(name: str, source: HubFile, root: Path, get: str) -> dict[str, str]:
@@ -146,6 +161,7 @@ def _pickscore(request: Request) -> Metric:
         request.places["weights"],
         processor=request.places.get("processor", PROCESSOR),
         revision=request.revisions["weights"],
+        processor_revision=request.revisions.get("processor"),
         device=request.device,
     )
 
@@ -163,6 +179,7 @@ def _image_reward(request: Request) -> Metric:
         request.places["weights"],
         tokenizer=request.places.get("tokenizer", TOKENIZER),
         revision=request.revisions["weights"],
+        tokenizer_revision=request.revisions.get("tokenizer"),
         device=request.device,
     )
 

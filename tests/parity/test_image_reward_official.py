@@ -14,7 +14,8 @@ import pytest
 from metric_checkpoints import image_reward_folder, photograph
 from PIL import Image
 
-from repro.metrics.external import Request, official_image_reward, scores_of, write_requests
+from repro.metrics.external import official_image_reward
+from repro.metrics.external_run import Request, scores_of, write_requests
 from repro.metrics.image_reward import ImageReward
 
 HERE = Path(__file__).resolve().parent

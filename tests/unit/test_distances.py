@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from repro.metrics.base import evaluate
+from repro.metrics.base import WeightsError, evaluate
 from repro.metrics.distances import FeatureDistances
 from repro.metrics.diversity import Diversity
 from repro.metrics.frechet import Fid
@@ -71,7 +71,7 @@ def test_one_encoding_feeds_all_and_batches_do_not_matter(tmp_path: Any) -> None
 
 def test_features_that_are_not_finite_name_the_image() -> None:
     metric = FeatureDistances(Broken(), [Diversity()], key="diversity")
-    with pytest.raises(ValueError, match=r"diversity: features of image 1-3 are not finite \(thumbnails\)"):
+    with pytest.raises(WeightsError, match=r"diversity: features of image 1-3 are not finite \(thumbnails\)"):
         metric.measure(pictures(8, 1), prompts(8))
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from repro.metrics import external
 from repro.metrics.base import MemoryMeasured
-from repro.metrics.external import ExternalScore, Request, Scorer, ScorerError, scores_of
+from repro.metrics.external import ExternalScore, Scorer, ScorerError
+from repro.metrics.external_run import Request, scores_of
 
 RUNNERS = Path(external.__file__).parent / "runners"
 # A scorer of its own: the length of the caption; it says which ids it was asked for.

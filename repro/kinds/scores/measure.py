@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,30 +24,21 @@ from repro.kinds.scores.declare import Table
 from repro.kinds.scores.lines import NO_IMAGES, left_out_records, score_records
 from repro.kinds.scores.options import ScoresOptions
 from repro.kinds.scores.planned import planned
+from repro.kinds.scores.scoring import Scoring
 from repro.kinds.scores.sources import NetworkSource, RowSource, Studio, SystemSource
 from repro.kinds.scores.timed_rows import Timed, TimedRows, cost_lines
 from repro.kinds.scores.timed_systems import TimedSystems
-from repro.metrics import EvaluationResult, Metric
+from repro.metrics import EvaluationResult
 from repro.metrics.base import pixels
 from repro.stages.failures import told
 from repro.stages.images import VERSION as IMAGES_VERSION
 from repro.stages.images import ImageSet, check_pipeline, load_pipeline
 from repro.stages.measurement import Measurement
-from repro.stages.references import StoredReferences
 from repro.stages.sample_grid import image_grid
 from repro.stages.scores import VERSION as SCORES_VERSION
-from repro.stages.scores import score_images
 from repro.stages.timing import device_name
 
 STAGE = "tables"
-SCORING = (
-    "torch",
-    "torchmetrics",
-    "torch-fidelity",
-    "timm",
-    "open_clip_torch",
-    "transformers",
-)  # what scores follow from
 GRID_COLUMNS = 6  # of each prompt set, in the sample grid
 THUMBNAIL = 256  # largest side of a picture there
 
@@ -81,7 +72,7 @@ class _Runner(Measurement[Table, ScoresOptions]):
             for (key, seed), source in self.sources.items()
             for name, found in self._images(source).items()
         }
-        scores = {key: self._scores(key[1], images[key]) for key in sorted(images, key=lambda key: key[1])}
+        scores = {key: self._scoring.scores(key[1], images[key]) for key in sorted(images, key=lambda key: key[1])}
 
         def write() -> None:
             self._draw_grid(images)
@@ -154,28 +145,9 @@ class _Runner(Measurement[Table, ScoresOptions]):
         clock = self.table.clock
         return {} if clock is None else {"clock": asdict(clock), "clocked_on": device_name(self.device)}
 
-    def _scores(self, prompt_set: str, images: ImageSet) -> EvaluationResult:
-        inputs = {
-            "metrics": self.world.metric_inputs(),
-            "reference": {**self.world.fingerprint(), "count": self.profile.data.reference_images},
-            "prompts": prompt_set,
-            "versions": versions(SCORING),
-        }
-        metrics = partial(self._metrics, prompt_set)
-        return score_images(self.store, images, inputs, metrics, batch_size=self.execution.batch_size)
-
-    def _metrics(self, prompt_set: str) -> list[Metric]:
-        """Those of the last prompt set stay loaded for the next row."""
-        if prompt_set not in self.loaded:
-            self.loaded.clear()
-            self.loaded[prompt_set] = self.world.metrics(
-                prompt_set, self.device, StoredReferences(self.store, self.world)
-            )
-        return self.loaded[prompt_set]
-
     @cached_property
-    def loaded(self) -> dict[str, list[Metric]]:
-        return {}
+    def _scoring(self) -> Scoring:
+        return Scoring(self)
 
     def _write(
         self,

@@ -15,6 +15,7 @@ from repro.harness.needs import Need, PromptPlan
 from repro.harness.profile import Profile
 from repro.metrics import ClipScore, EfficientNetLite0, FrechetDistance, Metric, Prompt
 from repro.metrics.clip_score import load_clip
+from repro.metrics.external import Scorer
 from repro.metrics.fid import WEIGHTS_SHA256, packaged_weights, read_weights
 from repro.worlds.base import References
 from repro.worlds.mini.data import HELD_OUT_SEEDS, IMAGE_SIZE, TRAIN_SEEDS, render_scenes
@@ -112,6 +113,10 @@ class MiniWorld:
         network = self.extractor(device)
         reference = references.features(prompt_set, lambda: network)
         return [*self.per_image_metrics(device), self.set_metric(network, reference)]
+
+    def external_scorers(self, prompt_set: str, device: torch.device) -> list[Scorer]:
+        """None: its metrics ship with it."""
+        return []
 
     def check(self) -> None:
         """Read the weights of the metrics."""

@@ -1,0 +1,51 @@
+"""Scores of an image set by a program of another environment: asked for once, kept, and looked up in the one pass.
+
+The program sees the files as they are, so images that cannot be read are found first and left out. Of several
+processes one runs it, and the others wait for its results.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from repro.metrics.external import ExternalScore, Scorer
+from repro.metrics.external_run import Request, scores_of
+from repro.stages.image_sets import ImageSet, read_manifest
+from repro.stages.store import StageStore
+
+STAGE, VERSION = "external", 1
+BATCH = 8  # images in memory, to see whether they can be read
+
+
+def external_score(store: StageStore, images: ImageSet, scorer: Scorer, identity: Mapping[str, Any]) -> ExternalScore:
+    """The scores of an image set as a metric; the program runs where they are missing.
+
+    Args:
+        store: keeps requests, results and what the program printed.
+        images: what is scored.
+        scorer: the program.
+        identity: what scores follow from besides images, as plain data: command, hashes of weights.
+
+    Raises:
+        ScorerError: the program failed, or its results are not one finite number for each image.
+    """
+    inputs = {"version": VERSION, "images": dict(images.inputs), "metric": scorer.key, "scorer": dict(identity)}
+    folder = store.folder(STAGE, inputs)
+    requests = list(readable(images))
+    if not requests:
+        return ExternalScore(scorer, {})  # the pass says why no image can be measured
+
+    def ask() -> None:
+        scores_of(scorer, requests, folder)
+
+    if not store.done(STAGE, inputs):
+        store.once(STAGE, inputs, ask)
+    return ExternalScore(scorer, scores_of(scorer, requests, folder))
+
+
+def readable(images: ImageSet) -> Iterator[Request]:
+    """One request for each image that can be read, by the id of its prompt."""
+    for shard, prompts in images.shards.items():
+        files = {row["id"]: row.get("file", "") for row in read_manifest(images.folder, shard, prompts)}
+        for batch in images.read(shard, BATCH):
+            for prompt in batch.prompts:
+                yield Request(str(prompt["id"]), images.folder / files[prompt["id"]], prompt["caption"])
