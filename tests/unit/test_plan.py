@@ -23,6 +23,8 @@ from swd.schedule import preset
 PIPELINE = ROOT / PROFILE.weights.pipeline
 STUDENTS = [row for row in TABLE.rows if not row.is_teacher]
 MINI_STUDENT: dict[str, Any] = {
+    "objective": "distribution", "consistency_skip": 1, "consistency_distance": "huber", "consistency_huber_c": 1e-3,
+    "consistency_decay": None,
     "preset": "mini-6", "scales": None, "boundaries": None, "iterations": 100, "batch_size": 24, "lr": 4e-4,
     "lr_fake": 4e-4, "lr_discriminator": 1e-3, "betas": [0.9, 0.999], "weight_decay": 0.01, "clip_norm": 10.0,
     "warmup": 10, "weight_pdm": 1.0, "weight_dmd": 1.0, "weight_gan": 5e-3, "weight_gan_discriminator": 1e-2,
