@@ -323,6 +323,6 @@ TABLE = Table(
         "student of Table 2, the paper's own baseline. How they differ from the published recipes: "
         "[deviations](../docs/deviations.md).",
         "The project page's row *SwD Medium* differs from *Scale-wise, 6 steps* of v1's Table 2, which should be the "
-        "same model (COCO: FID 20.3 against 23.0, IR 1.09 against 1.11); v2 repeats the latter. Both stand as printed.",
+        "same model (COCO: FID 20.3 against 23.0, IR 1.09 against 1.11); v2 is near the latter (23.1, 1.12).",
     ),
 )
