@@ -18,7 +18,8 @@ from repro.kinds.benchmarks import keys as benchmarks
 from repro.kinds.benchmarks.declare import BenchmarkPage
 from repro.kinds.latency import keys as latency
 from repro.kinds.latency.declare import AUTOENCODERS, LOSSES, LatencyTable
-from repro.kinds.scores.declare import Table
+from repro.kinds.scores.costs import LATENCY, PARAMETERS, SECONDS
+from repro.kinds.scores.declare import SKIPPED, Table
 from repro.kinds.spectra import keys as spectra
 from repro.kinds.spectra.declare import SpectraFigure
 from repro.kinds.support import keys as support
@@ -149,7 +150,8 @@ def of_training_cost(page: TrainingCostPage, profile: Profile, records: RecordSe
 
 
 def of_scores(table: Table, profile: Profile, records: RecordSet) -> set[str]:
-    return {CAPTIONS, *(column.key for column in (*profile.columns, *COMPUTE))}
+    clock = {LATENCY.key, PARAMETERS, SECONDS} if table.clock is not None else set()
+    return {CAPTIONS, SKIPPED, *clock, *(column.key for column in (*profile.columns, *COMPUTE))}
 
 
 def of_support(page: SupportPage, profile: Profile, records: RecordSet) -> set[str]:
