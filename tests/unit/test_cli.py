@@ -168,6 +168,7 @@ def test_an_unwritable_folder_fails_before_the_work(toy: Path, ran: Ran, capsys:
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
+        (["table2", "--profile", "sd35-medium", "--retrain"], "for sd35-medium train with python -m swd.train"),
         (["table2", "--profile", "sdxl-tiny-vae"], "profile sdxl-tiny-vae has no metrics: it cannot measure table2"),
         (["figure1", "--tiny-vae"], "profile mini has no tiny VAE"),
         (["figure1", "--random-weights", "--out", "paper_tables"], "do not belong into paper_tables"),

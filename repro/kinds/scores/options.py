@@ -80,6 +80,11 @@ def make_options(table: Table, profile: Profile, typed: Namespace, common: RunOp
     for name in rows:
         if name not in declared and name not in images:
             raise UsageError(str(UnknownNameError(f"row of {table.key}", name, [*declared, *images])))
+    if typed.retrain and profile.scorers:
+        raise UsageError(
+            f"--retrain distils the students of worlds that ship; for {profile.name} train with python -m swd.train "
+            "and name their folders with --adapters ROW=DIR"
+        )
     if not typed.tflops > 0:
         raise UsageError(f"--tflops must be positive, got {typed.tflops:g}")
     partial = typed.rows or typed.num_prompts or typed.without

@@ -245,9 +245,8 @@ class FolderSource:
     folder: Path
 
     def inputs(self) -> dict[str, Any]:
-        """Names and sizes of the files."""
-        files = sorted(path for path in self.folder.rglob("*") if path.is_file())
-        return {"folder": digest_json([(str(path.relative_to(self.folder)), path.stat().st_size) for path in files])}
+        """Names and contents of the files."""
+        return {"folder": digest_folder(self.folder)}
 
     def has(self, prompt_set: str) -> bool:
         """Whether there are images of that set."""
