@@ -12,7 +12,7 @@ import open_clip
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
+from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer, Dinov2Config, Dinov2Model
 
 SIDE, PATCH, CONTEXT = 32, 16, 77
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -88,6 +88,20 @@ def processor_folder(folder: Path) -> Path:
 def pickscore_folder(folder: Path, *, seed: int = 1) -> Path:
     """PickScore_v1: a CLIPModel without a processor."""
     clip_model(seed=seed).save_pretrained(folder)
+    return folder
+
+
+def dino_folder(folder: Path, *, seed: int = 0) -> Path:
+    """DINOv2 in transformers' layout: patches of 14 on 37 x 37 positions, as the published ones have."""
+    config = Dinov2Config(
+        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=518, patch_size=14, layerscale_value=0.5
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = Dinov2Model(config)
+        for parameter in model.parameters():
+            parameter.data.add_(0.1 * torch.randn(parameter.shape))
+    model.save_pretrained(folder)
     return folder
 
 

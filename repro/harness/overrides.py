@@ -104,7 +104,9 @@ def _scorers(profile: Profile, places: Mapping[str, str], without: Sequence[str]
             raise UsageError(str(UnknownNameError(f"metric of profile {profile.name}", name, known)))
     kept = [scorer for scorer in profile.scorers if scorer.name not in without]
     return tuple(
-        replace(scorer, weights=_place(places[scorer.name])) if scorer.name in places else scorer for scorer in kept
+        # terms and command are those of the profile's own weights
+        replace(scorer, weights=_place(places[scorer.name]), licence="", get="") if scorer.name in places else scorer
+        for scorer in kept
     )
 
 

@@ -152,8 +152,10 @@ def _merged(needs: Sequence[Need]) -> list[Need]:
     """One line for what several need."""
     found: dict[str, Need] = {}
     for need in needs:
-        known = found.get(need.name)
-        found[need.name] = need if known is None else replace(known, why=f"{known.why}; {need.why}")
+        known = found.setdefault(need.name, need)
+        if known is not need:
+            why, terms, missing = f"{known.why}; {need.why}", known.terms or need.terms, known.missing or need.missing
+            found[need.name] = replace(known, why=why, terms=terms, missing=missing)
     return list(found.values())
 
 

@@ -6,7 +6,7 @@
 | `clipscore` | CS of the paper | CLIP ViT-H-14, laion2B | |
 | `image_reward` | IR of the paper | ImageReward-v1.0 | `tokenizer` |
 | `fid` | FID, FID-infinity, KID (with real images) | Inception of FID | |
-| `diversity` | mean distance between seeds of a prompt | Inception of FID | |
+| `diversity` | mean distance between seeds of a prompt | Inception of FID, or DINOv2 ViT-L/14 | |
 | `geneval` | GenEval | its detector, converted | `colors`: CLIP ViT-L/14 of OpenAI |
 | `fd_dinov2` | Frechet distance of DINOv2 features | DINOv2 ViT-L/14 | |
 | `cmmd` | CMMD | CLIP ViT-L/14 at 336 px | |
@@ -201,7 +201,9 @@ def _diversity(request: Request) -> Metric:
     from repro.metrics.distances import FeatureDistances
     from repro.metrics.diversity import Diversity
 
-    return FeatureDistances(_inception(request), [Diversity()], key="diversity")
+    is_inception = Path(request.places["weights"]).suffix in weights.WEIGHT_SUFFIXES  # one file; DINOv2 is a folder
+    features = _inception(request) if is_inception else _dino(request)
+    return FeatureDistances(features, [Diversity()], key="diversity")
 
 
 def _inception(request: Request) -> Features:
@@ -217,13 +219,18 @@ def _geneval(request: Request) -> Metric:
 
 
 def _fd_dinov2(request: Request) -> Metric:
-    from repro.metrics.dino import DinoFeatures
     from repro.metrics.distances import FeatureDistances
     from repro.metrics.frechet import Fid
 
-    features = DinoFeatures(request.places["weights"], revision=request.revisions["weights"], device=request.device)
+    features = _dino(request)
     reference = request.reference(features)
     return FeatureDistances(features, [Fid(reference, key="fd_dinov2", device=request.device)], key="fd_dinov2")
+
+
+def _dino(request: Request) -> Features:
+    from repro.metrics.dino import DinoFeatures
+
+    return DinoFeatures(request.places["weights"], revision=request.revisions["weights"], device=request.device)
 
 
 def _cmmd(request: Request) -> Metric:

@@ -51,16 +51,22 @@ def build(folder: Path) -> Path:
     for seed, (name, steps) in enumerate(STUDENTS.items()):
         write_student("sd35-medium", preset(steps), folder / "models" / name, seed=seed)
     build_systems(folder / "models")
-    _metrics(folder / "models")
-    _coco(folder / "data" / "coco2014")
-    _mjhq(folder / "data" / "mjhq30k")
-    path = folder / "data" / "geneval" / "evaluation_metadata.jsonl"
-    path.parent.mkdir(parents=True)
-    path.write_text("".join(json.dumps(entry) + "\n" for entry in GENEVAL))
+    build_metrics(folder / "models")
+    build_data(folder / "data")
     return folder
 
 
-def _metrics(folder: Path) -> None:
+def build_data(folder: Path) -> None:
+    """Prompts and real images of all benchmarks."""
+    _coco(folder / "coco2014")
+    _mjhq(folder / "mjhq30k")
+    path = folder / "geneval" / "evaluation_metadata.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_text("".join(json.dumps(entry) + "\n" for entry in GENEVAL))
+
+
+def build_metrics(folder: Path) -> None:
+    """Weights of all metrics."""
     clip_folder(folder / "clip")
     pickscore_folder(folder / "pickscore")
     processor_folder(folder / "processor")

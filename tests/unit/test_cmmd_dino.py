@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import metric_checkpoints
 import numpy as np
 import pytest
 import torch
@@ -10,7 +11,7 @@ from skimage import data
 from torch import Tensor
 from torch.nn.functional import gelu, interpolate, layer_norm, linear
 from torchvision import transforms
-from transformers import CLIPConfig, CLIPModel, Dinov2Config, Dinov2Model
+from transformers import CLIPConfig, CLIPModel, Dinov2Model
 
 from repro.metrics.base import MemoryMeasured, WeightsError
 from repro.metrics.cmmd import ClipImageFeatures, Cmmd
@@ -27,18 +28,7 @@ def photographs() -> list[Image.Image]:
 
 @pytest.fixture(scope="module")
 def dino_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """DINOv2 in miniature: patches of 14 on 37 x 37 positions, as the published ones have."""
-    folder = tmp_path_factory.mktemp("dino")
-    config = Dinov2Config(
-        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=518, patch_size=14, layerscale_value=0.5
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = Dinov2Model(config)
-        for parameter in model.parameters():
-            parameter.data.add_(0.1 * torch.randn(parameter.shape))
-    model.save_pretrained(folder)
-    return folder
+    return metric_checkpoints.dino_folder(tmp_path_factory.mktemp("dino"))
 
 
 @pytest.fixture(scope="module")
