@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _DIGEST = "Digest"
 _COLOURS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito: safe for all eyes
+NUM_COLOURS = len(_COLOURS)
 
 
 class Drawing(NamedTuple):

@@ -1,6 +1,7 @@
 """The figure of a table of scores: quality against compute."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -8,7 +9,7 @@ from repro.harness.cells import estimate, header
 from repro.harness.experiment import TOKENS, Column
 from repro.harness.files import digest_json
 from repro.harness.plan import steps_of
-from repro.harness.plots import Drawing, colour, new_figure, own_style, png
+from repro.harness.plots import NUM_COLOURS, Drawing, colour, new_figure, own_style, png
 from repro.harness.profile import Profile
 from repro.harness.schema import RecordSet
 from repro.kinds.scores.declare import Table
@@ -19,9 +20,23 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-VERSION = 1  # of the drawing code: raise it when the figure should look different
-_COLOURS = {"Teacher": "#555555", "Scale-wise": "#0072B2", "Full-scale": "#D55E00"}  # Okabe and Ito: safe for all eyes
-_MARKERS = {"Scale-wise": "o", "Full-scale": "s"}
+VERSION = 2  # of the drawing code: raise it when the figure should look different
+LEGEND_LINE = 0.2  # inches
+CHARACTERS_PER_INCH, HANDLE = 14, 7  # of the legend's text, and what a handle with its gaps takes, in characters
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """Of one curve; a teacher is a line without markers."""
+
+    colour: str
+    marker: str = ""
+    line: str = "-"
+
+
+TEACHERS = (Style("#555555", line="--"), Style("#A6761D", line="-."), Style("#7570B3", line=":"))
+STUDENTS = {"Scale-wise": Style("#0072B2", "o"), "Full-scale": Style("#D55E00", "s")}  # Okabe and Ito: for all eyes
+MARKERS = ("D", "o", "s", "^", "v", "P")
 
 
 def drawing(result: ScoresResult) -> Drawing | None:
@@ -41,6 +56,11 @@ class Point:
     quality: float
     low: float
     high: float
+
+    @property
+    def name(self) -> str:
+        """In the legend: students of one label are one curve, each teacher is a line of its own."""
+        return f"{self.label}: {self.steps} steps, {self.compute:,.0f} tokens" if self.teacher else self.label
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,37 +120,61 @@ def _points(table: Table, profile: Profile, records: RecordSet, prompts: str, co
 
 
 def _compute_figure(data: ComputeData) -> "Figure":
-    rows = len(data.panels) // data.columns
-    figure = new_figure(3.1 * data.columns, 2.5 * rows + 0.4)
+    rows, width = len(data.panels) // data.columns, 3.1 * data.columns
+    styles = _styles(point for panel in data.panels for point in panel.points)
+    columns = _legend_columns(styles, width)
+    top = 0.15 + LEGEND_LINE * math.ceil(len(styles) / columns)
+    figure = new_figure(width, 2.5 * rows + top)
     axes = figure.subplots(rows, data.columns, squeeze=False, sharex=True)
-    labels = list(dict.fromkeys(point.label for panel in data.panels for point in panel.points))
     handles: dict[str, Artist] = {}
     for axis, panel in zip(axes.flat, data.panels, strict=True):
-        _draw_panel(axis, panel, labels)
+        _draw_panel(axis, panel, styles)
         handles |= {name: handle for handle, name in zip(*axis.get_legend_handles_labels(), strict=True)}
     for axis in axes[-1]:
         axis.set_xlabel("image tokens \u00d7 steps", fontsize=8)
+    shown = [name for name in styles if name in handles]
     figure.legend(
-        list(handles.values()), list(handles), loc="upper center", ncols=len(handles), frameon=False, fontsize=9
+        [handles[name] for name in shown], shown, loc="upper center", ncols=columns, frameon=False, fontsize=9
     )
-    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - 0.35 / figure.get_figheight()))  # type: ignore[union-attr, call-arg]
+    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - top / figure.get_figheight()))  # type: ignore[union-attr, call-arg]
     return figure
 
 
-def _draw_panel(axis: "Axes", panel: Panel, labels: Sequence[str]) -> None:
-    for place, label in enumerate(labels):
-        points = sorted((p for p in panel.points if p.label == label), key=lambda point: point.compute)
-        shade = _COLOURS.get(label, colour(place))
-        for point in points:
-            if point.teacher:  # far to the right of all students: as a point it would squeeze them together
-                name = f"{label}: {point.steps} steps, {point.compute:,.0f} tokens"
-                axis.axhline(point.quality, color=shade, lw=1, ls="--", label=name)
-                axis.axhspan(point.low, point.high, color=shade, alpha=0.12, lw=0)
-        _draw_students(axis, [point for point in points if not point.teacher], shade, _MARKERS.get(label, "D"))
+def _styles(points: Iterable[Point]) -> dict[str, Style]:
+    """How each curve is drawn, by its name in the legend: no two alike, teachers first."""
+    found = {point.name: point for point in points}
+    teachers = [name for name, point in found.items() if point.teacher]
+    students = [name for name in found if name not in teachers]
+    lines = {name: TEACHERS[place % len(TEACHERS)] for place, name in enumerate(teachers)}
+    return lines | {name: STUDENTS.get(name) or _style(place) for place, name in enumerate(students)}
+
+
+def _style(place: int) -> Style:
+    return Style(colour(place), MARKERS[place // NUM_COLOURS % len(MARKERS)])
+
+
+def _legend_columns(names: Iterable[str], width: float) -> int:
+    """As many as the longest entry leaves room for, spread evenly over the lines."""
+    lengths = [len(name) for name in names]
+    fitting = max(1, int(width * CHARACTERS_PER_INCH / (max(lengths) + HANDLE)))
+    return math.ceil(len(lengths) / math.ceil(len(lengths) / fitting))
+
+
+def _draw_panel(axis: "Axes", panel: Panel, styles: Mapping[str, Style]) -> None:
+    students = [point for point in panel.points if not point.teacher]
+    for point in panel.points:
+        if point.teacher:  # far to the right of all students: as a point it would squeeze them together
+            style = styles[point.name]
+            axis.axhline(point.quality, color=style.colour, lw=1, ls=style.line, label=point.name)
+            axis.axhspan(point.low, point.high, color=style.colour, alpha=0.14, lw=0)
+    places = _places(students)
+    for name, style in styles.items():
+        own = sorted((point for point in students if point.name == name), key=lambda point: point.compute)
+        _draw_students(axis, own, [places[point] for point in own], style)
     if not panel.points:
         axis.text(0.5, 0.5, "not measured", transform=axis.transAxes, ha="center", fontsize=8, color="#888888")
     axis.set_xscale("log", base=2)
-    axis.xaxis.set_major_formatter("{x:,.0f}")
+    _set_ticks(axis, [point.compute for point in students])
     axis.set_title(panel.title, fontsize=9)
     axis.set_ylabel(panel.axis, fontsize=8)
     axis.tick_params(labelsize=7)
@@ -138,22 +182,46 @@ def _draw_panel(axis: "Axes", panel: Panel, labels: Sequence[str]) -> None:
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_students(axis: "Axes", points: Sequence[Point], shade: str, marker: str) -> None:
+def _places(points: Sequence[Point]) -> dict[Point, float]:
+    """Where points stand: those of equal compute side by side, a little apart."""
+    logs = [math.log2(point.compute) for point in points]
+    apart = (max(logs) - min(logs)) / 25 if logs else 0.0
+    found = {}
+    for compute in {point.compute for point in points}:
+        alike = [point for point in points if point.compute == compute]
+        for place, point in enumerate(alike):
+            found[point] = compute * 2 ** (apart * (place - (len(alike) - 1) / 2))
+    return found
+
+
+def _set_ticks(axis: "Axes", computes: Sequence[float]) -> None:
+    """Powers of two, or where few of them are in range the values themselves, but for those too near another."""
+    if computes and max(computes) < 4 * min(computes):
+        shown: list[float] = []
+        for compute in sorted(set(computes)):
+            if not shown or (compute / shown[-1]) ** 8 > max(computes) / min(computes):
+                shown.append(compute)
+        axis.set_xticks(shown)
+        axis.set_xticks([], minor=True)
+    axis.xaxis.set_major_formatter("{x:,.0f}")
+
+
+def _draw_students(axis: "Axes", points: Sequence[Point], places: Sequence[float], style: Style) -> None:
     if not points:
         return
     # An interval need not hold its value (FID at infinite n), and matplotlib refuses negative bars.
     bars = [[max(p.quality - p.low, 0) for p in points], [max(p.high - p.quality, 0) for p in points]]
     axis.errorbar(
-        [p.compute for p in points],
+        places,
         [p.quality for p in points],
         yerr=bars,
-        color=shade,
-        marker=marker,
+        color=style.colour,
+        marker=style.marker,
         markersize=5,
         capsize=2,
         lw=1,
-        label=points[0].label,
+        label=points[0].name,
     )
-    for point in points:
-        place, text = (point.compute, point.quality), f"{point.steps}"
-        axis.annotate(text, place, (5, 4), textcoords="offset points", fontsize=7, color=shade)
+    for point, place in zip(points, places, strict=True):
+        text = f"{point.steps}"
+        axis.annotate(text, (place, point.quality), (3, 4), textcoords="offset points", fontsize=7, color=style.colour)
