@@ -12,13 +12,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from repro.harness.cells import Estimate, estimate, markdown, number, signed, with_interval
+from repro.harness.cells import DASH, Estimate, estimate, markdown, number, signed, with_interval
 from repro.harness.experiment import Agreement, Column, PromptSet, Reported, Row
+from repro.harness.plan import steps_of
 from repro.harness.profile import Profile
 from repro.harness.published import published_value
 from repro.harness.schema import RecordSet
 
-HEADS = ("", "Publication", "Prompts", "Setup", "Metric", "Published", "Here", "Difference", "Tolerance", "Images")
+HEADS = ("", "Prompts", "Setup", "Steps", "Metric", "Published", "Here", "Difference", "Tolerance", "Images")
+STEPS = HEADS.index("Steps")
 RULE = """\
 A cell agrees if the whole interval of ours lies within the tolerance around the published value, differs if none of it
 does, and is inconclusive otherwise. The tolerances were fixed before anything was measured; they stand for other seeds
@@ -35,11 +37,12 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """A published number and ours; all in the unit of the records."""
+    """A published number and ours; all in the unit of the records. ``steps`` of the row, where that is known."""
 
     publication: str
     prompts: PromptSet
     row: Row
+    steps: int | None = None
     column: Column
     published: float
     ours: Estimate
@@ -73,14 +76,29 @@ def compared(
 
 
 def agreement(cells: Sequence[Cell]) -> list[str]:
-    """Heading, one sentence, table and rule; nothing where nothing can be compared."""
+    """Heading, one sentence, a table for each publication, and the rule; nothing where nothing can be compared."""
     if not cells:
         return []
+    sentence = f"Of {len(cells)} published numbers that were measured again here: {counted(cells)}."
+    blocks = ["## Does this agree with the published numbers?", sentence]
+    for publication in dict.fromkeys(cell.publication for cell in cells):
+        theirs = [cell for cell in cells if cell.publication == publication]
+        blocks += [f"*{publication}*: {counted(theirs)}.", agreement_table(theirs)]
+    return [*blocks, RULE]
+
+
+def counted(cells: Sequence[Cell]) -> str:
+    """How many cells came to each verdict, in words."""
     counts = [(verdict, sum(cell.verdict is verdict for cell in cells)) for verdict in Verdict]
-    parts = ", ".join(f"{count} {verdict}" for verdict, count in counts if count)
-    sentence = f"Of {len(cells)} published numbers that were measured again here: {parts}."
-    heading = "## Does this agree with the published numbers?"
-    return [heading, sentence, markdown(HEADS, map(_line, cells), left=5), RULE]
+    return ", ".join(_count(verdict, count) for verdict, count in counts if count)
+
+
+def agreement_table(cells: Sequence[Cell]) -> str:
+    """A line for each published number; the column of steps is left out where no row has any."""
+    lines, heads = [_line(cell) for cell in cells], list(HEADS)
+    if all(cell.steps is None for cell in cells):
+        lines, heads = [[*line[:STEPS], *line[STEPS + 1 :]] for line in lines], [*HEADS[:STEPS], *HEADS[STEPS + 1 :]]
+    return markdown(heads, lines, left=heads.index("Published"))
 
 
 def _cell(
@@ -97,6 +115,7 @@ def _cell(
             publication=reported.label,
             prompts=prompts,
             row=row,
+            steps=steps_of(profile, row),
             column=column,
             published=value / wanted.scale,
             ours=ours,
@@ -105,15 +124,20 @@ def _cell(
         )
 
 
+def _count(verdict: Verdict, count: int) -> str:
+    plural = {Verdict.AGREES: "agree", Verdict.DIFFERS: "differ"}
+    return f"{count} {verdict if count == 1 else plural.get(verdict, verdict)}"
+
+
 def _line(cell: Cell) -> list[str]:
     column = cell.column
     shown = [number(value * column.factor, column.digits) for value in (cell.published, cell.tolerance)]
     difference = signed((cell.ours.value - cell.published) * column.factor, column.digits)
     return [
         f"**{cell.verdict}**",
-        cell.publication,
         cell.prompts.label,
         cell.row.label,
+        DASH if cell.steps is None else str(cell.steps),
         column.label,
         shown[0],
         with_interval(cell.ours, column),

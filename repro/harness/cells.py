@@ -34,9 +34,15 @@ class Footnotes:
 
     def dash(self, reason: str) -> str:
         """An em dash that points to its reason."""
-        if reason not in self.reasons:
-            self.reasons.append(reason)
-        return f"{DASH} ({_letter(self.reasons.index(reason))})"
+        return self.mark(DASH, reason)
+
+    def mark(self, text: str, remark: str) -> str:
+        """A text that points to a remark; the text alone where there is none."""
+        if not remark:
+            return text
+        if remark not in self.reasons:
+            self.reasons.append(remark)
+        return f"{text} ({_letter(self.reasons.index(remark))})"
 
     def text(self) -> str:
         """The footnotes, one per line; empty without any."""
@@ -96,11 +102,11 @@ def header(column: Column, group: str = "") -> str:
 
 
 def here(records: RecordSet, row: Row, prompts: str, column: Column, profile: Profile, notes: Footnotes) -> str:
-    """A measured cell, or a dash with the reason why it is missing."""
+    """A measured cell with what is to be remarked on it, or a dash with the reason why it is missing."""
     found = records.find(row.key, prompts, column.key)
-    if (shown := estimate(found)) is not None:
-        return with_interval(shown, column)
     noted = [record.note for record in found if record.note]
+    if (shown := estimate(found)) is not None:
+        return notes.mark(with_interval(shown, column), noted[0] if noted else "")
     return notes.dash(noted[0] if noted else profile.missing.get(column.key, "Not measured yet."))
 
 
@@ -122,4 +128,6 @@ def markdown(headers: Sequence[str], rows: Iterable[Sequence[str]], left: int = 
 
 
 def _letter(index: int) -> str:
-    return chr(ord("a") + index)
+    """One of a to z, then of aa to zz."""
+    before = _letter(index // 26 - 1) if index >= 26 else ""
+    return before + chr(ord("a") + index % 26)

@@ -95,6 +95,7 @@ class Column:
         percent: records hold a fraction in [0, 1], the page shows it times 100.
         scale: else the page shows what the records hold times this.
         detail: shown in the table of details instead of the main one.
+        of_teacher: shown as a share of the teacher's too.
         role: what it is for, in claims; None for what no claim is about.
         prompts: sets of prompts in which it is measured; empty for all.
     """
@@ -109,6 +110,7 @@ class Column:
     percent: bool = False
     scale: float = 1.0
     detail: bool = False
+    of_teacher: bool = False
     prompts: tuple[str, ...] = ()
 
     @property
@@ -233,6 +235,7 @@ class Reported:
         label: model and source, as the caption names them.
         match: cells that every row shares.
         columns: metrics shown, by CSV column.
+        costs: columns of no set of prompts, what a row costs, where a row of the CSV has all sets.
         prompts_column: CSV column that ``PromptSet.reported`` picks from.
         prefixes: ``PromptSet.reported`` -> how the columns of that set begin, where a row of the CSV has all sets.
         profiles: those with the model and the data of these numbers: there values are compared, not only their order.
@@ -244,6 +247,7 @@ class Reported:
     label: str
     match: Mapping[str, str]
     columns: tuple[Column, ...]
+    costs: tuple[Column, ...] = ()
     prompts_column: str = "prompts"
     prefixes: Mapping[str, str] = field(default_factory=dict)
     profiles: tuple[str, ...] = ()

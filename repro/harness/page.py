@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
+from repro.harness.experiment import Reported
+from repro.harness.profile import Profile
 from repro.harness.result import Measured
 from repro.harness.schema import Run
 
@@ -17,6 +19,15 @@ nox -s tables  # only writes the pages again, from the records
 def joined(blocks: Iterable[str]) -> str:
     """The Markdown of a page from its blocks, empty ones left out."""
     return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def comparable(profile: Profile, reported: Reported) -> str:
+    """How measured and published numbers may be read together."""
+    if profile.name in reported.profiles:
+        return "The same model, data and metrics: compare values."
+    if profile.scorers:
+        return "Another model: compare the order of the rows, not the values."
+    return "Another model, other data and other metrics: compare the order of the rows, not the values."
 
 
 def footer(result: Measured[Any], measure: str = "") -> list[str]:

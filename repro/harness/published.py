@@ -36,13 +36,23 @@ def published_line(reported: Reported, row: Row, prompts: PromptSet) -> Mapping[
 
 
 def column_name(reported: Reported, prompts: PromptSet, key: str) -> str | None:
-    """Name in the CSV of a column of a prompt set; None where that set has no such column."""
+    """Name in the CSV of a column of a prompt set; None where the publication has no number of that set in it."""
+    wanted = dict(reported.match)
     if not reported.prefixes:
-        return key
-    if prompts.reported not in reported.prefixes:
+        name = key
+        wanted[reported.prompts_column] = prompts.reported
+    elif prompts.reported in reported.prefixes:
+        name = reported.prefixes[prompts.reported] + key
+    else:
         return None
-    name = reported.prefixes[prompts.reported] + key
-    return name if name in published(reported.csv)[0] else None
+    lines = (line for line in published(reported.csv) if all(line.get(head) == cell for head, cell in wanted.items()))
+    return name if any(line.get(name) for line in lines) else None
+
+
+def published_cost(reported: Reported, row: Row, key: str) -> float | None:
+    """A published number that belongs to no prompt set, such as a latency; None where there is none."""
+    line = published_line(reported, row, PromptSet("", "")) if reported.prefixes else None
+    return float(line[key]) if line is not None and line.get(key) else None
 
 
 def published_value(reported: Reported, row: Row, prompts: PromptSet, key: str) -> float | None:

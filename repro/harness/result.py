@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from repro.harness.agreement import Cell
 from repro.harness.claims import Judgement
 from repro.harness.experiment import Column, Experiment, Row
 from repro.harness.profile import Profile
@@ -32,6 +33,11 @@ class Measured(Generic[E]):
     @property
     def judgements(self) -> tuple[Judgement, ...]:
         """Every claim with its verdict; none where the paper claims nothing."""
+        return ()
+
+    @property
+    def agreement(self) -> tuple[Cell, ...]:
+        """Every published number that was measured again; none where models or data are others."""
         return ()
 
     @property

@@ -19,7 +19,7 @@ COLUMNS = (
     Column("image_reward", "IR", better="higher", role="reward", digits=2, prompts=QUALITY),
     Column("fid", "FID", better="lower", role="distribution", digits=1, prompts=QUALITY),
     Column("geneval", "GenEval", better="higher", role="prompt_alignment", digits=2, prompts=("geneval",)),
-    Column("diversity", "Diversity", better="higher", digits=3, prompts=("diversity",)),
+    Column("diversity", "Diversity", better="higher", digits=3, of_teacher=True, prompts=("diversity",)),
     Column("fid_inf", "FID, infinite images", better="lower", digits=1, detail=True, prompts=QUALITY),
     Column("kid", "KID", better="lower", digits=4, detail=True, prompts=QUALITY),
     Column("hpsv3", "HPSv3", better="higher", digits=1, detail=True, prompts=QUALITY),

@@ -7,6 +7,8 @@ from repro.harness.agreement import Verdict, agreement, compared
 from repro.harness.experiment import Agreement, Column, PromptSet, Reported, Row
 from repro.harness.published import column_name, published_value
 from repro.harness.schema import RecordSet
+from repro.profiles import load_profile
+from repro.table2 import TABLE as TABLE2
 
 COCO, MJHQ, GENEVAL = (PromptSet(key, key, reported=name) for key, name in (
     ("coco", "COCO 2014"), ("mjhq", "MJHQ"), ("geneval", "GenEval"),
@@ -91,9 +93,31 @@ def test_the_section_counts_and_shows_both() -> None:
         record("sdxl", "coco", "fid", 14.9, ci_low=14.6, ci_high=15.2),
         record("sdxl", "geneval", "geneval", 0.6, ci_low=0.58, ci_high=0.62),
     ]
-    heading, sentence, table, _ = agreement(compared([WIDE], [SDXL], REAL, RecordSet.of([RUN, *ours])))
+    heading, sentence, publication, table, _ = agreement(compared([WIDE], [SDXL], REAL, RecordSet.of([RUN, *ours])))
     assert heading.endswith("published numbers?")
     assert sentence == "Of 2 published numbers that were measured again here: 1 agrees, 1 differs."
+    assert publication == "*project page*: 1 agrees, 1 differs."
+    assert "Steps" not in table  # a folder of images does not say
     assert "14.4" in table
     assert "14.9 [14.6, 15.2]" in table
     assert "+0.5" in table
+
+
+def test_rows_of_one_label_are_told_apart_by_their_steps() -> None:
+    v1 = replace(TABLE2.publications[0], profiles=("toy",), agreement={"fid": Agreement(metric="fid", tolerance=1.0)})
+    real = replace(load_profile("sd35-medium"), name="toy")
+    ours = [record(f"scalewise_{steps}", "coco", "fid", 23.0) for steps in (4, 6)]
+    cells = compared([v1], TABLE2.rows, real, RecordSet.of([RUN, *ours]))
+    assert [(cell.row.label, cell.steps) for cell in cells] == [("Scale-wise", 6), ("Scale-wise", 4)]
+    table = agreement(cells)[3]
+    places = [line.split("|")[4].strip() for line in table.splitlines()]
+    assert [place for place in places if not place.startswith(":")] == ["Steps", "6", "4"]
+
+
+def test_every_publication_has_a_table_of_its_own() -> None:
+    v2 = replace(WIDE, csv="table4_models_v2.csv", label="v2")
+    ours = RecordSet.of([RUN, record("sdxl", "coco", "fid", 14.4)])
+    sections = agreement(compared([WIDE, v2], [SDXL], REAL, ours))
+    assert [block for block in sections if block.startswith("*")] == ["*project page*: 1 agrees.", "*v2*: 1 agrees."]
+    assert sections[1].endswith("measured again here: 2 agree.")
+    assert all("project page" not in block for block in sections if block.startswith("|"))

@@ -127,7 +127,7 @@ def test_figures_are_linked_once_they_exist(out: Path) -> None:
 
 def test_the_paper_columns_say_that_they_are_another_model(out: Path) -> None:
     text = (out / "table2.md").read_text(encoding="utf-8")
-    assert "Another model and other data: compare the order of the rows, not the values." in text
+    assert "Another model, other data and other metrics: compare the order of the rows, not the values." in text
     assert TABLE.reported is not None
     same = replace(TABLE, reported=replace(TABLE.reported, profiles=(PROFILE.name,)))
     real = ScoresResult(same, PROFILE, RecordSet.of(lines()))

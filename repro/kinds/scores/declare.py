@@ -7,6 +7,7 @@ from repro.harness.experiment import ROLES, Experiment, Reported, Role, Row, Unk
 from repro.harness.scope import Scope
 
 SKIPPED = "skipped_images"  # metric of the record that counts images which could not be measured
+CUT = "_cut"  # ends the metric that gives the share of captions longer than a text encoder reads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +101,7 @@ class Table(Experiment):
         reported: the publication whose numbers stand beside ours, unless another names the profile.
         also_reported: other publications of these numbers.
         clock: how rows are timed, which gives the columns of latency and parameters; None for a table without them.
+        published_notes: in place of ``notes`` where models and metrics are the published ones; None for the same.
 
     Raises:
         ValueError: two rows or claims share a key, or a claim names a row or a role that is not there.
@@ -110,6 +112,7 @@ class Table(Experiment):
     reported: Reported | None = None
     also_reported: tuple[Reported, ...] = ()
     clock: Clock | None = None
+    published_notes: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         keys = [row.key for row in self.rows]

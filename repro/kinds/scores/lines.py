@@ -21,7 +21,9 @@ def score_records(run: Run, key: str, prompt_set: str, seed: int, result: Evalua
     for metric, values in result.per_image.items():
         yield PerImage.of(values, variant=key, prompts=prompt_set, metric=metric, seed=seed)
     if result.skipped:
-        why = "; ".join(f"{lost.id}: {lost.reason}" for lost in result.skipped[:SKIPPED_SHOWN])
+        shown = [f"{lost.id}: {lost.reason}" for lost in result.skipped[:SKIPPED_SHOWN]]
+        more = len(result.skipped) - len(shown)
+        why = "; ".join([*shown, *([f"and {more:,} more"] if more else [])])
         count = Record.of(run, key, SKIPPED, float(len(result.skipped)), prompts=prompt_set, seed=seed, unit="images")
         yield replace(count, note=why)
 

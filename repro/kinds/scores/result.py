@@ -3,8 +3,9 @@
 from functools import cached_property, partial
 
 from repro.harness.agreement import Cell, compared
+from repro.harness.cells import estimate
 from repro.harness.claims import Judgement, judge
-from repro.harness.experiment import Column, Reported, Row
+from repro.harness.experiment import Column, PromptSet, Reported, Row
 from repro.harness.result import Measured
 from repro.harness.schema import CAPTIONS
 from repro.kinds.scores.costs import cost_columns
@@ -34,9 +35,33 @@ class ScoresResult(Measured[Table]):
         return (*self.profile.columns, *cost_columns(self.experiment, self.records))
 
     @cached_property
+    def costs(self) -> tuple[Column, ...]:
+        """Columns of cost that were measured of any row."""
+        columns = cost_columns(self.experiment, self.records)
+        return tuple(c for c in columns if any(estimate(self.records.find(row.key, "", c.key)) for row in self.rows))
+
+    def num_images(self, prompts: PromptSet) -> int:
+        """Images that every row was asked for; 0 where the records do not say."""
+        return len(self._captions(prompts))
+
+    def num_captions(self, prompts: PromptSet) -> int:
+        """Different captions among them."""
+        return len(set(self._captions(prompts)))
+
+    def _captions(self, prompts: PromptSet) -> tuple[float | None, ...]:
+        found = self.records.values(CAPTIONS, prompts.key, CAPTIONS)
+        return found[0].values if found else ()
+
+    @cached_property
     def reported(self) -> Reported | None:
         """The publication whose numbers stand beside ours."""
         return self.experiment.reported_in(self.profile.name)
+
+    @property
+    def published_costs(self) -> tuple[Column, ...]:
+        """What the publication says that rows cost, where it has the same models: others cost something else."""
+        reported = self.reported
+        return reported.costs if reported is not None and self.profile.name in reported.profiles else ()
 
     @cached_property
     def agreement(self) -> tuple[Cell, ...]:

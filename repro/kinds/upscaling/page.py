@@ -6,7 +6,7 @@ from repro.harness.agreement import agreement
 from repro.harness.cells import Footnotes, estimate, header, markdown, number, with_interval
 from repro.harness.claims import claims_table
 from repro.harness.experiment import Column, Reported
-from repro.harness.page import footer, joined
+from repro.harness.page import comparable, footer, joined
 from repro.harness.plan import finishing
 from repro.kinds.upscaling.declare import ORDERS
 from repro.kinds.upscaling.result import UpscalingResult
@@ -39,27 +39,17 @@ def page(result: UpscalingResult, folder: Path) -> str:
 
 
 def _caption(result: UpscalingResult) -> str:
-    profile, plan = result.profile, finishing(result.profile)
+    profile, plan, reported = result.profile, finishing(result.profile), result.experiment.reported
     orders = "; ".join(f"{order}: {text}" for order, text in ORDERS.items())
     return "\n>\n".join(
         [
             f"> **Profile `{profile.name}`.** {profile.caption}",
             f"> **here**: {result.column.label}, {_images(result)} for each row and noise level, 95 % interval in "
             f"brackets; the teacher takes the rest of its {plan.steps} steps with guidance {plan.guidance_scale:g}.",
-            f"> **paper**: {result.experiment.reported.label}. {_comparable(result)}",
+            f"> **paper**: {reported.label}. {comparable(profile, reported)}",
             f"> {orders}.",
         ]
     )
-
-
-def _comparable(result: UpscalingResult) -> str:
-    """How the two groups of columns may be read together."""
-    profile = result.profile
-    if profile.name in result.experiment.reported.profiles:
-        return "The same model, data and metric: compare values."
-    if profile.scorers:
-        return "Another model: compare the order of the rows, not the values."
-    return "Another model, other data and another metric: compare the order of the rows, not the values."
 
 
 def _images(result: UpscalingResult) -> str:

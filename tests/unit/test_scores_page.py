@@ -1,0 +1,249 @@
+"""What the page of a table of scores says of a profile of published models, with records made up here."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from harness_world import PROFILE, RUN, TABLE, lines, record
+
+from repro.harness.cells import Footnotes
+from repro.harness.experiment import Column, PromptSet, Row
+from repro.harness.published import column_name, published_cost
+from repro.harness.schema import CAPTIONS, Line, PerImage, Record, RecordSet
+from repro.kinds.scores.declare import SKIPPED, Table
+from repro.kinds.scores.lines import SKIPPED_SHOWN, score_records
+from repro.kinds.scores.page import page
+from repro.kinds.scores.result import ScoresResult
+from repro.kinds.scores.teachers import teacher_of
+from repro.metrics import EvaluationResult
+from repro.metrics.base import Skipped
+from repro.profiles import load_profile
+from repro.table2 import TABLE as TABLE2
+from repro.table2 import V1 as V1_TABLE2
+from repro.table4 import TABLE as TABLE4
+
+MEDIUM = load_profile("sd35-medium")
+IMAGES = {"coco": (6, 6), "mjhq": (6, 6), "geneval": (12, 3), "diversity": (24, 6)}  # and captions
+
+
+def real(found: Record, profile: str = MEDIUM.name, table: str = "table2") -> Record:
+    return replace(found, profile=profile, table=table)
+
+
+def asked() -> list[Line]:
+    return [
+        PerImage.of(
+            [float(index % captions) for index in range(images)],
+            variant=CAPTIONS,
+            prompts=prompts,
+            metric=CAPTIONS,
+            seed=0,
+        )
+        for prompts, (images, captions) in IMAGES.items()
+    ]
+
+
+def scored(variant: str, diversity: float | None = None) -> list[Record]:
+    found = [
+        real(record(variant, prompts, column.key, 0.5))
+        for column in MEDIUM.columns
+        for prompts in column.prompts
+        if not column.detail and column.key != "diversity"
+    ]
+    return [*found, *([] if diversity is None else [real(record(variant, "diversity", "diversity", diversity))])]
+
+
+def shown(made: Sequence[Line], table: Table = TABLE2, profile: str = MEDIUM.name) -> str:
+    runs = [replace(RUN, profile=profile, table=table.key)]
+    return page(ScoresResult(table, load_profile(profile), RecordSet.of([*runs, *made])), Path("nowhere"))
+
+
+def section(text: str, heading: str) -> str:
+    """Of a page, up to the next heading."""
+    return text.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+
+
+def cells(text: str, label: str, heading: str) -> list[str]:
+    """Of all lines of the table that a section begins with and that have that label, one column."""
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    place = [head.strip() for head in table[0].split("|")].index(heading)
+    rows = [[cell.strip() for cell in line.split("|")] for line in table[2:]]
+    return [row[place] for row in rows if row[1] == label]
+
+
+# which columns a table has
+
+
+def test_a_set_of_prompts_shows_the_columns_of_the_paper_that_have_numbers_there() -> None:
+    text = shown([*asked(), *scored("scalewise_4", 0.3)])
+    assert "PS (paper)" in section(text, "COCO 2014")
+    for name in ("GenEval", "Four seeds of a prompt"):
+        assert "paper" not in section(text, name)
+        assert "(here)" in section(text, name)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "wanted"), [("COCO 2014", "pickscore"), ("MJHQ", "pickscore"), ("GenEval", None), ("", None)]
+)
+def test_a_publication_without_a_set_has_no_column_of_it(prompts: str, wanted: str | None) -> None:
+    assert column_name(V1_TABLE2, PromptSet("p", "p", reported=prompts), "pickscore") == wanted
+
+
+def test_a_column_without_any_number_is_none() -> None:
+    assert column_name(V1_TABLE2, PromptSet("p", "p", reported="COCO 2014"), "hpsv3") is None
+
+
+def test_details_are_told_set_by_set_of_the_rows_that_have_them() -> None:
+    made = [real(record("scalewise_4", prompts, "fid_inf", value)) for prompts, value in (("coco", 7), ("mjhq", 8))]
+    made += [real(record("teacher", "coco", "fid_inf", 9))]
+    text = section(shown(made), "In detail")
+    coco, mjhq = text.split("### ")[1:]
+    assert "HPSv3" not in text
+    assert cells(coco, "Teacher", "FID, infinite images \u2193") == ["9.0"]
+    assert cells(coco, "Scale-wise", "FID, infinite images \u2193") == ["7.0"]
+    assert "Teacher" not in mjhq
+
+
+def test_costs_stand_once_in_a_table_with_a_clock_beside_the_published_ones() -> None:
+    made = [
+        real(record("swd_medium_6", "", "latency", 0.2), table="table4"),
+        real(record("swd_medium_6", "", "parameters", 2.2e9), table="table4"),
+        real(record("swd_medium_6", "", "tokens", 9_000), table="table4"),
+        *(real(found, table="table4") for found in scored("swd_medium_6")),
+    ]
+    text = shown(made, TABLE4)
+    costs = section(text, "What a row costs")
+    assert cells(costs, "SwD Medium", "Latency, s (paper) \u2193")[0] == "0.17"
+    assert cells(costs, "SwD Medium", "Latency, s (here) \u2193")[0] == "0.200"
+    assert cells(costs, "SwD Medium", "Parameters, B (here)")[0] == "2.2"
+    assert "FLOPs" not in text  # no row is the teacher: nothing is relative to it
+    assert "The paper's are of one A100." in text
+    assert "Latency" not in section(text, "COCO 2014")
+
+
+def test_a_published_cost_is_found_by_the_row_alone() -> None:
+    assert TABLE4.reported is not None
+    assert published_cost(TABLE4.reported, TABLE4.row("swd_medium_6"), "latency_s_per_image") == 0.17
+    assert published_cost(TABLE4.reported, TABLE4.row("swd_medium_4"), "latency_s_per_image") is None
+    assert published_cost(V1_TABLE2, TABLE2.row("scalewise_4"), "fid") is None
+
+
+# what the caption says
+
+
+def test_the_caption_counts_the_images_of_every_set() -> None:
+    counts = "(COCO 2014: 6; MJHQ-30K: 6; GenEval: 12 of 3 captions; Four seeds of a prompt: 24 of 6 captions)"
+    assert f"measured, images for each row by prompt set {counts}, 95 %" in shown([*asked(), *scored("teacher")])
+
+
+def test_only_a_guided_teacher_pays_twice() -> None:
+    def costs(profile: str) -> list[Line]:
+        found = (record("teacher", "", "tokens", 9), record("teacher", "", "relative_flops", 1))
+        return [real(line, profile) for line in found]
+
+    assert "takes 40 steps with guidance 4.5 and pays twice for each." in shown(costs("sd35-medium"))
+    assert "takes 30 steps." in shown(costs("flux"), profile="flux")
+
+
+def test_another_model_on_the_same_data_is_called_that() -> None:
+    text = shown([], profile="sd35-large")
+    assert "Another model: compare the order of the rows, not the values." in text
+    assert "The same model, data and metrics: compare values." in shown([])
+
+
+def test_notes_of_the_mini_world_stay_there() -> None:
+    assert "the mini world" not in shown([], TABLE4)
+    assert "project page's row *SwD Medium* differs" in shown([], TABLE4)
+
+
+# images that were skipped
+
+
+def test_skipped_images_are_counted_in_the_caption_and_at_their_row_with_reasons() -> None:
+    lost = real(record("scalewise_4", "coco", SKIPPED, 2, note="7: truncated; 9: 3 x 5 pixels"))
+    text = shown([*asked(), *scored("scalewise_4"), lost])
+    assert "> **Skipped images: 2**, which are in no number. Scale-wise at 4 steps, COCO 2014: 2." in text
+    coco = section(text, "COCO 2014")
+    assert "2 of 6 images of this row skipped, which are in none of its numbers. 7: truncated; 9: 3 x 5" in coco
+    assert cells(coco, "Scale-wise (c)", "Steps") == ["4"]
+    assert "skipped" not in section(text, "MJHQ-30K")
+
+
+def test_nothing_is_said_of_skipped_images_where_there_are_none() -> None:
+    assert "kipped" not in shown([*asked(), *scored("scalewise_4")])
+
+
+def test_skipped_images_of_several_training_seeds_are_added() -> None:
+    lost = [real(record("scalewise_4", "coco", SKIPPED, 1, seed=seed, note=f"{seed}: torn")) for seed in (0, 1)]
+    text = shown([*asked(), *lost])
+    assert "**Skipped images: 2**" in text
+    assert "2 of 12 images of this row skipped, which are in none of its numbers. 0: torn; 1: torn" in text
+
+
+@pytest.mark.parametrize(("count", "more"), [(3, ""), (5, "; and 2 more")])
+def test_the_record_of_skipped_images_names_the_first_and_counts_the_rest(count: int, more: str) -> None:
+    skipped = tuple(Skipped(str(number), "torn") for number in range(count))
+    (found,) = score_records(RUN, "row", "coco", 0, EvaluationResult({}, {}, skipped))
+    assert isinstance(found, Record)
+    assert found.value == count
+    assert found.note == "; ".join(f"{number}: torn" for number in range(SKIPPED_SHOWN)) + more
+
+
+# remarks, and shares of the teacher
+
+
+def test_a_remark_on_a_number_is_a_footnote_of_it() -> None:
+    made = [*lines(), record("small", "long", "distance", 3.0, note="Few images.")]
+    text = page(ScoresResult(TABLE, PROFILE, RecordSet.of(made)), Path("nowhere"))
+    long = section(text, "Long captions")
+    (cell,) = cells(long, "Scale-wise", "Distance (here) \u2193")
+    assert cell.startswith("3.00 (")
+    assert f"- {cell.removeprefix('3.00 ')} Few images." in long
+
+
+def test_more_notes_than_letters() -> None:
+    notes = Footnotes()
+    marks = [notes.dash(f"reason {number}") for number in range(30)]
+    assert marks[25:28] == ["\u2014 (z)", "\u2014 (aa)", "\u2014 (ab)"]
+    assert len(set(marks)) == 30
+
+
+def test_diversity_stands_beside_its_share_of_the_teachers() -> None:
+    made = [*asked(), *scored("teacher", 0.4), *scored("scalewise_4", 0.3), *scored("other", 0.2)]
+    table = section(shown(made), "Four seeds of a prompt")
+    of_teacher = "Diversity of the teacher's, %"
+    assert cells(table, "Teacher", of_teacher) == ["100"]
+    assert "75" in cells(table, "Scale-wise", of_teacher)
+    assert cells(table, "other", of_teacher) == ["\u2014"]
+
+
+@pytest.mark.parametrize(
+    ("row", "teacher"),
+    [
+        ("swd_medium_6", "sd35_medium"),
+        ("dmd2_pdm_medium", "sd35_medium"),
+        ("dmd2_sdxl", "sdxl"),
+        ("hyper_flux", "flux_dev"),
+        ("swd_large_4", "sd35_large"),
+        ("sd35_medium_turbo", None),  # weights of its own: what it was distilled from is not declared
+        ("sdxl", None),
+        ("switti", None),
+    ],
+)
+def test_the_teacher_of_a_published_student_is_its_base_alone(row: str, teacher: str | None) -> None:
+    rows = TABLE4.rows_in(MEDIUM.name)
+    found = teacher_of(TABLE4.row(row), rows, MEDIUM)
+    assert (found and found.key) == teacher
+
+
+def test_the_teacher_of_a_student_of_the_profile_is_the_first_teacher() -> None:
+    mini = load_profile("mini")
+    found = teacher_of(TABLE4.row("lcm_4"), TABLE4.rows_in("mini"), mini)
+    assert found is TABLE4.row("teacher")
+    assert teacher_of(Row("x", "X", images=True), TABLE4.rows_in("mini"), mini) is None
+
+
+def test_a_share_is_shown_of_columns_that_ask_for_it() -> None:
+    assert [column.key for column in MEDIUM.columns if column.of_teacher] == ["diversity"]
+    assert not Column("a", "A").of_teacher
