@@ -8,8 +8,8 @@ tokenizing, writing. FID's network has no tiny form, and its distances were meas
 
     python benchmarks/scoring_memory.py WORK --images 30000
 
-prints images per second and resident memory after 1,000, 10,000 and all images, and after the estimates. What it leaves
-in WORK is not made again.
+prints images per second, also of processor time, which a busy machine does not change, and resident memory after 1,000,
+10,000 and all images, and after the estimates. What it leaves in WORK is not made again.
 """
 
 import argparse
@@ -61,9 +61,10 @@ ASKED = {"tag": "counting", "include": [{"class": "clock", "count": 2}], "exclud
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Resident memory in bytes, seconds after the start and images that every metric had seen by then."""
+    """Seconds after the start, of processor time too, images that every metric had seen by then, resident bytes."""
 
     seconds: float
+    busy: float
     images: int
     memory: int
 
@@ -84,7 +85,9 @@ class Watch:
     _end: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> Self:
-        self._start, self._thread = monotonic(), threading.Thread(target=self._look, daemon=True)
+        used = psutil.Process().cpu_times()
+        self._start, self._busy = monotonic(), used.user + used.system
+        self._thread = threading.Thread(target=self._look, daemon=True)
         self._thread.start()
         return self
 
@@ -98,7 +101,9 @@ class Watch:
         process = psutil.Process()
         while True:
             seen = sum(1 for _ in self.folder.glob("*/*.safetensors")) // self.metrics * SHARD
-            self.samples.append(Sample(monotonic() - self._start, seen, process.memory_info().rss))
+            used = process.cpu_times()
+            busy = used.user + used.system - self._busy
+            self.samples.append(Sample(monotonic() - self._start, busy, seen, process.memory_info().rss))
             if self._end.wait(POLL_SECONDS):
                 return
 
@@ -161,12 +166,12 @@ def metrics(folder: Path, names: Sequence[str]) -> list[Metric]:
 
 
 def report(samples: Sequence[Sample], count: int) -> Iterator[str]:
-    """Lines of a table: images, images per second up to then, resident memory up to then at most, and just then."""
+    """A line for each milestone: images per second, and of processor time; resident memory just then and at most."""
     yield f"at the start: {samples[0].memory / MIB:,.0f} MiB"
     for milestone in (*(number for number in MILESTONES if number < count), count):
         until = next(index for index, sample in enumerate(samples) if sample.images >= milestone)
         now, most = samples[until], max(sample.memory for sample in samples[: until + 1])
-        speed = f"{now.images / now.seconds:,.0f} images/s"
+        speed = f"{now.images / now.seconds:,.0f} images/s, {now.images / now.busy:,.0f} of processor time"
         yield f"{now.images:,} images: {speed}, {now.memory / MIB:,.0f} MiB, at most {most / MIB:,.0f} MiB"
     yield f"with estimates: {samples[-1].seconds:,.0f} s, at most {max(s.memory for s in samples) / MIB:,.0f} MiB"
 

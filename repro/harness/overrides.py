@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from repro.harness import external
-from repro.harness.experiment import UnknownNameError
+from repro.harness.experiment import PromptSet, UnknownNameError
 from repro.harness.kind import UsageError
 from repro.harness.profile import Execution, Profile, Scorer
 from repro.harness.systems import HubFile
@@ -65,7 +65,15 @@ def changed(profile: Profile, typed: Namespace) -> Profile:
         data = replace(data, folder=str(Path(typed.data).expanduser().resolve()))
     scorers = _scorers(profile, named_paths("--scorer", typed.scorer), typed.without)
     scorers = external.changed(profile, scorers, typed.external, official=typed.backend == "official")
-    return replace(profile, weights=weights, execution=execution, images_per_set=count, data=data, scorers=scorers)
+    return replace(
+        profile,
+        weights=weights,
+        execution=execution,
+        images_per_set=count,
+        data=data,
+        scorers=scorers,
+        prompt_sets=_measured(profile, scorers),
+    )
 
 
 def named_paths(option: str, words: Sequence[str]) -> dict[str, str]:
@@ -108,6 +116,16 @@ def _scorers(profile: Profile, places: Mapping[str, str], without: Sequence[str]
         replace(scorer, weights=_place(places[scorer.name]), licence="", get="") if scorer.name in places else scorer
         for scorer in kept
     )
+
+
+def _measured(profile: Profile, scorers: Sequence[Scorer]) -> tuple[PromptSet, ...]:
+    """Sets that some metric measures: no image is made for nothing."""
+    if not profile.scorers:
+        return profile.prompt_sets
+    found = tuple(prompts for prompts in profile.prompt_sets if any(prompts.key in each.prompts for each in scorers))
+    if not found:
+        raise UsageError(f"no metric of profile {profile.name} is left: --without names all")
+    return found
 
 
 def _place(named: str) -> HubFile:

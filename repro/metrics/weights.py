@@ -88,7 +88,9 @@ def resolve(source: str, *, revision: str | None, files: Sequence[str] | None = 
 
 
 def command(name: str, revision: str | None = None, files: Sequence[str] | None = None) -> str:
-    """The command that downloads what `resolve` looks for."""
+    """The command that downloads what `resolve` looks for; a remark where it is no name of the hub."""
+    if not HUB_NAME.fullmatch(name):
+        return f"# {name} is a path of this machine: put it there, or name another"
     words = ["hf", "download", name]
     words += ["--revision", revision] if revision else []
     for pattern in files or ():

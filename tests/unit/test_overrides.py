@@ -48,6 +48,19 @@ def test_another_base_does_not_keep_the_revision_of_the_profile() -> None:
     assert changed("--pipeline", "my/base", profile=pinned).weights.revision is None
 
 
+def test_a_set_that_no_metric_is_left_for_gets_no_images() -> None:
+    assert [prompts.key for prompts in changed("--without", "geneval").prompt_sets] == ["coco", "mjhq", "diversity"]
+    kept = changed("--without", "pickscore", "clipscore", "image_reward", "fid", "diversity", "--external", "hpsv3")
+    assert [prompts.key for prompts in kept.prompt_sets] == ["coco", "mjhq", "geneval"]
+
+
+def test_other_weights_do_not_keep_the_terms_and_the_command_of_the_profile_s_own() -> None:
+    found = {scorer.name: scorer for scorer in changed("--scorer", "fid=someone/inception").scorers}
+    assert (found["fid"].licence, found["fid"].get) == ("", "")
+    own = next(scorer for scorer in MEDIUM.scorers if scorer.name == "diversity")
+    assert (found["diversity"].licence, found["diversity"].get) == (own.licence, own.get) != ("", "")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -60,6 +73,7 @@ def test_another_base_does_not_keep_the_revision_of_the_profile() -> None:
             ["--scorer", "pikscore=a"],
             "unknown metric of profile sd35-medium 'pikscore'; did you mean pickscore or clipscore?",
         ),
+        (["--without", *(scorer.name for scorer in MEDIUM.scorers)], "no metric of profile sd35-medium is left"),
         (["--without", "IS"], "unknown metric of profile sd35-medium 'IS'"),
     ],
 )
