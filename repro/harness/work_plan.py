@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from repro.harness.cells import DASH, markdown, number
-from repro.harness.needs import Need, PromptPlan
+from repro.harness.needs import BYTES_PER_PIXEL, Need, PromptPlan
 from repro.harness.page import joined
 
 GIB, TERA = 2**30, 1e12
 UNKNOWN = "not recorded here: see the page of the model"
-BYTES_PER_PIXEL = 1.6  # of a PNG of a photograph: an estimate, between 1.2 and 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

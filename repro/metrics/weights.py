@@ -50,13 +50,13 @@ TERMS = {
     "zai-org/ImageReward": Terms("Apache-2.0"),
     "THUDM/ImageReward": Terms("Apache-2.0"),
     "google-bert/bert-base-uncased": Terms("Apache-2.0"),
-    "MizzenAI/HPSv3": Terms("Apache-2.0"),
     "stabilityai/stable-diffusion-3.5-medium": Terms("Stability AI Community License", gated=True),
     "stabilityai/stable-diffusion-3.5-large": Terms("Stability AI Community License", gated=True),
     "stabilityai/stable-diffusion-3.5-large-turbo": Terms("Stability AI Community License", gated=True),
     "black-forest-labs/FLUX.1-dev": Terms("FLUX.1 [dev] Non-Commercial License", gated=True),
 }
-"""Terms by hub name, for messages before anything is asked of the hub; what is not here is unknown, not free."""
+"""Terms by hub name, as pages and repositories of the models stated them in 2026, for messages before the hub is asked.
+What counts is the page of the model; what is not here is unknown, not free."""
 
 
 def resolve(source: str, *, revision: str | None, files: Sequence[str] | None = None) -> Path:

@@ -50,7 +50,7 @@ GET_DETECTOR = (
     "&& python -m repro.metrics.geneval.convert {folder}/weights/mask2former.pth {folder}/weights/geneval-detector"
 )
 SCORERS = (
-    Scorer("pickscore", HubFile("yuvalkirstain/PickScore_v1"), QUALITY, settings={"processor": CLIP_H}, licence="MIT"),
+    Scorer("pickscore", HubFile("yuvalkirstain/PickScore_v1"), QUALITY, settings={"processor": CLIP_H}),
     Scorer("clipscore", CLIP_H, QUALITY, licence="MIT"),
     Scorer(
         "image_reward",

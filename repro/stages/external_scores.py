@@ -13,7 +13,7 @@ from repro.stages.image_sets import ImageSet, read_manifest
 from repro.stages.store import StageStore
 
 STAGE, VERSION = "external", 1
-BATCH = 8  # images in memory, to see whether they can be read
+BATCH = 8  # images in memory, to see whether they can be read; as many are decoded at once
 
 
 def external_score(store: StageStore, images: ImageSet, scorer: Scorer, identity: Mapping[str, Any]) -> ExternalScore:

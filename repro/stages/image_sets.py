@@ -7,6 +7,7 @@ manifest is written last, so a shard is finished when it has one.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from repro.metrics.base import Prompt, Skipped
 from repro.stages.image_files import LIMITS, ImageFileError, decode_image, digest_bytes, read_bytes, write_once
 
 Row = Mapping[str, Any]
+READERS = 8  # threads: reading, hashing and decoding let go of Python's lock
 
 
 class ImageSetError(RuntimeError):
@@ -62,8 +64,10 @@ class ImageSet:
         """
         prompts = self.shards[shard]
         rows = read_manifest(self.folder, shard, prompts)
-        for start in range(0, len(rows), size):
-            yield self._batch(rows[start : start + size], prompts[start : start + size])
+        with ThreadPoolExecutor(READERS) as readers:
+            for start in range(0, len(rows), size):
+                found = readers.map(self._read, rows[start : start + size])
+                yield _batch(list(found), prompts[start : start + size])
 
     def shown(self, count: int) -> list[Image]:
         """The first images, for a picture; a grey one stands in for one that was skipped."""
@@ -86,17 +90,11 @@ class ImageSet:
                     raise ImageSetError(f"{self.folder}: image {lost.id!r} is needed here: {lost.reason}")
                 yield batch.images, batch.prompts
 
-    def _batch(self, rows: Sequence[Row], prompts: Sequence[Prompt]) -> Batch:
-        batch = Batch([], [], [])
-        for row, prompt in zip(rows, prompts, strict=True):
-            try:
-                image = self._image(row)
-            except ImageFileError as error:
-                batch.skipped.append(Skipped(row["id"], str(error)))
-            else:
-                batch.images.append(image)
-                batch.prompts.append(prompt)
-        return batch
+    def _read(self, row: Row) -> Image | Skipped:
+        try:
+            return self._image(row)
+        except ImageFileError as error:
+            return Skipped(row["id"], str(error))
 
     def _image(self, row: Row) -> Image:
         if "skipped" in row:
@@ -105,6 +103,17 @@ class ImageSet:
         if digest_bytes(data) != row["sha256"]:
             raise ImageFileError(f"{row['file']} is not the file of its manifest: {len(data):,} bytes, another sha256")
         return decode_image(data)
+
+
+def _batch(found: Sequence[Image | Skipped], prompts: Sequence[Prompt]) -> Batch:
+    batch = Batch([], [], [])
+    for image, prompt in zip(found, prompts, strict=True):
+        if isinstance(image, Skipped):
+            batch.skipped.append(image)
+        else:
+            batch.images.append(image)
+            batch.prompts.append(prompt)
+    return batch
 
 
 def split(prompts: Sequence[Prompt], size: int) -> dict[str, Sequence[Prompt]]:

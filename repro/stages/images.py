@@ -100,6 +100,7 @@ def make_images(
     label: str,
     *,
     batch_size: int | None = None,
+    side: int | None = None,
 ) -> ImageSet:
     """Generate what is missing of an image set, together with every other process that is asked for it.
 
@@ -110,13 +111,14 @@ def make_images(
         make: builds the generator; only called when something is missing.
         label: for the progress bar.
         batch_size: images at once; a whole shard by default.
+        side: of an image in pixels, to know of a full disk before the first one; of the first batch where it is None.
 
     Raises:
         ImageSetError: the folder holds foreign files or those of other settings, or there is no room on the disk.
     """
     folder = store.folder(STAGE, inputs)
     result = ImageSet(folder, inputs, identified(prompts), inputs["shard_size"])
-    maker = ShardMaker(result, make, batch_size or result.shard_size, inputs.get("encoding", "png"))
+    maker = ShardMaker(result, make, batch_size or result.shard_size, inputs.get("encoding", "png"), side)
     maker.check_folder()
     work_through(
         {shard: len(part) for shard, part in result.shards.items()},

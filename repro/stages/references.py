@@ -1,6 +1,7 @@
 """Reference stage: what the real images of a prompt set are under a network, measured once and kept."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,9 +9,10 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from repro.harness.experiment import ExperimentError
-from repro.harness.files import digest_json
+from repro.harness.files import digest_file, digest_json
 from repro.metrics.reference import Features, Reference, ReferenceFileError, build_reference, load_reference
 from repro.stages.image_files import ImageFileError, read_image
+from repro.stages.image_sets import READERS
 from repro.stages.scores import reference_features
 from repro.stages.store import StageStore
 from repro.worlds.base import World
@@ -69,5 +71,7 @@ def _read(file: Path) -> Image:
 
 
 def _identity(source: ReferenceImages) -> str:
-    """Names and sizes: 30,000 photographs are 5 GB, and are not read twice."""
-    return digest_json([(file.name, file.stat().st_size) for file in source.files])
+    """Names and contents; of 30,000 photographs, 5 GB, in seconds where the disk is quick."""
+    with ThreadPoolExecutor(READERS) as readers:
+        digests = readers.map(digest_file, source.files)
+        return digest_json([(file.name, digest) for file, digest in zip(source.files, digests, strict=True)])

@@ -69,6 +69,7 @@ class Pass:
                 for metric in missing:
                     for name, values in measure_batch(batch.images, batch.prompts, [metric]).items():
                         parts[metric.key].setdefault(name, []).append(values)
+            del batch  # before the next is read
         for metric in missing:
             write_arrays(self._path(metric, shard), parts[metric.key], skipped)
 

@@ -12,6 +12,7 @@ from typing import Any
 from PIL.Image import Image
 
 from repro.harness.files import canonical_json
+from repro.harness.needs import BYTES_PER_PIXEL
 from repro.metrics.base import Prompt
 from repro.stages.image_files import (
     LIMITS,
@@ -49,12 +50,14 @@ class ShardMaker:
         make: builds the generator, when the first shard needs it.
         batch_size: images at once.
         encoding: of the files.
+        side: of an image in pixels; None where it is not known before the first one.
     """
 
     images: ImageSet
     make: Callable[[], Generate]
     batch_size: int
     encoding: Encoding = "png"
+    side: int | None = None
 
     @cached_property
     def generate(self) -> Generate:
@@ -62,10 +65,10 @@ class ShardMaker:
         return self.make()
 
     def check_folder(self) -> None:
-        """Refuse a folder of other settings, or with files that no image set has.
+        """Refuse a folder of other settings, with files that no image set has, or on a disk without room.
 
         Raises:
-            ImageSetError: names the file.
+            ImageSetError: names the file, or how much room is missing.
         """
         folder = self.images.folder
         if (folder / INPUTS).read_text() != canonical_json(self.images.inputs) + "\n":
@@ -75,6 +78,8 @@ class ShardMaker:
         known |= {self._path(index).name for index in range(len(self.images.prompts))}
         if strangers := sorted(names - known):
             raise ImageSetError(f"{folder} holds files that are not of this image set: {', '.join(strangers[:3])}")
+        if self.side is not None:
+            self._check_room(self.side**2 * BYTES_PER_PIXEL)
 
     def done(self, shard: str) -> bool:
         """Whether a shard has its manifest, and every file of it is there in its length."""
@@ -115,20 +120,23 @@ class ShardMaker:
         if None in kept:
             made = self.generate(prompts)
             files = [None if isinstance(image, Unusable) else encode_image(image, self.encoding) for image in made]
-            self._check_room([len(data) for data in files if data is not None])
+            self._check_first([len(data) for data in files if data is not None])
             kept = [
                 {"skipped": image.reason} if isinstance(image, Unusable) else _written(path, data or b"")
                 for path, image, data in zip(paths, made, files, strict=True)
             ]
         return [_who(prompt) | (row or {}) for prompt, row in zip(prompts, kept, strict=True)]
 
-    def _check_room(self, sizes: Sequence[int]) -> None:
-        """Whether all images that are missing fit on the disk, from the size of the first batch; asked once."""
-        if "_room" in self.__dict__ or not sizes:
-            return
-        self.__dict__["_room"] = True
+    def _check_first(self, sizes: Sequence[int]) -> None:
+        """The estimate again, from the files of the first batch; asked once."""
+        if "_room" not in self.__dict__ and sizes:
+            self.__dict__["_room"] = True
+            self._check_room(sum(sizes) / len(sizes))
+
+    def _check_room(self, image_bytes: float) -> None:
+        """Whether all images that are missing fit on the disk."""
         missing = sum(len(part) for shard, part in self.images.shards.items() if not self.done(shard))
-        needed, free = missing * sum(sizes) // len(sizes), disk_usage(self.images.folder).free
+        needed, free = int(missing * image_bytes), disk_usage(self.images.folder).free
         if needed > free:
             raise ImageSetError(
                 f"{self.images.folder}: {missing:,} more images need about {needed:,} bytes, {free:,} are free"

@@ -64,11 +64,15 @@ class World(Protocol):
         """
         ...
 
-    def check_real_images(self, prompts: Sequence[Prompt]) -> None:
-        """Look for the real images behind prompts, without reading them.
+    def check_real_images(self, prompts: Sequence[Prompt], read: ReadImage | None = None) -> None:
+        """Look for the real images behind prompts.
+
+        Args:
+            prompts: of any set.
+            read: decodes files, each of which is then read once; None only looks whether they are there.
 
         Raises:
-            ExperimentError: one is missing; it is named.
+            ExperimentError: one is missing, or cannot be read; it is named.
         """
         ...
 

@@ -19,7 +19,7 @@ from repro.worlds.base import References
 from repro.worlds.benchmark_prompts import SETS, BenchmarkPrompts
 from repro.worlds.data_folder import BENCHMARKS, Benchmark
 from repro.worlds.prompts.entry import PromptFileError
-from repro.worlds.real_images import ImagesOfPrompts, ReadImage, centre_square
+from repro.worlds.real_images import ImagesOfPrompts, ReadImage, centre_square, check_readable
 from repro.worlds.references import ReferenceStatistics, image_folder
 
 NO_REFERENCE = "nothing"
@@ -66,13 +66,15 @@ class Benchmarks(BenchmarkPrompts):
         wanted = [scorer for scorer in self._of(prompt_set) if not scorers.is_external(scorer)]
         return [scorers.build(scorer, self.folder, device, reference) for scorer in wanted]
 
-    def check_real_images(self, prompts: Sequence[Prompt]) -> None:
-        """Look for the photographs behind captions.
+    def check_real_images(self, prompts: Sequence[Prompt], read: ReadImage | None = None) -> None:
+        """Look for the photographs behind captions, and read them where ``read`` is given.
 
         Raises:
-            PromptFileError: one is missing; it is named.
+            PromptFileError: one is missing or cannot be read; it is named.
         """
-        self._photographs.of_prompts(prompts)
+        files = self._photographs.of_prompts(prompts)
+        if read is not None:
+            check_readable(files, read)
 
     def real_images(self, prompts: Sequence[Prompt], read: ReadImage) -> Tensor:
         """The photographs behind captions of the profile's first set: centre squares, (B, 3, H, H) in [-1, 1].
@@ -186,7 +188,7 @@ def _real_images(world: BenchmarkPrompts, prompt_set: str) -> Need:
 def _weights(scorer: Scorer, folder: Path) -> Iterator[Need]:
     for name, source in scorers.sources(scorer).items():
         why = f"metric {scorer.name}" + ("" if name == "weights" else f" ({name})")
-        terms = scorer.licence or str(weights.TERMS.get(source.repo, ""))
+        terms = (scorer.licence if name == "weights" else "") or str(weights.TERMS.get(source.repo, ""))
         own = scorer.get.format(folder=_from_here(folder)) if name == "weights" else ""
         command = own or weights.command(source.repo, source.revision, [source.file] if source.file else None)
         yield Need(name=str(source), why=why, command=command, terms=terms, missing=not scorers.is_here(source, folder))

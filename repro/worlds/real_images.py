@@ -1,6 +1,7 @@
 """The real images behind captions, as a network wants them: centre squares of one side."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,12 +10,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from repro.harness.experiment import ExperimentError
 from repro.metrics import Prompt
 from repro.worlds.prompts.entry import PromptEntry, PromptFileError
 from repro.worlds.references import ENDINGS, images_below
 
 ReadImage = Callable[[Path], Image.Image]
-"""Gives the RGB image of a file, or raises an error that names it."""
+"""Gives the RGB image of a file, or raises an `ExperimentError` that names it."""
+READERS = 8  # threads: decoding lets go of Python's lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,27 @@ class ImagesOfPrompts:
                 f"that ends in {', '.join(ENDINGS)}"
             )
         return [self.files[prompt["prompt_id"]] for prompt in prompts]
+
+
+def check_readable(files: Iterable[Path], read: ReadImage) -> None:
+    """Read every file once, several at a time, and keep none.
+
+    Raises:
+        PromptFileError: some cannot be read; the first is named, and how many there are.
+    """
+
+    def problem(file: Path) -> str:
+        try:
+            read(file)
+        except ExperimentError as error:
+            return str(error)
+        return ""
+
+    files = list(dict.fromkeys(files))
+    with ThreadPoolExecutor(READERS) as readers:
+        problems = list(filter(None, readers.map(problem, files)))
+    if problems:
+        raise PromptFileError(f"{len(problems)} of {len(files)} real images cannot be read, the first: {problems[0]}")
 
 
 def centre_square(image: Image.Image, side: int) -> Tensor:

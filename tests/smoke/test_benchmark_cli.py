@@ -109,6 +109,30 @@ def test_the_same_command_without_the_plan_ends_before_any_work(
     assert not (tmp_path / "work" / "images").exists()
 
 
+@pytest.mark.parametrize("broken", ["a real image", "weights"])
+def test_what_is_broken_is_known_before_any_image(
+    broken: str,
+    command: Command,
+    medium: Profile,
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["--rows", "scalewise_4", "--without", "pickscore", "image_reward", "diversity", "geneval"]
+    if broken == "weights":  # whole, and of another network
+        words += ["--scorer", f"clipscore={folder / 'models' / 'medium' / 'text_encoder'}"]
+    else:
+        data = tmp_path / "data"
+        build_data(data)
+        path = data / "coco2014" / "val2014" / "COCO_val2014_000000000003.jpg"
+        path.write_bytes(path.read_bytes()[:-200])
+        words += ["--data", str(data)]
+    assert command(*words) == 1
+    said = capsys.readouterr().err
+    assert ("000000000003.jpg cannot be read: truncated" if broken == "a real image" else "text_encoder") in said
+    assert not (tmp_path / "work" / "images").exists()
+
+
 def scores(found: RecordSet, metric: str, prompts: str = "coco") -> list[float]:
     (line,) = found.values("scalewise_4", prompts, metric)
     return [value for value in line.values if value is not None]

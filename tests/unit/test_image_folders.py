@@ -1,13 +1,17 @@
 """Folders of images that another system made: every prompt finds its file, or the folder is refused by name."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from repro.harness.experiment import PromptSet, Row
+from repro.kinds.scores.sources import FolderSource
 from repro.stages.image_folders import files_by_id, images_of_folder
 from repro.stages.image_sets import ImageSetError
 from repro.stages.images import make_images
@@ -54,6 +58,24 @@ def test_every_prompt_finds_its_image(folder: Path, tmp_path: Path, said: Callab
         prompt["id"]: image for batch, prompts in images.batches() for image, prompt in zip(batch, prompts, strict=True)
     }
     assert {name: image.getpixel((0, 0))[0] for name, image in found.items()} == SHADES
+
+
+def test_another_image_of_the_same_name_and_length_is_noticed(folder: Path, tmp_path: Path) -> None:
+    by_lines(folder)
+    store, path = StageStore(tmp_path / "work"), folder / "sub" / "1.png"
+    measurement = SimpleNamespace(store=store, execution=SimpleNamespace(shard_size=2, batch_size=2))
+    studio = SimpleNamespace(measurement=measurement, profile=SimpleNamespace(prompt_sets=[PromptSet("coco", "COCO")]))
+    source = FolderSource(studio, Row("theirs", "Theirs", images=True), folder)  # type: ignore[arg-type]
+    before, images = source.inputs(), source.images("coco", PROMPTS)
+    length, when = path.stat().st_size, path.stat().st_mtime_ns
+    picture(21).save(path)
+    assert path.stat().st_size == length
+    os.utime(path, ns=(when, when))
+    assert source.inputs() != before
+    after = source.images("coco", PROMPTS)
+    assert after.inputs != images.inputs
+    (lost,) = [lost for shard in images.shards for batch in images.read(shard, 2) for lost in batch.skipped]
+    assert (lost.id, "another sha256" in lost.reason) == ("dog", True)  # under the old identity it is not measured
 
 
 def test_an_image_set_of_ours_is_such_a_folder(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Images on disk: made once by any number of processes, killed and resumed to the same bytes, scored in one pass."""
 
+import gc
 import json
 import multiprocessing
 import os
@@ -8,6 +9,7 @@ import shutil
 import signal
 import time
 import tracemalloc
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from PIL import Image
 
 from repro.harness.experiment import ExperimentError
 from repro.metrics.base import Estimate, EvaluationResult, Measured, Prompt, Skipped, mean_estimate
-from repro.stages import device, shard_maker
+from repro.stages import device, image_sets, shard_maker
 from repro.stages.images import ImageSet, ImageSetError, Unusable, finished, make_images
 from repro.stages.scores import score_images
 from repro.stages.store import StageStore
@@ -200,6 +202,21 @@ def test_room_is_asked_for_before_the_first_file(tmp_path: Path, monkeypatch: py
     assert not [name for name in files(tmp_path) if name.endswith(".png")]
 
 
+def test_room_is_estimated_before_the_first_image_where_its_side_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = shutil.disk_usage(tmp_path)._replace(free=4_000_000)
+    monkeypatch.setattr(shard_maker, "disk_usage", lambda _: free)
+    painter = Painter()
+    with pytest.raises(ImageSetError, match=r"10 more images need about 4,194,304 bytes, 4,000,000 are free"):
+        made(tmp_path, painter, side=512)  # 10 of 512 x 512 pixels and 1.6 bytes each
+    assert not painter.drawn
+    made(tmp_path, painter, side=256)
+    assert len(painter.drawn) == 10
+    free = shutil.disk_usage(tmp_path)._replace(free=0)
+    assert made(tmp_path, side=512).prompts  # nothing is missing
+
+
 def test_nan_images_are_recorded_and_not_measured(tmp_path: Path) -> None:
     images = made(tmp_path, Painter(broken=[103]))
     metric = Level()
@@ -297,6 +314,28 @@ def test_memory_of_a_pass_does_not_grow_with_the_images(tmp_path: Path) -> None:
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < peaks[0] + 8 * 64 * 64 * 3
+
+
+def test_a_pass_lets_go_of_a_batch_before_it_reads_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images, decode = made(tmp_path), image_sets.decode_image
+    given: list[weakref.ref[Image.Image]] = []
+    alive: list[int] = []
+
+    class Watching(Level):
+        def measure(self, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> Mapping[str, np.ndarray]:
+            given.extend(map(weakref.ref, images))
+            return super().measure(images, prompts)
+
+    def decoded(data: bytes) -> Image.Image:
+        gc.collect()
+        alive.append(sum(found() is not None for found in given))
+        return decode(data)
+
+    monkeypatch.setattr(image_sets, "decode_image", decoded)
+    monkeypatch.setattr(image_sets, "READERS", 1)
+    scored(tmp_path, images, Watching(), batch_size=2)
+    assert len(given) == 10
+    assert alive == [0] * 10
 
 
 def test_each_process_of_a_launcher_takes_its_own_card(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Table 1 in a profile of a published model, on a miniature of everything that its user has."""
 
+import shutil
 import sys
 from argparse import ArgumentParser
 from dataclasses import replace
@@ -157,6 +158,21 @@ def test_a_broken_photograph_is_named(folder: Path, medium: Profile) -> None:
     with pytest.raises(ExperimentError, match=r"nothing\.jpg cannot be read: no such file"):
         measure._read(bad)
     world.check_real_images(world.prompts("coco"))
+
+
+def test_photographs_that_cannot_be_read_are_known_before_any_work(
+    folder: Path, medium: Profile, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(folder / "data" / "coco2014", data / "coco2014")
+    np.savez(data / "coco2014" / "reference.npz", mu=np.zeros(2048), sigma=np.eye(2048))  # so FID reads none
+    for number in (2, 4):
+        path = data / "coco2014" / "val2014" / f"COCO_val2014_{number:012d}.jpg"
+        path.write_bytes(path.read_bytes()[:-200])
+    other = replace(medium, data=replace(medium.data, folder=str(data)))
+    with pytest.raises(PromptFileError, match=r"2 of 6 real images cannot be read, the first: .*000[24]\.jpg cannot"):
+        run(SHORT, other, options(tmp_path))
+    assert not (tmp_path / "work" / "images").exists()
 
 
 def test_missing_weights_of_the_distance_are_named(folder: Path, medium: Profile, tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from repro.harness.needs import Need, PromptPlan
-from repro.harness.work_plan import BYTES_PER_PIXEL, GIB, Plan, RowPlan, text
+from repro.harness.needs import BYTES_PER_PIXEL, Need, PromptPlan
+from repro.harness.work_plan import GIB, Plan, RowPlan, text
 
 TEACHER = RowPlan(
     key="teacher",

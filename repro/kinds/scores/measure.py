@@ -67,6 +67,7 @@ class _Runner(Measurement[Table, ScoresOptions]):
         opened = replace(opened, config=self._config())
         if self.is_done(STAGE, opened.config):
             return self.records_path
+        self._scoring.prepare()
         images = {
             (key, name, seed): found
             for (key, seed), source in self.sources.items()

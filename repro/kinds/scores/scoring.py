@@ -28,6 +28,17 @@ class Scoring:
     measurement: Measurement[Any, ScoresOptions]
     loaded: dict[str, list[Metric]] = field(default_factory=dict)
 
+    def prepare(self) -> None:
+        """Build all metrics once and measure what images are compared with: what is broken is known before any image.
+
+        Raises:
+            ExperimentError: a real image cannot be read, or statistics are of other features.
+            WeightsError: weights do not load.
+        """
+        for prompts in self.measurement.profile.prompt_sets:
+            self._own(prompts.key)
+        self.loaded.clear()
+
     def scores(self, prompt_set: str, images: ImageSet) -> EvaluationResult:
         """Values of an image set; measured once, read back afterwards.
 

@@ -96,8 +96,8 @@ class Studio:
         """In which all is measured."""
         return self.measurement.profile
 
-    def made(self, label: str, prompts: Sequence[Prompt], own: Mapping[str, Any], make: Any) -> ImageSet:
-        """Images that follow from prompts, execution and a source's own inputs."""
+    def made(self, label: str, prompts: Sequence[Prompt], own: Mapping[str, Any], make: Any, *, side: int) -> ImageSet:
+        """Images of a side in pixels, that follow from prompts, execution and a source's own inputs."""
         execution = self.measurement.execution
         inputs = {
             "version": VERSION,
@@ -109,7 +109,8 @@ class Studio:
             "versions": versions(LIBRARIES),
             "shard_size": execution.shard_size or execution.batch_size,
         }
-        return make_images(self.measurement.store, inputs, prompts, make, label, batch_size=execution.batch_size)
+        batch = execution.batch_size
+        return make_images(self.measurement.store, inputs, prompts, make, label, batch_size=batch, side=side)
 
     def _adapter(self, row: Row, seed: int) -> Path | None:
         if row.is_teacher:
@@ -141,7 +142,8 @@ class NetworkSource:
 
     def images(self, prompt_set: str, prompts: Sequence[Prompt]) -> ImageSet:
         """Sampled."""
-        return self.studio.made(f"{self.row.key}, {prompt_set}: images", prompts, self.inputs(), self._make)
+        label, side = f"{self.row.key}, {prompt_set}: images", self.studio.profile.data.resolution
+        return self.studio.made(label, prompts, self.inputs(), self._make, side=side)
 
     def has(self, prompt_set: str) -> bool:
         """Any set can be sampled."""
@@ -173,7 +175,8 @@ class SystemSource:
 
     def images(self, prompt_set: str, prompts: Sequence[Prompt]) -> ImageSet:
         """Sampled."""
-        return self.studio.made(f"{self.row.key}, {prompt_set}: images", prompts, self.inputs(), lambda: self.generator)
+        label, side = f"{self.row.key}, {prompt_set}: images", self.system.resolution
+        return self.studio.made(label, prompts, self.inputs(), lambda: self.generator, side=side)
 
     def has(self, prompt_set: str) -> bool:
         """Any set can be sampled."""

@@ -98,6 +98,7 @@ class _Runner(Measurement[UpscalingTable, UpscalingOptions]):
         opened = self.open(self._config())
         if self.is_done(STAGE, opened.config):
             return self.records_path
+        self.world.check_real_images(self.prompts, _read)
         self.distances.prepare()
         images = {(cell, t): self._images(cell, t) for t in self.table.timesteps for cell in self.table.cells}
 
@@ -172,7 +173,8 @@ class _Runner(Measurement[UpscalingTable, UpscalingOptions]):
         }
         make = partial(self._generator, cell, timestep)
         label = f"{cell.key} at t = {timestep}"
-        return make_images(self.store, inputs, self.prompts, make, label, batch_size=self.execution.batch_size)
+        batch, side = self.execution.batch_size, self.profile.data.resolution
+        return make_images(self.store, inputs, self.prompts, make, label, batch_size=batch, side=side)
 
     def _here(self, cell: Cell) -> Cell:
         """A row with its side in this profile."""

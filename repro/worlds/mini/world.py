@@ -65,7 +65,7 @@ class MiniWorld:
             pixels = np.stack([render(scene, IMAGE_SIZE) for scene in scenes[start : start + 50]])
             yield torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
-    def check_real_images(self, prompts: Sequence[Prompt]) -> None:
+    def check_real_images(self, prompts: Sequence[Prompt], read: ReadImage | None = None) -> None:
         """Scenes are drawn: none is missing."""
 
     def real_images(self, prompts: Sequence[Prompt], read: ReadImage) -> Tensor:
