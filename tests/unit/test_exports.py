@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from export_world import EVERY_EVAL_EVER
+from export_world import EVERY_EVAL_EVER, published_result
 from harness_world import PROFILE, RUN, TABLE, lines, record
 from huggingface_hub import EvalResultEntry
 from hypothesis import given
@@ -252,6 +252,42 @@ def test_every_label_is_read_back_as_it_was(label: str) -> None:
 def test_what_names_no_data_set_of_the_hub_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--benchmark takes OWNER/NAME"):
         Benchmark.parse(text)
+
+
+# published numbers
+
+
+def test_a_score_stands_beside_the_published_ones() -> None:
+    (found,) = row_scores(published_result())
+    made = document(found)
+    jsonschema.validate(made, EVERY_EVAL_EVER)
+    (result,) = made["evaluation_results"]
+    v1, v2 = json.loads(result["score_details"]["details"]["published"])
+    assert (v1["value"], v1["tolerance"], v1["verdict"]) == (23.3, 1.0, "agrees")
+    assert (v2["value"], v2["tolerance"], v2["verdict"]) == (23.7, 1.0, "differs")
+    assert v1["publication"].endswith("2503.16397v1")
+    (entry,) = entries(eval_results(found, BENCHMARK))
+    assert entry.notes is not None
+    assert "published 23.3 (SD3.5 Medium, Table 2 of arXiv 2503.16397v1; tolerance 1.0): agrees" in entry.notes
+    assert "tolerance 1.0): differs" in entry.notes
+
+
+def test_published_numbers_of_fractions_are_exported_in_the_unit_of_each_format() -> None:
+    score = row_scores(published_result())[0].scores[0]
+    percent = replace(score.column, percent=True)
+    cell = replace(score.published[0], column=percent, published=0.25, tolerance=0.01)
+    found = replace(row_scores(published_result())[0], scores=(replace(score, column=percent, published=(cell,)),))
+    (result,) = document(found)["evaluation_results"]
+    assert json.loads(result["score_details"]["details"]["published"])[0]["value"] == 0.25
+    (entry,) = entries(eval_results(found, BENCHMARK))
+    assert entry.notes is not None
+    assert "published 25.0 (" in entry.notes
+
+
+def test_nothing_is_said_of_publications_where_models_are_others() -> None:
+    found = rows()["small"]
+    assert "published" not in every_eval_ever(found, "A lab")
+    assert "published" not in eval_results(found, BENCHMARK)
 
 
 # the command

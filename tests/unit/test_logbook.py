@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from export_world import published_result
 from harness_world import PROFILE, RUN, TABLE, lines
 
 from repro import __main__ as cli
@@ -168,3 +169,20 @@ def test_every_kind_of_claim_says_what_it_compares() -> None:
     assert TABLE.claims[0].scope == Scope(rows=("small", "big"), prompts=None)
     timed = Claim("t", "", Faster(candidate="small", baseline="big"))
     assert (timed.scope.rows, timed.scope.prompts) == (("small", "big"), ())
+
+
+def test_published_numbers_have_a_page_of_their_own(tmp_path: Path) -> None:
+    result = published_result()
+    save(tmp_path / "tables" / "records" / f"{result.stem}.jsonl", result.records)
+    workspace = write(tmp_path / "tables", tmp_path / "book", result)
+    found = cells(workspace, "table2-sd35-medium-published-numbers")
+    assert list(found) == ["Verdict", "Scope", "Hardware and time", "Records"]
+    assert "Of 2 published numbers that were measured again here: 1 agrees, 1 differs." in found["Verdict"]
+    assert "23.3" in found["Verdict"]
+    assert "`sd35-medium`" in found["Scope"]
+    (summary,) = cells(workspace, "summary").values()
+    assert "- [table2: published numbers (SD3.5 Medium)](#/table2-sd35-medium-published-numbers): 1 agrees" in summary
+
+
+def test_no_page_of_published_numbers_where_models_are_others(folder: Path, tmp_path: Path) -> None:
+    assert not [path for path in pages(write(folder, tmp_path / "book")) if "published" in path]

@@ -9,6 +9,7 @@ import json
 from datetime import datetime, timedelta
 from typing import Any
 
+from repro.harness.agreement import Cell
 from repro.harness.exports.models import OURS, Model, model_of
 from repro.harness.exports.scale import toy_scale
 from repro.harness.exports.scores import RowScores, Score
@@ -127,8 +128,20 @@ def _score(score: Score) -> dict[str, Any]:
     uncertainty: dict[str, Any] = {"num_samples": score.n}
     if shown.low is not None and shown.high is not None:
         uncertainty["confidence_interval"] = {"lower": shown.low, "upper": shown.high, "confidence_level": 0.95}
-    by_seed = {str(record.seed): record.value for record in score.records}
-    return {"score": shown.value, "uncertainty": uncertainty, "details": {"by_training_seed": _text(by_seed)}}
+    details = {"by_training_seed": _text({str(record.seed): record.value for record in score.records})}
+    if score.published:
+        details["published"] = _text([_agreed(cell) for cell in score.published])
+    return {"score": shown.value, "uncertainty": uncertainty, "details": details}
+
+
+def _agreed(cell: Cell) -> dict[str, Any]:
+    """A published number in the unit of the score, and whether ours agrees with it."""
+    return {
+        "publication": cell.publication,
+        "value": cell.published,
+        "tolerance": cell.tolerance,
+        "verdict": str(cell.verdict),
+    }
 
 
 def _generation(found: RowScores) -> dict[str, Any]:

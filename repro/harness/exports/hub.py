@@ -66,6 +66,11 @@ def _notes(found: RowScores, score: Score) -> str:
     parts = [f"{found.row.label} ({found.row.key}) of {found.stem}", f"n = {score.n}"]
     if shown.low is not None and shown.high is not None:
         parts.append(f"95 % interval {_rounded(shown.low * factor)} to {_rounded(shown.high * factor)}")
+    parts += [
+        f"published {_rounded(cell.published * factor)} ({cell.publication}; tolerance "
+        f"{_rounded(cell.tolerance * factor)}): {cell.verdict}"
+        for cell in score.published
+    ]
     return "; ".join([*parts, *filter(None, [toy_scale(found.profile)])])
 
 

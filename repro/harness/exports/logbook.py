@@ -1,4 +1,6 @@
-"""A Trackio logbook of the paper's claims, offline: an index, a page for each claim, and the records that they link to.
+"""A Trackio logbook of the paper's claims, offline: an index, a page for each claim and the records behind them.
+
+A result with published numbers that were measured again has one more page, on which of them it agrees with.
 
 Trackio keeps a logbook in the folder `.trackio/logbook` of a workspace as Markdown, and shows it in a viewer that it
 copies beside. Pages are written here; Trackio is asked for the viewer and its table of contents alone, for its own
@@ -15,7 +17,9 @@ from typing import Any
 from repro.harness.cells import markdown
 from repro.harness.claims import cells
 from repro.harness.experiment import ExperimentError
-from repro.harness.exports.claim_page import WRITTEN, ClaimPage, cell, warnings
+from repro.harness.exports.agreement_page import AgreementPage
+from repro.harness.exports.book_page import WRITTEN, BookPage, cell, warnings
+from repro.harness.exports.claim_page import ClaimPage
 from repro.harness.exports.scale import toy_scale
 from repro.harness.files import canonical_json, digest_file, write_atomic
 from repro.harness.result import Measured
@@ -29,6 +33,8 @@ INTRODUCTION = (
     "Each claim of the paper has a page: what was compared, on which machine, when and for how long, and what came of "
     "it. A page says so where a result is of toy scale."
 )
+
+AGREEMENT = "Numbers of the paper that were measured again on its own models and data have a page for each table:"
 
 
 def write_logbook(results: Sequence[Measured[Any]], folder: Path, workspace: Path) -> list[Path]:
@@ -84,25 +90,30 @@ def _trackio() -> Any:
         raise ExperimentError(f"{reason}: {INSTALL}") from error
 
 
-def _pages(results: Iterable[Measured[Any]], folder: Path) -> list[ClaimPage]:
-    return [
-        ClaimPage(result, judgement, digest_file(folder / "records" / f"{result.stem}.jsonl"))
-        for result in results
-        for judgement in result.judgements
-    ]
+def _pages(results: Iterable[Measured[Any]], folder: Path) -> list[BookPage]:
+    pages: list[BookPage] = []
+    for result in results:
+        digest = digest_file(folder / "records" / f"{result.stem}.jsonl")
+        pages += [ClaimPage(result, digest, judgement) for judgement in result.judgements]
+        pages += [AgreementPage(result, digest)] if result.agreement else []
+    return pages
 
 
-def _index(pages: Sequence[ClaimPage]) -> str:
+def _index(pages: Sequence[BookPage]) -> str:
     """Title and links. Trackio's viewer takes its list of pages from it and shows nothing else of it."""
     rows = [[f"[{SUMMARY}](#/{_SUMMARY_SLUG})", ""]]
-    rows += [[f"[{page.title}](#/{page.slug})", str(page.judgement.verdict)] for page in pages]
+    rows += [[f"[{page.title}](#/{page.slug})", page.status] for page in pages]
     return "\n\n".join([f"# {TITLE}", "## Pages", markdown(("Page", "Status"), rows, left=2), WRITTEN]) + "\n"
 
 
-def _summary(pages: Sequence[ClaimPage]) -> str:
-    """The first page: every claim with its verdict."""
+def _summary(pages: Sequence[BookPage]) -> str:
+    """The first page: every claim with its verdict, and how many published numbers agree."""
+    claims = [page for page in pages if isinstance(page, ClaimPage)]
+    others = [f"- [{page.title}](#/{page.slug}): {page.status}." for page in pages if page not in claims]
     blocks = [*warnings(page.result.profile for page in pages), INTRODUCTION]
-    blocks += [markdown(HEADS, map(_line, pages), left=len(HEADS)), WRITTEN]
+    blocks += [markdown(HEADS, map(_line, claims), left=len(HEADS))] if claims else []
+    blocks += [AGREEMENT, "\n".join(others)] if others else []
+    blocks.append(WRITTEN)
     return f"# {SUMMARY}\n" + cell(_SUMMARY_SLUG, "Verdicts", "\n\n".join(blocks), _newest(pages))
 
 
@@ -112,7 +123,7 @@ def _line(page: ClaimPage) -> list[str]:
     return [verdict, f"[{claim}](#/{page.slug})", metric, difference, scale]
 
 
-def _newest(pages: Sequence[ClaimPage]) -> str:
+def _newest(pages: Sequence[BookPage]) -> str:
     return max(run.start for page in pages for run in page.result.records.runs)
 
 

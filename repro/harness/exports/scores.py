@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from repro.harness.agreement import Cell
 from repro.harness.cells import Estimate, estimate
 from repro.harness.experiment import Column, PromptSet, Row
 from repro.harness.profile import Profile
@@ -21,12 +22,14 @@ class Score:
         column: metric.
         estimate: value and interval.
         records: behind it, one for each training seed.
+        published: the same number in publications, with what came of the comparison.
     """
 
     prompts: PromptSet | None
     column: Column
     estimate: Estimate
     records: tuple[Record, ...]
+    published: tuple[Cell, ...] = ()
 
     @property
     def n(self) -> int:
@@ -87,7 +90,12 @@ def _scores(result: Measured[Any], row: Row) -> Iterator[Score]:
             records = _records(result, row, prompts, column)
             shown = estimate(records)
             if column.better is not None and shown is not None:
-                yield Score(prompts, column, shown, tuple(records))
+                yield Score(prompts, column, shown, tuple(records), _published(result, row, prompts, column))
+
+
+def _published(result: Measured[Any], row: Row, prompts: PromptSet | None, column: Column) -> tuple[Cell, ...]:
+    wanted = (row.key, prompts.key if prompts else "", column.key)
+    return tuple(cell for cell in result.agreement if (cell.row.key, cell.prompts.key, cell.column.key) == wanted)
 
 
 def _records(result: Measured[Any], row: Row, prompts: PromptSet | None, column: Column) -> list[Record]:
