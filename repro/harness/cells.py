@@ -46,7 +46,7 @@ class Footnotes:
 
     def text(self) -> str:
         """The footnotes, one per line; empty without any."""
-        return "\n".join(f"- ({_letter(i)}) {reason}" for i, reason in enumerate(self.reasons))
+        return "\n".join(f"- ({_letter(i)}) {sentence(reason)}" for i, reason in enumerate(self.reasons))
 
 
 def estimate(records: Sequence[Record]) -> Estimate | None:
@@ -125,6 +125,11 @@ def markdown(headers: Sequence[str], rows: Iterable[Sequence[str]], left: int = 
         index=False, colalign=align, disable_numparse=True
     )
     return text
+
+
+def sentence(text: str) -> str:
+    """With a large first letter and a full stop."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
 
 
 def _letter(index: int) -> str:

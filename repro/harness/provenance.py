@@ -98,6 +98,7 @@ class OpenRun:
         weights_hash: str,
         reused: Iterable[Mapping[str, Any]] = (),
         figures: Mapping[str, str] | None = None,
+        metrics: Mapping[str, Any] | None = None,
     ) -> Run:
         """The finished run, with wall time since the start and peak memory of the process.
 
@@ -108,6 +109,7 @@ class OpenRun:
             weights_hash: of all networks, metrics included.
             reused: stamps (``commit``, ``dirty``) of stages that earlier runs finished.
             figures: digests of figures that only the run itself can draw, by kind.
+            metrics: what values follow from, by prompt set and metric.
         """
         stamps = list(reused)
         return Run(
@@ -129,6 +131,7 @@ class OpenRun:
             wall_seconds=round(time.monotonic() - self.clock, 1),
             peak_memory_bytes=peak_memory_bytes(),
             figures=dict(figures or {}),
+            metrics=json.loads(canonical_json(metrics or {})),
         )
 
 

@@ -7,7 +7,7 @@ that claims can be tested by resampling prompts; metrics of a whole set (FID) le
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -28,12 +28,16 @@ class WeightsError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A number with its 95 % interval over ``n`` images; the bounds are None where ``n`` is too small for one."""
+    """A number with its 95 % interval over ``n`` images; the bounds are None where ``n`` is too small for one.
+
+    ``note`` is what a reader must know of it.
+    """
 
     value: float
     ci_low: float | None
     ci_high: float | None
     n: int
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +54,13 @@ class EvaluationResult:
 
     ``per_image`` holds an array of shape ``(num_images,)``, in the order of the images, for each metric that scores
     single images; NaN where an image was skipped. ``values`` holds every estimate: of those metrics, of their parts,
-    and of whole-set metrics.
+    and of whole-set metrics. ``inputs`` are those of every metric, by its key, where they were kept.
     """
 
     per_image: dict[str, np.ndarray]
     values: dict[str, Estimate]
     skipped: tuple[Skipped, ...] = ()
+    inputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 class Measured(Protocol):

@@ -10,7 +10,7 @@ how it compares.
 import hashlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
 from typing import Any
@@ -173,7 +173,7 @@ class Fid:
         n = len(measured.prompts)
         if n < 2:
             raise ValueError(f"{self.key} needs at least 2 images, got {n}")
-        if remark := few_images(n, len(self._reference.mean)):
+        if remark := self._remark(n):
             logging.getLogger(__name__).info("%s: %s", self.key, remark)
         self._gaussian = self._gaussian or Gaussian.of(self._reference, self._device)
         cells = collect(
@@ -183,12 +183,13 @@ class Fid:
         points = [measure(self._gaussian, cells, subset) for subset in subsets]
         theirs = replicates(self._gaussian, cells, subsets, points) if n >= 4 else []
         statistics = {self.key: whole} | ({f"{self.key}_inf": limit} if n >= FEWEST_TO_EXTRAPOLATE else {})
-        return {
+        found = {
             key: jackknife(statistic(points), [statistic(replicate) for replicate in theirs], n)
             if theirs
             else Estimate(statistic(points), None, None, n)
             for key, statistic in statistics.items()
         }
+        return {key: replace(value, note=remark) for key, value in found.items()}
 
     def paired(self, measured: Measured, name: str, cells: np.ndarray) -> tuple[Estimate, list[float]]:
         """The distance, and the distances without each cell of images in turn.
@@ -211,7 +212,10 @@ class Fid:
         subsets = subsets_of(len(found), extrapolate=False)
         points = [measure(self._gaussian, found, subset) for subset in subsets]
         theirs = [whole(replicate) for replicate in replicates(self._gaussian, found, subsets, points)]
-        return jackknife(whole(points), theirs, n), theirs
+        return replace(jackknife(whole(points), theirs, n), note=self._remark(n)), theirs
+
+    def _remark(self, n: int) -> str:
+        return few_images(n, len(self._reference.mean)) or ""
 
 
 def few_images(count: int, dimensions: int) -> str | None:

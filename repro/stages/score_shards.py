@@ -86,7 +86,8 @@ class Pass:
             raise ImageSetError(f"{self.images.folder}: {counts} can be measured, at least {FEWEST} are needed ({why})")
         found = estimate_all(measured, self.metrics, names=list(measured.places))
         per_image = {name: measured.spread(values) for name, values in found.per_image.items()}
-        return EvaluationResult(per_image, found.values, measured.skipped)
+        inputs = {metric.key: metric.inputs() for metric in self.metrics}
+        return EvaluationResult(per_image, found.values, measured.skipped, inputs)
 
     def _inputs(self, metric: Metric) -> dict[str, Any]:
         return {

@@ -87,6 +87,7 @@ def _packed(result: EvaluationResult, images: ImageSet) -> str:
         },
         "values": {key: asdict(estimate) for key, estimate in result.values.items()},
         "skipped": [asdict(lost) for lost in result.skipped],
+        "inputs": dict(result.inputs),
     }
     return json.dumps(found)
 
@@ -96,4 +97,5 @@ def _unpacked(found: Mapping[str, Any]) -> EvaluationResult:
         per_image={key: np.array(values, dtype=np.float64) for key, values in found["per_image"].items()},
         values={key: Estimate(**estimate) for key, estimate in found["values"].items()},
         skipped=tuple(Skipped(**lost) for lost in found["skipped"]),
+        inputs=found.get("inputs", {}),
     )

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from harness_world import PROFILE, RUN, record
 
-from repro.harness.agreement import Verdict, agreement, compared
+from repro.harness.agreement import BIAS, Verdict, agreement, compared
 from repro.harness.experiment import Agreement, Column, PromptSet, Reported, Row
 from repro.harness.published import column_name, published_value
 from repro.harness.schema import RecordSet
@@ -121,3 +121,10 @@ def test_every_publication_has_a_table_of_its_own() -> None:
     assert [block for block in sections if block.startswith("*")] == ["*project page*: 1 agrees.", "*v2*: 1 agrees."]
     assert sections[1].endswith("measured again here: 2 agree.")
     assert all("project page" not in block for block in sections if block.startswith("|"))
+
+
+def test_a_frechet_distance_is_said_to_follow_from_the_number_of_images() -> None:
+    profile = replace(REAL, columns=(replace(REAL.columns[0], role="distribution"), REAL.columns[1]))
+    fid, geneval = record("sdxl", "coco", "fid", 14.4), record("sdxl", "geneval", "geneval", 0.55)
+    assert agreement(compared([WIDE], [SDXL], profile, RecordSet.of([RUN, fid])))[-1] == BIAS
+    assert BIAS not in agreement(compared([WIDE], [SDXL], profile, RecordSet.of([RUN, geneval])))

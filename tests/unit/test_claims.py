@@ -143,7 +143,7 @@ def test_without_values_a_claim_is_not_measured() -> None:
     kept: list[Line] = [line for line in lines() if not (isinstance(line, PerImage) and line.variant == "big")]
     first, *_ = judged_of(TABLE, RecordSet.of(kept))
     assert first.verdict is Verdict.NOT_MEASURED
-    assert difference(first) == "no per-image values of accuracy for big"
+    assert difference(first) == "big has no Accuracy of single images"
 
 
 def test_values_of_different_prompts_are_refused() -> None:

@@ -186,8 +186,11 @@ def test_one_image_has_no_covariance(n: int) -> None:
 
 def test_fewer_images_than_dimensions_are_told(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="repro.metrics.frechet"):
-        estimate(reference_of(draw(300, 40, 1)), draw(30, 40, 2))
-    assert "30 images for 40 features: the covariance has rank 29 at most" in caplog.text
+        found = estimate(reference_of(draw(300, 40, 1)), draw(30, 40, 2))
+    told = "30 images for 40 features: the covariance has rank 29 at most"
+    assert told in caplog.text
+    assert all(value.note.startswith(told) for value in found.values())
+    assert {value.note for value in estimate(reference_of(draw(300, 6, 1)), draw(30, 6, 2)).values()} == {""}
     assert few_images(41, 40) is None
 
 

@@ -265,6 +265,7 @@ def test_scores_are_kept_and_read_by_id(tmp_path: Path) -> None:
     names = {"level": 1}
     again = score_images(StageStore(tmp_path), images, {"metrics": names}, lambda: pytest.fail("measured twice"))
     assert again.values == first.values
+    assert again.inputs == first.inputs == {"level": Level().inputs()}
     np.testing.assert_array_equal(again.per_image["level"], first.per_image["level"])
     (path,) = (tmp_path / "scores").glob("*/values.json")
     assert json.loads(path.read_text())["ids"] == [prompt["id"] for prompt in PROMPTS]

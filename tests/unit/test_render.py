@@ -175,7 +175,7 @@ def test_percent_columns_scale_value_and_interval() -> None:
 def test_footnotes_share_letters() -> None:
     notes = Footnotes()
     assert [notes.dash(reason) for reason in ("x", "y", "x")] == ["\u2014 (a)", "\u2014 (b)", "\u2014 (a)"]
-    assert notes.text() == "- (a) x\n- (b) y"
+    assert notes.text() == "- (a) X.\n- (b) Y."
 
 
 def test_every_student_of_table_2_finds_its_published_numbers() -> None:

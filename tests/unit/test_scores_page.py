@@ -165,7 +165,7 @@ def test_skipped_images_are_counted_in_the_caption_and_at_their_row_with_reasons
     text = shown([*asked(), *scored("scalewise_4"), lost])
     assert "> **Skipped images: 2**, which are in no number. Scale-wise at 4 steps, COCO 2014: 2." in text
     coco = section(text, "COCO 2014")
-    assert "2 of 6 images of this row skipped, which are in none of its numbers. 7: truncated; 9: 3 x 5" in coco
+    assert "2 of 6 images of this row skipped, in none of its numbers; by id: 7: truncated; 9: 3 x 5 pixels." in coco
     assert cells(coco, "Scale-wise (c)", "Steps") == ["4"]
     assert "skipped" not in section(text, "MJHQ-30K")
 
@@ -178,7 +178,7 @@ def test_skipped_images_of_several_training_seeds_are_added() -> None:
     lost = [real(record("scalewise_4", "coco", SKIPPED, 1, seed=seed, note=f"{seed}: torn")) for seed in (0, 1)]
     text = shown([*asked(), *lost])
     assert "**Skipped images: 2**" in text
-    assert "2 of 12 images of this row skipped, which are in none of its numbers. 0: torn; 1: torn" in text
+    assert "2 of 12 images of this row skipped, in none of its numbers; by id: 0: torn; 1: torn" in text
 
 
 @pytest.mark.parametrize(("count", "more"), [(3, ""), (5, "; and 2 more")])
@@ -247,3 +247,35 @@ def test_the_teacher_of_a_student_of_the_profile_is_the_first_teacher() -> None:
 def test_a_share_is_shown_of_columns_that_ask_for_it() -> None:
     assert [column.key for column in MEDIUM.columns if column.of_teacher] == ["diversity"]
     assert not Column("a", "A").of_teacher
+
+
+# rows without numbers
+
+
+def test_rows_without_numbers_are_named_below_a_table_without_published_ones() -> None:
+    reason = "No such student was released; train one."
+    absent = [
+        replace(real(record("fullscale_2", prompts, metric, 0.0)), value=None, note=reason)
+        for prompts, metric in (("coco", "pickscore"), ("geneval", "geneval"))
+    ]
+    folder = replace(real(record("other", "geneval", "geneval", 0.0)), value=None, note="Its folder has no images.")
+    made = [*asked(), *scored("scalewise_4"), *absent, folder, real(record("other", "coco", "pickscore", 0.2))]
+    text = shown(made)
+    assert cells(section(text, "COCO 2014"), "Full-scale", "PS (paper) \u2191") == ["0.228", "0.228", "0.226"]
+    geneval = section(text, "GenEval")
+    assert "| Full-scale" not in geneval
+    assert "Full-scale at 2 steps: not measured; the other tables say why." in geneval
+    assert "- other: its folder has no images." in geneval
+    assert reason in section(text, "COCO 2014")
+
+
+def test_costs_of_rows_that_were_not_sampled_say_why() -> None:
+    reason = "No such student."
+    absent = replace(real(record("fullscale_2", "coco", "pickscore", 0.0)), value=None, note=reason)
+    made = [*scored("scalewise_4"), real(record("scalewise_4", "", "tokens", 564)), *scored("other"), absent]
+    coco = section(shown(made), "COCO 2014")
+    assert cells(coco, "Scale-wise", "Tokens \u00d7 steps")[1] == "564"
+    (mark,) = {cell.removeprefix("\u2014 ") for cell in cells(coco, "other", "Tokens \u00d7 steps")}
+    assert f"- {mark} Its images were sampled elsewhere: what they cost is not known here." in coco
+    mark = cells(coco, "Full-scale", "Tokens \u00d7 steps")[2].removeprefix("\u2014 ")
+    assert f"- {mark} {reason}" in coco

@@ -7,7 +7,6 @@ from repro.harness.experiment import ROLES, Experiment, Reported, Role, Row, Unk
 from repro.harness.scope import Scope
 
 SKIPPED = "skipped_images"  # metric of the record that counts images which could not be measured
-CUT = "_cut"  # ends the metric that gives the share of captions longer than a text encoder reads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

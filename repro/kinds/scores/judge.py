@@ -53,7 +53,7 @@ def _compared(
     sides = [_pooled(records, table.row(row).key, sets, column.key) for row in (check.candidate, check.baseline)]
     for row, side in zip((check.candidate, check.baseline), sides, strict=True):
         if side is None:
-            return NoComparison(Verdict.NOT_MEASURED, f"no per-image values of {column.key} for {row}")
+            return NoComparison(Verdict.NOT_MEASURED, f"{row} has no {column.label} of single images")
     candidate, baseline = (column.sign * side for side in sides if side is not None)
     if candidate.shape[1] != baseline.shape[1]:
         counts = f"{candidate.shape[1]} and {baseline.shape[1]}"

@@ -1,7 +1,8 @@
 """From what a pass measured of a row to lines of the records, and the reasons where nothing was measured."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from repro.harness.experiment import PromptSet
 from repro.harness.profile import Profile
@@ -17,7 +18,8 @@ def score_records(run: Run, key: str, prompt_set: str, seed: int, result: Evalua
     """Estimates, values per image, and how many images were skipped, of one row and prompt set."""
     for metric, found in result.values.items():
         bounds = (found.ci_low, found.ci_high)
-        yield Record.of(run, key, metric, found.value, prompts=prompt_set, seed=seed, n=found.n, bounds=bounds)
+        made = Record.of(run, key, metric, found.value, prompts=prompt_set, seed=seed, n=found.n, bounds=bounds)
+        yield replace(made, note=found.note)
     for metric, values in result.per_image.items():
         yield PerImage.of(values, variant=key, prompts=prompt_set, metric=metric, seed=seed)
     if result.skipped:
@@ -37,3 +39,17 @@ def left_out_records(
             if column.is_of(prompts.key) and not column.detail:
                 empty = Record.of(run, key, column.key, 0.0, prompts=prompts.key, seed=seed, n=0)
                 yield replace(empty, value=None, note=reason)
+
+
+def metrics_of(results: Iterable[tuple[str, EvaluationResult]]) -> dict[str, dict[str, Any]]:
+    """What values follow from, by prompt set and metric, as far as it is the same for all rows.
+
+    Args:
+        results: prompt set and what one pass measured.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for prompt_set, result in results:
+        of_set = found.setdefault(prompt_set, {})
+        for key, inputs in result.inputs.items():
+            of_set[key] = {name: value for name, value in of_set.get(key, inputs).items() if inputs.get(name) == value}
+    return found

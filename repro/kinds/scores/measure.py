@@ -21,7 +21,7 @@ from repro.harness.work_plan import text
 from repro.kinds.scores.available import is_published, unavailable
 from repro.kinds.scores.counts import RowCost, Skeleton, network_cost, row_cost
 from repro.kinds.scores.declare import Table
-from repro.kinds.scores.lines import NO_IMAGES, left_out_records, score_records
+from repro.kinds.scores.lines import NO_IMAGES, left_out_records, metrics_of, score_records
 from repro.kinds.scores.options import ScoresOptions
 from repro.kinds.scores.planned import planned
 from repro.kinds.scores.scoring import Scoring
@@ -164,6 +164,7 @@ class _Runner(Measurement[Table, ScoresOptions]):
             weights_hash=digest_json([config["rows"], config["metrics"]]),
             reused=self.store.reused,
             figures={"samples": plots.recorded_digest(self.grid_path) or ""},
+            metrics=metrics_of((name, found) for (_, name, _), found in scores.items()),
         )
         lines: list[Line] = [closed, *self._compute_records(closed), *self._caption_lines()]
         if self.table.clock is not None:

@@ -6,6 +6,7 @@ from repro.harness.agreement import agreement
 from repro.harness.claims import Verdict, claims_table, difference
 from repro.harness.page import footer, joined, lower
 from repro.kinds.scores.caption import caption
+from repro.kinds.scores.how import how
 from repro.kinds.scores.result import ScoresResult
 from repro.kinds.scores.tables import costs, details, prompt_set
 
@@ -40,6 +41,7 @@ def page(result: ScoresResult, folder: Path) -> str:
         *claims(result),
         *agreement(result.agreement),
         *figures(result, folder),
+        *how(result),
         *notes(result),
         *footer(result),
     ]

@@ -6,8 +6,9 @@ from repro.harness.agreement import Cell, compared
 from repro.harness.cells import estimate
 from repro.harness.claims import Judgement, judge
 from repro.harness.experiment import Column, PromptSet, Reported, Row
+from repro.harness.plan import steps_of
 from repro.harness.result import Measured
-from repro.harness.schema import CAPTIONS
+from repro.harness.schema import CAPTIONS, Record
 from repro.kinds.scores.costs import cost_columns
 from repro.kinds.scores.declare import Table
 from repro.kinds.scores.judge import tested
@@ -39,6 +40,15 @@ class ScoresResult(Measured[Table]):
         """Columns of cost that were measured of any row."""
         columns = cost_columns(self.experiment, self.records)
         return tuple(c for c in columns if any(estimate(self.records.find(row.key, "", c.key)) for row in self.rows))
+
+    def records_of(self, row: Row) -> list[Record]:
+        """All of a row."""
+        return [record for record in self.records.records if record.variant == row.key]
+
+    def named(self, row: Row) -> str:
+        """A row in a sentence: several rows may share a label."""
+        steps = steps_of(self.profile, row)
+        return row.label if steps is None else f"{row.label} at {steps} steps"
 
     def num_images(self, prompts: PromptSet) -> int:
         """Images that every row was asked for; 0 where the records do not say."""

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from repro.harness.experiment import PromptSet, Row
-from repro.harness.plan import steps_of
 from repro.kinds.scores.declare import SKIPPED
 from repro.kinds.scores.result import ScoresResult
 
@@ -17,7 +16,7 @@ def remark(result: ScoresResult, row: Row, prompts: PromptSet) -> str:
     asked = result.num_images(prompts) * seeds
     of = f"{count:,} of {asked:,} images" if asked else f"{count:,} {'image' if count == 1 else 'images'}"
     why = "; ".join(record.note for record in found if record.note)
-    return f"{of} of this row skipped, which are in none of its numbers. {why}"
+    return f"{of} of this row skipped, in none of its numbers; by id: {why}"
 
 
 def summary(result: ScoresResult) -> str:
@@ -25,14 +24,9 @@ def summary(result: ScoresResult) -> str:
     counts = list(_counts(result))
     if not counts:
         return ""
-    parts = "; ".join(f"{_named(result, row)}, {prompts.label}: {count:,}" for row, prompts, count in counts)
+    parts = "; ".join(f"{result.named(row)}, {prompts.label}: {count:,}" for row, prompts, count in counts)
     total = sum(count for *_, count in counts)
     return f"> **Skipped images: {total:,}**, which are in no number. {parts}. The notes below the tables say why."
-
-
-def _named(result: ScoresResult, row: Row) -> str:
-    steps = steps_of(result.profile, row)
-    return row.label if steps is None else f"{row.label} at {steps} steps"
 
 
 def _counts(result: ScoresResult) -> Iterator[tuple[Row, PromptSet, int]]:

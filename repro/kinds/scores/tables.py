@@ -1,12 +1,17 @@
 """The tables of a page of scores: what rows cost, the scores of each prompt set, and scores in detail."""
 
+from collections.abc import Sequence
+
 from repro.harness.cells import DASH, Footnotes, estimate, header, here, markdown, number, paper
 from repro.harness.experiment import Column, PromptSet, Reported, Row
 from repro.harness.plan import steps_of
 from repro.harness.published import column_name, published_cost
+from repro.harness.schema import Record
 from repro.kinds.scores.result import ScoresResult
 from repro.kinds.scores.skipped import remark
 from repro.kinds.scores.teachers import teacher_of
+
+ELSEWHERE = "Its images were sampled elsewhere: what they cost is not known here."
 
 
 def costs(result: ScoresResult) -> list[str]:
@@ -21,7 +26,7 @@ def costs(result: ScoresResult) -> list[str]:
             row.label,
             _steps(result, row),
             *(_paper_cost(reported, row, column, marks) for column in theirs if reported is not None),
-            *(here(result.records, row, "", column, result.profile, marks) for column in result.costs),
+            *(_cost(result, row, column, marks) for column in result.costs),
         ]
         for row in result.rows
     ]
@@ -29,7 +34,10 @@ def costs(result: ScoresResult) -> list[str]:
 
 
 def prompt_set(result: ScoresResult, prompts: PromptSet) -> list[str]:
-    """Heading, table and footnotes of one prompt set, with the columns that it has."""
+    """Heading, table and footnotes of one prompt set, with the columns that it has.
+
+    A row without a number is shown where the paper has numbers of it, else named below the table.
+    """
     reported = result.reported if prompts.reported else None
     published = _published(reported, prompts)
     measured = [column for column in result.profile.columns if not column.detail and column.is_of(prompts.key)]
@@ -37,17 +45,48 @@ def prompt_set(result: ScoresResult, prompts: PromptSet) -> list[str]:
     marks = Footnotes()
     heads = ["Setup", "Steps", *map(header, beside), *(header(column, "paper") for column in published)]
     heads += [head for column in measured for head in _heads(column)]
+    shown = [row for row in result.rows if published or _has(result, row, prompts, measured)]
     rows = []
-    for row in result.rows:
+    for row in shown or result.rows:
         cells = [marks.mark(row.label, remark(result, row, prompts)), _steps(result, row)]
-        cells += [here(result.records, row, prompts.key, column, result.profile, marks) for column in beside]
+        cells += [_cost(result, row, column, marks) for column in beside]
         if reported is not None:
             cells += [paper(reported, row, prompts, column, marks) for column in published]
         cells += [cell for column in measured for cell in _measured(result, row, prompts, column, marks)]
         rows.append(cells)
-    sources = f"*Here: {prompts.label}. Paper: {prompts.reported}.*" if published else ""
-    same = prompts.label == prompts.reported
-    return [f"## {_upper(prompts.label)}", "" if same else sources, markdown(heads, rows), marks.text()]
+    others = [row for row in result.rows if shown and row not in shown]
+    sources = f"*Here: {prompts.label}. Paper: {prompts.reported}.*" if published and not result.profile.scorers else ""
+    blocks = [f"## {_upper(prompts.label)}", sources, markdown(heads, rows), marks.text()]
+    return [*blocks, _without(result, others, prompts)]
+
+
+def _has(result: ScoresResult, row: Row, prompts: PromptSet, columns: Sequence[Column]) -> bool:
+    return any(estimate(result.records.find(row.key, prompts.key, column.key)) for column in columns)
+
+
+def _without(result: ScoresResult, rows: Sequence[Row], prompts: PromptSet) -> str:
+    """Which rows have no number of a set: those that have none at all say why elsewhere."""
+    reasons: dict[str, list[str]] = {}
+    for row in rows:
+        notes = [record.note for record in result.records.records if _is_empty(record, row, prompts.key)]
+        elsewhere = any(record.value is not None and record.prompts for record in result.records_of(row))
+        reason = notes[0] if notes and elsewhere else "Not measured; the other tables say why."
+        reasons.setdefault(reason, []).append(result.named(row))
+    return "\n".join(f"- {', '.join(names)}: {reason[:1].lower()}{reason[1:]}" for reason, names in reasons.items())
+
+
+def _is_empty(record: Record, row: Row, prompts: str) -> bool:
+    return (record.variant, record.prompts, record.value) == (row.key, prompts, None)
+
+
+def _cost(result: ScoresResult, row: Row, column: Column, marks: Footnotes) -> str:
+    """What a row costs, or a dash with the reason: that of a row without numbers, or that it was sampled elsewhere."""
+    records = result.records_of(row)
+    if not result.records.find(row.key, "", column.key) and records:
+        empty = [record.note for record in records if record.value is None]
+        measured = any(record.value is not None for record in records)
+        return marks.dash(ELSEWHERE if measured or not empty else empty[0])
+    return here(result.records, row, "", column, result.profile, marks)
 
 
 def details(result: ScoresResult) -> list[str]:
@@ -57,10 +96,8 @@ def details(result: ScoresResult) -> list[str]:
 
 
 def _details(result: ScoresResult, prompts: PromptSet) -> list[str]:
-    def has(row: Row, column: Column) -> bool:
-        return estimate(result.records.find(row.key, prompts.key, column.key)) is not None
-
-    columns = [c for c in result.profile.columns if c.detail and any(has(row, c) for row in result.rows)]
+    detail = [column for column in result.profile.columns if column.detail]
+    columns = [column for column in detail if any(_has(result, row, prompts, [column]) for row in result.rows)]
     if not columns:
         return []
     marks = Footnotes()
@@ -71,7 +108,7 @@ def _details(result: ScoresResult, prompts: PromptSet) -> list[str]:
             *(here(result.records, row, prompts.key, column, result.profile, marks) for column in columns),
         ]
         for row in result.rows
-        if any(has(row, column) for column in columns)
+        if _has(result, row, prompts, columns)
     ]
     heads = ["Setup", "Steps", *map(header, columns)]
     return [f"### {_upper(prompts.label)}", markdown(heads, rows), marks.text()]
