@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
 from repro.metrics.base import WeightsError
+from repro.metrics.preprocess import stacked
 from repro.metrics.weights import digests
 
 TRANSFORMERS_WEIGHTS = (
@@ -83,9 +84,13 @@ class TransformersTowers:
     @torch.no_grad()
     def encode_images(self, images: Sequence[Image]) -> Tensor:
         """RGB images to (B, D)."""
-        pixels = self._processor(list(images), return_tensors="pt")["pixel_values"]
+        pixels = stacked(self._pixels, images)
         features: Tensor = self._model.get_image_features(pixel_values=pixels.to(self._device)).pooler_output
         return features
+
+    def _pixels(self, image: Image) -> Tensor:
+        pixels: Tensor = self._processor(image, return_tensors="pt")["pixel_values"][0]
+        return pixels
 
     @torch.no_grad()
     def encode_captions(self, captions: Sequence[str]) -> Tensor:
@@ -141,7 +146,7 @@ class OpenClipTowers:
     @torch.no_grad()
     def encode_images(self, images: Sequence[Image]) -> Tensor:
         """RGB images to (B, D)."""
-        pixels = torch.stack([self._transform(image) for image in images]).to(self._device)
+        pixels = stacked(self._transform, images).to(self._device)
         features: Tensor = self._model.encode_image(pixels)
         return features
 

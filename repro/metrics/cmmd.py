@@ -22,6 +22,7 @@ from transformers import CLIPModel
 from repro.metrics.base import Estimate, Measured
 from repro.metrics.frechet import CELLS, cells_of, jackknife
 from repro.metrics.networks import load_tower
+from repro.metrics.preprocess import stacked
 from repro.metrics.reference import Reference
 
 CLIP = "openai/clip-vit-large-patch14-336"
@@ -52,7 +53,7 @@ class ClipImageFeatures:
     @torch.no_grad()
     def __call__(self, images: Sequence[Image.Image]) -> np.ndarray:
         """Encode one batch, (B, D) float32."""
-        pixels = torch.stack([self.preprocess(image) for image in images]).to(self._device)
+        pixels = stacked(self.preprocess, images).to(self._device)
         embeddings: Tensor = self._network.get_image_features(pixels).pooler_output
         return torch.nn.functional.normalize(embeddings, dim=-1).cpu().numpy()
 

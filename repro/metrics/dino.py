@@ -19,6 +19,7 @@ from transformers import Dinov2Model
 
 from repro.metrics.base import WeightsError
 from repro.metrics.networks import load_tower
+from repro.metrics.preprocess import stacked
 
 DINO = "facebook/dinov2-large"
 SIDE = 224
@@ -50,7 +51,7 @@ class DinoFeatures:
     @torch.no_grad()
     def __call__(self, images: Sequence[Image.Image]) -> np.ndarray:
         """Encode one batch, (B, D) float32."""
-        pixels = torch.stack([preprocess(image) for image in images]).to(self._device)
+        pixels = stacked(preprocess, images).to(self._device)
         features: np.ndarray = self._network(pixels).pooler_output.cpu().numpy()
         return features
 

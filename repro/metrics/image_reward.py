@@ -30,6 +30,7 @@ from repro.metrics.image_reward_checkpoint import (
     text_config,
     vision_config,
 )
+from repro.metrics.preprocess import stacked
 from repro.metrics.weights import digests, resolve
 
 WEIGHTS, TOKENIZER = "zai-org/ImageReward", "google-bert/bert-base-uncased"
@@ -95,7 +96,7 @@ class ImageReward:
             WeightsError: a reward is not a number.
         """
         captions = captions_of(prompts, self.key)
-        pixels = torch.stack([self._transform(image) for image in images])
+        pixels = stacked(self._transform, images)
         options = {"padding": "max_length", "truncation": True, "max_length": CONTEXT_LENGTH}
         tokens = self._tokenizer(captions, return_tensors="pt", **options)
         given = (pixels, tokens["input_ids"], tokens["attention_mask"])

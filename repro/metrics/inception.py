@@ -27,6 +27,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import center_crop, pil_to_tensor, resize
 
 from repro.metrics.base import WeightsError
+from repro.metrics.preprocess import stacked
 
 SIDE = 299
 DIMENSIONS = 2048
@@ -197,7 +198,7 @@ class InceptionFeatures:
     @torch.no_grad()
     def __call__(self, images: Sequence[Image.Image]) -> np.ndarray:
         """Encode one batch, (B, 2048) float32."""
-        pixels = torch.stack([self.recipe(image) for image in images]).to(self._device)
+        pixels = stacked(self.recipe, images).to(self._device)
         features: np.ndarray = self._network(pixels).cpu().numpy()
         return features
 
