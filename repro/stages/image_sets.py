@@ -19,7 +19,7 @@ from repro.metrics.base import Prompt, Skipped
 from repro.stages.image_files import LIMITS, ImageFileError, decode_image, digest_bytes, read_bytes, write_once
 
 Row = Mapping[str, Any]
-READERS = 8  # threads: reading, hashing and decoding let go of Python's lock
+READERS = 8  # threads: reading, hashing, decoding and encoding let go of Python's lock
 
 
 class ImageSetError(RuntimeError):

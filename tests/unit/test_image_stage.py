@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import signal
+import threading
 import time
 import tracemalloc
 import weakref
@@ -337,6 +338,26 @@ def test_a_pass_lets_go_of_a_batch_before_it_reads_the_next(tmp_path: Path, monk
     scored(tmp_path, images, Watching(), batch_size=2)
     assert len(given) == 10
     assert alive == [0] * 10
+
+
+def test_images_of_a_batch_are_written_and_read_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each waits for the other three of its batch, which in one thread would be for ever."""
+    four, decode, encode = threading.Barrier(4, timeout=60), image_sets.decode_image, shard_maker.encode_image
+
+    def encoded(*args: Any) -> bytes:
+        four.wait()
+        return encode(*args)
+
+    def decoded(data: bytes) -> Image.Image:
+        four.wait()
+        return decode(data)
+
+    monkeypatch.setattr(shard_maker, "encode_image", encoded)
+    inputs = {**INPUTS, "n": 8}
+    images = make_images(StageStore(tmp_path), inputs, PROMPTS[:8], Painter, "test")
+    monkeypatch.setattr(image_sets, "decode_image", decoded)
+    found = [batch.prompts for shard in images.shards for batch in images.read(shard, 4)]
+    assert [prompt["id"] for prompts in found for prompt in prompts] == [prompt["id"] for prompt in PROMPTS[:8]]
 
 
 def test_each_process_of_a_launcher_takes_its_own_card(monkeypatch: pytest.MonkeyPatch) -> None:
