@@ -21,6 +21,7 @@ from repro.harness.schema import RecordSet
 
 HEADS = ("", "Prompts", "Setup", "Steps", "Metric", "Published", "Here", "Difference", "Tolerance", "Images")
 STEPS = HEADS.index("Steps")
+FOLDED = 40  # lines of a table
 RULE = """\
 A cell agrees if the whole interval of ours lies within the tolerance around the published value, differs if none of it
 does, and is inconclusive otherwise. The tolerances were fixed before anything was measured; they stand for other seeds
@@ -76,15 +77,23 @@ def compared(
     )
 
 
-def agreement(cells: Sequence[Cell]) -> list[str]:
-    """Heading, one sentence, a table for each publication, and the rule; nothing where nothing can be compared."""
+def agreement(cells: Sequence[Cell], *, fold: int = FOLDED) -> list[str]:
+    """Heading, one sentence, a table for each publication, and the rule; nothing where nothing can be compared.
+
+    Args:
+        cells: that are compared.
+        fold: longer tables have to be opened by a click.
+    """
     if not cells:
         return []
     sentence = f"Of {len(cells)} published numbers that were measured again here: {counted(cells)}."
     blocks = ["## Does this agree with the published numbers?", sentence]
     for publication in dict.fromkeys(cell.publication for cell in cells):
         theirs = [cell for cell in cells if cell.publication == publication]
-        blocks += [f"*{publication}*: {counted(theirs)}.", agreement_table(theirs)]
+        table = agreement_table(theirs)
+        summary = f"<summary>All {len(theirs)} numbers</summary>"
+        folded = f"<details>\n{summary}\n\n{table}\n\n</details>"
+        blocks += [f"*{publication}*: {counted(theirs)}.", table if len(theirs) <= fold else folded]
     return [*blocks, RULE, *([BIAS] if any(cell.column.role == "distribution" for cell in cells) else [])]
 
 

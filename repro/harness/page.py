@@ -24,7 +24,7 @@ def joined(blocks: Iterable[str]) -> str:
 def comparable(profile: Profile, reported: Reported) -> str:
     """How measured and published numbers may be read together."""
     if profile.name in reported.profiles:
-        return "The same model, data and metrics: compare values."
+        return "The same models, data and metrics: compare values."
     if profile.scorers:
         return "Another model: compare the order of the rows, not the values."
     return "Another model, other data and other metrics: compare the order of the rows, not the values."

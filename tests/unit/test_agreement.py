@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from harness_world import PROFILE, RUN, record
 
-from repro.harness.agreement import BIAS, Verdict, agreement, compared
+from repro.harness.agreement import BIAS, Verdict, agreement, agreement_table, compared
 from repro.harness.experiment import Agreement, Column, PromptSet, Reported, Row
 from repro.harness.published import column_name, published_value
 from repro.harness.schema import RecordSet
@@ -128,3 +128,14 @@ def test_a_frechet_distance_is_said_to_follow_from_the_number_of_images() -> Non
     fid, geneval = record("sdxl", "coco", "fid", 14.4), record("sdxl", "geneval", "geneval", 0.55)
     assert agreement(compared([WIDE], [SDXL], profile, RecordSet.of([RUN, fid])))[-1] == BIAS
     assert BIAS not in agreement(compared([WIDE], [SDXL], profile, RecordSet.of([RUN, geneval])))
+
+
+def test_a_long_table_has_to_be_opened_and_loses_nothing() -> None:
+    (cell,) = compared([WIDE], [SDXL], REAL, RecordSet.of([RUN, record("sdxl", "coco", "fid", 14.4)]))
+    cells = [replace(cell, n=number) for number in range(50)]
+    *_, folded, _ = agreement(cells)
+    assert folded.startswith("<details>\n<summary>All 50 numbers</summary>\n\n|")
+    assert folded.endswith("|\n\n</details>")
+    assert agreement_table(cells) in folded
+    assert agreement_table(cells) in agreement(cells, fold=50)
+    assert "<details>" not in "".join(agreement(cells[:40]))

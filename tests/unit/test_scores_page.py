@@ -149,7 +149,7 @@ def test_only_a_guided_teacher_pays_twice() -> None:
 def test_another_model_on_the_same_data_is_called_that() -> None:
     text = shown([], profile="sd35-large")
     assert "Another model: compare the order of the rows, not the values." in text
-    assert "The same model, data and metrics: compare values." in shown([])
+    assert "The same models, data and metrics: compare values." in shown([])
 
 
 def test_notes_of_the_mini_world_stay_there() -> None:

@@ -24,6 +24,7 @@ class AgreementPage(BookPage):
     def parts(self) -> Mapping[str, str]:
         """Every number with its verdict, and where it was measured."""
         profile = self.result.profile
-        _, *blocks = agreement(self.result.agreement)
+        cells = self.result.agreement
+        _, *blocks = agreement(cells, fold=len(cells))  # Trackio's viewer shows Markdown alone
         rows = [["Profile", f"`{profile.name}`: {profile.caption}"], ["Experiment", self.result.title]]
         return {"Verdict": "\n\n".join([*warnings([profile]), *blocks]), "Scope": pairs(rows)}
