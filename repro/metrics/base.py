@@ -48,6 +48,13 @@ class Skipped:
     reason: str
 
 
+def reasons(skipped: Sequence[Skipped], shown: int = 3) -> str:
+    """Ids of the first skipped images with the reason of each, and how many more there are."""
+    parts = [f"{lost.id}: {lost.reason}" for lost in skipped[:shown]]
+    more = len(skipped) - len(parts)
+    return "; ".join([*parts, *([f"and {more:,} more"] if more else [])])
+
+
 @dataclass(frozen=True, slots=True)
 class EvaluationResult:
     """What one pass measured.

@@ -136,7 +136,7 @@ def of_spectra(figure: SpectraFigure, profile: Profile, records: RecordSet) -> s
 
 def of_upscaling(table: UpscalingTable, profile: Profile, records: RecordSet) -> set[str]:
     distances = {table.column(distance_column(profile), timestep).key for timestep in table.timesteps}
-    return distances | set(map(upscaling.without_block, distances))
+    return distances | {key(distance) for distance in distances for key in (upscaling.without_block, upscaling.skipped)}
 
 
 def of_benchmarks(page: BenchmarkPage, profile: Profile, records: RecordSet) -> set[str]:

@@ -12,7 +12,7 @@ from repro.harness.experiment import Column, PromptSet, Row
 from repro.harness.published import column_name, published_cost
 from repro.harness.schema import CAPTIONS, Line, PerImage, Record, RecordSet
 from repro.kinds.scores.declare import SKIPPED, Table
-from repro.kinds.scores.lines import SKIPPED_SHOWN, score_records
+from repro.kinds.scores.lines import score_records
 from repro.kinds.scores.page import page
 from repro.kinds.scores.result import ScoresResult
 from repro.kinds.scores.teachers import teacher_of
@@ -187,7 +187,7 @@ def test_the_record_of_skipped_images_names_the_first_and_counts_the_rest(count:
     (found,) = score_records(RUN, "row", "coco", 0, EvaluationResult({}, {}, skipped))
     assert isinstance(found, Record)
     assert found.value == count
-    assert found.note == "; ".join(f"{number}: torn" for number in range(SKIPPED_SHOWN)) + more
+    assert found.note == "; ".join(f"{number}: torn" for number in range(3)) + more
 
 
 # remarks, and shares of the teacher

@@ -96,6 +96,9 @@ def test_every_cell_has_fid_with_replicates_and_the_papers_number_beside(measure
     assert "## Does this agree with the published numbers?" in page
     assert "16 of 32" in page  # the miniature's side
     assert "FID-E" not in page
+    assert "**FID**: Frechet distance. Features: Inception v3 of 2015-12-05, pool3, **not** with the published" in page
+    assert "Real images: COCO 2014 6 (" in page
+    assert "- (a) 6 images for 2048 features" in page
 
 
 def test_a_second_run_has_nothing_to_do(

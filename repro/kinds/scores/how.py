@@ -4,19 +4,18 @@ All of it is read from the newest run: its config names models, weights and thei
 every metric says of itself. A run without them says less.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from repro.harness.cells import DASH, estimate, markdown, number
 from repro.harness.experiment import Row
+from repro.harness.metric_words import DIGITS, features_of, formula, real_images
 from repro.harness.schema import Run
 from repro.kinds.scores import keys
 from repro.kinds.scores.result import ScoresResult
 
 HEADS = ("Setup", "Weights", "Steps", "Guidance", "Side, px", "dtype")
-DIGITS = 8  # of a SHA-256; all of it is in the records
 FILES = 3  # whose hashes are named
-SETTINGS = ("subsets", "size", "bandwidth", "scale", "backend")  # that say more of a formula
 RULE = """\
 In parentheses the first digits of SHA-256 hashes; the records hold all of them. A revision stands where one was pinned.
 The captions and the seeds of the images are the same for every row that was sampled here."""
@@ -67,9 +66,9 @@ def _metric(result: ScoresResult, run: Run, scorer: Mapping[str, Any]) -> str:
     inputs: Mapping[str, Any] = next(iter(found.values()), {})
     said = [
         _formula(result, key, inputs),
-        _features(inputs.get("features", {})),
+        features_of(inputs.get("features", {})),
         _weights(run, scorer),
-        _real_images(found),
+        real_images(found),
         _cut(result, key, inputs),
     ]
     return f"**{_label(result, key)}**: " + " ".join(f"{part}." for part in said if part)
@@ -84,38 +83,12 @@ def _formula(result: ScoresResult, key: str, inputs: Mapping[str, Any]) -> str:
     """Of the metric, or of every distance of its features."""
     if "distances" in inputs:
         found = inputs["distances"].items()
-        return "; ".join(f"{_label(result, name) if name != key else ''} {_said(said)}".strip() for name, said in found)
+        return "; ".join(
+            f"{_label(result, name) if name != key else ''} {formula(said)}".strip() for name, said in found
+        )
     if command := inputs.get("command"):
         return f"scored by a program of another environment, `{' '.join(command)}`"
-    return _said(inputs)
-
-
-def _said(inputs: Mapping[str, Any]) -> str:
-    """A formula with its settings."""
-    settings = {**inputs.get("rules", {}), **{name: inputs[name] for name in SETTINGS if name in inputs}}
-    named = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in settings.items())
-    return f"{inputs.get('formula', '')}{f' ({named})' if named else ''}".strip()
-
-
-def _features(features: Mapping[str, Any]) -> str:
-    """The network, and how an image reaches it."""
-    if not features:
-        return ""
-    recipe = features.get("recipe", "")
-    steps = recipe if isinstance(recipe, str) else f"recipe `{recipe['name']}`: {_recipe(recipe)}"
-    own = "" if features.get("published_weights", True) else ", **not** with the published weights"
-    return f"Features: {features['network']}{own}; {steps}"
-
-
-def _recipe(recipe: Mapping[str, Any]) -> str:
-    """The steps of a recipe of FID, in order."""
-    steps = [
-        f"shorter side to {recipe['shrink']} (bicubic)" if recipe["shrink"] else "",
-        f"to {recipe['crop']} (Lanczos), central square" if recipe["crop"] else "",
-        f"to 299 x 299 ({recipe['resize']})",
-        f"values {recipe['scaling']}",
-    ]
-    return ", ".join(filter(None, steps))
+    return formula(inputs)
 
 
 def _weights(run: Run, scorer: Mapping[str, Any]) -> str:
@@ -138,25 +111,6 @@ def _files(source: Mapping[str, Any], hashes: Mapping[str, str]) -> str:
     shown = [f"{name} {digest[:DIGITS]}" for name, digest in list(hashes.items())[:FILES]]
     revision = [f"revision {source['revision']}"] if source["revision"] else []
     return ", ".join([*revision, *shown, *([f"and {more} more"] if more > 0 else [])]) or "no file"
-
-
-def _real_images(found: Mapping[str, Mapping[str, Any]]) -> str:
-    """What a metric compares with, set by set."""
-    sets = {label: _reference(inputs) for label, inputs in found.items()}
-    parts = [f"{label} {_counted(reference)}" for label, reference in sets.items() if reference]
-    return f"Real images: {'; '.join(parts)}" if parts else ""
-
-
-def _reference(inputs: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Of the first distance that has one."""
-    distances: Sequence[Mapping[str, Any]] = list(inputs.get("distances", {}).values())
-    return next((distance["reference"] for distance in distances if "reference" in distance), None)
-
-
-def _counted(reference: Mapping[str, Any]) -> str:
-    count = "a number that their file does not say" if reference["images"] is None else f"{reference['images']:,}"
-    known = "" if reference["recipe_known"] else ", made in a way that their file does not say"
-    return f"{count} ({reference['sha256'][:DIGITS]}{known})"
 
 
 def _cut(result: ScoresResult, key: str, inputs: Mapping[str, Any]) -> str:

@@ -9,8 +9,8 @@ from repro.harness.profile import Profile
 from repro.harness.schema import Line, PerImage, Record, Run
 from repro.kinds.scores.declare import SKIPPED
 from repro.metrics import EvaluationResult
+from repro.metrics.base import reasons
 
-SKIPPED_SHOWN = 3  # images, in a note
 NO_IMAGES = "Its folder has no images of these prompts."
 
 
@@ -23,11 +23,8 @@ def score_records(run: Run, key: str, prompt_set: str, seed: int, result: Evalua
     for metric, values in result.per_image.items():
         yield PerImage.of(values, variant=key, prompts=prompt_set, metric=metric, seed=seed)
     if result.skipped:
-        shown = [f"{lost.id}: {lost.reason}" for lost in result.skipped[:SKIPPED_SHOWN]]
-        more = len(result.skipped) - len(shown)
-        why = "; ".join([*shown, *([f"and {more:,} more"] if more else [])])
         count = Record.of(run, key, SKIPPED, float(len(result.skipped)), prompts=prompt_set, seed=seed, unit="images")
-        yield replace(count, note=why)
+        yield replace(count, note=reasons(result.skipped))
 
 
 def left_out_records(

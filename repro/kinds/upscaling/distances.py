@@ -23,7 +23,7 @@ from repro.harness.files import write_atomic
 from repro.harness.provenance import versions
 from repro.kinds.upscaling.declare import distance_column
 from repro.metrics import Estimate, WeightsError
-from repro.metrics.base import pixels
+from repro.metrics.base import Skipped, pixels
 from repro.metrics.distances import FeatureDistances
 from repro.metrics.fid import Reference, extract_features, frechet_distance, jackknife, jackknife_replicates
 from repro.metrics.frechet import Fid, cells_of
@@ -40,10 +40,11 @@ FEWEST = 4  # images that have an interval
 
 @dataclass(frozen=True, slots=True)
 class Distance:
-    """A distance, and the distances without each block of images in turn."""
+    """A distance, the distances without each block of images in turn, and the images that are in none of them."""
 
     estimate: Estimate
     replicates: Sequence[float]
+    skipped: Sequence[Skipped] = ()
 
 
 class Distances(Protocol):
@@ -57,6 +58,10 @@ class Distances(Protocol):
         """Of finished images; what was measured is kept."""
         ...
 
+    def inputs(self) -> dict[str, Any]:
+        """What distances follow from, by metric, as far as it says so itself."""
+        ...
+
 
 def distances(measurement: Measurement[Any, Any]) -> Distances:
     """The distance of a measurement's profile: of the world itself, or a metric that the profile names."""
@@ -68,6 +73,10 @@ class OfWorld:
     """FID-E against the real images of all prompt sets; every image counts."""
 
     measurement: Measurement[Any, Any]
+
+    def inputs(self) -> dict[str, Any]:
+        """None: all of it ships."""
+        return {}
 
     def prepare(self) -> None:
         """Real images are drawn: nothing can be wrong with them."""
@@ -108,6 +117,11 @@ class OfMetric:
     """FID as the profile declares it; an image that cannot be read is left out, and its cell goes on without it."""
 
     measurement: Measurement[Any, Any]
+
+    def inputs(self) -> dict[str, Any]:
+        """Network, recipe, weights and real images."""
+        metric, _ = self._metric
+        return {metric.key: metric.inputs()}
 
     def prepare(self) -> None:
         """Measure the real images."""
@@ -160,7 +174,7 @@ def paired(fid: Fid, name: str, images: ImageSet, features: Path) -> Distance:
             f"{images.folder}: {counts}, at least {FEWEST} are needed for an interval ({why or 'no more'})"
         )
     estimate, replicates = fid.paired(measured, name, cells_of(images.prompts)[kept])
-    return Distance(estimate, replicates)
+    return Distance(estimate, replicates, measured.skipped)
 
 
 def _frechet(metric: FeatureDistances, column: Column) -> Fid:
@@ -176,4 +190,5 @@ def _write(path: Path, distance: Distance) -> None:
 
 def _read(path: Path) -> Distance:
     found = json.loads(path.read_text(encoding="utf-8"))
-    return Distance(Estimate(**found["estimate"]), found["replicates"])
+    skipped = tuple(Skipped(**lost) for lost in found.get("skipped", ()))
+    return Distance(Estimate(**found["estimate"]), found["replicates"], skipped)

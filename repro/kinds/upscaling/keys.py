@@ -14,3 +14,8 @@ def distance(metric: str, timestep: int) -> str:
 def without_block(distance_key: str) -> str:
     """The same without each block of images in turn: a series over the replicates of a jackknife."""
     return f"{distance_key}_without_block"
+
+
+def skipped(distance_key: str) -> str:
+    """Images that could not be made or read and are in no distance: a record with their reasons."""
+    return f"{distance_key}_skipped"

@@ -1,7 +1,7 @@
 """Measures Table 1: noisy latents built in every order, finished by the teacher, compared with real images."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from repro.kinds.upscaling.distances import Distance, Distances, distances
 from repro.kinds.upscaling.options import UpscalingOptions
 from repro.kinds.upscaling.planned import planned
 from repro.metrics import Prompt
-from repro.metrics.base import pictures, pixels
+from repro.metrics.base import pictures, pixels, reasons
 from repro.stages.autoencoders import precise_latents
 from repro.stages.failures import told
 from repro.stages.image_files import ImageFileError, read_image
@@ -225,6 +225,7 @@ class _Runner(Measurement[UpscalingTable, UpscalingOptions]):
             weights_hash=digest_json([config["pipeline"], config["metrics"]]),
             reused=self.store.reused,
             figures={"samples": plots.recorded_digest(self.grid_path) or ""},
+            metrics={prompts.key: self.distances.inputs() for prompts in self.profile.prompt_sets},
         )
         lines: list[Line] = [closed]
         for (cell, timestep), distance in found.items():
@@ -268,6 +269,10 @@ def _lines(run: Run, cell: Cell, column: Column, distance: Distance) -> Iterator
     """The distance with its interval, and the distances without each block of images."""
     estimate = distance.estimate
     bounds = (estimate.ci_low, estimate.ci_high)
-    yield Record.of(run, cell.key, column.key, estimate.value, n=estimate.n, bounds=bounds)
+    found = Record.of(run, cell.key, column.key, estimate.value, n=estimate.n, bounds=bounds)
+    yield replace(found, note=estimate.note)
+    if lost := distance.skipped:
+        skipped = Record.of(run, cell.key, keys.skipped(column.key), float(len(lost)), unit="images")
+        yield replace(skipped, note=reasons(lost))
     metric = keys.without_block(column.key)
     yield Series.of(cell.key, metric, distance.replicates, over="replicate", n=estimate.n, digits=8)

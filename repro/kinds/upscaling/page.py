@@ -6,9 +6,11 @@ from repro.harness.agreement import agreement
 from repro.harness.cells import Footnotes, estimate, header, markdown, number, with_interval
 from repro.harness.claims import claims_table
 from repro.harness.experiment import Column, Reported
+from repro.harness.metric_words import features_of, formula, real_images
 from repro.harness.page import comparable, footer, joined
 from repro.harness.plan import finishing
-from repro.kinds.upscaling.declare import ORDERS
+from repro.kinds.upscaling import keys
+from repro.kinds.upscaling.declare import ORDERS, Cell
 from repro.kinds.upscaling.result import UpscalingResult
 
 RULE = """\
@@ -42,18 +44,23 @@ def _caption(result: UpscalingResult) -> str:
     profile, plan, reported = result.profile, finishing(result.profile), result.experiment.reported
     orders = "; ".join(f"{order}: {text}" for order, text in ORDERS.items())
     return "\n>\n".join(
-        [
+        line
+        for line in [
             f"> **Profile `{profile.name}`.** {profile.caption}",
             f"> **here**: {result.column.label}, {_images(result)} for each row and noise level, 95 % interval in "
             f"brackets; the teacher takes the rest of its {plan.steps} steps with guidance {plan.guidance_scale:g}.",
             f"> **paper**: {reported.label}. {comparable(profile, reported)}",
             f"> {orders}.",
+            _skipped(result),
+            _metric(result),
         ]
+        if line
     )
 
 
 def _images(result: UpscalingResult) -> str:
-    counts = sorted({record.n for record in result.records.records})
+    metrics = {result.experiment.column(result.column, timestep).key for timestep in result.experiment.timesteps}
+    counts = sorted({record.n for record in result.records.records if record.metric in metrics})
     if not counts:
         return "no images"
     if len(counts) == 1:
@@ -72,7 +79,8 @@ def _rows(result: UpscalingResult) -> str:
         cells = [cell.order, f"{sides[cell]} of {sides[table.cells[0]]}", "none" if cell.order == "A" else cell.mode]
         for column in columns:
             shown = estimate(records.find(cell.key, "", column.key))
-            cells.append(with_interval(shown, column) if shown else notes.dash("Not measured yet."))
+            text = with_interval(shown, column) if shown else ""
+            cells.append(notes.mark(text, _remark(result, cell, column)) if shown else notes.dash("Not measured yet."))
         cells += [
             _paper(result.published(cell, source, column.key), table.reported, column, notes)
             for source in table.sources
@@ -80,6 +88,34 @@ def _rows(result: UpscalingResult) -> str:
         ]
         rows.append(cells)
     return "\n\n".join(part for part in (markdown(heads, rows, left=3), notes.text()) if part)
+
+
+def _remark(result: UpscalingResult, cell: Cell, column: Column) -> str:
+    """What a reader must know of a distance: of too few images, or without those that were skipped."""
+    own, lost = (result.records.find(cell.key, "", key) for key in (column.key, keys.skipped(column.key)))
+    remarks = [record.note for record in own if record.note]
+    remarks += [f"skipped images: {record.value:,.0f}; by id: {record.note}" for record in lost if record.value]
+    return "; ".join(remarks)
+
+
+def _skipped(result: UpscalingResult) -> str:
+    """All images that are in no distance, in one line of the caption."""
+    columns = [result.experiment.column(result.column, timestep) for timestep in result.experiment.timesteps]
+    found = (result.value(cell.key, keys.skipped(column.key)) for cell in result.measured for column in columns)
+    total = sum(count or 0 for count in found)
+    return f"> **Skipped images: {total:,.0f}**, which are in no distance. The notes say why." if total else ""
+
+
+def _metric(result: UpscalingResult) -> str:
+    """How the distance is measured, where the records say so."""
+    run = max(result.records.runs, key=lambda run: run.start, default=None)
+    key, sets = result.column.key, {prompts.key: prompts.label for prompts in result.profile.prompt_sets}
+    found = {sets.get(name, name): said[key] for name, said in (run.metrics if run else {}).items() if key in said}
+    if not found:
+        return ""
+    inputs = next(iter(found.values()))
+    said = [formula(inputs["distances"][key]), features_of(inputs["features"]), real_images(found)]
+    return f"> **{result.column.label}**: " + " ".join(f"{part}." for part in said if part)
 
 
 def _paper(value: float | None, reported: Reported, column: Column, notes: Footnotes) -> str:
