@@ -17,6 +17,7 @@ from swd.lora.files import write_adapter
 from swd.schedule import ScaleSchedule, preset, preset_spec
 
 SIDE = 64  # of an image in pixels
+STEPS = 4  # at most; schedules of students and lists of timesteps are no longer
 COUNTED_SIDE = (
     256  # what a student's is said to be: compute is counted behind the published VAE, which has a factor of 8
 )
@@ -114,6 +115,7 @@ def _small_row(row: Row, folder: Path) -> Row:
         row,
         system=replace(
             system,
+            steps=system.steps if system.student is not None else min(system.steps, STEPS),
             resolution=SIDE if system.student is None else COUNTED_SIDE,
             base=here(system.base),
             student=here(system.student),

@@ -8,6 +8,8 @@ import csv
 import json
 import shutil
 import sys
+import types
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +28,9 @@ from metric_checkpoints import (
 )
 from tiny_pipelines import make, save
 
+import repro.table1
+import repro.table4
+from repro.__main__ import main as repro_main
 from repro.harness.profile import Profile, Scorer, Teacher
 from repro.harness.systems import HubFile
 from repro.profiles import PROFILES, load_profile
@@ -33,6 +38,8 @@ from swd.schedule import preset
 
 CAPTIONS = ("a red star", "a blue circle left of a square", "two circles", "a cross", "a star left of a cross", "a")
 STUDENTS = {"scalewise_6": "mini-6", "scalewise_4": "mini-4"}
+OWN = {"fullscale_6": "mini-full-6"}  # that nobody released
+TORN = 3  # of the images that were sampled elsewhere
 GENEVAL = (
     {"tag": "single_object", "include": [{"class": "bench", "count": 1}], "prompt": "a photo of a bench"},
     {
@@ -50,7 +57,10 @@ def build(folder: Path) -> Path:
     save(make("sd35-medium"), folder / "models" / "medium")
     for seed, (name, steps) in enumerate(STUDENTS.items()):
         write_student("sd35-medium", preset(steps), folder / "models" / name, seed=seed)
+    for seed, (name, steps) in enumerate(OWN.items()):
+        write_student("sd35-medium", preset(steps), folder / "own" / name, seed=10 + seed)
     build_systems(folder / "models")
+    _images(folder / "elsewhere" / "coco")
     build_metrics(folder / "models")
     build_data(folder / "data")
     return folder
@@ -98,6 +108,15 @@ def _mjhq(folder: Path) -> None:
     (folder / "meta_data.json").write_text(json.dumps(entries))
 
 
+def _images(folder: Path) -> None:
+    """Images of COCO's captions that another system sampled, one of them cut off."""
+    folder.mkdir(parents=True)
+    for index in range(len(CAPTIONS)):
+        photograph(200 + index).save(folder / f"{index}.png")
+    torn = folder / f"{TORN}.png"
+    torn.write_bytes(torn.read_bytes()[: torn.stat().st_size // 2])
+
+
 def profile(folder: Path, name: str) -> Profile:
     """A real profile with these models in place of its own; schedules and sides are those of the mini world."""
     real, models = load_profile(name), folder / "models"
@@ -131,20 +150,15 @@ def profile(folder: Path, name: str) -> Profile:
     )
 
 
-def main() -> int:
-    """Run the command line with miniature models."""
-    import types
-
-    import repro.table4
-    from repro.__main__ import main as repro_main
-
-    folder, *arguments = sys.argv[1:]
+def main(folder: Path, arguments: Sequence[str]) -> int:
+    """The command line with miniature models; changes this process for good."""
     name = arguments[arguments.index("--profile") + 1]
     module = types.ModuleType("miniature_profile")
-    module.PROFILE = profile(Path(folder), name)  # type: ignore[attr-defined]
+    module.PROFILE = profile(folder, name)  # type: ignore[attr-defined]
     sys.modules[module.__name__] = module
     PROFILES[name] = module.__name__
-    repro.table4.TABLE = small(repro.table4.TABLE, Path(folder) / "models")
+    repro.table1.TABLE = replace(repro.table1.TABLE, timesteps=(400,), contrasts=repro.table1.TABLE.contrasts[:1])
+    repro.table4.TABLE = small(repro.table4.TABLE, folder / "models")
     return repro_main(arguments)
 
 
@@ -153,4 +167,4 @@ if __name__ == "__main__":
         shutil.rmtree(sys.argv[2], ignore_errors=True)
         build(Path(sys.argv[2]))
     else:
-        sys.exit(main())
+        sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))

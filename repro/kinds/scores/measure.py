@@ -1,5 +1,6 @@
 """Carries out a table in a profile: students, images, scores, records, sample grid. Finished stages are not redone."""
 
+import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from functools import cached_property
@@ -39,7 +40,8 @@ from repro.stages.scores import VERSION as SCORES_VERSION
 from repro.stages.timing import device_name
 
 STAGE = "tables"
-GRID_COLUMNS = 6  # of each prompt set, in the sample grid
+GRID_COLUMNS = 12  # of the sample grid, shared by the prompt sets
+LABEL_WIDTH = 13  # characters of a row label, in a line
 THUMBNAIL = 256  # largest side of a picture there
 
 
@@ -237,7 +239,8 @@ class _Runner(Measurement[Table, ScoresOptions]):
 
     def _draw_grid(self, images: Mapping[tuple[str, str, int], ImageSet]) -> None:
         """The first prompts of every set, the same prompts and seeds in every row."""
-        prompts = {prompts.key: self.world.prompts(prompts.key)[:GRID_COLUMNS] for prompts in self.profile.prompt_sets}
+        sets = [prompts.key for prompts in self.profile.prompt_sets]
+        prompts = {key: self.world.prompts(key)[: max(1, GRID_COLUMNS // len(sets))] for key in sets}
         seed, side = self.options.seeds[0], min(self.profile.data.resolution, THUMBNAIL)
         grid = [
             pixels(
@@ -262,4 +265,5 @@ def _thumbnails(images: ImageSet | None, side: int, count: int) -> list[Image]:
 
 
 def _grid_label(label: str, steps: int | None) -> str:
-    return label if steps is None else f"{label}\n{steps} steps"
+    lines = textwrap.wrap(label, LABEL_WIDTH)
+    return "\n".join(lines if steps is None else [*lines, f"{steps} steps"])
