@@ -1,13 +1,13 @@
 """Samples a published system through diffusers, with the settings that its authors publish."""
 
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import diffusers
 import torch
-from PIL import Image
+from PIL.Image import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -15,10 +15,11 @@ from repro.harness.experiment import ExperimentError
 from repro.harness.systems import System
 from repro.metrics import Prompt
 from repro.stages import hub
+from repro.stages.images import Generate, Unusable, finished
 from swd.backbones import loading
 from swd.errors import AdapterError, PipelineError
 
-VERSION = 1  # raise it when the same system and seed give another image
+VERSION = 2  # raise it when the same system and seed give another image
 _BROKEN = (OSError, ValueError, RuntimeError, TypeError, SafetensorError, pickle.UnpicklingError)
 
 
@@ -63,22 +64,24 @@ def load_system(system: System, root: Path, dtype: torch.dtype, device: torch.de
     return pipeline.to(device)
 
 
-def system_generator(system: System, pipeline: Any) -> Callable[[Sequence[Prompt]], list[Image.Image]]:
+def system_generator(system: System, pipeline: Any) -> Generate:
     """The function from prompts to RGB images; each follows from its own seed alone.
+
+    Pixels are taken as tensors, because diffusers' own conversion to PIL makes black pixels of NaN. It rounds 255 x to
+    the nearest level, as `finished` does: whole images have the same bits.
 
     Args:
         system: its settings.
         pipeline: of `load_system`.
     """
     sample = _student_call if system.student is not None else _diffusers_call
-    arguments = {"output_type": "pil", **system.call}
+    arguments = {**system.call, "output_type": "pt"}
     if system.guidance_scale is not None:
         arguments["guidance_scale"] = system.guidance_scale
 
     @torch.no_grad()
-    def generate(prompts: Sequence[Prompt]) -> list[Image.Image]:
-        images: list[Image.Image] = sample(system, pipeline, prompts, arguments)
-        return images
+    def generate(prompts: Sequence[Prompt]) -> list[Image | Unusable]:
+        return finished(sample(system, pipeline, prompts, arguments))
 
     return generate
 

@@ -1,3 +1,4 @@
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -6,13 +7,22 @@ import numpy as np
 import pytest
 import torch
 from adapters import TARGETS, make_adapter
+from PIL import Image
 from safetensors.torch import save_file
 from tiny_pipelines import make, save
 
 from repro.harness.experiment import ExperimentError
+from repro.harness.provenance import start_run
+from repro.harness.schema import Record
 from repro.harness.systems import HubFile, System
-from repro.metrics import WeightsError
+from repro.kinds.scores.declare import SKIPPED
+from repro.kinds.scores.lines import score_records
+from repro.metrics import Prompt, WeightsError
+from repro.metrics.base import Estimate, Measured, Skipped, mean_estimate
 from repro.stages import hub
+from repro.stages.images import Unusable, make_images
+from repro.stages.scores import score_images
+from repro.stages.store import StageStore
 from repro.stages.systems import load_system, system_generator, system_inputs
 from swd.lora.files import write_adapter
 
@@ -35,6 +45,27 @@ def system(folder: Path, **options: Any) -> System:
     return System(**{"base": HubFile(str(folder)), "steps": 3, "guidance_scale": 5.0, "resolution": 32, **options})
 
 
+class Level:
+    """A metric: mean level of each image."""
+
+    key = "level"
+
+    def inputs(self) -> dict[str, Any]:
+        return {}
+
+    def measure(self, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> Mapping[str, np.ndarray]:
+        return {self.key: np.array([np.asarray(image).mean() for image in images])}
+
+    def estimates(self, measured: Measured) -> dict[str, Estimate]:
+        return {self.key: mean_estimate(measured.column(self.key))}
+
+
+def written_student(folder: Path) -> HubFile:
+    adapter = make_adapter(make("sd35-medium").transformer, TARGETS["sd35-medium"])
+    write_adapter(replace(adapter, header=CARD), "peft", folder, component="transformer")
+    return HubFile(str(folder))
+
+
 def draw(made: System, prompts: list[dict[str, Any]] = PROMPTS) -> np.ndarray:
     pipeline = load_system(made, Path("/"), torch.float32, CPU)
     return np.stack([np.asarray(image) for image in system_generator(made, pipeline)(prompts)])
@@ -45,6 +76,52 @@ def test_an_image_follows_from_its_own_seed_alone(sdxl: Path) -> None:
     together, alone = draw(made), np.concatenate([draw(made, [prompt]) for prompt in PROMPTS])
     assert together.shape == (3, 32, 32, 3)
     assert np.abs(together.astype(int) - alone).max() <= 1
+
+
+@pytest.mark.parametrize("name", ["sdxl", "sd35-medium", "flux"])
+def test_images_are_bit_for_bit_what_diffusers_gives_as_pil(name: str, tmp_path: Path) -> None:
+    made = system(save(make(name), tmp_path), guidance_scale=2.0)
+    pipeline = load_system(made, Path("/"), torch.bfloat16, CPU)
+    rngs = [torch.Generator().manual_seed(prompt["seed"]) for prompt in PROMPTS]
+    captions = [prompt["caption"] for prompt in PROMPTS]
+    sizes = {"height": 32, "width": 32, "num_inference_steps": 3, "guidance_scale": 2.0}
+    expected = pipeline(prompt=captions, generator=rngs, output_type="pil", **sizes).images
+    found = system_generator(made, pipeline)(PROMPTS)
+    for image, other in zip(found, expected, strict=True):
+        assert isinstance(image, Image.Image)
+        assert (image.mode, image.size) == (other.mode, other.size) == ("RGB", (32, 32))
+        assert image.tobytes() == other.tobytes()
+
+
+@pytest.mark.parametrize("kind", ["pipeline", "student"])
+def test_nan_is_no_black_image(kind: str, medium: Path, tmp_path: Path) -> None:
+    made = system(medium)
+    if kind == "student":
+        made = system(medium, student=written_student(tmp_path), steps=2, guidance_scale=None)
+    pipeline = load_system(made, Path("/"), torch.float32, CPU)
+    with torch.no_grad():
+        pipeline.vae.decoder.conv_out.bias[1] = torch.nan
+    assert system_generator(made, pipeline)(PROMPTS) == [Unusable("NaN pixels")] * 3
+
+
+def test_a_nan_image_is_counted_in_the_table_and_in_none_of_its_numbers(sdxl: Path, tmp_path: Path) -> None:
+    made, prompts = system(sdxl), [{"id": f"p{place}", **prompt} for place, prompt in enumerate(PROMPTS)]
+    pipeline = load_system(made, Path("/"), torch.float32, CPU)
+
+    def spoil(_: Any, __: Any, pixels: torch.Tensor) -> torch.Tensor:
+        return pixels.index_fill(0, torch.tensor(1), torch.nan)
+
+    pipeline.vae.decoder.register_forward_hook(spoil)
+    store, generate = StageStore(tmp_path), system_generator(made, pipeline)
+    images = make_images(store, {"shard_size": 3}, prompts, lambda: generate, "images")
+    result = score_images(store, images, {}, lambda: [Level()])
+    assert result.skipped == (Skipped("p1", "NaN pixels"),)
+    opened = start_run(table="table4", profile="sdxl", config={}, command="", folder=tmp_path)
+    run = opened.close(device="cpu", dtype="float32", data_hash="", weights_hash="")
+    lines = score_records(run, "sdxl", "coco", 0, result)
+    found = {line.metric: line for line in lines if isinstance(line, Record)}
+    assert (found[SKIPPED].value, found[SKIPPED].note) == (1, "p1: NaN pixels")
+    assert found["level"].n == 2
 
 
 def test_the_published_scheduler_takes_the_place_of_the_pipeline_s(sdxl: Path) -> None:
@@ -88,9 +165,7 @@ def test_a_lora_is_merged_at_its_scale(sdxl: Path, tmp_path: Path) -> None:
 
 
 def test_a_student_brings_its_schedule(medium: Path, tmp_path: Path) -> None:
-    adapter = make_adapter(make("sd35-medium").transformer, TARGETS["sd35-medium"])
-    write_adapter(replace(adapter, header=CARD), "peft", tmp_path, component="transformer")
-    student = system(medium, student=HubFile(str(tmp_path)), steps=2, guidance_scale=None)
+    student = system(medium, student=written_student(tmp_path), steps=2, guidance_scale=None)
     assert draw(student).shape == (3, 32, 32, 3)
     with pytest.raises(ExperimentError, match="brings 2 steps, this row has 4"):
         draw(replace(student, steps=4))
