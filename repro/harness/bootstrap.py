@@ -48,13 +48,14 @@ def compare(
     if not kept.any():
         raise ValueError("no prompt has a value on both sides")
     candidate, baseline = candidate[:, kept], baseline[:, kept]
-    member = _membership(np.arange(candidate.shape[1]) if groups is None else groups[kept])  # (P, G)
-    sizes = member.sum(axis=0)
+    _, group = np.unique(np.arange(candidate.shape[1]) if groups is None else groups[kept], return_inverse=True)  # (P,)
+    sizes = np.bincount(group)  # (G,)
+    sums = [_summed(values, group) for values in (candidate, baseline)]
     rng = np.random.default_rng([seed, 1])
     differences, baselines = [], []
     for counts in _draws(len(sizes), resamples, seed):
         weights = counts / (counts @ sizes)[:, None]
-        a, b = _resampled(rng, weights, candidate @ member), _resampled(rng, weights, baseline @ member)
+        a, b = (_resampled(rng, weights, values) for values in sums)
         differences.append(a - b)
         baselines.append(b)
     low, high = _interval(np.concatenate(differences))
@@ -91,10 +92,9 @@ def median_interval(values: Array) -> tuple[float, float]:
     return _interval(np.median(values[drawn], axis=1))
 
 
-def _membership(groups: NDArray[np.int64]) -> Array:
-    """One column per group, 1 where a prompt belongs to it: (P, G)."""
-    _, index = np.unique(groups, return_inverse=True)
-    return np.eye(int(index.max()) + 1)[index]
+def _summed(values: Array, group: NDArray[np.int64]) -> Array:
+    """Values (S, P) summed over the prompts of each group, whose numbers are (P,): (S, G)."""
+    return np.stack([np.bincount(group, weights=row) for row in values])
 
 
 def _draws(prompts: int, resamples: int, seed: int) -> Iterable[Counts]:
