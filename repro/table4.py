@@ -9,6 +9,7 @@ from typing import Any
 from repro.harness.experiment import Agreement, Column, Reported, Row
 from repro.harness.systems import HubFile, System
 from repro.kinds.scores.declare import Check, Claim, Clock, Faster, Table, at_least, not_worse
+from repro.profiles.benchmark import NOISE
 
 SOURCE = "project page, March 2025: comparison with open models"
 MINI = ("mini", "smoke")
@@ -240,9 +241,9 @@ COSTS = (  # of an A100, by the protocol of Table 3
 )
 PREFIXES = {"COCO 2014": "coco_", "MJHQ": "mjhq_", "GenEval": ""}
 SHARED = {  # tolerances as in Table 2
-    "image_reward": Agreement(metric="image_reward", tolerance=0.04),
+    "image_reward": Agreement(metric="image_reward", tolerance=NOISE["image_reward"]),
     "fid": Agreement(metric="fid", tolerance=1.0),
-    "geneval": Agreement(metric="geneval", tolerance=0.02),
+    "geneval": Agreement(metric="geneval", tolerance=NOISE["geneval"]),
 }
 V1 = Reported(
     csv="table4_models.csv",
@@ -257,8 +258,8 @@ V1 = Reported(
     prefixes=PREFIXES,
     profiles=REAL,
     agreement={
-        "pickscore": Agreement(metric="pickscore", tolerance=0.002),
-        "clipscore": Agreement(metric="clipscore", tolerance=0.003),
+        "pickscore": Agreement(metric="pickscore", tolerance=NOISE["pickscore"]),
+        "clipscore": Agreement(metric="clipscore", tolerance=NOISE["clipscore"]),
         **SHARED,
     },
     missing="The project page has no such row.",
@@ -276,7 +277,7 @@ V2_TABLE3 = Reported(
     prefixes=PREFIXES,
     profiles=REAL,
     agreement={
-        "pickscore_x100": Agreement(metric="pickscore", tolerance=0.002, scale=100.0),
+        "pickscore_x100": Agreement(metric="pickscore", tolerance=NOISE["pickscore"], scale=100.0),
         "hpsv3": Agreement(metric="hpsv3", tolerance=0.3),
         **SHARED,
     },

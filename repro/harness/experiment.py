@@ -97,6 +97,8 @@ class Column:
         detail: shown in the table of details instead of the main one.
         of_teacher: shown as a share of the teacher's too.
         role: what it is for, in claims; None for what no claim is about.
+        margin: a row that is worse by no more than this, in the unit of the records, is not worse; None for half the
+            width of the other row's own 95 % interval.
         prompts: sets of prompts in which it is measured; empty for all.
     """
 
@@ -105,6 +107,7 @@ class Column:
     _: KW_ONLY
     better: Better | None = None
     role: Role | None = None
+    margin: float | None = None
     digits: int = 2
     unit: str = ""
     percent: bool = False

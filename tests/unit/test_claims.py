@@ -1,3 +1,4 @@
+import tracemalloc
 from dataclasses import replace
 from functools import partial
 
@@ -80,6 +81,35 @@ def test_large_sets_draw_as_small_ones_do(monkeypatch: pytest.MonkeyPatch) -> No
     shared = compare(a, b)
     monkeypatch.setattr("repro.harness.bootstrap._SHARED", 100)
     assert compare(a, b) == shared
+
+
+def test_as_many_prompts_as_the_paper_has_fit_in_memory() -> None:
+    """Two sets of 30,000: no array of prompts by prompts, which would take 29 GB."""
+    a, b = normal(0, (1, 60_000), 0.02), normal(1, (1, 60_000))
+    tracemalloc.start()
+    found, _ = compare(a, b, groups=np.arange(60_000) // 2, resamples=500)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1e9
+    assert (found.n, found.captions) == (60_000, 30_000)
+    assert (found.high - found.low) / 2 == pytest.approx(1.96 * standard_error(a - b), rel=0.1)
+
+
+def test_not_worse_takes_the_margin_of_the_metric_where_it_has_one() -> None:
+    """Of the toy world, where small is worse than its teacher by 0.1 with an interval, whatever the margin."""
+    accuracy, *others = PROFILE.columns
+    found = RecordSet.of(lines())
+    (own,) = [judged for judged in judged_of(TABLE, found) if judged.claim.key == "near"]
+    assert own.comparison is not None
+    values = np.concatenate([np.arange(40) < 36] * 2).astype(float)
+    assert own.comparison.margin == pytest.approx(1.96 * values.std() / np.sqrt(80), rel=0.1)
+    for margin, verdict in ((0.01, Verdict.NOT_REPRODUCED), (0.1, Verdict.INCONCLUSIVE), (0.3, Verdict.REPRODUCED)):
+        profile = replace(PROFILE, columns=(replace(accuracy, margin=margin), *others))
+        better, near, _ = judge(TABLE.claims, partial(tested, table=TABLE, profile=profile, records=found))
+        assert near.comparison == replace(own.comparison, margin=margin)
+        assert near.verdict is verdict
+        assert better.comparison is not None
+        assert better.comparison.margin is None
 
 
 def test_absent_values_are_left_out_of_both() -> None:

@@ -11,7 +11,7 @@ from repro.harness.cells import Footnotes
 from repro.harness.experiment import Column, PromptSet, Row
 from repro.harness.published import column_name, published_cost
 from repro.harness.schema import CAPTIONS, Line, PerImage, Record, RecordSet
-from repro.kinds.scores.declare import SKIPPED, Table
+from repro.kinds.scores.declare import SKIPPED, Check, Table
 from repro.kinds.scores.lines import score_records
 from repro.kinds.scores.page import page
 from repro.kinds.scores.result import ScoresResult
@@ -279,3 +279,28 @@ def test_costs_of_rows_that_were_not_sampled_say_why() -> None:
     assert f"- {mark} Its images were sampled elsewhere: what they cost is not known here." in coco
     mark = cells(coco, "Full-scale", "Tokens \u00d7 steps")[2].removeprefix("\u2014 ")
     assert f"- {mark} {reason}" in coco
+
+
+# claims
+
+
+@pytest.mark.parametrize("table", [TABLE2, TABLE4], ids=lambda table: table.key)
+@pytest.mark.parametrize("name", ["sd35-medium", "sd35-large", "sdxl", "flux"])
+def test_every_claim_of_not_worse_has_a_margin_that_was_fixed_in_a_real_profile(name: str, table: Table) -> None:
+    margins = {column.role: column.margin for column in load_profile(name).columns}
+    roles = [
+        claim.check.role for claim in table.claims if isinstance(claim.check, Check) and claim.check.kind == "not_worse"
+    ]
+    assert roles
+    assert all(margins[role] for role in roles)
+
+
+def test_a_page_says_which_margin_its_claims_have() -> None:
+    claims = " ".join(section(shown(scored("scalewise_6")), "Claims").split())
+    assert "fixed before anything was measured (PS 0.002, CS 0.003, IR 0.04, GenEval 0.02)" in claims
+    assert "half-width of the second" not in claims
+    assert "by more than its interval" not in claims
+    mini = " ".join(section(shown([], profile="mini"), "Claims").split())
+    assert "the margin is the half-width of the second's own 95 % interval" in mini
+    assert "fixed before" not in mini
+    assert "by more than its interval" in mini

@@ -14,7 +14,7 @@ class Check:
     """A comparison of two rows in the metric of a role, paired over prompts.
 
     Args:
-        kind: ``at_least`` (the candidate is at least as good) or ``not_worse`` (within the baseline's interval).
+        kind: ``at_least`` (the candidate is at least as good) or ``not_worse`` (by the metric's margin).
         role: of the metric; a profile that measures none of that role cannot test the claim.
         prompts: prompt sets to pool; None pools all.
     """
@@ -32,7 +32,7 @@ def at_least(role: Role, candidate: str, baseline: str, *, prompts: tuple[str, .
 
 
 def not_worse(role: Role, candidate: str, baseline: str, *, prompts: tuple[str, ...] | None = None) -> Check:
-    """The candidate is worse by less than the half-width of the baseline's own 95 % interval."""
+    """The candidate is worse by no more than the margin of the metric, as the profile's `Column` declares it."""
     return Check(kind="not_worse", role=role, candidate=candidate, baseline=baseline, prompts=prompts)
 
 
@@ -72,7 +72,12 @@ class Clock:
 class Claim:
     """A statement of the paper as a check over records.
 
-    ``source`` says where the paper makes it.
+    Args:
+        key: name among the claims of the table.
+        text: the statement.
+        check: what it compares.
+        source: where the paper makes it.
+        published_text: in place of ``text`` where models and metrics are the published ones; empty for the same.
     """
 
     key: str
@@ -80,6 +85,7 @@ class Claim:
     check: Check | Faster
     _: KW_ONLY
     source: str = ""
+    published_text: str = ""
 
     @property
     def scope(self) -> Scope:

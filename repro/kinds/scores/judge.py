@@ -1,8 +1,9 @@
 """Tests claims about scores: paired bootstrap over prompts, and over training seeds where several.
 
 A claim compares a candidate row with a baseline row in the profile's metric of a role. The difference of the two means
-is oriented so that positive favours the candidate; where the claim is *not worse*, its margin is the half-width of the
-baseline's own 95 % interval. How it is resampled: `repro.harness.bootstrap`.
+is oriented so that positive favours the candidate; where the claim is *not worse*, its margin is the metric's, as the
+profile declares it, or where it declares none the half-width of the baseline's own 95 % interval. How it is resampled:
+`repro.harness.bootstrap`.
 """
 
 from collections.abc import Sequence
@@ -61,7 +62,9 @@ def _compared(
             f"{check.candidate} and {check.baseline}: {counts} per-image values of {column.key} cannot be paired"
         )
     comparison, half = compare(candidate, baseline, groups=_captions(records, sets))
-    return replace(comparison, margin=half) if check.kind == "not_worse" else comparison
+    if check.kind == "at_least":
+        return comparison
+    return replace(comparison, margin=half if column.margin is None else column.margin)
 
 
 def _pooled(records: RecordSet, variant: str, sets: Sequence[str], metric: str) -> Array | None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from repro.harness.agreement import agreement
 from repro.harness.claims import Verdict, claims_table, difference
 from repro.harness.page import footer, joined, lower
+from repro.harness.profile import Profile
 from repro.kinds.scores.caption import caption
 from repro.kinds.scores.how import how
 from repro.kinds.scores.result import ScoresResult
@@ -14,8 +15,13 @@ CLAIM_RULE = """\
 Difference: the first minus the second, positive where the first is better, with the 95 % interval of a paired
 bootstrap over captions, all images of a caption together (and over training seeds where there are several). *At least
 as good* is reproduced if the whole interval is at or above zero and not reproduced if it is below; *not worse* takes
-minus the margin in place of zero, and the margin is the half-width of the second's own 95 % interval. All else is
+minus the margin in place of zero, and MARGIN. All else is
 inconclusive, and so are two rows that agree on every image. FID has no value per image, so no claim is tested on it."""
+OWN_MARGIN = "the margin is the half-width of the second's own 95 % interval"
+FIXED_MARGIN = """\
+the margin of a metric was fixed before anything was
+measured (MARGINS), as far apart as the publications' own numbers of one model are: the half-width of an interval would
+near zero at so many images"""
 
 SPEED_RULE = """\
 A speed-up is the median ratio of two latencies within a round, less the factor that is claimed; its interval is a
@@ -68,8 +74,16 @@ def claims(result: ScoresResult) -> list[str]:
     if not result.judgements:
         return []
     heads = ("Verdict", "Claim", "Source", "Metric", "Difference", "Margin", "Images", "Captions")
-    rules = [CLAIM_RULE] if result.experiment.clock is None else [CLAIM_RULE, SPEED_RULE]
+    rules = [claim_rule(result.profile), *([SPEED_RULE] if result.experiment.clock else [])]
     return ["## Claims", claims_table(result.judgements, heads), *rules]
+
+
+def claim_rule(profile: Profile) -> str:
+    """How a claim is decided, and which margin *not worse* has in a profile."""
+    fixed = [column for column in profile.columns if column.margin is not None]
+    shown = [f"{column.label} {(column.margin or 0.0) * column.factor:g}" for column in fixed]
+    margin = FIXED_MARGIN.replace("MARGINS", ", ".join(shown)) if fixed else OWN_MARGIN
+    return CLAIM_RULE.replace("MARGIN", margin)
 
 
 def figures(result: ScoresResult, folder: Path) -> list[str]:

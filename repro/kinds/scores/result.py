@@ -1,5 +1,6 @@
 """What was measured of a table of scores, and its claims tested."""
 
+from dataclasses import replace
 from functools import cached_property, partial
 
 from repro.harness.agreement import Cell, compared
@@ -83,5 +84,7 @@ class ScoresResult(Measured[Table]):
         """Every claim about rows of this profile, with its verdict."""
         here = {row.key for row in self.experiment.rows_in(self.profile.name)}
         claims = [claim for claim in self.experiment.claims if {claim.check.candidate, claim.check.baseline} <= here]
+        if self.profile.scorers:  # models and metrics are the published ones
+            claims = [replace(claim, text=claim.published_text or claim.text) for claim in claims]
         compare = partial(tested, table=self.experiment, profile=self.profile, records=self.records)
         return judge(claims, compare)
