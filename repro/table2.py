@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from repro.harness.experiment import Agreement, Column, Reported, Role, Row
+from repro.harness.published import NOISE
 from repro.kinds.scores.declare import Claim, Table, at_least, not_worse
-from repro.profiles.benchmark import NOISE
 
 EQUAL_COST = (
     "Scale-wise at 4 steps is at least as good as full-scale at 2, which costs about the same (9 % fewer tokens)"

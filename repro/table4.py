@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from repro.harness.experiment import Agreement, Column, Reported, Row
+from repro.harness.published import NOISE
 from repro.harness.systems import HubFile, System
 from repro.kinds.scores.declare import Check, Claim, Clock, Faster, Table, at_least, not_worse
-from repro.profiles.benchmark import NOISE
 
 SOURCE = "project page, March 2025: comparison with open models"
 MINI = ("mini", "smoke")

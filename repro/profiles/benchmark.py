@@ -2,6 +2,7 @@
 
 from repro.harness.experiment import Column, PromptSet
 from repro.harness.profile import Data, Execution, Scorer
+from repro.harness.published import NOISE
 from repro.harness.systems import HubFile
 
 QUALITY = ("coco", "mjhq")
@@ -12,12 +13,6 @@ PROMPT_SETS = (
     PromptSet("diversity", "Four seeds of a prompt"),
 )
 IMAGES_PER_SET = 30_000
-# How far two measurements of one model lie apart in the paper itself: v1's Table 2 and the project page have SwD Medium
-# at 6 steps with PS 0.001 and 0.002, CS 0.002 and 0.007, IR 0.02 and 0.05 between them (COCO, MJHQ), v2's Tables 7 and
-# 3 with IR 0.02 and 0.00; GenEval is 0.69 and 0.70. No more than this is no difference between models: it is what
-# agreement with a published number tolerates, and the margin of *not worse*. Half the width of an interval would not
-# do, which nears zero at 30,000 images.
-NOISE = {"pickscore": 0.002, "clipscore": 0.003, "image_reward": 0.04, "geneval": 0.02}
 TAGS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
 COLUMNS = (
     Column("pickscore", "PS", better="higher", role="preference", margin=NOISE["pickscore"], digits=3, prompts=QUALITY),
