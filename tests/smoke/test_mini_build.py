@@ -1,17 +1,19 @@
 """The build of the mini pipeline from nothing, a few iterations long: every stage runs and nothing runs twice."""
 
+import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from diffusers import SD3Transformer2DModel
+from diffusers import AutoencoderKL, SD3Transformer2DModel
 from safetensors.torch import load_file
 
 from repro.metrics.clip_score import load_clip
 from repro.worlds.mini import build, fit, teacher
 from repro.worlds.mini.clip import CLIP_FIT, train_clip
+from repro.worlds.mini.decoder import DECODER_FIT, train_decoder
 from repro.worlds.mini.vae import VAE_FIT, train_vae
 from swd.pipelines import ScalewiseStableDiffusion3Pipeline
 
@@ -27,6 +29,7 @@ def tiny_build(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "CLIP_SCENES", 16)
     monkeypatch.setattr(build, "HELD_OUT_SCENES", 4)
     monkeypatch.setattr(build, "train_vae", partial(train_vae, config=replace(VAE_FIT, **TINY)))
+    monkeypatch.setattr(build, "train_decoder", partial(train_decoder, config=replace(DECODER_FIT, **TINY)))
     monkeypatch.setattr(build, "train_clip", partial(train_clip, config=replace(CLIP_FIT, **TINY)))
     monkeypatch.setattr(torch, "compile", lambda module, **_: module)  # compiling takes longer than all the rest
 
@@ -49,3 +52,18 @@ def test_a_build_leaves_a_pipeline_two_teachers_and_a_clip(tmp_path: Path, monke
     assert build.build_pipeline(work, weights, torch.device("cpu")) == quality
     for path, tensors in before.items():
         assert all(torch.equal(value, tensors[key]) for key, value in load_file(path).items()), path.name
+
+
+def test_a_new_decoder_leaves_the_encoder_and_the_whitening_alone(tmp_path: Path) -> None:
+    shipped = Path(build.__file__).parent / "weights" / "pipeline" / "vae"
+    copy = shutil.copytree(shipped, tmp_path / "weights" / "pipeline" / "vae")
+    quality = build.rebuild_decoder(tmp_path / "work", tmp_path / "weights", torch.device("cpu"))
+    assert quality > 30
+    before, after = (AutoencoderKL.from_pretrained(folder) for folder in (shipped, copy))
+    ours = after.state_dict()
+    moved = {key.partition(".")[0] for key, value in before.state_dict().items() if not torch.equal(value, ours[key])}
+    assert moved == {"decoder"}
+    assert (after.config.shift_factor, after.config.scaling_factor) == (
+        before.config.shift_factor,
+        before.config.scaling_factor,
+    )

@@ -12,7 +12,7 @@ from repro.harness.files import ROOT, OutputError, probe_writable
 from repro.harness.provenance import git_stamp
 from repro.metrics import WeightsError
 from repro.stages.store import StageStore
-from repro.worlds.mini.build import build_pipeline
+from repro.worlds.mini.build import build_pipeline, rebuild_decoder
 from repro.worlds.mini.fit import StateError
 from repro.worlds.mini.report import draw_curves, extend_report, write_report
 from repro.worlds.mini.ship import STUDENTS, ship_students
@@ -39,7 +39,9 @@ def _build() -> int:
     parser = argparse.ArgumentParser(prog="python -m repro.worlds.mini", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--work", type=Path, default=WORK, help="folder of states, logs and rendered scenes")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="torch device")
-    parser.add_argument("--students", nargs="+", choices=STUDENTS, help="distil these alone, from the stored pipeline")
+    parts = parser.add_mutually_exclusive_group()
+    parts.add_argument("--students", nargs="+", choices=STUDENTS, help="distil these alone, from the stored pipeline")
+    parts.add_argument("--decoder", action="store_true", help="train the stored VAE's decoder on, and nothing else")
     options = parser.parse_args()
     for folder in (options.work, STAGES, WEIGHTS):
         probe_writable(folder)
@@ -47,6 +49,10 @@ def _build() -> int:
     store = StageStore(STAGES, stamp=git_stamp(ROOT))
     if options.students:
         extend_report(WEIGHTS / "training.json", ship_students(store, ROOT, device, options.students))
+    elif options.decoder:
+        psnr = rebuild_decoder(options.work, WEIGHTS, device)
+        log = options.work / "decoder" / "log.jsonl"
+        extend_report(WEIGHTS / "training.json", {"decoder": log}, {"vae_psnr_db": round(psnr, 2)})
     else:
         psnr = build_pipeline(options.work, WEIGHTS, device)
         logs = {folder.parent.name: folder for folder in sorted(options.work.glob("*/log.jsonl"))}

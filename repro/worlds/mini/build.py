@@ -1,4 +1,4 @@
-"""Builds the mini pipeline from nothing: VAE, text towers, teacher, mini-CLIP.
+"""Builds the mini pipeline from nothing: VAE, its decoder once more, text towers, teacher, mini-CLIP.
 
 Every stage is seeded, saves its state and resumes from it, so the build may be stopped at any time and started
 again. The transformer is stored in half precision; the students are distilled from what is stored.
@@ -14,7 +14,8 @@ from torch import nn
 from transformers import CLIPTokenizer
 
 from repro.worlds.mini.clip import save_clip, train_clip
-from repro.worlds.mini.data import CLIP_SEEDS, HELD_OUT_SEEDS, TRAIN_SEEDS, render_scenes
+from repro.worlds.mini.data import CLIP_SEEDS, HELD_OUT_SEEDS, TRAIN_SEEDS, Scenes, render_scenes
+from repro.worlds.mini.decoder import train_decoder
 from repro.worlds.mini.teacher import (
     STAGES,
     TIME_SHIFT,
@@ -42,11 +43,8 @@ def build_pipeline(work: Path, weights: Path, device: torch.device) -> float:
     Returns:
         PSNR of the VAE in dB on held-out scenes.
     """
-    scenes = render_scenes(TRAIN_SEEDS, TRAIN_SCENES, work / "scenes-train.safetensors")
-    tokenizer = new_tokenizer()
-    vae = train_vae(scenes, work / "vae", device)
-    held_out = render_scenes(HELD_OUT_SEEDS, HELD_OUT_SCENES)
-    quality = psnr(vae, held_out.batch(torch.arange(HELD_OUT_SCENES)).to(device))
+    scenes, tokenizer = _training_scenes(work), new_tokenizer()
+    vae = train_decoder(train_vae(scenes, work / "vae", device), scenes, work / "decoder", device)
     ids = caption_ids(tokenizer, scenes.captions)
     teacher = new_teacher(tokenizer, STAGES[0].fit.seed).to(device)
     for stage in STAGES:
@@ -59,7 +57,34 @@ def build_pipeline(work: Path, weights: Path, device: torch.device) -> float:
     save_pipeline(vae, tokenizer, teacher, weights / "pipeline")
     clip_scenes = render_scenes(CLIP_SEEDS, CLIP_SCENES, work / "scenes-clip.safetensors")
     save_clip(train_clip(clip_scenes, tokenizer, work / "clip", device), tokenizer, weights / "clip")
-    return quality
+    return _held_out_psnr(vae)
+
+
+def rebuild_decoder(work: Path, weights: Path, device: torch.device) -> float:
+    """Train the decoder of the stored pipeline on and put it into the stored VAE; nothing else changes.
+
+    Args:
+        work: state, log and rendered scenes.
+        weights: holds ``pipeline``.
+        device: where to train.
+
+    Returns:
+        PSNR of the VAE in dB on held-out scenes.
+    """
+    folder = weights / "pipeline" / "vae"
+    vae = AutoencoderKL.from_pretrained(folder)
+    vae = train_decoder(vae, _training_scenes(work), work / "decoder", device)
+    vae.to("cpu").save_pretrained(folder)
+    return _held_out_psnr(vae)
+
+
+def _training_scenes(work: Path) -> Scenes:
+    return render_scenes(TRAIN_SEEDS, TRAIN_SCENES, work / "scenes-train.safetensors")
+
+
+def _held_out_psnr(vae: AutoencoderKL) -> float:
+    scenes = render_scenes(HELD_OUT_SEEDS, HELD_OUT_SCENES)
+    return psnr(vae, scenes.batch(torch.arange(len(scenes))).to(vae.device))
 
 
 def save_pipeline(vae: AutoencoderKL, tokenizer: CLIPTokenizer, teacher: nn.ModuleDict, folder: Path) -> None:

@@ -1,8 +1,10 @@
 """The training report of the mini pipeline: how long every stage took and how its losses fell."""
 
 import json
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 POINTS = 60  # of each curve
@@ -56,11 +58,11 @@ def write_report(path: Path, logs: dict[str, Path], facts: dict[str, Any]) -> No
     path.write_text(json.dumps({**facts, "stages": stages}, indent=1) + "\n")
 
 
-def extend_report(path: Path, logs: dict[str, Path]) -> None:
-    """Put further stages into a report, or newer runs of those that it has."""
-    facts = json.loads(path.read_text())
+def extend_report(path: Path, logs: dict[str, Path], facts: Mapping[str, Any] = MappingProxyType({})) -> None:
+    """Put further stages and facts into a report, or newer ones of those that it has."""
+    known = json.loads(path.read_text())
     stages = {name: summarise(read_log(log)) for name, log in logs.items()}
-    path.write_text(json.dumps({**facts, "stages": {**facts["stages"], **stages}}, indent=1) + "\n")
+    path.write_text(json.dumps({**known, **facts, "stages": {**known["stages"], **stages}}, indent=1) + "\n")
 
 
 def draw_curves(report: Path, figure: Path) -> None:
