@@ -47,12 +47,22 @@ class Caption:
         Args:
             centres: (2, 2) x and y in fractions of the image side, y downwards; ignored where there is no relation.
         """
+        return self.relation_share(centres) >= 1
+
+    def relation_share(self, centres: np.ndarray) -> float:
+        """How well the relation holds, in [0, 1]: 1 where it holds, falling to 0 as the first centre moves across.
+
+        It is the distance along the axis over the distance across it, where that is below 1 and the side is right.
+
+        Args:
+            centres: (2, 2) x and y, y downwards.
+        """
         if self.relation is None:
-            return True
+            return 1.0
         dx, dy = centres[0] - centres[1]
         along = {"left of": -dx, "right of": dx, "above": -dy, "below": dy}[self.relation]
         across = abs(dy if self.relation in ("left of", "right of") else dx)
-        return bool(along >= across)
+        return 1.0 if along >= across else float(max(0.0, along / across))
 
 
 _COLOUR, _SHAPE = "|".join(COLOUR_WORDS), "|".join(SHAPE_WORDS)

@@ -50,9 +50,7 @@ class SceneOracle:
         Raises:
             ValueError: the image is not (H, W, 3) uint8.
         """
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise ValueError(f"expected an image (H, W, 3) of uint8, got {image.shape} of {image.dtype}")
-        labels = _segment(image)
+        labels = segment(image)
         readings = [reading for index in range(len(_NAMES)) for reading in self._components(labels == index, index)]
         return sorted(readings, key=lambda reading: -reading.area)
 
@@ -85,8 +83,14 @@ class SceneOracle:
         return readings
 
 
-def _segment(image: np.ndarray) -> np.ndarray:
-    """Label each pixel with the index of the nearest palette colour, or -1 where grey is nearer."""
+def segment(image: np.ndarray) -> np.ndarray:
+    """Label each pixel with the index of the nearest palette colour, or -1 where grey is nearer.
+
+    Raises:
+        ValueError: the image is not (H, W, 3) uint8.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(f"expected an image (H, W, 3) of uint8, got {image.shape} of {image.dtype}")
     pixels = image.astype(np.float32)
     distance = np.linalg.norm(pixels[:, :, None] - _PALETTE, axis=-1)
     grey = np.clip(pixels.mean(-1, keepdims=True), *_GREY)

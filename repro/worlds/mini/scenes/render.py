@@ -33,7 +33,7 @@ def render(scene: Scene, size: int = 64) -> np.ndarray:
 
 def coverage(shape: str, x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
     """Share of each pixel that the shape covers, in [0, 1]; ``x`` and ``y`` are pixel offsets from its centre."""
-    return np.clip(0.5 - _signed_distance(shape, x, y, radius), 0, 1)
+    return np.clip(0.5 - signed_distance(shape, x, y, radius), 0, 1)
 
 
 def _paint(canvas: np.ndarray, shape: str, place: tuple[float, float, float], rgb: tuple[float, ...]) -> None:
@@ -54,7 +54,7 @@ def _span(centre: float, radius: float, size: int) -> tuple[int, int]:
     return max(0, int(np.floor(centre - radius - 1))), min(size, int(np.ceil(centre + radius + 1)))
 
 
-def _signed_distance(shape: str, x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
+def signed_distance(shape: str, x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
     """Distance to the outline in pixels, negative inside."""
     distance: np.ndarray = np.hypot(x, y)
     if shape == "circle":
@@ -84,13 +84,13 @@ def _outline(shape: str) -> np.ndarray:
 
 
 def _polygon_distance(vertices: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """All edges at once, along the first axis."""
     x, y = np.broadcast_arrays(x, y)
-    distance = np.full(x.shape, np.inf)
-    inside = np.zeros(x.shape, bool)
-    for (ax, ay), (bx, by) in zip(vertices, np.roll(vertices, -1, axis=0), strict=True):
-        ex, ey = bx - ax, by - ay
-        along = np.clip(((x - ax) * ex + (y - ay) * ey) / (ex * ex + ey * ey), 0, 1)
-        distance = np.minimum(distance, np.hypot(x - ax - along * ex, y - ay - along * ey))
-        if ay != by:  # even-odd rule; a horizontal edge crosses no horizontal ray
-            inside ^= ((ay > y) != (by > y)) & (x < ax + (y - ay) * ex / ey)
-    return np.where(inside, -distance, distance)
+    (ax, ay), (bx, by) = (points.T[:, :, None, None] for points in (vertices, np.roll(vertices, -1, axis=0)))
+    ex, ey = bx - ax, by - ay
+    along = np.clip(((x - ax) * ex + (y - ay) * ey) / (ex * ex + ey * ey), 0, 1)
+    distance = np.hypot(x - ax - along * ex, y - ay - along * ey).min(0)
+    slope = ex / np.where(ey == 0, np.inf, ey)
+    crosses = ((ay > y) != (by > y)) & (x < ax + (y - ay) * slope)  # even-odd rule; a horizontal edge is never crossed
+    signed: np.ndarray = np.where(crosses.sum(0) % 2, -distance, distance)
+    return signed

@@ -116,7 +116,7 @@ def _sample_thing(rng: np.random.Generator) -> tuple[str, str]:
 
 def _place(rng: np.random.Generator, caption: Caption) -> tuple[SceneObject, ...]:
     """Put each object near its slot, without overlap."""
-    slots = _slots(caption)
+    slots = slots_of(caption)
     low, high = RADII[len(slots)]
     while True:
         radii = rng.uniform(low, high, len(slots))
@@ -129,7 +129,7 @@ def _place(rng: np.random.Generator, caption: Caption) -> tuple[SceneObject, ...
             )
 
 
-def _slots(caption: Caption) -> np.ndarray:
+def slots_of(caption: Caption) -> np.ndarray:
     """Slot centres (N, 2) in the order of the caption's objects."""
     slots = np.array(SLOTS[len(caption.things)])
     if caption.relation in ("above", "below"):
