@@ -5,13 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from accelerate.utils.memory import clear_device_cache
 from tqdm import tqdm
 
 from repro.harness.files import write_atomic
 from repro.harness.sampling import SamplingPlan
 from repro.stages.sampling import draw
 from repro.stages.store import StageStore
-from repro.stages.timing import Clock
+from repro.stages.timing import Clock, is_out_of_memory
 
 STAGE, VERSION = "row-times", 1
 
@@ -63,6 +64,8 @@ def interleaved(
 ) -> dict[str, list[float]]:
     """What each call gives, round after round, so that a machine that drifts harms all rows alike.
 
+    A call that the device has no memory for gives nothing, and is not made again.
+
     Args:
         calls: row -> a call that says its seconds.
         rounds: calls of every row that count.
@@ -70,12 +73,25 @@ def interleaved(
         label: for the progress bar.
     """
     found: dict[str, list[float]] = {key: [] for key in calls}
+    fitting = dict(calls)
     for number in tqdm(range(-warmup, rounds), desc=label, leave=False):
-        for key, call in calls.items():
-            seconds = call()
-            if number >= 0:
+        for key, call in list(fitting.items()):
+            if (seconds := _unless_out_of_memory(call)) is None:
+                del fitting[key]
+                found[key] = []
+            elif number >= 0:
                 found[key].append(seconds)
     return found
+
+
+def _unless_out_of_memory(call: Callable[[], float]) -> float | None:
+    try:
+        return call()
+    except (RuntimeError, MemoryError) as error:  # torch's out-of-memory errors are RuntimeErrors
+        if not is_out_of_memory(error):
+            raise
+    clear_device_cache(garbage_collection=True)  # here nothing holds the frames of the call any more
+    return None
 
 
 def row_times(
@@ -83,15 +99,20 @@ def row_times(
 ) -> dict[str, list[float]]:
     """Times that were measured once stand: a clock never gives the same number twice, and records must.
 
+    Where memory was short for a row, nothing stands: another time it may not be.
+
     Args:
         store: where finished stages are.
         inputs: all that the times follow from, the device among it.
-        measure: `interleaved`; only called when they are missing.
+        measure: `interleaved`; only called when they are missing. A row without seconds did not fit in memory.
     """
     inputs = {"version": VERSION, **inputs}
     path = store.folder(STAGE, inputs) / "seconds.json"
-    if not store.done(STAGE, inputs) or not path.exists():
-        write_atomic(path, json.dumps(measure()))
+    if store.done(STAGE, inputs) and path.exists():
+        kept: dict[str, list[float]] = json.loads(path.read_text())
+        return kept
+    found = measure()
+    if all(found.values()):
+        write_atomic(path, json.dumps(found))
         store.finish(STAGE, inputs)
-    found: dict[str, list[float]] = json.loads(path.read_text())
     return found

@@ -1,7 +1,8 @@
 """Latency and parameters beside scores: the clock, what is kept, claims about speed, and the page."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,8 @@ from repro.kinds.scores.declare import Clock, Faster
 from repro.kinds.scores.page import page
 from repro.kinds.scores.result import ScoresResult
 from repro.kinds.scores.timed_rows import TimedRows, cost_lines
-from repro.profiles import mini
+from repro.kinds.scores.timed_systems import TimedSystems
+from repro.profiles import load_profile, mini
 from repro.stages.images import load_pipeline
 from repro.stages.row_times import image_spans, interleaved, row_times
 from repro.stages.store import StageStore
@@ -97,6 +99,133 @@ def test_lines_hold_median_rounds_and_parameters(tmp_path: Path, monkeypatch: py
         assert parameters.value == sum(weight.numel() for weight in rows.pipeline.transformer.parameters())
     with pytest.raises(ValueError, match="table2 has no clock"):
         list(cost_lines(RUN, table2.TABLE, rows))
+
+
+def no_memory() -> float:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+def test_a_row_without_memory_is_given_up_and_the_others_go_on() -> None:
+    calls = {"large": no_memory, "small": lambda: 2.0}
+    assert interleaved(calls, rounds=2, warmup=1) == {"large": [], "small": [2.0, 2.0]}
+    tries = iter([1.0, 1.0, None, 1.0])
+
+    def once_short() -> float:
+        return next(tries) or no_memory()
+
+    assert interleaved({"late": once_short}, rounds=3, warmup=1) == {"late": []}
+    assert next(tries) == 1.0  # it was not called again
+
+    def broken() -> float:
+        raise RuntimeError("shapes differ")
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        interleaved({"broken": broken}, rounds=1, warmup=0)
+
+
+def test_short_memory_is_not_remembered(tmp_path: Path) -> None:
+    store, found = StageStore(tmp_path), iter([{"a": [], "b": [1.0]}, {"a": [2.0], "b": [3.0]}, {}])
+    assert [row_times(store, {}, lambda: next(found)) for _ in range(3)] == [
+        {"a": [], "b": [1.0]}, *[{"a": [2.0], "b": [3.0]}] * 2,
+    ]  # fmt: skip
+
+
+@dataclass
+class Pipelines:
+    """Of a source of published images: what is asked of it to time it."""
+
+    memory: int
+    loads: bool = True
+    closed: int = 0
+
+    def inputs(self) -> dict[str, Any]:
+        return {"memory": self.memory}
+
+    def generator(self, prompts: list[Any]) -> None:
+        if not self.loads or len(prompts) > self.memory:
+            no_memory()
+
+    @property
+    def pipeline(self) -> Any:
+        if not self.loads:
+            no_memory()
+        return SimpleNamespace(transformer=torch.nn.Linear(3, 2))
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_systems_that_do_not_fit_have_a_reason_in_place_of_a_latency(tmp_path: Path) -> None:
+    sources: dict[str, Any] = {"sdxl": Pipelines(8), "flux_dev": Pipelines(2), "sd35_large": Pipelines(0, loads=False)}
+    systems = TimedSystems(
+        sources=sources,
+        captions=lambda count: [f"{n} red stars" for n in range(count)],
+        device=CPU,
+        store=StageStore(tmp_path),
+        dtype="float16",
+    )
+    lines = RecordSet.of(cost_lines(RUN, table4.TABLE, systems))
+    values = {key: [lines.find(key, "", name)[0].value for name in (LATENCY.key, PARAMETERS)] for key in sources}
+    assert values["sdxl"][0] is not None
+    assert values["sdxl"][1] == 8
+    assert values["flux_dev"] == [None, 8]
+    assert values["sd35_large"] == [None, None]
+    (latency,) = lines.find("flux_dev", "", LATENCY.key)
+    assert latency.note == "Out of memory in batches of 8; --clock-batch N takes smaller ones."
+    assert [source.closed for source in sources.values()] == [1, 1, 1]
+    shown = page(ScoresResult(table4.TABLE, load_profile("flux"), lines), tmp_path)
+    assert "--clock-batch N takes smaller ones" in shown
+
+    table = replace(table4.TABLE, clock=replace(table4.TABLE.clock, batch_size=2))
+    lines = RecordSet.of(cost_lines(RUN, table, systems))
+    assert lines.find("flux_dev", "", LATENCY.key)[0].value is not None
+    assert lines.find("sd35_large", "", LATENCY.key)[0].note.startswith("Out of memory in batches of 2;")
+
+
+def test_networks_that_share_a_pipeline_are_given_up_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plans = {row.key: resolve(mini.PROFILE, row).sample for row in table4.TABLE.rows[:3]}
+
+    def spans(plan: Any, *_: Any, **__: Any) -> list[float]:
+        return [no_memory()] if plan == plans["teacher"] else [1.0, 2.0]
+
+    monkeypatch.setattr("repro.kinds.scores.timed_rows.image_spans", spans)
+    rows = TimedRows(
+        plans=plans,
+        load=lambda: load_pipeline(ROOT / mini.PROFILE.weights.pipeline, "float32", CPU),
+        captions=lambda count: ["a red star"] * count,
+        device=CPU,
+        store=StageStore(tmp_path),
+        inputs={},
+    )
+    found = dict(rows.timings(Clock(batch_size=2, rounds=4)))
+    assert {key: list(timed.seconds) for key, timed in found.items()} == {
+        key: [] if key == "teacher" else [1.5] * 4 for key in plans
+    }
+    assert len({timed.parameters for timed in found.values()}) == 1
+
+
+def under(clock_batch: int, profile: str, tiny_vae: bool = False) -> str:
+    """A page whose run says so."""
+    config = {"clock": {"batch_size": clock_batch, "rounds": 15, "warmup": 1}}
+    config["profile"] = {"execution": {"tiny_vae": tiny_vae}}
+    run = replace(RUN, config=config)
+    return " ".join(
+        page(ScoresResult(table4.TABLE, load_profile(profile), RecordSet.of([run])), Path("nowhere")).split()
+    )
+
+
+def test_a_page_says_how_its_rows_were_timed() -> None:
+    mini_page, real, typed = under(8, "mini"), under(8, "sdxl"), under(2, "sdxl", tiny_vae=True)
+    assert "in batches of 8, the median of 15 interleaved rounds;" in mini_page
+    assert "the median ratio of two latencies within a round" in mini_page
+    assert "without `torch.compile` and with the full VAE" in real
+    assert "interleaved" not in real
+    assert "within a round" not in real
+    assert "The factors that are claimed are of compiled networks and a tiny VAE" in real
+    assert "in batches of 2 (this was typed: the table declares 8)" in typed
+    assert "with the tiny VAE" in typed
 
 
 def test_a_ratio_is_taken_within_a_round() -> None:

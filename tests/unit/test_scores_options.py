@@ -127,3 +127,12 @@ def test_teacher_and_students_are_sampled_as_the_profile_says(tmp_path: Path) ->
     assert (student.steps, student.student) == (4, HubFile("yresearch/swd-medium-4-steps"))
     with pytest.raises(ExperimentError, match="row fullscale_2: no such student was released"):
         system_of(MEDIUM, row("fullscale_2"), typed)
+
+
+def test_batches_of_the_clock_are_typed_where_there_is_a_clock(tmp_path: Path) -> None:
+    assert options(tmp_path, of=TABLE4).clock_batch is None
+    assert options(tmp_path, "--clock-batch", "2", of=TABLE4).clock_batch == 2
+    with pytest.raises(UsageError, match="--clock-batch 0: table4 times batches of at least 1 image"):
+        options(tmp_path, "--clock-batch", "0", of=TABLE4)
+    with pytest.raises(UsageError, match="--clock-batch 2: table2 times nothing"):
+        options(tmp_path, "--clock-batch", "2", of=TABLE2)

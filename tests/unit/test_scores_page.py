@@ -118,7 +118,7 @@ def test_costs_stand_once_in_a_table_with_a_clock_beside_the_published_ones() ->
     assert cells(costs, "SwD Medium", "Latency, s (here) \u2193")[0] == "0.200"
     assert cells(costs, "SwD Medium", "Parameters, B (here)")[0] == "2.2"
     assert "FLOPs" not in text  # no row is the teacher: nothing is relative to it
-    assert "The paper's are of one A100." in text
+    assert "The paper's are of one A100, in float16 with everything compiled and a tiny VAE." in text
     assert "Latency" not in section(text, "COCO 2014")
 
 

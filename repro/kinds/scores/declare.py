@@ -68,6 +68,25 @@ class Clock:
             raise ValueError(f"a clock takes at least 1 image and 1 round, and no negative warm-up, got {counts}")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimedUnder:
+    """What the seconds of a row depend on besides the row.
+
+    Args:
+        device: name of the card, or a part of it.
+        dtype: of the networks.
+        batch_size: images of a call.
+        compiled: whether the networks went through torch.compile.
+        tiny_vae: whether a tiny autoencoder decoded.
+    """
+
+    device: str
+    dtype: str
+    batch_size: int
+    compiled: bool
+    tiny_vae: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """A statement of the paper as a check over records.
@@ -106,6 +125,7 @@ class Table(Experiment):
         reported: the publication whose numbers stand beside ours, unless another names the profile.
         also_reported: other publications of these numbers.
         clock: how rows are timed, which gives the columns of latency and parameters; None for a table without them.
+        published_clock: under what the published latencies were measured: elsewhere they cannot be compared.
         published_notes: in place of ``notes`` where models and metrics are the published ones; None for the same.
 
     Raises:
@@ -117,6 +137,7 @@ class Table(Experiment):
     reported: Reported | None = None
     also_reported: tuple[Reported, ...] = ()
     clock: Clock | None = None
+    published_clock: TimedUnder | None = None
     published_notes: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:

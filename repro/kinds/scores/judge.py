@@ -38,7 +38,11 @@ def tested(claim: Claim, table: Table, profile: Profile, records: RecordSet) -> 
 
 
 def _timed(check: Faster, records: RecordSet) -> Comparison | NoComparison:
-    """The median ratio of the two rows' seconds within a round, less the factor."""
+    """The median ratio of the two rows' seconds in rounds of the same number, less the factor.
+
+    Rows of one network take turns, so a round is one moment; published pipelines are timed one after the other, and
+    then it is not: the page says so.
+    """
     sides = [records.find_series(row, SECONDS) for row in (check.baseline, check.candidate)]
     slow, fast = (None if side is None else np.array(side.values) for side in sides)
     if slow is None or fast is None or len(slow) < FEWEST_ROUNDS:

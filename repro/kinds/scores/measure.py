@@ -55,6 +55,8 @@ def run(table: Table, profile: Profile, options: ScoresOptions) -> Path:
     Raises:
         ExperimentError: weights are missing or truncated, or the device is not there. Finished stages stay.
     """
+    if table.clock is not None and options.clock_batch is not None:
+        table = replace(table, clock=replace(table.clock, batch_size=options.clock_batch))
     with told(options.work):
         return _Runner(table, profile, options).run()
 

@@ -25,6 +25,7 @@ class ScoresOptions(RunOptions):
         adapters: row -> folder of its student, in place of the released one.
         images: row -> folder of images that were sampled elsewhere; a name that the table does not have is a new row.
         tflops: of a GPU, for the plan.
+        clock_batch: images of a timed batch in place of those that the table's clock declares.
     """
 
     seeds: tuple[int, ...] = (0,)
@@ -33,6 +34,7 @@ class ScoresOptions(RunOptions):
     adapters: Mapping[str, Path] = field(default_factory=dict)
     images: Mapping[str, Path] = field(default_factory=dict)
     tflops: float = TFLOPS
+    clock_batch: int | None = None
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -45,6 +47,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     group.add_argument(
         "--images", nargs="+", default=[], metavar="ROW=DIR", help="images of a system that was sampled elsewhere"
+    )
+    group.add_argument(
+        "--clock-batch",
+        type=int,
+        metavar="N",
+        help="images of a timed batch (default: what the table's clock declares)",
     )
     group.add_argument(
         "--dry-run", action="store_true", help="print models, work, disk and what is missing; do nothing"
@@ -98,7 +106,15 @@ def make_options(table: Table, profile: Profile, typed: Namespace, common: RunOp
         adapters=adapters,
         images=images,
         tflops=typed.tflops,
+        clock_batch=_clock_batch(table, typed.clock_batch),
     )
+
+
+def _clock_batch(table: Table, typed: int | None) -> int | None:
+    if typed is not None and (table.clock is None or typed < 1):
+        times = "times nothing" if table.clock is None else "times batches of at least 1 image"
+        raise UsageError(f"--clock-batch {typed}: {table.key} {times}")
+    return typed
 
 
 def _adapters(declared: Mapping[str, Row], words: list[str]) -> dict[str, Path]:

@@ -27,6 +27,11 @@ class ScoresResult(Measured[Table]):
         return (*declared, *(Row(name, name, images=True) for name in others))
 
     @property
+    def is_published(self) -> bool:
+        """Whether models and metrics are the published ones, of which one is in memory at a time."""
+        return bool(self.profile.scorers)
+
+    @property
     def scored_rows(self) -> tuple[Row, ...]:
         """All of them."""
         return self.rows
@@ -84,7 +89,7 @@ class ScoresResult(Measured[Table]):
         """Every claim about rows of this profile, with its verdict."""
         here = {row.key for row in self.experiment.rows_in(self.profile.name)}
         claims = [claim for claim in self.experiment.claims if {claim.check.candidate, claim.check.baseline} <= here]
-        if self.profile.scorers:  # models and metrics are the published ones
+        if self.is_published:
             claims = [replace(claim, text=claim.published_text or claim.text) for claim in claims]
         compare = partial(tested, table=self.experiment, profile=self.profile, records=self.records)
         return judge(claims, compare)

@@ -1,7 +1,7 @@
 """Measures latency and parameters of the rows of a table with a clock."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from statistics import median
 from typing import Any, Protocol
@@ -19,6 +19,19 @@ from repro.stages.row_times import image_spans, interleaved, row_times
 from repro.stages.store import StageStore
 from repro.stages.timing import device_name
 from swd.backbones import backbone_of, denoiser_of
+
+
+@dataclass(frozen=True, slots=True)
+class RowTiming:
+    """What was timed of a row.
+
+    Attributes:
+        seconds: of an image, in every round; none where a batch did not fit in memory.
+        parameters: of the network that is evaluated at every step; None where it did not fit by itself.
+    """
+
+    seconds: Sequence[float]
+    parameters: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +59,14 @@ class TimedRows:
         """The base network with its text encoders and VAE."""
         return self.load()
 
-    def seconds(self, clock: Clock) -> dict[str, list[float]]:
-        """Row -> seconds of an image in every round."""
+    def timings(self, clock: Clock) -> Iterator[tuple[str, RowTiming]]:
+        """Every row with its timing."""
+        seconds = self._seconds(clock)
+        count = sum(weight.numel() for weight in denoiser_of(self.pipeline).network.parameters())
+        for key in self.plans:
+            yield key, RowTiming(seconds[key], float(count))
+
+    def _seconds(self, clock: Clock) -> dict[str, list[float]]:
         inputs = {
             **self.inputs,
             "rows": {key: plan.as_json() for key, plan in self.plans.items()},
@@ -66,26 +85,17 @@ class TimedRows:
         spans = image_spans(plan, self.pipeline, self.captions(batch), device=self.device, text_length=length)
         return sum(spans) / batch
 
-    def parameters(self, clock: Clock) -> dict[str, float]:
-        """Row -> parameters of the network that is evaluated at every step."""
-        count = sum(weight.numel() for weight in denoiser_of(self.pipeline).network.parameters())
-        return dict.fromkeys(self.plans, float(count))
-
 
 class Timed(Protocol):
     """Rows with their latency and parameters."""
 
-    def seconds(self, clock: Clock) -> dict[str, list[float]]:
-        """Row -> seconds of an image in every round."""
-        ...
-
-    def parameters(self, clock: Clock) -> dict[str, float]:
-        """Row -> parameters of the network that is evaluated at every step."""
+    def timings(self, clock: Clock) -> Iterator[tuple[str, RowTiming]]:
+        """Every row with its timing."""
         ...
 
 
 def cost_lines(run: Run, table: Table, rows: Timed) -> Iterator[Record | Series]:
-    """Latency, its rounds, and parameters of every row.
+    """Latency, its rounds, and parameters of every row; where they did not fit in memory, that in place of a number.
 
     Args:
         run: that measured them.
@@ -97,9 +107,15 @@ def cost_lines(run: Run, table: Table, rows: Timed) -> Iterator[Record | Series]
     """
     if table.clock is None:
         raise ValueError(f"{table.key} has no clock")
-    parameters = rows.parameters(table.clock)
-    for key, seconds in rows.seconds(table.clock).items():
-        bounds = median_interval(np.array(seconds))
-        yield Record.of(run, key, LATENCY.key, median(seconds), n=len(seconds), bounds=bounds, unit="s")
-        yield Series.of(key, SECONDS, seconds, over="round", unit="s")
-        yield Record.of(run, key, PARAMETERS, parameters[key], unit="parameters")
+    short = f"Out of memory in batches of {table.clock.batch_size}; --clock-batch N takes smaller ones."
+    for key, timed in rows.timings(table.clock):
+        if timed.seconds:
+            bounds, n = median_interval(np.array(timed.seconds)), len(timed.seconds)
+            yield Record.of(run, key, LATENCY.key, median(timed.seconds), n=n, bounds=bounds, unit="s")
+            yield Series.of(key, SECONDS, timed.seconds, over="round", unit="s")
+        else:
+            yield replace(Record.of(run, key, LATENCY.key, 0.0, n=0, unit="s"), value=None, note=short)
+        if timed.parameters is not None:
+            yield Record.of(run, key, PARAMETERS, timed.parameters, unit="parameters")
+        else:
+            yield replace(Record.of(run, key, PARAMETERS, 0.0, n=0, unit="parameters"), value=None, note=short)

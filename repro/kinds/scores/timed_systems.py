@@ -3,15 +3,16 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from repro.harness.provenance import versions
 from repro.kinds.scores.declare import Clock
 from repro.kinds.scores.sources import SystemSource
+from repro.kinds.scores.timed_rows import RowTiming
 from repro.stages import timing
-from repro.stages.row_times import row_times
+from repro.stages.row_times import interleaved, row_times
 from repro.stages.store import StageStore
 from repro.stages.systems import network_of
 from repro.stages.timing import device_name
@@ -35,15 +36,8 @@ class TimedSystems:
     store: StageStore
     dtype: str
 
-    def seconds(self, clock: Clock) -> dict[str, list[float]]:
-        """Row -> seconds of an image in every round."""
-        return {key: found for key, (found, _) in self._measured(clock)}
-
-    def parameters(self, clock: Clock) -> dict[str, float]:
-        """Row -> parameters of the network that is evaluated at every step."""
-        return {key: count for key, (_, count) in self._measured(clock)}
-
-    def _measured(self, clock: Clock) -> Iterator[tuple[str, tuple[list[float], float]]]:
+    def timings(self, clock: Clock) -> Iterator[tuple[str, RowTiming]]:
+        """Every row with its timing, one pipeline after the other."""
         for key, source in self.sources.items():
             inputs = {
                 "row": source.inputs(),
@@ -53,20 +47,24 @@ class TimedSystems:
                 "versions": versions(),
             }
             found = row_times(self.store, inputs, partial(self._time, source, clock, key))
-            yield key, (found["seconds"], found["parameters"][0])
+            yield key, RowTiming(found["seconds"], next(iter(found["parameters"]), None))
 
     def _time(self, source: SystemSource, clock: Clock, key: str) -> dict[str, list[float]]:
         prompts = [{"caption": caption, "seed": seed} for seed, caption in enumerate(self.captions(clock.batch_size))]
-        generate, seconds = source.generator, []
+        call = {"seconds": partial(self._call, source, prompts)}
         try:
-            for number in tqdm(range(-clock.warmup, clock.rounds), desc=f"{key}: rounds", leave=False):
-                watch = timing.Clock(self.device)
-                watch.mark()
-                generate(prompts)
-                watch.mark()
-                if number >= 0:
-                    seconds.append(sum(watch.spans()) / len(prompts))
-            count = sum(weight.numel() for weight in network_of(source.pipeline).parameters())
+            seconds = interleaved(call, rounds=clock.rounds, warmup=clock.warmup, label=f"{key}: rounds")
+            return {**seconds, **interleaved({"parameters": partial(_parameters, source)}, rounds=1, warmup=0)}
         finally:
             source.close()
-        return {"seconds": seconds, "parameters": [float(count)]}
+
+    def _call(self, source: SystemSource, prompts: list[dict[str, Any]]) -> float:
+        generate, watch = source.generator, timing.Clock(self.device)
+        watch.mark()
+        generate(prompts)
+        watch.mark()
+        return sum(watch.spans()) / len(prompts)
+
+
+def _parameters(source: SystemSource) -> float:
+    return float(sum(weight.numel() for weight in network_of(source.pipeline).parameters()))
