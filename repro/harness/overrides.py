@@ -1,14 +1,14 @@
 """What the command line changes in a profile: whose weights, whose data, how many prompts, how images are made."""
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from repro.harness import external
 from repro.harness.experiment import PromptSet, UnknownNameError
 from repro.harness.kind import UsageError
-from repro.harness.profile import Execution, Profile, Scorer
+from repro.harness.profile import Execution, Profile, Scorer, Weights
 from repro.harness.systems import HubFile
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -18,7 +18,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Every setting of a profile that a user may need to change."""
     group = parser.add_argument_group("what the profile leaves to you (default: the profile's)")
     group.add_argument("--pipeline", metavar="PATH", help="folder or hub name of the base model")
-    group.add_argument("--revision", metavar="REV", help="of the base model on the hub, to pin it")
+    group.add_argument(
+        "--revision",
+        nargs="+",
+        default=[],
+        metavar="REV|NAME=REV",
+        help="pin the base model, or another model by its name on the hub",
+    )
     group.add_argument("--data", metavar="DIR", help="folder of prompt files and reference images (docs/data.md)")
     group.add_argument("--num-prompts", type=int, metavar="N", help="prompts of each set, drawn by their ids")
     group.add_argument("--batch-size", type=int, metavar="N", help="images at once")
@@ -43,20 +49,21 @@ def add_arguments(parser: ArgumentParser) -> None:
     group.add_argument("--without", nargs="+", default=[], metavar="NAME", help="metrics to leave out")
 
 
-def changed(profile: Profile, typed: Namespace) -> Profile:
+def changed(profile: Profile, typed: Namespace, models: Iterable[HubFile] = ()) -> Profile:
     """The profile with what was typed.
 
+    Args:
+        profile: as it is declared.
+        typed: the command line.
+        models: that rows of the table name by themselves: what ``--revision`` may pin, besides the profile's own.
+
     Raises:
-        UsageError: a value out of range, or a metric that the profile does not have.
+        UsageError: a value out of range, or a metric or model that there is not.
     """
     execution = profile.execution
     if execution is not None:
         execution = _execution(execution, typed)
-    weights = profile.weights
-    if typed.pipeline:
-        weights = replace(weights, pipeline=typed.pipeline, revision=None)
-    if typed.revision:
-        weights = replace(weights, revision=typed.revision)
+    weights = _pinned(_weights(profile.weights, typed), typed.revision, [*models, *_models(profile)])
     count, data = profile.images_per_set, profile.data
     if typed.num_prompts is not None:
         count = _positive("--num-prompts", typed.num_prompts)
@@ -65,6 +72,7 @@ def changed(profile: Profile, typed: Namespace) -> Profile:
         data = replace(data, folder=str(Path(typed.data).expanduser().resolve()))
     scorers = _scorers(profile, named_paths("--scorer", typed.scorer), typed.without)
     scorers = external.changed(profile, scorers, typed.external, official=typed.backend == "official")
+    scorers = tuple(_pinned_scorer(scorer, weights.revisions) for scorer in scorers)
     return replace(
         profile,
         weights=weights,
@@ -76,8 +84,8 @@ def changed(profile: Profile, typed: Namespace) -> Profile:
     )
 
 
-def named_paths(option: str, words: Sequence[str]) -> dict[str, str]:
-    """``NAME=PATH`` for each word.
+def named_paths(option: str, words: Sequence[str], form: str = "NAME=PATH") -> dict[str, str]:
+    """``NAME=PATH`` for each word; ``form`` is what a message calls that.
 
     Raises:
         UsageError: a word without a name or a path, or a name that comes twice.
@@ -86,11 +94,55 @@ def named_paths(option: str, words: Sequence[str]) -> dict[str, str]:
     for word in words:
         name, equals, path = word.partition("=")
         if not (name and equals and path):
-            raise UsageError(f"{option} takes NAME=PATH, got {word!r}")
+            raise UsageError(f"{option} takes {form}, got {word!r}")
         if name in found:
             raise UsageError(f"{option} names {name} twice: {found[name]} and {path}")
         found[name] = path
     return found
+
+
+def _weights(weights: Weights, typed: Namespace) -> Weights:
+    if not typed.pipeline:
+        return weights
+    published = weights.published or weights.pipeline
+    return replace(weights, pipeline=_place(typed.pipeline).repo, revision=None, published=published)
+
+
+def _models(profile: Profile) -> Iterator[HubFile]:
+    """All of the Hub that a profile names, but for its base model."""
+    weights = profile.weights
+    yield from weights.released.values()
+    if weights.tiny_pipeline:
+        yield HubFile(weights.tiny_pipeline)
+    for scorer in profile.scorers:
+        if not scorer.get:  # else its weights are no download from the Hub
+            yield from (scorer.weights,) if scorer.weights is not None else ()
+        yield from (value for value in scorer.settings.values() if isinstance(value, HubFile))
+
+
+def _pinned(weights: Weights, words: Sequence[str], models: Sequence[HubFile]) -> Weights:
+    """A word without a name is of the base model."""
+    plain = [word for word in words if "=" not in word]
+    if len(plain) > 1:
+        raise UsageError(f"--revision takes one of the base model, got {' and '.join(plain)}")
+    revisions = named_paths("--revision", [word for word in words if "=" in word], form="NAME=REV")
+    known = dict.fromkeys([weights.pipeline, *(model.repo for model in models)])
+    for name in revisions:
+        if name not in known:
+            raise UsageError(f"--revision: {name} is no model of this table; known are {', '.join(known)}")
+    own = revisions.pop(weights.pipeline, None)
+    if plain and own:
+        raise UsageError(f"--revision names {weights.pipeline} twice: {plain[0]} and {own}")
+    return replace(weights, revision=own or next(iter(plain), weights.revision), revisions=revisions)
+
+
+def _pinned_scorer(scorer: Scorer, revisions: Mapping[str, str]) -> Scorer:
+    settings = {
+        name: value.pinned(revisions) if isinstance(value, HubFile) else value
+        for name, value in scorer.settings.items()
+    }
+    own = scorer.weights and scorer.weights.pinned(revisions)
+    return replace(scorer, weights=own, settings=settings)
 
 
 def _execution(execution: Execution, typed: Namespace) -> Execution:

@@ -72,6 +72,8 @@ class Weights:
         pipeline: folder of the diffusers pipeline, or a hub name.
         adapters: the students that ship; None where none do.
         revision: of the pipeline on the Hub; None for the newest.
+        published: base model whose place ``pipeline`` takes, where the command line names another; empty for itself.
+        revisions: of other repositories of the Hub, by name, where the command line pins them.
         released: variant of a row -> student on the Hub.
         clip: folder of the CLIP that scores images; None where nothing is scored.
         tiny_pipeline: folder or hub name of the tiny autoencoder that may stand in for the VAE.
@@ -84,12 +86,19 @@ class Weights:
     pipeline: str
     adapters: Adapters | None = None
     revision: str | None = None
+    published: str = ""
+    revisions: Mapping[str, str] = field(default_factory=dict)
     released: Mapping[str, HubFile] = field(default_factory=dict)
     clip: str | None = None
     tiny_pipeline: str | None = None
     tiny: bool = False
     vae_config: Mapping[str, Any] | None = None
     architecture: Mapping[str, Any] | None = None
+
+    @property
+    def base(self) -> HubFile:
+        """The pipeline, at its revision."""
+        return HubFile(self.pipeline, revision=self.revision)
 
 
 @dataclass(frozen=True, slots=True)

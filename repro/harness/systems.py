@@ -1,7 +1,7 @@
 """A published text-to-image system as its authors sample it, as data: what Table 4 compares."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -21,6 +21,10 @@ class HubFile:
 
     def __str__(self) -> str:
         return f"{self.repo}{f'/{self.file}' if self.file else ''}"
+
+    def pinned(self, revisions: Mapping[str, str]) -> "HubFile":
+        """The same at the revision of its repository, if that is among them."""
+        return replace(self, revision=revisions.get(self.repo, self.revision))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +85,11 @@ class System:
     def distilled_guidance(self) -> bool:
         """Whether the network takes the scale as an input (FLUX)."""
         return self.architecture == "flux"
+
+    def pinned(self, revisions: Mapping[str, str]) -> "System":
+        """The same with all its files at the revisions of their repositories."""
+        files = {name: getattr(self, name) for name in ("base", "student", "network", "lora")}
+        return replace(self, **{name: file.pinned(revisions) for name, file in files.items() if file is not None})
 
     @property
     def sources(self) -> tuple[HubFile, ...]:

@@ -48,6 +48,16 @@ def test_another_base_does_not_keep_the_revision_of_the_profile() -> None:
     assert changed("--pipeline", "my/base", profile=pinned).weights.revision is None
 
 
+def test_a_revision_pins_students_and_weights_of_metrics() -> None:
+    clip, student = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K", "yresearch/swd-medium-6-steps"
+    found = changed("--revision", f"{clip}=abc", f"{student}=def")
+    scorers = {scorer.name: scorer for scorer in found.scorers}
+    assert scorers["clipscore"].weights == scorers["pickscore"].settings["processor"] == HubFile(clip, revision="abc")
+    assert scorers["pickscore"].weights == HubFile("yuvalkirstain/PickScore_v1")
+    assert found.weights.revisions[student] == "def"
+    assert found.weights.revision is None
+
+
 def test_a_set_that_no_metric_is_left_for_gets_no_images() -> None:
     assert [prompts.key for prompts in changed("--without", "geneval").prompt_sets] == ["coco", "mjhq", "diversity"]
     kept = changed("--without", "pickscore", "clipscore", "image_reward", "fid", "diversity", "--external", "hpsv3")

@@ -11,7 +11,7 @@ from repro.harness.experiment import ExperimentError, Row
 from repro.harness.kind import UsageError
 from repro.harness.options import RunOptions
 from repro.harness.profile import Profile
-from repro.harness.systems import HubFile
+from repro.harness.systems import HubFile, System
 from repro.kinds.scores.available import system_of, unavailable
 from repro.kinds.scores.declare import Table
 from repro.kinds.scores.options import ScoresOptions, add_arguments, choose_profile, make_options
@@ -136,3 +136,63 @@ def test_batches_of_the_clock_are_typed_where_there_is_a_clock(tmp_path: Path) -
         options(tmp_path, "--clock-batch", "0", of=TABLE4)
     with pytest.raises(UsageError, match="--clock-batch 2: table2 times nothing"):
         options(tmp_path, "--clock-batch", "2", of=TABLE2)
+
+
+SDXL_REPO = "stabilityai/stable-diffusion-xl-base-1.0"
+
+
+def typed_system(tmp_path: Path, key: str, *words: str, profile: Profile = MEDIUM) -> System:
+    """How a row of Table 4 is sampled after these words."""
+    parser = ArgumentParser()
+    parser.add_argument("--profile", default=profile.name)
+    add_arguments(parser)
+    found = choose_profile(TABLE4, parser.parse_args(words), load_profile)
+    return system_of(found, TABLE4.row(key), options(tmp_path, of=TABLE4, profile=profile))
+
+
+def test_another_base_is_that_of_every_system_on_it(tmp_path: Path) -> None:
+    base = HubFile("my/base")
+    assert typed_system(tmp_path, "sd35_medium", "--pipeline", "my/base").base == base
+    student = typed_system(tmp_path, "swd_medium_6", "--pipeline", "my/base", "--revision", "abc")
+    assert student.base == replace(base, revision="abc")
+    assert student.student == HubFile("yresearch/swd-medium-6-steps")
+    for other in ("sd35_large", "sd35_medium_turbo", "sdxl"):  # they stand on models of their own
+        assert typed_system(tmp_path, other, "--pipeline", "my/base") == TABLE4.row(other).system
+
+
+def test_a_folder_in_place_of_a_base_keeps_the_variant_only_where_it_has_it(tmp_path: Path) -> None:
+    sdxl, folder = load_profile("sdxl"), tmp_path / "base"
+    (folder / "unet").mkdir(parents=True)
+    words = ("--pipeline", str(folder))
+    assert typed_system(tmp_path, "dmd2_sdxl", profile=sdxl).variant == "fp16"
+    assert typed_system(tmp_path, "dmd2_sdxl", *words, profile=sdxl).variant is None
+    (folder / "unet" / "diffusion_pytorch_model.fp16.safetensors").touch()
+    assert typed_system(tmp_path, "dmd2_sdxl", *words, profile=sdxl).variant == "fp16"
+
+
+def test_a_revision_pins_the_base_or_any_model_by_its_name(tmp_path: Path) -> None:
+    assert typed_system(tmp_path, "sd35_medium", "--revision", "abc").base.revision == "abc"
+    assert typed_system(tmp_path, "sdxl", "--revision", "abc").base.revision is None  # no base of this profile
+    words = ("--revision", "abc", f"{SDXL_REPO}=x1", "tianweiy/DMD2=x2", "yresearch/swd-medium-6-steps=x3")
+    dmd2 = typed_system(tmp_path, "dmd2_sdxl", *words)
+    assert dmd2.network is not None
+    assert (dmd2.base.revision, dmd2.network.revision) == ("x1", "x2")
+    student = typed_system(tmp_path, "swd_medium_6", *words)
+    assert student.student is not None
+    assert (student.base.revision, student.student.revision) == ("abc", "x3")
+    same = typed_system(tmp_path, "sd35_medium", "--revision", "stabilityai/stable-diffusion-3.5-medium=abc")
+    assert same.base.revision == "abc"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["someone/else=abc"], "--revision: someone/else is no model of this table; known are stabilityai/"),
+        (["abc", "def"], "--revision takes one of the base model, got abc and def"),
+        (["yresearch/swd-sdxl="], "--revision takes NAME=REV, got 'yresearch/swd-sdxl='"),
+        (["abc", "stabilityai/stable-diffusion-3.5-medium=x"], r"names stabilityai/.*-medium twice: abc and x"),
+    ],
+)
+def test_a_revision_of_nothing_is_refused(words: list[str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=message):
+        options(tmp_path, "--revision", *words, of=TABLE4)

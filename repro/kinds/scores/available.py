@@ -1,5 +1,8 @@
 """Which rows of a table can be measured, and why the others cannot: known before any work, and without torch."""
 
+from dataclasses import replace
+from pathlib import Path
+
 from repro.harness.experiment import ExperimentError, Row
 from repro.harness.plan import resolve
 from repro.harness.profile import Profile
@@ -40,9 +43,8 @@ def system_of(profile: Profile, row: Row, options: ScoresOptions) -> System:
         ExperimentError: the row has no student.
     """
     if row.system is not None:
-        return row.system
-    plan, weights = resolve(profile, row).sample, profile.weights
-    base = HubFile(weights.pipeline, revision=weights.revision)
+        return _as_typed(row.system, profile)
+    plan, base = resolve(profile, row).sample, profile.weights.base
     if row.is_teacher:
         teacher = profile.teacher
         guidance = plan.guidance_scale if teacher.embedded_guidance is None else teacher.embedded_guidance
@@ -56,9 +58,25 @@ def system_of(profile: Profile, row: Row, options: ScoresOptions) -> System:
     student = _student(profile, row, options)
     if student is None:
         raise ExperimentError(f"row {row.key}: {unavailable(profile, row, options)}")
-    return System(
+    made = System(
         base=base, steps=plan.steps, resolution=profile.data.resolution, student=student, architecture=profile.name
     )
+    return made.pinned(profile.weights.revisions)
+
+
+def _as_typed(system: System, profile: Profile) -> System:
+    """A declared system on the base model and at the revisions that the command line names."""
+    weights = profile.weights
+    if system.base.repo == (weights.published or weights.pipeline):
+        system = replace(system, base=weights.base)
+        if weights.published and not _has_variant(weights.pipeline, system.variant):
+            system = replace(system, variant=None)
+    return system.pinned(weights.revisions)
+
+
+def _has_variant(pipeline: str, variant: str | None) -> bool:
+    """Whether a folder holds weights of that variant; of a name on the Hub it is not known, and so not asked for."""
+    return any(Path(pipeline).glob(f"*/*.{variant}*.safetensors"))
 
 
 def _student(profile: Profile, row: Row, options: ScoresOptions) -> HubFile | None:

@@ -68,7 +68,9 @@ def choose_profile(table: Table, typed: Namespace, find: FindProfile) -> Profile
     Raises:
         UsageError: it has no metrics, or a setting is out of range.
     """
-    return overrides.changed(profile_with_metrics(table, typed, find), typed)
+    profile = profile_with_metrics(table, typed, find)
+    systems = (row.system for row in table.rows_in(profile.name) if row.system is not None)
+    return overrides.changed(profile, typed, [source for system in systems for source in system.sources])
 
 
 def make_options(table: Table, profile: Profile, typed: Namespace, common: RunOptions) -> ScoresOptions:

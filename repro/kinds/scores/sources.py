@@ -217,7 +217,8 @@ class SystemSource:
         if not self.studio.measurement.execution.tiny_vae:
             return None
         profile = load_profile(self.system.architecture)
-        return HubFile(profile.required(profile.weights.tiny_pipeline, "tiny autoencoder"))
+        tiny = HubFile(profile.required(profile.weights.tiny_pipeline, "tiny autoencoder"))
+        return tiny.pinned(self.studio.profile.weights.revisions)
 
     def _check_student(self) -> None:
         """A student of another schedule than its row's is no student of this row."""
