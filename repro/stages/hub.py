@@ -1,14 +1,16 @@
 """Models of the Hub on this machine: where they are, and which they are."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from repro.harness.files import digest_json
-from repro.harness.systems import HubFile
+from repro.harness.systems import HubFile, System
 from repro.metrics import weights
+
+PIPELINE = "model_index.json"
 
 
 def find(source: HubFile, root: Path) -> Path | None:
@@ -28,8 +30,13 @@ def find(source: HubFile, root: Path) -> Path | None:
     return place if place.exists() else None
 
 
-def require(source: HubFile, root: Path) -> Path:
+def require(source: HubFile, root: Path, files: Sequence[str] | None = None) -> Path:
     """Where a file or folder is; one of the Hub is downloaded where it is not in the cache.
+
+    Args:
+        source: as of `find`.
+        root: likewise.
+        files: patterns of what is downloaded of a whole repository, as `repro.metrics.weights.resolve` takes them.
 
     Raises:
         WeightsError: it is not to be had, or broken; the message says what gets it.
@@ -37,13 +44,34 @@ def require(source: HubFile, root: Path) -> Path:
     if (place := find(source, root)) is not None:
         weights.check(place)
         return place
-    files = [source.file] if source.file else None
-    return weights.resolve(source.repo, revision=source.revision, files=files) / source.file
+    wanted = [source.file] if source.file else files
+    return weights.resolve(source.repo, revision=source.revision, files=wanted) / source.file
 
 
-def command(source: HubFile) -> str:
-    """What a user types to get it."""
-    return weights.command(source.repo, source.revision, [source.file] if source.file else None)
+def command(source: HubFile, files: Sequence[str] | None = None) -> str:
+    """What a user types to get it, or those files of a whole repository."""
+    return weights.command(source.repo, source.revision, [source.file] if source.file else files)
+
+
+def pipeline_files(variant: str | None = None) -> list[str]:
+    """What diffusers reads of a pipeline's repository: its component folders in one variant.
+
+    Left are the copies in one file, in other precisions and for other programs, which are as large again.
+    """
+    kind = f"model.{variant}" if variant else "model"
+    return [
+        PIPELINE,
+        "*/*.json",
+        f"*/*.txt|{PIPELINE}",  # of tokenizers, as the next; a pipeline that has none is no less whole
+        f"*/*.model|{PIPELINE}",
+        f"*/*{kind}.safetensors|*/*model.safetensors|*/*model.bin",
+        f"*/*{kind}-?????-of-?????.safetensors|{PIPELINE}",
+    ]
+
+
+def files_of(system: System, source: HubFile) -> list[str] | None:
+    """What of a source a system reads; None for all."""
+    return pipeline_files(system.variant) if source == system.base else None
 
 
 def digest(place: Path, wanted: Callable[[Path], bool] = lambda file: True) -> str:

@@ -14,7 +14,6 @@ from repro.harness.files import ROOT, digest_file, digest_folder
 from repro.harness.options import RunOptions
 from repro.harness.profile import Execution, Profile
 from repro.harness.provenance import OpenRun, git_stamp, start_run
-from repro.harness.systems import HubFile
 from repro.stages import hub
 from repro.stages.device import torch_device
 from repro.stages.store import StageStore
@@ -71,11 +70,7 @@ class Measurement(Generic[T, Options]):
         """
         weights = self.profile.weights
         ships = not self.profile.scorers
-        return (
-            ROOT / weights.pipeline
-            if ships
-            else hub.require(HubFile(weights.pipeline, revision=weights.revision), ROOT)
-        )
+        return ROOT / weights.pipeline if ships else hub.require(weights.base, ROOT, hub.pipeline_files())
 
     @cached_property
     def pipeline_digest(self) -> str:

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from repro.harness.experiment import ExperimentError
-from repro.harness.systems import System
+from repro.harness.systems import HubFile, System
 from repro.metrics import Prompt
 from repro.stages import hub
 from repro.stages.images import Generate, Unusable, finished
@@ -31,7 +31,7 @@ def system_inputs(system: System, root: Path) -> dict[str, Any]:
     """
     return {
         "version": VERSION,
-        "files": {str(source): hub.digest(hub.require(source, root), hub.is_read) for source in system.sources},
+        "files": {str(source): hub.digest(_place(system, source, root), hub.is_read) for source in system.sources},
         "steps": system.steps,
         "guidance": system.guidance_scale,
         "resolution": system.resolution,
@@ -49,7 +49,7 @@ def load_system(system: System, root: Path, dtype: torch.dtype, device: torch.de
         WeightsError: a file is not to be had.
         ExperimentError: it is broken, of another network, or asks for code to be run.
     """
-    base = hub.require(system.base, root)
+    base = _place(system, system.base, root)
     try:
         if system.student is not None:
             pipeline = loading.load_pipeline(base, dtype=dtype, variant=system.variant)
@@ -90,6 +90,10 @@ def network_of(pipeline: Any) -> Any:
     """The network that is evaluated at every step, of any pipeline of diffusers."""
     transformer = getattr(pipeline, "transformer", None)
     return pipeline.unet if transformer is None else transformer
+
+
+def _place(system: System, source: HubFile, root: Path) -> Path:
+    return hub.require(source, root, hub.files_of(system, source))
 
 
 def _student_call(system: System, pipeline: Any, prompts: Sequence[Prompt], arguments: dict[str, Any]) -> Any:

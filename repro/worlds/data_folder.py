@@ -60,7 +60,7 @@ class Benchmark:
 BENCHMARKS: Mapping[str, Benchmark] = {
     "coco": Benchmark(
         folder="coco2014",
-        files=("prompts.csv", "coco.csv", "uid_caption.csv", "*.csv", "*.parquet", "data/*.parquet"),
+        files=("coco.csv", "prompts.csv", "uid_caption.csv", "*.csv", "*.parquet", "data/*.parquet"),
         images=("val2014", "images"),
         prompts_from=(
             "curl -L --create-dirs -o {folder}/coco.csv "

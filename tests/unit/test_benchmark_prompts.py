@@ -175,7 +175,7 @@ def test_mjhq_images_lie_in_folders_of_categories(data: Path, inner: str) -> Non
 
 
 def test_without_names_all_images_are_references(data: Path) -> None:
-    (data / "coco2014" / "prompts.csv").write_text("caption\nx\ny\n")
+    (data / "coco2014" / "coco.csv").write_text("caption\nx\ny\n")
     images(data / "coco2014" / "images", "1.png", "2.webp", "3.JPG")
     found = BenchmarkPrompts(profile(2), ROOT, data=data).reference("coco")
     assert isinstance(found, ReferenceImages)

@@ -74,7 +74,7 @@ def test_a_model_of_several_rows_is_named_once_with_terms_and_command(medium: Pr
     plan, _ = made(medium, options, *ASKED)
     (base,) = [need for need in plan.needs if need.name == "stabilityai/stable-diffusion-3.5-medium"]
     assert base.why == "rows teacher, scalewise_6, scalewise_4"
-    assert base.command == "hf download stabilityai/stable-diffusion-3.5-medium"
+    assert base.command.startswith("hf download stabilityai/stable-diffusion-3.5-medium --include model_index.json")
     assert "accept it on the page of the model" in base.terms
     assert base.missing
     (student,) = [need for need in plan.needs if need.name == "yresearch/swd-medium-6-steps"]
@@ -86,7 +86,16 @@ def test_a_model_of_several_rows_is_named_once_with_terms_and_command(medium: Pr
 def test_a_pinned_revision_is_in_the_command(medium: Profile, options: ScoresOptions) -> None:
     pinned = replace(medium, weights=replace(medium.weights, revision="abc"))
     plan, _ = made(pinned, options, "teacher")
-    assert plan.needs[0].command == "hf download stabilityai/stable-diffusion-3.5-medium --revision abc"
+    assert plan.needs[0].command.startswith("hf download stabilityai/stable-diffusion-3.5-medium --revision abc ")
+
+
+def test_of_a_pipeline_its_folders_are_downloaded_in_the_variant_that_is_read(
+    medium: Profile, options: ScoresOptions
+) -> None:
+    plan, _ = made(medium, options, "dmd2_sdxl", of="table4")
+    commands = {need.name: need.command for need in plan.needs}
+    assert "--include '*/*model.fp16.safetensors'" in commands["stabilityai/stable-diffusion-xl-base-1.0"]
+    assert commands["tianweiy/DMD2/dmd2_sdxl_4step_unet_fp16.bin"].endswith("--include dmd2_sdxl_4step_unet_fp16.bin")
 
 
 def test_folders_cost_nothing_and_need_nothing(medium: Profile, options: ScoresOptions, tmp_path: Path) -> None:

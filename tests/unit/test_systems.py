@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from adapters import TARGETS, make_adapter
+from huggingface_hub.errors import LocalEntryNotFoundError
 from PIL import Image
 from safetensors.torch import save_file
 from tiny_pipelines import make, save
@@ -17,7 +18,7 @@ from repro.harness.schema import Record
 from repro.harness.systems import HubFile, System
 from repro.kinds.scores.declare import SKIPPED
 from repro.kinds.scores.lines import score_records
-from repro.metrics import Prompt, WeightsError
+from repro.metrics import Prompt, WeightsError, weights
 from repro.metrics.base import Estimate, Measured, Skipped, mean_estimate
 from repro.stages import hub
 from repro.stages.images import Unusable, make_images
@@ -205,3 +206,40 @@ def test_the_hub_s_cache_is_not_read_again(tmp_path: Path) -> None:
     link.unlink()
     link.write_bytes(content)
     assert hub.digest(link.parent) != named
+
+
+REPOSITORY = (  # as SDXL and SD3.5 are published: beside what diffusers reads, copies in one file and of other programs
+    "model_index.json", "README.md", "sd_xl_base_1.0.safetensors", "text_encoders/t5xxl_fp16.safetensors",
+    "text_encoder/config.json", "text_encoder/model.safetensors", "text_encoder/model.fp16.safetensors",
+    "text_encoder/model.onnx", "tokenizer/merges.txt", "unet/diffusion_pytorch_model.fp16.safetensors",
+    "unet/diffusion_pytorch_model.safetensors", "text_encoder_3/model-00001-of-00002.safetensors",
+    "text_encoder_3/model.fp16-00001-of-00002.safetensors", "text_encoder_3/model.safetensors.index.json",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("variant", "wanted"),
+    [
+        (None, ("text_encoder/model.safetensors", "text_encoder_3/model-00001-of-00002.safetensors",
+                "unet/diffusion_pytorch_model.safetensors")),
+        ("fp16", ("text_encoder/model.fp16.safetensors", "text_encoder_3/model.fp16-00001-of-00002.safetensors",
+                  "unet/diffusion_pytorch_model.fp16.safetensors")),
+    ],
+)  # fmt: skip
+def test_of_a_pipeline_s_repository_one_variant_of_its_folders_is_downloaded(
+    variant: str | None, wanted: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def download(name: str, *, local_files_only: bool = False, **kwargs: Any) -> str:
+        asked.extend(kwargs.get("allow_patterns") or [])
+        raise LocalEntryNotFoundError("no network in a test")
+
+    for module in (hub, weights):
+        monkeypatch.setattr(module, "snapshot_download", download)
+    monkeypatch.setattr(weights, "list_repo_files", lambda name, revision: list(REPOSITORY))
+    made = System(base=HubFile("someone/base"), steps=4, variant=variant)
+    with pytest.raises(WeightsError, match="cannot get someone/base"):
+        system_inputs(made, Path("/"))
+    described = {name for name in REPOSITORY if name.startswith("t") and name.endswith((".json", ".txt"))}
+    assert set(asked) == {"model_index.json", *described, *wanted}

@@ -81,7 +81,7 @@ def _needs(rows: list[Row], profile: Profile, options: ScoresOptions, world: Wor
             need = Need(
                 name=str(source),
                 why="",
-                command=hub.command(source),
+                command=hub.command(source, hub.files_of(system, source)),
                 terms=str(terms or (system.licence if source in (system.base, system.network) else "")),
                 missing=hub.find(source, ROOT) is None,
             )

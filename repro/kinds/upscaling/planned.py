@@ -13,7 +13,6 @@ from repro.harness.files import ROOT
 from repro.harness.needs import Need
 from repro.harness.plan import finishing, latent_side
 from repro.harness.profile import Profile
-from repro.harness.systems import HubFile
 from repro.harness.work_plan import Plan, RowPlan
 from repro.kinds.upscaling.declare import Cell, UpscalingTable
 from repro.kinds.upscaling.options import UpscalingOptions
@@ -114,11 +113,11 @@ def _cost(pipeline: Any, profile: Profile, start: int, ladder: ScaleSchedule) ->
 
 def _needs(profile: Profile, world: World) -> Iterator[Need]:
     if profile.scorers:
-        base = HubFile(profile.weights.pipeline, revision=profile.weights.revision)
+        base = profile.weights.base
         yield Need(
             name=str(base),
             why="every row",
-            command=hub.command(base),
+            command=hub.command(base, hub.pipeline_files()),
             terms=str(weights.TERMS.get(base.repo) or ""),
             missing=hub.find(base, ROOT) is None,
         )
