@@ -1,7 +1,8 @@
 """Make a latent cache: ``python -m swd.cache --images DIR --pipeline PATH --presets sd35-6 --output CACHE``.
 
 ``DIR`` holds images and ``metadata.jsonl`` with one ``{"file_name": ..., "text": ...}`` per line, the layout of an
-image folder of the datasets library. Images are cropped to a centred square. A cache that was interrupted is continued
+image folder of the datasets library. Images are PNG, JPEG or WebP, read as `swd.images` says (turned as EXIF says; CMYK
+and transparent ones are refused by name), and cropped to a centred square. A cache that was interrupted is continued
 by the same command, and torn files are made again. Several processes share the work under a launcher:
 
     torchrun --nproc_per_node 8 -m swd.cache --images DIR --pipeline PATH --presets sd35-6 --output CACHE
@@ -25,14 +26,13 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 from swd.errors import USER_ERRORS, CacheError, ConfigError
+from swd.images import ImageFileError, image_size, read_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
     from swd.data.build import CachePlan
-
-BAD_IMAGES = (OSError, SyntaxError, ValueError)  # of PIL, for files that are cut off or something else
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,14 +236,11 @@ class ImageFiles(Sequence["Tensor"]):
         Raises:
             CacheError: one is unreadable, or smaller than the largest scale; the first is named.
         """
-        from PIL import Image
-
         for number in numbers:
             path = self._files[number]
             try:
-                with Image.open(path) as file:
-                    size = file.size
-            except (*BAD_IMAGES, Image.DecompressionBombError) as error:
+                size = image_size(path)
+            except ImageFileError as error:
                 raise CacheError(f"{path} cannot be read as an image: {error}") from error
             if min(size) < self._side:
                 need = f"{self._side} x {self._side}"
@@ -255,16 +252,14 @@ class ImageFiles(Sequence["Tensor"]):
         Raises:
             CacheError: unreadable.
         """
-        from PIL import Image
         from torchvision.transforms.functional import pil_to_tensor
 
         from swd.resize import downscale_area
 
         path = self._files[index]
         try:
-            with Image.open(path) as file:
-                image = _centre_square(file.convert("RGB"))
-        except BAD_IMAGES as error:
+            image = _centre_square(read_image(path))
+        except ImageFileError as error:
             raise CacheError(f"{path} cannot be read as an image: {error}") from error
         pixels = pil_to_tensor(image)[None] / 127.5 - 1
         return downscale_area(pixels, (self._side, self._side))[0]

@@ -18,6 +18,7 @@ CORE = (
     "flow",
     "grid",
     "guidance",
+    "images",
     "predictor",
     "resize",
     "rng",

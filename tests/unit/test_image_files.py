@@ -11,6 +11,9 @@ from PIL import Image
 
 from repro.stages import image_files
 from repro.stages.image_files import ImageFileError, Limits, encode_image, read_image, write_once
+from swd.cache import ImageFiles
+from swd.errors import CacheError
+from swd.images import image_size
 
 LEVELS = np.random.default_rng(0).integers(0, 256, (6, 5, 3), dtype=np.uint8)
 RGB = Image.fromarray(LEVELS)
@@ -149,3 +152,63 @@ def test_a_file_system_without_hard_links_renames(tmp_path: Path, monkeypatch: p
     write_once(tmp_path / "a", b"data")
     assert (tmp_path / "a").read_bytes() == b"data"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_size_comes_of_the_header_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, printed = saved(tmp_path / "image.png", RGB), saved(tmp_path / "print.jpg", Image.new("CMYK", (4, 4)))
+    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
+    assert image_size(path) == (5, 6)
+    with pytest.raises(ImageFileError, match="CMYK"):
+        image_size(printed)
+    with pytest.raises(ImageFileError, match="5 x 6 pixels, at most 29"):
+        image_size(path, limits=Limits(pixels=29))
+    with pytest.raises(ImageFileError, match="no such file"):
+        image_size(tmp_path / "missing.png")
+
+
+def test_training_images_are_read_as_measured_ones_are(tmp_path: Path) -> None:
+    """A turned file and one of 16 bits a channel: both once came out wrong without a word."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = saved(tmp_path / "turned.png", Image.fromarray(LEVELS[:5]), exif=exif)
+    values = np.full((5, 5), 30_000, dtype=">u2")
+    (tmp_path / "deep.png").write_bytes(png(5, 5, 16, 0, b"".join(b"\0" + row.tobytes() for row in values)))
+    images = ImageFiles([turned, tmp_path / "deep.png"], side=5)
+    images.check(range(2))
+    levels = [np.asarray((image.permute(1, 2, 0) + 1) * 127.5).round() for image in images]
+    np.testing.assert_array_equal(levels[0], np.rot90(LEVELS[:5], -1))
+    np.testing.assert_array_equal(levels[1], np.full((5, 5, 3), 30_000 >> 8))
+
+
+@pytest.mark.parametrize(
+    ("image", "options", "message"),
+    [
+        (RGB.convert("CMYK"), {"format": "JPEG"}, "CMYK, whose colours depend on a printer"),
+        (RGB, {"format": "TIFF"}, "no PNG, WEBP, JPEG image"),
+        (RGB, {"format": "PNG", "save_all": True, "append_images": [RGB.rotate(180)]}, "several frames"),
+    ],
+)
+def test_training_images_without_one_meaning_are_named_by_their_headers(
+    tmp_path: Path, image: Image.Image, options: Any, message: str
+) -> None:
+    images = ImageFiles([saved(tmp_path / "bad", image, **options)], side=4)
+    with pytest.raises(CacheError, match=f"bad cannot be read as an image: {message}"):
+        images.check([0])
+    with pytest.raises(CacheError, match=f"bad cannot be read as an image: {message}"):
+        images[0]
+
+
+def test_a_bomb_among_training_images_is_never_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bomb.png").write_bytes(png(9_000, 9_000, 8, 0, b"\0" * 1000))
+    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
+    images = ImageFiles([tmp_path / "bomb.png"], side=4)
+    with pytest.raises(CacheError, match=r"bomb.png cannot be read .*9000 x 9000 pixels, at most"):
+        images.check([0])
+    with pytest.raises(CacheError, match=r"bomb.png cannot be read .*9000 x 9000 pixels, at most"):
+        images[0]
+
+
+def test_a_transparent_training_image_is_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path / "glass.png", translucent())
+    with pytest.raises(CacheError, match=r"glass.png cannot be read .*alpha down to 128"):
+        ImageFiles([path], side=4)[0]
