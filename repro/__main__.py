@@ -84,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
 def _experiment_arguments(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
     kind = kind_of(experiment)
     parser.add_argument("--out", type=Path, metavar="DIR", help="results folder (default: the profile's)")
+    parser.add_argument("--replace", action="store_true", help="replace records of other settings in --out")
     parser.add_argument("--work", type=Path, metavar="DIR", help="folder of unfinished work (default: results/stages)")
     if kind.profile:
         parser.set_defaults(profile=kind.profile, device="auto")
@@ -122,6 +123,7 @@ def _measure(typed: argparse.Namespace, words: Sequence[str]) -> int:
         device=typed.device,
         command=f"python -m repro {shlex.join(words)}",
         committed=_is_committed(out),
+        replace=typed.replace or typed.out is None,  # the profile's own folder holds the newest
         dry_run=getattr(typed, "dry_run", False),
     )
     options = kind.make_options(experiment, profile, typed, common)

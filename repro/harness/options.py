@@ -16,6 +16,7 @@ class RunOptions:
         work: folder of the stage store (images, adapters, metric values); survives and is reused.
         device: torch device, or "auto".
         command: what was typed, for the records.
+        replace: whether the records of other settings in ``out`` may be replaced.
         dry_run: print what would be done, and do nothing; for kinds that have such a plan.
         committed: whether ``out`` lies in the committed results folder, where only what a profile stands for belongs.
     """
@@ -25,6 +26,7 @@ class RunOptions:
     device: str = "auto"
     command: str = ""
     committed: bool = False
+    replace: bool = False
     dry_run: bool = False
 
     @classmethod

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
+from repro.harness import settings
 from repro.harness.experiment import Experiment
 from repro.harness.files import ROOT, digest_file, digest_folder
 from repro.harness.options import RunOptions
@@ -92,6 +93,14 @@ class Measurement(Generic[T, Options]):
         """Start the clock of a run."""
         key, profile, command = self.table.key, self.profile.name, self.options.command
         return start_run(table=key, profile=profile, config=config, command=command, folder=ROOT)
+
+    def check_replaced(self, config: Mapping[str, Any]) -> None:
+        """Refuse to replace the records of other settings.
+
+        Raises:
+            UsageError: it was not asked for; says what differs.
+        """
+        settings.check_replaced(self.records_path, config, self.options)
 
     def is_done(self, stage: str, config: Mapping[str, Any]) -> bool:
         """Whether this very measurement was finished here and its files are as it left them; then says so."""

@@ -148,6 +148,28 @@ def captions(work: Path) -> list[str]:
 
 
 @pytest.mark.slow
+def test_another_command_in_the_same_folder_loses_nothing(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--rows", "scalewise_4", "--without", "fid", "pickscore", "image_reward", "diversity", "geneval"]
+    path = tmp_path / "out" / "records" / f"table2.{NAME}.jsonl"
+    assert command(*words, "--num-prompts", "4") == 0
+    records, images = path.read_bytes(), set((tmp_path / "work" / "images").rglob("*"))
+    capsys.readouterr()
+    assert command(*words, "--num-prompts", "3") == 2
+    said = capsys.readouterr().err
+    assert f"{path.name} was measured with other settings and would be lost; different: " in said
+    assert "profile.data.num_prompts 4, now 3" in said
+    assert "Choose another --out, or --replace it" in said
+    assert path.read_bytes() == records
+    assert set((tmp_path / "work" / "images").rglob("*")) == images
+    assert command(*words, "--num-prompts", "4") == 0  # the same settings
+    assert path.read_bytes() == records
+    assert command(*words, "--num-prompts", "3", "--replace") == 0
+    assert len(scores(load(path), "clipscore")) == 3
+
+
+@pytest.mark.slow
 def test_programs_of_other_environments_fill_their_columns(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

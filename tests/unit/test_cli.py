@@ -91,6 +91,7 @@ def test_measuring_prints_the_table(toy: Path, ran: Ran, capsys: pytest.CaptureF
     assert options == ScoresOptions(
         out=toy / "paper_tables",
         committed=True,
+        replace=True,
         work=toy / "results" / "stages",
         seeds=(3, 4),
         retrain=True,

@@ -93,11 +93,33 @@ def test_a_row_has_an_adapter_or_images_not_both(tmp_path: Path) -> None:
         options(tmp_path, "--adapters", f"scalewise_4={tmp_path}", "--images", f"scalewise_4={tmp_path}")
 
 
-@pytest.mark.parametrize("words", [["--rows", "teacher"], ["--num-prompts", "8"], ["--without", "fid"]])
-def test_a_part_of_a_table_is_not_committed_but_may_be_planned(words: list[str], tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="a part of a table does not belong into paper_tables"):
-        options(tmp_path, *words, committed=True)
-    assert options(tmp_path, *words, "--dry-run", committed=True).rows
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--rows", "teacher"],
+        ["--num-prompts", "8"],
+        ["--without", "fid"],
+        ["--pipeline", "somebody/model"],
+        ["--dtype", "float32"],
+        ["--vae", "tiny"],
+        ["--scorer", "fid=somebody/weights"],
+        ["--external", "pickscore=program {requests} {results}"],
+        ["--backend", "official"],
+        ["--adapters", "scalewise_4={here}"],
+        ["--images", "ours={here}"],
+    ],
+)
+def test_another_table_than_the_profile_s_is_not_committed_but_may_be_planned(words: list[str], tmp_path: Path) -> None:
+    typed = [word.format(here=tmp_path, requests="{requests}", results="{results}") for word in words]
+    with pytest.raises(UsageError, match=rf"with {words[0]} this .*sd35-medium.* not belong into paper_tables; choose"):
+        options(tmp_path, *typed, committed=True)
+    assert options(tmp_path, *typed, "--dry-run", committed=True).rows
+    assert options(tmp_path, *typed).rows
+
+
+def test_what_changes_no_number_may_be_committed(tmp_path: Path) -> None:
+    words = ["--batch-size", "3", "--data", str(tmp_path), "--revision", "abc", "--tflops", "9"]
+    assert options(tmp_path, *words, committed=True).rows
 
 
 def test_what_cannot_be_measured_says_what_to_do(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from repro.harness import records
+from repro.harness import records, settings
 from repro.harness.experiment import ExperimentError
 from repro.harness.files import ROOT, digest_file, digest_json, write_atomic
 from repro.harness.profile import Profile
@@ -74,6 +74,7 @@ class _Runner:
         if there and self.store.result(STAGE, config) == {"records": digest_file(path)}:
             print(f"nothing to do: {path} holds exactly this measurement", file=sys.stderr)
             return path
+        settings.check_replaced(path, config, self.options)
         opened = start_run(
             table=self.table.key, profile=profile.name, config=config, command=self.options.command, folder=ROOT
         )

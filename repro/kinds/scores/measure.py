@@ -54,6 +54,7 @@ def run(table: Table, profile: Profile, options: ScoresOptions) -> Path:
 
     Raises:
         ExperimentError: weights are missing or truncated, or the device is not there. Finished stages stay.
+        UsageError: the folder holds the records of other settings.
     """
     if table.clock is not None and options.clock_batch is not None:
         table = replace(table, clock=replace(table.clock, batch_size=options.clock_batch))
@@ -69,6 +70,7 @@ class _Runner(Measurement[Table, ScoresOptions]):
         self._check()
         opened = self.open({})
         opened = replace(opened, config=self._config())
+        self.check_replaced(opened.config)
         if self.is_done(STAGE, opened.config):
             return self.records_path
         self._scoring.prepare()

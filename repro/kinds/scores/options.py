@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from repro.harness import overrides
+from repro.harness import overrides, settings
 from repro.harness.experiment import Row, UnknownNameError
 from repro.harness.kind import FindProfile, UsageError, profile_with_metrics, student_seeds
 from repro.harness.needs import TFLOPS
-from repro.harness.options import COMMITTED, RunOptions
+from repro.harness.options import RunOptions
 from repro.harness.profile import Profile
 from repro.kinds.scores.declare import Table
 
@@ -77,8 +77,8 @@ def make_options(table: Table, profile: Profile, typed: Namespace, common: RunOp
     """The rows and students that were asked for.
 
     Raises:
-        UsageError: a row that the table does not have, a folder that is not there, or a part of a table for the
-            committed folder.
+        UsageError: a row that the table does not have, a folder that is not there, or a part of a table or
+            another one for the committed folder.
     """
     declared = {row.key: row for row in table.rows_in(profile.name)}
     images = {name: _folder("--images", path) for name, path in overrides.named_paths("--images", typed.images).items()}
@@ -97,9 +97,7 @@ def make_options(table: Table, profile: Profile, typed: Namespace, common: RunOp
         )
     if not typed.tflops > 0:
         raise UsageError(f"--tflops must be positive, got {typed.tflops:g}")
-    partial = typed.rows or typed.num_prompts or typed.without
-    if common.committed and partial and not typed.dry_run:
-        raise UsageError(f"a part of a table does not belong into {COMMITTED}; choose another --out")
+    settings.check_committed(typed, common)
     return ScoresOptions.extending(
         common,
         seeds=student_seeds(profile, typed),

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from repro.harness import records
+from repro.harness import records, settings
 from repro.harness.experiment import ExperimentError
 from repro.harness.files import ROOT, digest_file, digest_json
 from repro.harness.profile import Profile
@@ -144,6 +144,7 @@ def run(figure: SpectraFigure, profile: Profile, options: SpectraOptions) -> Pat
     if store.done(STAGE, config) and path.exists() and store.result(STAGE, config) == {"records": digest_file(path)}:
         print(f"nothing to do: {path} holds exactly this measurement", file=sys.stderr)
         return path
+    settings.check_replaced(path, config, options)
     opened = start_run(table=figure.key, profile=profile.name, config=config, command=options.command, folder=ROOT)
     vae, process = vae.to(device), PROCESSES[profile.teacher.process]
     panels = {

@@ -53,6 +53,7 @@ def run(table: UpscalingTable, profile: Profile, options: UpscalingOptions) -> P
 
     Raises:
         ExperimentError: weights are missing or truncated, or the device is not there. Finished stages stay.
+        UsageError: the folder holds the records of other settings.
     """
     with told(options.work):
         return _Runner(table, narrowed(profile), options).run()
@@ -96,6 +97,7 @@ class _Runner(Measurement[UpscalingTable, UpscalingOptions]):
             return self.records_path
         self._check()
         opened = self.open(self._config())
+        self.check_replaced(opened.config)
         if self.is_done(STAGE, opened.config):
             return self.records_path
         self.world.check_real_images(self.prompts, _read)

@@ -3,11 +3,11 @@
 from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass
 
-from repro.harness import overrides
+from repro.harness import overrides, settings
 from repro.harness.experiment import ExperimentError
 from repro.harness.kind import FindProfile, UsageError, profile_with_metrics
 from repro.harness.needs import TFLOPS
-from repro.harness.options import COMMITTED, RunOptions
+from repro.harness.options import RunOptions
 from repro.harness.profile import Profile
 from repro.kinds.upscaling.declare import UpscalingTable, narrowed
 
@@ -52,10 +52,9 @@ def make_options(table: UpscalingTable, profile: Profile, typed: Namespace, comm
     """The options of a command.
 
     Raises:
-        UsageError: fewer images than the table has, for the committed folder, or a speed that is none.
+        UsageError: fewer images than the table has, or other models, for the committed folder, or a speed that is none.
     """
     if not typed.tflops > 0:
         raise UsageError(f"--tflops must be positive, got {typed.tflops:g}")
-    if common.committed and typed.num_prompts and not typed.dry_run:
-        raise UsageError(f"a part of a table does not belong into {COMMITTED}; choose another --out")
+    settings.check_committed(typed, common)
     return UpscalingOptions.extending(common, tflops=typed.tflops)
