@@ -1,6 +1,8 @@
 """Models of the Hub on this machine: where they are, and which they are."""
 
-from collections.abc import Callable, Iterable, Sequence
+import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
@@ -11,6 +13,10 @@ from repro.harness.systems import HubFile, System
 from repro.metrics import weights
 
 PIPELINE = "model_index.json"
+_STEM = "(diffusion_pytorch_model|pytorch_model|model)"  # of the weights of diffusers and transformers
+_WEIGHTS = weights.WEIGHT_SUFFIXES
+_PLAIN = frozenset({".json", ".txt", ".model"})
+_ANY = _WEIGHTS | _PLAIN  # not pictures and pages
 
 
 def find(source: HubFile, root: Path) -> Path | None:
@@ -74,13 +80,54 @@ def files_of(system: System, source: HubFile) -> list[str] | None:
     return pipeline_files(system.variant) if source == system.base else None
 
 
-def digest(place: Path, wanted: Callable[[Path], bool] = lambda file: True) -> str:
-    """SHA-256 over names and contents of a file, or of the wanted files below a folder."""
-    files: Iterable[Path] = [place] if place.is_file() else sorted(filter(Path.is_file, place.rglob("*")))
+def digest(place: Path, *, variant: str | None = None) -> str:
+    """SHA-256 over names and contents of the files that are loaded from a place."""
     base = place.parent if place.is_file() else place
-    return digest_json({file.relative_to(base).as_posix(): weights.digest(file) for file in files if wanted(file)})
+    found = {file.relative_to(base).as_posix(): weights.digest(file) for file in loaded_files(place, variant=variant)}
+    return digest_json(found)
 
 
-def is_read(file: Path) -> bool:
-    """Whether a file of a pipeline can matter: weights, configs, tokenizers; not pictures, not single-file copies."""
-    return file.suffix in {".safetensors", ".json", ".txt", ".model", ".bin", ".pt", ".pth"}
+def loaded_files(place: Path, *, variant: str | None = None) -> list[Path]:
+    """What is loaded from a file, the folder of a pipeline, of one network, or any other; sorted.
+
+    What else lies there must not matter: a published repository holds the same weights as a single file, in half
+    precision and for other frameworks, and any command may download them later.
+
+    Args:
+        place: file or folder.
+        variant: of the weight files of a pipeline or network, such as "fp16"; those without one take its place.
+    """
+    if place.is_file():
+        return [place]
+    if (index := place / PIPELINE).is_file():
+        parts = [place / name for name in _components(index)]
+        return sorted([index, *(file for part in parts for file in _of_network(part, variant))])
+    if (place / "config.json").is_file():
+        return _of_network(place, variant)
+    return _below(place, _ANY)
+
+
+def _components(index: Path) -> list[str]:
+    """Folders of a pipeline that has them: ``"vae": ["diffusers", "AutoencoderKL"]``, and ``[null, null]`` for none."""
+    said = json.loads(index.read_text(encoding="utf-8"))
+    return [name for name, kind in said.items() if isinstance(kind, list) and any(kind)]
+
+
+def _of_network(folder: Path, variant: str | None) -> list[Path]:
+    """Configs, tokenizers, and the first there is of: safetensors or pickles of the variant, then those of none."""
+    plain = [file for file in _below(folder, _PLAIN) if ".index." not in file.name]
+    for kind in dict.fromkeys((variant, None)):
+        for suffix in ("safetensors", "bin"):
+            if found := [file for file in _below(folder, _WEIGHTS) if _is_of(file.name, suffix, kind)]:
+                return sorted([*plain, *found])
+    return sorted([*plain, *_below(folder, _WEIGHTS)])
+
+
+def _is_of(name: str, suffix: str, variant: str | None) -> bool:
+    """Whether diffusers or transformers would load a file of that name: ``model-00001-of-00002.fp16.safetensors``."""
+    part, own = r"(-\d{5}-of-\d{5})?", f"\\.{re.escape(variant)}" if variant else ""
+    return re.fullmatch(rf"{_STEM}({own}{part}|{part}{own})\.{suffix}", name) is not None
+
+
+def _below(folder: Path, suffixes: frozenset[str]) -> list[Path]:
+    return sorted(file for file in folder.rglob("*") if file.suffix in suffixes and file.is_file())

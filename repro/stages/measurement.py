@@ -75,9 +75,9 @@ class Measurement(Generic[T, Options]):
 
     @cached_property
     def pipeline_digest(self) -> str:
-        """Hash of the pipeline's files; of a published one, of those that are read."""
+        """Hash of the pipeline's files; of a published one, of those that are loaded."""
         folder = self.pipeline_folder
-        return hub.digest(folder, hub.is_read) if self.profile.scorers else digest_folder(folder)
+        return hub.digest(folder) if self.profile.scorers else digest_folder(folder)
 
     @property
     def records_path(self) -> Path:

@@ -31,7 +31,9 @@ def system_inputs(system: System, root: Path) -> dict[str, Any]:
     """
     return {
         "version": VERSION,
-        "files": {str(source): hub.digest(_place(system, source, root), hub.is_read) for source in system.sources},
+        "files": {
+            str(source): hub.digest(_place(system, source, root), variant=system.variant) for source in system.sources
+        },
         "steps": system.steps,
         "guidance": system.guidance_scale,
         "resolution": system.resolution,

@@ -186,6 +186,68 @@ def test_images_follow_from_files_and_settings(sdxl: Path, tmp_path: Path) -> No
     assert list(inputs["files"].values()) != list(changed["files"].values())
 
 
+def clutter(folder: Path) -> None:
+    """What published repositories hold beside a pipeline."""
+    for name in (
+        "sd_xl_base_1.0.safetensors",
+        "unet/diffusion_pytorch_model.fp16.safetensors",
+        "unet/diffusion_pytorch_model.bin",
+        "text_encoder/model.fp16-00001-of-00002.safetensors",
+        "text_encoder/model.safetensors.index.fp16.json",
+        "text_encoder/openvino_model.bin",
+        "vae_1_0/diffusion_pytorch_model.safetensors",
+        "unet_lcm/config.json",
+        "workflow.json",
+        "README.md",
+    ):
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(name.encode())
+
+
+def test_one_more_download_into_the_same_folder_changes_no_image_s_identity(tmp_path: Path) -> None:
+    folder = save(make("sdxl"), tmp_path)
+    before, files = hub.digest(folder), hub.loaded_files(folder)
+    clutter(folder)
+    assert hub.loaded_files(folder) == files
+    assert hub.digest(folder) == before
+
+
+@pytest.mark.parametrize("shards", [False, True])
+def test_what_is_loaded_is_in_the_identity(shards: bool, tmp_path: Path) -> None:
+    folder = save(make("sd35-medium"), tmp_path, shards=shards)
+    weights = {file.relative_to(folder).as_posix() for file in folder.rglob("*.safetensors")}
+    assert len(weights) > 5 if shards else len(weights) == 5
+    seen = {hub.digest(folder)}
+    clutter(folder)
+    for name in sorted({*weights, "transformer/config.json", "tokenizer_3/tokenizer.json", "model_index.json"}):
+        path = folder / name
+        path.write_bytes(path.read_bytes() + b" ")
+        seen.add(hub.digest(folder))
+    assert len(seen) == len(weights) + 4
+
+
+def test_a_variant_is_hashed_where_it_is_what_is_loaded(tmp_path: Path) -> None:
+    folder = save(make("sdxl"), tmp_path, variant="fp16")
+    half = {file.name for file in hub.loaded_files(folder, variant="fp16") if file.suffix == ".safetensors"}
+    assert half == {"diffusion_pytorch_model.fp16.safetensors", "model.fp16.safetensors"}
+    for file in hub.loaded_files(folder, variant="fp16"):
+        if file.suffix == ".safetensors":  # in full precision, beside it
+            file.with_name(file.name.replace(".fp16", "")).write_bytes(b"whole")
+    whole = {file.name for file in hub.loaded_files(folder) if file.suffix == ".safetensors"}
+    assert whole == {"diffusion_pytorch_model.safetensors", "model.safetensors"}
+    assert {file.name for file in hub.loaded_files(folder, variant="fp16") if file.suffix == ".safetensors"} == half
+    assert hub.digest(folder, variant="fp16") != hub.digest(folder)
+
+
+def test_a_network_alone_and_an_adapter_are_hashed_too(medium: Path, tmp_path: Path) -> None:
+    vae = hub.loaded_files(medium / "vae")
+    assert [file.name for file in vae] == ["config.json", "diffusion_pytorch_model.safetensors"]
+    written_student(tmp_path)
+    (tmp_path / "README.md").write_text("not loaded")
+    assert {file.name for file in hub.loaded_files(tmp_path)} == {"adapter_config.json", "adapter_model.safetensors"}
+
+
 def test_what_is_missing_is_named_with_the_command_that_gets_it(sdxl: Path) -> None:
     lora = HubFile("somebody/lora", "four.safetensors")
     assert hub.find(lora, Path("/")) is None
