@@ -16,8 +16,12 @@ from repro.harness.systems import HubFile, System
 from repro.metrics import Prompt
 from repro.stages import hub
 from repro.stages.images import Generate, Unusable, finished
-from swd.backbones import loading
+from swd.backbones import backbone_of_folder, loading
 from swd.errors import AdapterError, PipelineError
+from swd.lora.card import StudentCard
+from swd.lora.files import open_adapter
+from swd.lora.fitting import check_fits
+from swd.lora.released import released_card
 
 VERSION = 2  # raise it when the same system and seed give another image
 _BROKEN = (OSError, ValueError, RuntimeError, TypeError, SafetensorError, pickle.UnpicklingError)
@@ -42,6 +46,28 @@ def system_inputs(system: System, root: Path) -> dict[str, Any]:
         "call": dict(system.call),
         "variant": system.variant,
     }
+
+
+def check_student(system: System, root: Path) -> None:
+    """Refuse a student that is not one of the base's network; no weights of the base are read.
+
+    Raises:
+        WeightsError: a file is not to be had.
+        ExperimentError: it is broken, or of another network; names both, and the first layer that differs.
+    """
+    if system.student is None:
+        return
+    folder, place = _place(system, system.base, root), hub.require(system.student, root)
+    try:
+        backbone = backbone_of_folder(folder)
+        adapter = open_adapter(place, backbone.layer_names)
+        card = StudentCard.from_header(adapter.header) or released_card(system.student.repo)
+        if card is not None and card.backbone not in (None, backbone.name):
+            raise AdapterError(f"it says that it is a student of {card.backbone}, expected {backbone.name}")
+        network = backbone.skeleton(folder).network
+        check_fits(network, adapter.layers, targets=adapter.targets, source=adapter.source)
+    except (PipelineError, *_BROKEN) as error:
+        raise ExperimentError(f"{system.student} is no student of {system.base}: {error}") from error
 
 
 def load_system(system: System, root: Path, dtype: torch.dtype, device: torch.device) -> Any:

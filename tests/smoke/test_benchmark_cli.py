@@ -133,6 +133,18 @@ def test_what_is_broken_is_known_before_any_image(
     assert not (tmp_path / "work" / "images").exists()
 
 
+@pytest.mark.parametrize("other", ["sdxl", "sd35-large"])
+def test_an_adapter_for_another_model_is_known_before_any_image(
+    other: str, command: Command, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    student = tmp_path / "theirs" / other
+    write_student(other, preset("mini-4"), student, seed=0)
+    assert command("--rows", "teacher", "scalewise_4", "--adapters", f"scalewise_4={student}") == 1
+    said = capsys.readouterr().err
+    assert f"error: row scalewise_4: {student} is no student of {folder / 'models' / 'medium'}: " in said
+    assert not (tmp_path / "work" / "images").exists()
+
+
 def scores(found: RecordSet, metric: str, prompts: str = "coco") -> list[float]:
     (line,) = found.values("scalewise_4", prompts, metric)
     return [value for value in line.values if value is not None]

@@ -24,7 +24,7 @@ from repro.stages import hub
 from repro.stages.images import Unusable, make_images
 from repro.stages.scores import score_images
 from repro.stages.store import StageStore
-from repro.stages.systems import load_system, system_generator, system_inputs
+from repro.stages.systems import check_student, load_system, system_generator, system_inputs
 from swd.lora.files import write_adapter
 
 CPU = torch.device("cpu")
@@ -170,6 +170,20 @@ def test_a_student_brings_its_schedule(medium: Path, tmp_path: Path) -> None:
     assert draw(student).shape == (3, 32, 32, 3)
     with pytest.raises(ExperimentError, match="brings 2 steps, this row has 4"):
         draw(replace(student, steps=4))
+
+
+def test_a_student_fits_or_both_are_named(medium: Path, sdxl: Path, tmp_path: Path) -> None:
+    student = written_student(tmp_path / "medium")
+    check_student(system(medium, student=student), Path("/"))
+    check_student(system(medium), Path("/"))
+    with pytest.raises(ExperimentError, match=rf"{student} is no student of {sdxl}: .* of sd3, expected sdxl"):
+        check_student(system(sdxl, student=student), Path("/"))
+    large = save(make("sd35-large"), tmp_path / "large")
+    with pytest.raises(ExperimentError, match=rf"{student} is no student of {large}: .* does not fit: .*attn2"):
+        check_student(system(large, student=student), Path("/"))
+    (tmp_path / "medium" / "adapter_model.safetensors").write_bytes(b"torn")
+    with pytest.raises(WeightsError, match=rf"{student}/adapter_model.safetensors is truncated"):
+        check_student(system(medium, student=student), Path("/"))
 
 
 def test_a_student_takes_no_other_weights() -> None:

@@ -33,8 +33,9 @@ from repro.stages.image_folders import images_of_folder
 from repro.stages.images import VERSION, Generate, ImageSet, generator_of, load_pipeline, make_images
 from repro.stages.measurement import Measurement
 from repro.stages.students import check_adapter, distil, shipped_adapter, shipped_training
-from repro.stages.systems import load_system, system_generator, system_inputs
+from repro.stages.systems import check_student, load_system, system_generator, system_inputs
 from swd.backbones.base import Condition
+from swd.schedule import ScaleSchedule
 
 LIBRARIES = ("torch", "diffusers", "transformers", "peft")
 
@@ -82,13 +83,15 @@ class Studio:
         """Where the images of a row come from.
 
         Raises:
-            ExperimentError: nowhere; the message says what to do.
+            ExperimentError: nowhere, or its student is of another model or schedule; the message says what to do.
             WeightsError: weights are not to be had.
         """
         if row.key in self.options.images:
             return FolderSource(self, row, self.options.images[row.key])
         if row.system is not None or is_published(self.profile):
-            return SystemSource(self, row, system_of(self.profile, row, self.options))
+            source = SystemSource(self, row, system_of(self.profile, row, self.options))
+            source.check()
+            return source
         return NetworkSource(self, row, self._adapter(row, seed))
 
     @property
@@ -189,7 +192,6 @@ class SystemSource:
 
     @cached_property
     def _hashed(self) -> dict[str, Any]:
-        self._check_student()
         return system_inputs(self.system, ROOT)
 
     @cached_property
@@ -220,16 +222,37 @@ class SystemSource:
         tiny = HubFile(profile.required(profile.weights.tiny_pipeline, "tiny autoencoder"))
         return tiny.pinned(self.studio.profile.weights.revisions)
 
-    def _check_student(self) -> None:
-        """A student of another schedule than its row's is no student of this row."""
-        if self.row.train is None or self.system.student is None:
+    def check(self) -> None:
+        """A student of another network or schedule than its row's is no student of this row.
+
+        Raises:
+            ExperimentError: it is; nothing was sampled yet.
+            WeightsError: a file is not to be had.
+        """
+        if self.system.student is None:
             return
-        wanted, card = resolve(self.studio.profile, self.row).sample.schedule, student_card(self.system.student)
+        try:
+            check_student(self.system, ROOT)
+        except ExperimentError as error:
+            raise ExperimentError(f"row {self.row.key}: {error}") from error
+        card = student_card(self.system.student)
         found = None if card is None else card.schedule()
-        if wanted is None or found is None:
+        if found is None:
             raise ExperimentError(
                 f"{self.system.student} does not say its schedule; export it with python -m swd.export"
             )
+        if found.num_steps != self.system.steps:
+            raise ExperimentError(
+                f"row {self.row.key} has {self.system.steps} steps, but {self.system.student} was trained for "
+                f"{found.num_steps}"
+            )
+        if self.row.train is not None:
+            self._check_schedule(found)
+
+    def _check_schedule(self, found: ScaleSchedule) -> None:
+        wanted = resolve(self.studio.profile, self.row).sample.schedule
+        if wanted is None:
+            raise ExperimentError(f"row {self.row.key} has no schedule in profile {self.studio.profile.name}")
         near = len(found.sigmas) == len(wanted.sigmas) and all(
             abs(ours - theirs) < 1e-3 for ours, theirs in zip(found.sigmas, wanted.sigmas, strict=True)
         )
