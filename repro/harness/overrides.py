@@ -12,6 +12,8 @@ from repro.harness.profile import Execution, Profile, Scorer, Weights
 from repro.harness.systems import HubFile
 
 DTYPES = ("float32", "bfloat16", "float16")
+ENCODINGS = ("png", "webp")
+RECIPES = ("swd", "pytorch-fid", "clean-fid", "torchmetrics", "torch-fidelity")  # of FID: repro.metrics.inception
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -46,6 +48,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         default="own",
         help="official: ImageReward by its own package, in the environment of `nox -s imagereward`",
     )
+    group.add_argument("--recipe", choices=RECIPES, help="how FID prepares images (docs/decisions/fid-recipes.md)")
+    group.add_argument("--encoding", choices=ENCODINGS, help="of the image files, both without loss (default: png)")
+    group.add_argument("--with", nargs="+", default=[], metavar="NAME", dest="added", help="further metrics to measure")
     group.add_argument("--without", nargs="+", default=[], metavar="NAME", help="metrics to leave out")
 
 
@@ -70,7 +75,9 @@ def changed(profile: Profile, typed: Namespace, models: Iterable[HubFile] = ()) 
         data = replace(data, num_prompts=count)
     if typed.data is not None:
         data = replace(data, folder=str(Path(typed.data).expanduser().resolve()))
+    profile = replace(profile, scorers=(*profile.scorers, *_asked_for(profile, typed.added)))
     scorers = _scorers(profile, named_paths("--scorer", typed.scorer), typed.without)
+    scorers = _by_recipe(profile, scorers, typed.recipe)
     scorers = external.changed(profile, scorers, typed.external, official=typed.backend == "official")
     scorers = tuple(_pinned_scorer(scorer, weights.revisions) for scorer in scorers)
     return replace(
@@ -152,6 +159,8 @@ def _execution(execution: Execution, typed: Namespace) -> Execution:
         if typed.dtype not in DTYPES:
             raise UsageError(f"--dtype must be one of {', '.join(DTYPES)}, got {typed.dtype}")
         execution = replace(execution, dtype=typed.dtype)
+    if typed.encoding is not None:
+        execution = replace(execution, encoding=typed.encoding)
     return execution if typed.vae is None else replace(execution, tiny_vae=typed.vae == "tiny")
 
 
@@ -167,6 +176,29 @@ def _scorers(profile: Profile, places: Mapping[str, str], without: Sequence[str]
         # terms and command are those of the profile's own weights
         replace(scorer, weights=_place(places[scorer.name]), licence="", get="") if scorer.name in places else scorer
         for scorer in kept
+    )
+
+
+def _asked_for(profile: Profile, names: Sequence[str]) -> list[Scorer]:
+    """Optional metrics by their names, each once."""
+    optional = {scorer.name: scorer for scorer in profile.optional}
+    for name in names:
+        if name not in optional:
+            if not optional:
+                raise UsageError(f"--with {name}: profile {profile.name} has no further metrics")
+            raise UsageError(str(UnknownNameError(f"further metric of profile {profile.name}", name, optional)))
+    return [optional[name] for name in dict.fromkeys(names)]
+
+
+def _by_recipe(profile: Profile, scorers: tuple[Scorer, ...], recipe: str | None) -> tuple[Scorer, ...]:
+    """With another recipe in place of that of every metric that has one."""
+    if recipe is None:
+        return scorers
+    if not any("recipe" in scorer.settings for scorer in scorers):
+        raise UsageError(f"--recipe {recipe} is of FID, which is not measured in profile {profile.name}")
+    return tuple(
+        replace(scorer, settings={**scorer.settings, "recipe": recipe}) if "recipe" in scorer.settings else scorer
+        for scorer in scorers
     )
 
 

@@ -10,6 +10,7 @@ from repro.harness.systems import HubFile
 T = TypeVar("T")
 
 Process = Literal["flow", "variance-preserving"]
+Encoding = Literal["png", "webp"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,12 +161,14 @@ class Execution:
         dtype: of all networks.
         tiny_vae: whether the profile's tiny autoencoder decodes in place of the VAE.
         shard_size: images that one process claims at a time; None for the batch size.
+        encoding: of the image files, "png" or "webp", both without loss.
     """
 
     batch_size: int
     dtype: str
     tiny_vae: bool = False
     shard_size: int | None = None
+    encoding: Encoding = "png"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +186,7 @@ class Profile:
         data: prompts and images.
         weights: where networks come from.
         scorers: metrics with weights of their own; none where the world has its own metrics.
+        optional: likewise, measured where the command line asks for them.
         teacher: the undistilled model and how it samples.
         execution: how images are made; None where none are.
         distil: how students are trained.
@@ -203,6 +207,7 @@ class Profile:
     data: Data
     weights: Weights
     scorers: tuple[Scorer, ...] = ()
+    optional: tuple[Scorer, ...] = ()
     teacher: Teacher = field(default_factory=Teacher)
     execution: Execution | None = None
     distil: Distil = field(default_factory=Distil)

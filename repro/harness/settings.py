@@ -21,6 +21,7 @@ CHANGING: Mapping[str, Any] = {  # options, and what they are where nothing was 
     "scorer": [],
     "external": [],
     "backend": "own",
+    "recipe": None,
     "without": [],
 }
 NAMED = 5  # differences in a message

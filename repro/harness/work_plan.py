@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from repro.harness.cells import DASH, markdown, number
 from repro.harness.needs import BYTES_PER_PIXEL, Need, PromptPlan
 from repro.harness.page import joined
+from repro.harness.profile import Encoding
 
 GIB, TERA = 2**30, 1e12
 UNKNOWN = "not recorded here: see the page of the model"
@@ -29,6 +30,7 @@ class RowPlan:
         memory_bytes: of a GPU.
         side: of an image in pixels.
         skipped: why it will not be measured; empty if it will.
+        encoding: of the image files.
     """
 
     key: str
@@ -40,6 +42,7 @@ class RowPlan:
     memory_bytes: int | None
     side: int
     skipped: str = ""
+    encoding: Encoding = "png"
 
     def gpu_hours(self, tflops: float) -> float:
         """At so many TFLOP/s."""
@@ -48,7 +51,7 @@ class RowPlan:
     @property
     def disk_bytes(self) -> float:
         """Of its images."""
-        return 0.0 if self.flops is None else self.images * self.side**2 * BYTES_PER_PIXEL
+        return 0.0 if self.flops is None else self.images * self.side**2 * BYTES_PER_PIXEL[self.encoding]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

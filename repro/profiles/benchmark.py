@@ -35,6 +35,8 @@ COLUMNS = (
     Column("diversity", "Diversity", better="higher", digits=3, of_teacher=True, prompts=("diversity",)),
     Column("fid_inf", "FID, infinite images", better="lower", digits=1, detail=True, prompts=QUALITY),
     Column("kid", "KID", better="lower", digits=4, detail=True, prompts=QUALITY),
+    Column("cmmd", "CMMD", better="lower", digits=3, detail=True, prompts=QUALITY),
+    Column("fd_dinov2", "FD-DINOv2", better="lower", digits=1, detail=True, prompts=QUALITY),
     Column("hpsv3", "HPSv3", better="higher", digits=1, detail=True, prompts=QUALITY),
     *(
         Column(
@@ -82,6 +84,10 @@ SCORERS = (
         get=GET_DETECTOR,
     ),
     Scorer("diversity", INCEPTION, ("diversity",), licence="Apache-2.0", get=GET_INCEPTION),
+)
+OPTIONAL = (
+    Scorer("cmmd", HubFile("openai/clip-vit-large-patch14-336"), QUALITY),
+    Scorer("fd_dinov2", HubFile("facebook/dinov2-large"), QUALITY, licence="Apache-2.0"),
 )
 DATA = Data(
     resolution=1024,

@@ -27,6 +27,7 @@ PROFILE = Profile(
     data=benchmark.DATA,
     weights=WEIGHTS,
     scorers=benchmark.SCORERS,
+    optional=benchmark.OPTIONAL,
     teacher=Teacher(  # steps and guidance as it drew the training images
         steps=40, guidance_scale=4.5, finishing_steps=28, finishing_guidance=7.0
     ),

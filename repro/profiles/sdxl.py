@@ -21,6 +21,7 @@ PROFILE = Profile(
         architecture=sdxl_architecture.PIPELINE,
     ),
     scorers=benchmark.SCORERS,
+    optional=benchmark.OPTIONAL,
     execution=benchmark.EXECUTION,
     teacher=Teacher(process="variance-preserving", shift=1.0, steps=50, guidance_scale=5.0),
     distil=Distil(  # PDM alone, on the middle block, as published: studies/sdxl.toml

@@ -65,13 +65,14 @@ def pipeline_files(variant: str | None = None) -> list[str]:
     Left are the copies in one file, in other precisions and for other programs, which are as large again.
     """
     kind = f"model.{variant}" if variant else "model"
+    other = f"*/*model-?????-of-?????{f'.{variant}' if variant else ''}.safetensors"
     return [
         PIPELINE,
         "*/*.json",
         f"*/*.txt|{PIPELINE}",  # of tokenizers, as the next; a pipeline that has none is no less whole
         f"*/*.model|{PIPELINE}",
         f"*/*{kind}.safetensors|*/*model.safetensors|*/*model.bin",
-        f"*/*{kind}-?????-of-?????.safetensors|{PIPELINE}",
+        f"*/*{kind}-?????-of-?????.safetensors|{other}|{PIPELINE}",
     ]
 
 

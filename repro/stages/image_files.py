@@ -7,10 +7,10 @@ import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
 
 from PIL import Image
 
+from repro.harness.profile import Encoding
 from swd.images import FORMATS, LIMITS, ImageFileError, Limits, decode_image, read_bytes, read_image
 
 __all__ = [
@@ -26,7 +26,6 @@ __all__ = [
     "write_once",
 ]
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
-Encoding = Literal["png", "webp"]
 
 
 def encode_image(image: Image.Image, encoding: Encoding) -> bytes:

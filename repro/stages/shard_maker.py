@@ -14,10 +14,10 @@ from PIL.Image import Image
 
 from repro.harness.files import canonical_json
 from repro.harness.needs import BYTES_PER_PIXEL
+from repro.harness.profile import Encoding
 from repro.metrics.base import Prompt
 from repro.stages.image_files import (
     LIMITS,
-    Encoding,
     ImageFileError,
     decode_image,
     digest_bytes,
@@ -87,7 +87,7 @@ class ShardMaker:
         if strangers := sorted(names - known):
             raise ImageSetError(f"{folder} holds files that are not of this image set: {', '.join(strangers[:3])}")
         if self.side is not None:
-            self._check_room(self.side**2 * BYTES_PER_PIXEL)
+            self._check_room(self.side**2 * BYTES_PER_PIXEL[self.encoding])
 
     def done(self, shard: str) -> bool:
         """Whether a shard has its manifest, and every file of it is there in its length."""

@@ -62,6 +62,16 @@ def said(text: str, metric: str) -> str:
     return line
 
 
+def test_a_revision_that_was_typed_stands_by_its_model() -> None:
+    student = "yresearch/swd-medium-6-steps"
+    weights = replace(MEDIUM.weights, revisions={student: "c0ffee"})
+    made = run()
+    told_of = told(replace(made, config={**made.config, "profile": asdict(replace(MEDIUM, weights=weights))}))
+    assert f"`{student}` (" in told_of
+    assert ", revision c0ffee)" in told_of
+    assert "c0ffee" not in told()
+
+
 def test_every_row_says_what_it_was_sampled_with() -> None:
     row = "| `stabilityai/stable-diffusion-3.5-medium` (01234567, revision r3v1s10n), `yresearch/swd-medium-6-steps`"
     (line,) = (line for line in told().splitlines() if row in line)

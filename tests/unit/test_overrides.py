@@ -7,7 +7,9 @@ from repro.harness import overrides
 from repro.harness.kind import UsageError
 from repro.harness.profile import Profile
 from repro.harness.systems import HubFile
+from repro.metrics import inception
 from repro.profiles import load_profile
+from repro.worlds.scorers import BUILDERS
 
 MEDIUM = load_profile("sd35-medium")
 
@@ -58,6 +60,31 @@ def test_a_revision_pins_students_and_weights_of_metrics() -> None:
     assert found.weights.revision is None
 
 
+def test_further_metrics_are_measured_where_they_are_asked_for() -> None:
+    assert [scorer.name for scorer in changed("--with", "cmmd", "cmmd").scorers][-2:] == ["diversity", "cmmd"]
+    found = changed("--with", "fd_dinov2", "--scorer", "fd_dinov2=my/dino", "--without", "fid")
+    own = next(scorer for scorer in found.scorers if scorer.name == "fd_dinov2")
+    assert own.weights == HubFile("my/dino")
+    for scorer in MEDIUM.optional:
+        column = MEDIUM.column(scorer.name)
+        assert column is not None
+        assert column.prompts == scorer.prompts
+        assert scorer.name not in {each.name for each in MEDIUM.scorers}
+        assert scorer.name in BUILDERS
+
+
+def test_the_recipe_of_fid_and_the_files_of_images_are_chosen() -> None:
+    assert set(overrides.RECIPES) == set(inception.RECIPES)
+    scorers = {scorer.name: scorer for scorer in changed("--recipe", "clean-fid").scorers}
+    assert scorers["fid"].settings["recipe"] == "clean-fid"
+    assert [scorer for name, scorer in scorers.items() if name != "fid"] == [
+        scorer for scorer in MEDIUM.scorers if scorer.name != "fid"
+    ]
+    found = changed("--encoding", "webp").execution
+    assert found is not None
+    assert found.encoding == "webp"
+
+
 def test_a_set_that_no_metric_is_left_for_gets_no_images() -> None:
     assert [prompts.key for prompts in changed("--without", "geneval").prompt_sets] == ["coco", "mjhq", "diversity"]
     kept = changed("--without", "pickscore", "clipscore", "image_reward", "fid", "diversity", "--external", "hpsv3")
@@ -84,6 +111,8 @@ def test_other_weights_do_not_keep_the_terms_and_the_command_of_the_profile_s_ow
             "unknown metric of profile sd35-medium 'pikscore'; did you mean pickscore or clipscore?",
         ),
         (["--without", *(scorer.name for scorer in MEDIUM.scorers)], "no metric of profile sd35-medium is left"),
+        (["--with", "cmdm"], "unknown further metric of profile sd35-medium 'cmdm'; did you mean cmmd?"),
+        (["--recipe", "swd", "--without", "fid"], "--recipe swd is of FID, which is not measured in profile"),
         (["--without", "IS"], "unknown metric of profile sd35-medium 'IS'"),
     ],
 )
@@ -96,3 +125,5 @@ def test_what_makes_no_sense_is_refused(words: list[str], message: str) -> None:
 def test_a_world_with_metrics_of_its_own_has_none_to_change() -> None:
     with pytest.raises(UsageError, match="profile mini has metrics of its own"):
         changed("--without", "fid", profile=load_profile("mini"))
+    with pytest.raises(UsageError, match="--with cmmd: profile mini has no further metrics"):
+        changed("--with", "cmmd", profile=load_profile("mini"))

@@ -49,7 +49,9 @@ def test_a_gpu_hour_is_flops_of_all_images_over_the_speed() -> None:
     assert TEACHER.gpu_hours(tflops=100.0) == pytest.approx(360 / 100 * 1_000 / 3600)  # one hour
     assert TEACHER.gpu_hours(tflops=200.0) == pytest.approx(0.5)
     assert FOLDER.gpu_hours(tflops=100.0) == 0
-    assert TEACHER.disk_bytes == 1_000 * 1024**2 * BYTES_PER_PIXEL
+    assert TEACHER.disk_bytes == 1_000 * 1024**2 * BYTES_PER_PIXEL["png"]
+    smaller = replace(TEACHER, encoding="webp").disk_bytes
+    assert smaller == 1_000 * 1024**2 * BYTES_PER_PIXEL["webp"] < TEACHER.disk_bytes
     assert FOLDER.disk_bytes == 0  # they are there already
 
 

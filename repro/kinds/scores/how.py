@@ -52,7 +52,9 @@ def _revision(run: Run, name: str) -> str:
     weights = run.config["profile"]["weights"]
     pinned = {weights["pipeline"]: weights["revision"]}
     pinned |= {student["repo"]: student["revision"] for student in weights["released"].values()}
-    return f", revision {pinned[name]}" if pinned.get(name) else ""
+    pinned |= weights.get("revisions", {})
+    found = next((pinned[repo] for repo in pinned if name == repo or name.startswith(f"{repo}/")), None)
+    return f", revision {found}" if found else ""
 
 
 def _metric(result: ScoresResult, run: Run, scorer: Mapping[str, Any]) -> str:

@@ -67,6 +67,7 @@ def _row(profile: Profile, row: Row, options: ScoresOptions, images: int) -> Row
         memory_bytes=None if cost is None else cost.memory_bytes,
         side=side,
         skipped=skipped,
+        encoding=profile.execution.encoding if profile.execution else "png",
     )
 
 

@@ -112,6 +112,8 @@ class Studio:
             "versions": versions(LIBRARIES),
             "shard_size": execution.shard_size or execution.batch_size,
         }
+        if execution.encoding != "png":  # the default says nothing, so that images of before it are known
+            inputs["encoding"] = execution.encoding
         batch = execution.batch_size
         return make_images(self.measurement.store, inputs, prompts, make, label, batch_size=batch, side=side)
 

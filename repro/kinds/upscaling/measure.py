@@ -173,6 +173,8 @@ class _Runner(Measurement[UpscalingTable, UpscalingOptions]):
             "dtype": self.execution.dtype,
             "device": self.device.type,
         }
+        if self.execution.encoding != "png":  # as in repro.kinds.scores.sources
+            inputs["encoding"] = self.execution.encoding
         make = partial(self._generator, cell, timestep)
         label = f"{cell.key} at t = {timestep}"
         batch, side = self.execution.batch_size, self.profile.data.resolution

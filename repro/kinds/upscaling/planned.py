@@ -76,6 +76,7 @@ def _row(cell: Cell, timestep: int, profile: Profile, pipeline: Any, images: int
         flops=flops,
         memory_bytes=memory,
         side=profile.data.resolution,
+        encoding=profile.execution.encoding if profile.execution else "png",
     )
 
 
