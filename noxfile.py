@@ -28,6 +28,7 @@ ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**32)}
 IMAGE_REWARD = (
     "image-reward==1.5",
     "clip-anytorch==2.6.0",
+    "torch>=2.6",  # before it, a checkpoint that is read as data alone could still run code
     "transformers==4.55.4",
     "setuptools>=77.0.3,<81",  # the package imports pkg_resources
     "datasets>=3",

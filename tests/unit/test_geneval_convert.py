@@ -1,5 +1,8 @@
+import sys
+import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from geneval_checkpoints import checkpoint, detector_folder, state
@@ -47,8 +50,9 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
         read_checkpoint(tmp_path / "none.pth")
     with pytest.raises(WeightsError, match=r"holds no state dict; expected tensors by name"):
         read_checkpoint(saved(tmp_path / "a.pth", {"epoch": 3}))
-    with pytest.raises(WeightsError, match=r"none of it is run: .* strip it where mmdet is installed"):
+    with pytest.raises(WeightsError, match=r"nothing of it is run: .*Thing\. Expected the published file") as refused:
         read_checkpoint(saved(tmp_path / "b.pth", {"state_dict": {}, "hook": Thing()}))
+    assert "weights_only" not in str(refused.value)
     whole = checkpoint(tmp_path / "c.pth").read_bytes()
     (tmp_path / "torn.pth").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(WeightsError, match=r"cannot read .*torn.pth: .*is it truncated"):
@@ -56,6 +60,37 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     renamed = (tmp_path / "c.pth").rename(tmp_path / "mask2former-743b7d99.pth")
     with pytest.raises(WeightsError, match=r"is not the file of that name: its SHA-256 begins with"):
         read_checkpoint(renamed)
+
+
+def test_what_mmdet_keeps_beside_the_weights_is_read_as_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("mmengine.logging.history_buffer")
+    module.HistoryBuffer = type("HistoryBuffer", (), {"__module__": module.__name__})  # type: ignore[attr-defined]
+    losses = module.HistoryBuffer()
+    losses.values = np.array([3.0, 2.0])
+    extra = {
+        "seed": np.int64(3),
+        "mean": np.float32(0.5),
+        "palette": np.zeros((2, 3), np.uint8),
+        "best": np.bool_(True),
+    }
+    weights, meta = {"w": torch.arange(3.0)}, {"CLASSES": ("a", "b"), "losses": losses, **extra}
+    with monkeypatch.context() as there:
+        for name in ("mmengine", "mmengine.logging"):
+            there.setitem(sys.modules, name, types.ModuleType(name))
+        there.setitem(sys.modules, module.__name__, module)
+        path = saved(tmp_path / "a.pth", {"state_dict": weights, "meta": meta})
+    assert torch.equal(read_checkpoint(path)["w"], weights["w"])
+
+
+def test_a_pickle_runs_nothing(tmp_path: Path) -> None:
+    class Runs:
+        def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+            return Path.touch, (tmp_path / "ran",)
+
+    path = saved(tmp_path / "a.pth", {"state_dict": {}, "meta": Runs()})
+    with pytest.raises(WeightsError, match="nothing of it is run"):
+        read_checkpoint(path)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

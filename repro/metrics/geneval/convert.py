@@ -15,6 +15,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
@@ -30,6 +31,7 @@ PUBLISHED = "mask2former_swin-s-p4-w7-224_lsj_8x2_50e_coco_20220504_001756-743b7
 SHA256 = "743b7d99"  # begins with it: mmdet puts the first digits into the name
 URL = f"https://download.openmmlab.com/mmdetection/v2.0/mask2former/{PUBLISHED.partition('_2022')[0]}/{PUBLISHED}"
 UNREAD = re.compile(rf"{ENCODER}\.(swin\.)?layernorm\.(weight|bias)")  # of transformers alone
+_CORES = ("core", "_core")  # of numpy 1 and 2
 POINTS, LEVELS = 4, 3  # of the deformable attention: they cannot be told from the shapes
 PREPROCESSING = {  # of mmdet's test pipeline
     "image_processor_type": "Mask2FormerImageProcessor",
@@ -47,6 +49,18 @@ PREPROCESSING = {  # of mmdet's test pipeline
 }
 
 
+class _HistoryBuffer:
+    """In place of mmengine's, which keeps the losses of a training: what it holds is never looked at."""
+
+
+def _plain_types() -> list[Any]:
+    """What checkpoints of mmdet hold beside tensors: arrays and numbers of numpy, by old and new names, and losses."""
+    makers = {"_reconstruct": np.zeros(0).__reduce__()[0], "scalar": np.float64(0).__reduce__()[0]}
+    named = [(made, f"numpy.{core}.multiarray.{name}") for name, made in makers.items() for core in _CORES]
+    numbers = {type(np.dtype(code)) for code in np.typecodes["AllInteger"] + np.typecodes["Float"] + "?"}
+    return [*named, np.ndarray, np.dtype, *numbers, (_HistoryBuffer, "mmengine.logging.history_buffer.HistoryBuffer")]
+
+
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """The state dict of a checkpoint, read as data: no code of it is run.
 
@@ -58,12 +72,14 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     if (stated := re.search(r"-([0-9a-f]{8})\.pth$", path.name)) and not digest_file(path).startswith(stated[1]):
         raise WeightsError(f"{path} is not the file of that name: its SHA-256 begins with {digest_file(path)[:8]}")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_plain_types()):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
+        asked = re.search(r"GLOBAL (\S+)", str(error))
         raise WeightsError(
-            f"{path} holds more than tensors and plain data, and none of it is run: {_first_line(error)}. If you trust "
-            "it, strip it where mmdet is installed: python -c \"import torch; torch.save({'state_dict': "
-            f"torch.load('{path.name}', weights_only=False)['state_dict']}}, 'stripped.pth')\""
+            f"{path} holds more than tensors, arrays and plain data, and nothing of it is run: "
+            f"{asked[1] if asked else 'a pickle of another kind'}. Expected the published file, {URL}, or a checkpoint "
+            "saved as a state dict alone by whoever trained it"
         ) from error
     except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
         raise WeightsError(f"cannot read {path}: {_first_line(error)}; is it truncated?") from error
