@@ -66,6 +66,7 @@ TABLE = UpscalingTable(
             Column("t800", "t = 800", better="lower", digits=1),
         ),
         profiles=("sd35-medium",),
+        images=5_000,
         agreement={f"t{level}": Agreement(metric=f"fid_t{level}", tolerance=TOLERANCE) for level in LEVELS},
         missing="The paper has no such row.",
     ),

@@ -60,6 +60,7 @@ V1 = Reported(
         Column("fid", "FID", better="lower", digits=1),
     ),
     profiles=("sd35-medium",),
+    images=30_000,
     agreement=AGREEMENT,
     missing="The paper's Table 2 has no such row.",
 )
@@ -74,6 +75,7 @@ V2 = Reported(
         Column("fid", "FID", better="lower", digits=1),
     ),
     profiles=("sd35-medium",),
+    images=30_000,
     agreement=AGREEMENT_V2,
     missing="The paper's Table 7 has no such row.",
 )

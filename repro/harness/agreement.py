@@ -5,7 +5,9 @@ published recipe leaves open, which the declaration fixes before anything is mea
 
     agrees if p - t <= low and high <= p + t,   differs if high < p - t or low > p + t,   else inconclusive.
 
-Without an interval both bounds are the value itself.
+Without an interval both bounds are the value itself. Two kinds of cells are not decided by the numbers alone. A
+distance of distributions falls with the number of images, so of fewer than the publication's it is inconclusive. What
+was measured under other conditions than the publication's, such as seconds on another machine, is not comparable.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,12 +23,13 @@ from repro.harness.schema import RecordSet
 
 HEADS = ("", "Prompts", "Setup", "Steps", "Metric", "Published", "Here", "Difference", "Tolerance", "Images")
 STEPS = HEADS.index("Steps")
+ENOUGH = 0.99  # of the publication's images: a few that were skipped move a distance by less than it is printed with
 FOLDED = 40  # lines of a table
 RULE = """\
 A cell agrees if the whole interval of ours lies within the tolerance around the published value, differs if none of it
 does, and is inconclusive otherwise. The tolerances were fixed before anything was measured; they stand for other seeds
 and for what the published recipe leaves open."""
-BIAS = "A Frechet distance falls with the number of images: of fewer than the publication's it says little."
+BIAS = "A Frechet distance falls with the number of images: of fewer than the publication's it is inconclusive."
 
 
 class Verdict(StrEnum):
@@ -35,11 +38,25 @@ class Verdict(StrEnum):
     AGREES = "agrees"
     DIFFERS = "differs"
     INCONCLUSIVE = "inconclusive"
+    NOT_COMPARABLE = "not comparable"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """A published number and ours; all in the unit of the records. ``steps`` of the row, where that is known."""
+    """A published number and ours; all in the unit of the records.
+
+    Args:
+        publication: its name.
+        prompts: set of prompts; one without a label for what belongs to none.
+        row: what was measured.
+        steps: of the row, where that is known.
+        column: how numbers are shown.
+        published, ours: the two.
+        tolerance: how far they may lie apart.
+        n: images behind ours; 0 where none are.
+        published_images: behind the published number, where that matters.
+        unlike: in which ways ours was measured otherwise, so that the two cannot be compared.
+    """
 
     publication: str
     prompts: PromptSet
@@ -50,10 +67,28 @@ class Cell:
     ours: Estimate
     tolerance: float
     n: int
+    published_images: int | None = None
+    unlike: str = ""
+
+    @property
+    def is_of_few(self) -> bool:
+        """Whether it is a distance of distributions of fewer images than the publication's."""
+        return self.column.role == "distribution" and self.n < ENOUGH * (self.published_images or 0)
+
+    @property
+    def reason(self) -> str:
+        """Why numbers alone do not decide; empty where they do."""
+        if self.unlike:
+            return self.unlike
+        return f"ours is of {self.n:,} images, theirs of {self.published_images:,}" if self.is_of_few else ""
 
     @property
     def verdict(self) -> Verdict:
         """The rule at the head of this module."""
+        if self.unlike:
+            return Verdict.NOT_COMPARABLE
+        if self.is_of_few:
+            return Verdict.INCONCLUSIVE
         low = self.ours.value if self.ours.low is None else self.ours.low
         high = self.ours.value if self.ours.high is None else self.ours.high
         floor, ceiling = self.published - self.tolerance, self.published + self.tolerance
@@ -94,6 +129,7 @@ def agreement(cells: Sequence[Cell], *, fold: int = FOLDED) -> list[str]:
         summary = f"<summary>All {len(theirs)} numbers</summary>"
         folded = f"<details>\n{summary}\n\n{table}\n\n</details>"
         blocks += [f"*{publication}*: {counted(theirs)}.", table if len(theirs) <= fold else folded]
+        blocks += filter(None, [reasons(theirs)])
     return [*blocks, RULE, *([BIAS] if any(cell.column.role == "distribution" for cell in cells) else [])]
 
 
@@ -101,6 +137,16 @@ def counted(cells: Sequence[Cell]) -> str:
     """How many cells came to each verdict, in words."""
     counts = [(verdict, sum(cell.verdict is verdict for cell in cells)) for verdict in Verdict]
     return ", ".join(_count(verdict, count) for verdict, count in counts if count)
+
+
+def reasons(cells: Sequence[Cell]) -> str:
+    """Why numbers alone do not decide, once for all cells of a metric that share the reason; as a list."""
+    found: dict[tuple[str, str, str], int] = {}
+    for cell in cells:
+        if cell.reason:
+            key = (cell.column.label, cell.verdict, cell.reason)
+            found[key] = found.get(key, 0) + 1
+    return "\n".join(f"- {label}, {count} {verdict}: {reason}." for (label, verdict, reason), count in found.items())
 
 
 def agreement_table(cells: Sequence[Cell]) -> str:
@@ -129,8 +175,9 @@ def _cell(
             column=column,
             published=value / wanted.scale,
             ours=ours,
-            tolerance=wanted.tolerance,
+            tolerance=wanted.allowed(value / wanted.scale),
             n=found[0].n,
+            published_images=reported.images,
         )
 
 
@@ -145,7 +192,7 @@ def _line(cell: Cell) -> list[str]:
     difference = signed((cell.ours.value - cell.published) * column.factor, column.digits)
     return [
         f"**{cell.verdict}**",
-        cell.prompts.label,
+        cell.prompts.label or DASH,
         cell.row.label,
         DASH if cell.steps is None else str(cell.steps),
         column.label,
@@ -153,5 +200,5 @@ def _line(cell: Cell) -> list[str]:
         with_interval(cell.ours, column),
         difference,
         shown[1],
-        f"{cell.n:,}",
+        f"{cell.n:,}" if cell.n else DASH,
     ]

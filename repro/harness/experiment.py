@@ -222,11 +222,17 @@ class Agreement:
         metric: ours, as in the records.
         tolerance: in the unit of the records: other seeds, and what the published recipe leaves open.
         scale: the published number is the recorded one times this.
+        relative: this share of the published number is tolerated, where that is more.
     """
 
     metric: str
     tolerance: float
     scale: float = 1.0
+    relative: float = 0.0
+
+    def allowed(self, published: float) -> float:
+        """The tolerance of a published number in the unit of the records."""
+        return max(self.tolerance, self.relative * published)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,6 +249,8 @@ class Reported:
         prefixes: ``PromptSet.reported`` -> how the columns of that set begin, where a row of the CSV has all sets.
         profiles: those with the model and the data of these numbers: there values are compared, not only their order.
         agreement: CSV column -> what is measured for it.
+        cost_agreement: the same of ``costs``.
+        images: behind each distance of distributions, which falls with their number; None where it does not say.
         missing: footnote for rows that the paper's table does not have.
     """
 
@@ -255,4 +263,6 @@ class Reported:
     prefixes: Mapping[str, str] = field(default_factory=dict)
     profiles: tuple[str, ...] = ()
     agreement: Mapping[str, Agreement] = field(default_factory=dict)
+    cost_agreement: Mapping[str, Agreement] = field(default_factory=dict)
+    images: int | None = None
     missing: str = "not published"

@@ -8,7 +8,9 @@ from repro.harness.experiment import Agreement, Column, PromptSet, Reported, Row
 from repro.harness.published import column_name, published_value
 from repro.harness.schema import RecordSet
 from repro.profiles import load_profile
+from repro.table1 import TABLE as TABLE1
 from repro.table2 import TABLE as TABLE2
+from repro.table4 import TABLE as TABLE4
 
 COCO, MJHQ, GENEVAL = (PromptSet(key, key, reported=name) for key, name in (
     ("coco", "COCO 2014"), ("mjhq", "MJHQ"), ("geneval", "GenEval"),
@@ -139,3 +141,47 @@ def test_a_long_table_has_to_be_opened_and_loses_nothing() -> None:
     assert agreement_table(cells) in folded
     assert agreement_table(cells) in agreement(cells, fold=50)
     assert "<details>" not in "".join(agreement(cells[:40]))
+
+
+FRECHET = replace(REAL, columns=(replace(REAL.columns[0], role="distribution"), REAL.columns[1]))
+
+
+@pytest.mark.parametrize("value", [14.4, 20.0, 5.0])
+def test_a_distance_of_fewer_images_than_the_publications_is_inconclusive_whatever_its_value(value: float) -> None:
+    of_30k = replace(WIDE, images=30_000)
+    fid = record("sdxl", "coco", "fid", value, n=5_000)
+    cells = compared([of_30k], [SDXL], FRECHET, RecordSet.of([RUN, fid]))
+    assert [cell.verdict for cell in cells] == [Verdict.INCONCLUSIVE]
+    assert "- FID, 1 inconclusive: ours is of 5,000 images, theirs of 30,000." in agreement(cells)
+    (as_before,) = compared([WIDE], [SDXL], FRECHET, RecordSet.of([RUN, fid]))
+    assert as_before.verdict is (Verdict.AGREES if value == 14.4 else Verdict.DIFFERS)
+
+
+def test_a_few_skipped_images_do_not_matter_and_scores_are_of_any_number() -> None:
+    of_30k = replace(WIDE, images=30_000)
+    nearly = record("sdxl", "coco", "fid", 20.0, n=29_990)
+    geneval = record("sdxl", "geneval", "geneval", 0.9, n=12)
+    cells = compared([of_30k], [SDXL], FRECHET, RecordSet.of([RUN, nearly, geneval]))
+    assert [cell.verdict for cell in cells] == [Verdict.DIFFERS, Verdict.DIFFERS]
+    assert not any(cell.reason for cell in cells)
+
+
+@pytest.mark.parametrize("reported", [TABLE1.reported, *TABLE2.publications, *TABLE4.publications])
+def test_every_publication_with_a_distance_says_of_how_many_images(reported: Reported) -> None:
+    assert any(wanted.metric.startswith("fid") for wanted in reported.agreement.values())
+    assert reported.images == (5_000 if reported is TABLE1.reported else 30_000)
+
+
+def test_what_was_measured_under_other_conditions_is_counted_and_explained() -> None:
+    (cell,) = compared([WIDE], [SDXL], REAL, RecordSet.of([RUN, record("sdxl", "coco", "fid", 14.4)]))
+    cells = [replace(cell, unlike="ours was timed on an H100, not on an A100"), cell]
+    sections = agreement(cells)
+    assert sections[1].endswith("measured again here: 1 agrees, 1 not comparable.")
+    assert "- FID, 1 not comparable: ours was timed on an H100, not on an A100." in sections
+    assert "**not comparable**" in agreement_table(cells)
+
+
+def test_a_share_of_the_published_number_is_tolerated_where_it_is_more() -> None:
+    wanted = Agreement(metric="latency", tolerance=0.005, relative=0.1)
+    assert wanted.allowed(0.02) == 0.005
+    assert wanted.allowed(2.0) == 0.2

@@ -43,7 +43,7 @@ def has_tiny_vae(profile: Profile, records: RecordSet) -> bool:
 
 
 def differences(ours: TimedUnder, theirs: TimedUnder) -> str:
-    """In which ways ours was timed otherwise, in words; empty where in none."""
+    """In which ways ours was timed otherwise, as a sentence; empty where in none."""
     found = [
         (theirs.device in ours.device, f"on {ours.device}, not on an {theirs.device}"),
         (ours.dtype == theirs.dtype, f"in {ours.dtype}, not {theirs.dtype}"),
@@ -51,4 +51,5 @@ def differences(ours: TimedUnder, theirs: TimedUnder) -> str:
         (ours.compiled == theirs.compiled, "with torch.compile" if ours.compiled else "without torch.compile"),
         (ours.tiny_vae == theirs.tiny_vae, f"with the {'tiny' if ours.tiny_vae else 'full'} VAE"),
     ]
-    return ", ".join(words for same, words in found if not same)
+    unlike = [words for same, words in found if not same]
+    return f"ours was timed {', '.join(unlike)}" if unlike else ""

@@ -10,6 +10,7 @@ from repro.harness.experiment import Column, PromptSet, Reported, Row
 from repro.harness.plan import steps_of
 from repro.harness.result import Measured
 from repro.harness.schema import CAPTIONS, Record
+from repro.kinds.scores.agreed_costs import agreed_costs
 from repro.kinds.scores.costs import cost_columns
 from repro.kinds.scores.declare import Table
 from repro.kinds.scores.judge import tested
@@ -82,7 +83,8 @@ class ScoresResult(Measured[Table]):
     @cached_property
     def agreement(self) -> tuple[Cell, ...]:
         """Every published number that was measured again."""
-        return compared(self.experiment.publications, self.rows, self.profile, self.records)
+        scores = compared(self.experiment.publications, self.rows, self.profile, self.records)
+        return (*scores, *agreed_costs(self.experiment, self.rows, self.profile, self.records))
 
     @cached_property
     def judgements(self) -> tuple[Judgement, ...]:

@@ -85,7 +85,8 @@ class UpscalingTable(Experiment):
     def column(self, metric: Column, timestep: int) -> Column:
         """The column of a noise level, in a metric of the profile."""
         label = f"{metric.label} at t = {timestep}"
-        return Column(keys.distance(metric.key, timestep), label, better="lower", digits=metric.digits)
+        name = keys.distance(metric.key, timestep)
+        return Column(name, label, better="lower", role=metric.role, digits=metric.digits)
 
     def images_of_set(self, profile: Profile) -> int:
         """Images of each prompt set, for each row and level."""

@@ -73,6 +73,7 @@ class UpscalingResult(Measured[UpscalingTable]):
             ours=ours,
             tolerance=max(wanted.tolerance, table.relative_tolerance * value),
             n=found[0].n,
+            published_images=table.reported.images,
         )
 
     @property
