@@ -76,3 +76,20 @@ def precise_latents(vae: Autoencoder, images: Tensor) -> Tensor:
         return torch.cat([whitened_latents(vae, image[None]) for image in images])
     finally:
         vae.to(dtype=dtype)
+
+
+@torch.no_grad()
+def reconstructed(vae: Autoencoder, images: Tensor) -> Tensor:
+    """What a VAE makes of images: encoded, the mode of the posterior decoded, rounded to levels again.
+
+    Args:
+        vae: in float32.
+        images: uint8 (B, 3, H, W).
+
+    Returns:
+        The same type and shape, on the CPU.
+    """
+    latents = whitened_latents(vae, images.to(vae.device) / 127.5 - 1)
+    decoded = vae.decode(latents / vae.config.scaling_factor + (vae.config.shift_factor or 0.0)).sample
+    levels: Tensor = ((decoded.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu()
+    return levels

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +13,13 @@ from repro.harness.profile import Profile
 from repro.metrics import Metric, Prompt
 from repro.metrics.external import Scorer
 from repro.metrics.reference import Features, Reference
+from repro.metrics.trials import Trials
 from repro.worlds.real_images import ReadImage
 from repro.worlds.references import Reference as ReferenceSource
 from repro.worlds.sources import ImageSource
+
+Through = Callable[[Tensor], Tensor]
+"""What a VAE makes of images: uint8 (B, 3, H, W) to the same."""
 
 
 class References(Protocol):
@@ -143,6 +147,21 @@ class World(Protocol):
 
     def set_metric(self, extractor: nn.Module, reference: Tensor) -> Metric:
         """Distance of the whole set to reference features (M, D)."""
+        ...
+
+
+@runtime_checkable
+class TriedWorld(Protocol):
+    """A world whose metrics can be tried on images of known quality."""
+
+    def trials(self, device: torch.device, through: Through, references: int) -> Trials:
+        """Metrics and their numbers.
+
+        Args:
+            device: where networks run.
+            through: the VAE.
+            references: real images of each set of prompts that distances are measured to.
+        """
         ...
 
 

@@ -28,6 +28,8 @@ from repro.kinds.training_cost import keys as training_cost
 from repro.kinds.training_cost.declare import TrainingCostPage
 from repro.kinds.upscaling import keys as upscaling
 from repro.kinds.upscaling.declare import UpscalingTable, distance_column
+from repro.kinds.validity import keys as validity
+from repro.kinds.validity.declare import ValidityPage
 from repro.profiles import load_profile
 
 KINDS = ROOT / "repro" / "kinds"
@@ -159,6 +161,11 @@ def of_support(page: SupportPage, profile: Profile, records: RecordSet) -> set[s
     return {support.PARAMETERS, support.STEPS, support.CACHE_BYTES, *sizes}
 
 
+def of_validity(page: ValidityPage, profile: Profile, records: RecordSet) -> set[str]:
+    numbers = {candidate.column.key for candidate in page.candidates}
+    return numbers | set(map(validity.without_group, numbers))
+
+
 KNOWN: dict[type, Callable[..., set[str]]] = {
     LatencyTable: of_latency,
     SpectraFigure: of_spectra,
@@ -167,6 +174,7 @@ KNOWN: dict[type, Callable[..., set[str]]] = {
     TrainingCostPage: of_training_cost,
     Table: of_scores,
     SupportPage: of_support,
+    ValidityPage: of_validity,
 }
 
 

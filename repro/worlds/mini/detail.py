@@ -21,15 +21,16 @@ from swd.spectra import radial_spectrum
 
 VERSION = 1  # raise it when the same images get other values
 LOWEST = 0.25  # cycles per pixel
+TOP = 29 / 64  # of the highest of eight bands of an image of 64 px: rings 29 to 32
 
 Draw = Callable[[Sequence[Prompt]], Tensor]
 """The real images behind prompts as the VAE shows them, (B, 3, H, W) in [-1, 1]."""
 
 
-def upper_power(images: Tensor) -> np.ndarray:
-    """Mean power of the upper octave of images (B, 3, H, W) in [-1, 1], (B,); corners beyond 1/2 are left out."""
+def upper_power(images: Tensor, lowest: float = LOWEST) -> np.ndarray:
+    """Mean power from ``lowest`` to 1/2 cycle per pixel of images (B, 3, H, W) in [-1, 1], (B,); without corners."""
     spectrum = radial_spectrum(images)
-    rings = (spectrum.frequency >= LOWEST) & spectrum.inscribed
+    rings = (spectrum.frequency >= lowest) & spectrum.inscribed
     share = spectrum.population[rings] / spectrum.population[rings].sum()
     return (spectrum.power[..., rings] * share).sum(-1).mean(1).double().numpy()
 
@@ -71,3 +72,27 @@ class Detail:
                 {(str(p["kind"]), int(p["seed"])): float(power) for p, power in zip(new, found, strict=True)}
             )
         return np.array([self._known[name] for name in names])
+
+
+class TopBand:
+    """Mean power from 29/64 to 1/2 cycle per pixel: what a VAE loses first.
+
+    Args:
+        key: record key.
+    """
+
+    def __init__(self, *, key: str = "top_band") -> None:
+        self.key = key
+
+    def inputs(self) -> dict[str, Any]:
+        """The band and the version."""
+        return {"band": [TOP, 0.5], "version": VERSION}
+
+    def measure(self, images: Sequence[Image], prompts: Sequence[Prompt]) -> dict[str, np.ndarray]:
+        """Power of each image, (B,)."""
+        return {self.key: upper_power(pixels(images).float() / 127.5 - 1, TOP)}
+
+    def estimates(self, measured: Measured) -> dict[str, Estimate]:
+        """Mean with its interval over captions."""
+        captions = [str(prompt["caption"]) for prompt in measured.prompts]
+        return {self.key: ClusteredMean.of(measured.column(self.key), captions).estimate()}

@@ -1,7 +1,8 @@
 """What the runner asks of the mini world: prompts, reference images, training images and metrics."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from repro.metrics import ClipScore, EfficientNetLite0, FrechetDistance, Metric,
 from repro.metrics.clip_score import load_clip
 from repro.metrics.external import Scorer
 from repro.metrics.fid import WEIGHTS_SHA256, packaged_weights, read_weights
-from repro.worlds.base import References
+from repro.metrics.trials import Trials
+from repro.worlds.base import References, Through
 from repro.worlds.mini.data import HELD_OUT_SEEDS, IMAGE_SIZE, TRAIN_SEEDS, render_scenes
 from repro.worlds.mini.scene_accuracy import SceneAccuracy
 from repro.worlds.mini.scenes import Kind, Scene, render, sample_scene
+from repro.worlds.mini.trials import trials
 from repro.worlds.real_images import ReadImage
 from repro.worlds.sources import ImageSource, photographs
 
@@ -145,6 +148,13 @@ class MiniWorld:
     def set_metric(self, extractor: torch.nn.Module, reference: Tensor) -> Metric:
         """FID-E against reference features (M, D)."""
         return FrechetDistance(extractor, reference)
+
+    def trials(self, device: torch.device, through: Through, references: int) -> Trials:
+        """The metrics of the tables and the graded ones."""
+        names = [prompts.key for prompts in self.profile.prompt_sets]
+        few = replace(self.profile, data=replace(self.profile.data, reference_images=references))
+        real = chain.from_iterable(MiniWorld(few, self.root).reference(name) for name in names)
+        return trials(list(real), self.extractor(device), self.per_image_metrics(device), through)
 
     @property
     def _clip(self) -> Path:

@@ -1,0 +1,165 @@
+"""Tries every metric on images of known quality, and writes the numbers with their replicates."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import cached_property, partial
+from pathlib import Path
+from textwrap import wrap
+from typing import Any
+
+import numpy as np
+from PIL.Image import Image
+from tqdm import tqdm
+
+from repro.harness import plots, records
+from repro.harness.experiment import ExperimentError, Row
+from repro.harness.files import ROOT, digest_json
+from repro.harness.options import RunOptions
+from repro.harness.plan import resolve
+from repro.harness.profile import Profile
+from repro.harness.provenance import OpenRun, versions
+from repro.harness.schema import Line, Record, RecordSet, Run, Series
+from repro.kinds.validity import keys
+from repro.kinds.validity.declare import Condition, ValidityPage
+from repro.kinds.validity.sources import real_images, shown_for, worsened
+from repro.metrics.base import Prompt, measure_batch, pictures, pixels
+from repro.metrics.trials import Replicated, Rows, Trials, replicated
+from repro.stages.autoencoders import load_vae, reconstructed, vae_digest
+from repro.stages.failures import told
+from repro.stages.images import Generate, ImageSet, check_pipeline, generator_of, load_pipeline, make_images
+from repro.stages.measurement import Measurement
+from repro.stages.sample_grid import image_grid
+from repro.worlds.base import Through, TriedWorld
+
+STAGE, VERSION = "validity", 1
+BATCH = 50
+SHOWN = 8  # captions in the picture
+LABEL_WIDTH = 13  # characters of a row label there, in a line
+UNDETERMINED = "These images do not determine it."
+
+Numbers = Mapping[str, Mapping[str, Replicated]]
+"""By condition and metric."""
+
+
+def run(page: ValidityPage, profile: Profile, options: RunOptions) -> Path:
+    """Measure every condition and write the records and the picture.
+
+    Returns:
+        The records file. It is left alone where it already holds exactly these numbers.
+
+    Raises:
+        ExperimentError: weights are missing or truncated, or the world has no metrics to try.
+    """
+    with told(options.work):
+        return _Runner(page, profile, options).run()
+
+
+class _Runner(Measurement[ValidityPage, RunOptions]):
+    def run(self) -> Path:
+        if not isinstance(self.world, TriedWorld):
+            raise ExperimentError(f"the world of profile {self.profile.name} has no metrics to try")
+        check_pipeline(self.pipeline_folder)
+        self.world.check()
+        opened = self.open(self._config())
+        if self.is_done(STAGE, opened.config):
+            return self.records_path
+        trials = self.world.trials(self.device, self.through, self.table.references)
+        found = {condition.key: self._numbers(condition, trials) for condition in self.table.conditions}
+
+        def write() -> None:
+            self._draw_grid()
+            self._write(opened, found)
+
+        self.finish(STAGE, opened.config, write)
+        return self.records_path
+
+    @cached_property
+    def prompts(self) -> list[Prompt]:
+        """Of every set as many as declared."""
+        return [prompt for name, count in self.table.images for prompt in self.world.prompts(name)[:count]]
+
+    @cached_property
+    def through(self) -> Through:
+        """The VAE that the profile ships."""
+        return partial(reconstructed, load_vae(self.profile, ROOT).to(self.device))
+
+    def _config(self) -> dict[str, Any]:
+        """All that the numbers follow from."""
+        return {
+            "page": self.table.content,
+            "profile": self.profile.name,
+            "pipeline": self.pipeline_digest,
+            "vae": vae_digest(load_vae(self.profile, ROOT)),
+            "teacher": self._teacher,
+            "metrics": self.world.metric_inputs(),
+            "world": self.world.fingerprint(),
+            "versions": versions(),
+            "version": VERSION,
+        }
+
+    @property
+    def _teacher(self) -> dict[str, Any]:
+        sampling = resolve(self.profile, Row("teacher", "Teacher")).sample.as_json()
+        return {"pipeline": self.pipeline_digest, "sampling": sampling, "shard_size": BATCH, "prompts": self.prompts}
+
+    @cached_property
+    def _drawn(self) -> ImageSet:
+        """The teacher's images."""
+        side = self.profile.data.resolution
+        return make_images(self.store, self._teacher, self.prompts, self._generator, "teacher: images", side=side)
+
+    def _generator(self) -> Generate:
+        pipeline = load_pipeline(self.pipeline_folder, self.execution.dtype, self.device)
+        return generator_of(resolve(self.profile, Row("teacher", "Teacher")).sample, pipeline, None)
+
+    def _images(self, condition: Condition, part: slice) -> list[Image]:
+        if condition.source == "teacher":
+            return self._drawn.shown(part.stop)[part]
+        shown = shown_for(condition, self.prompts)[part]
+        return pictures(worsened(condition, real_images(self.world, shown), self.through))
+
+    def _numbers(self, condition: Condition, trials: Trials) -> dict[str, Replicated]:
+        arrays: dict[str, list[np.ndarray]] = {}
+        count = len(self.prompts)
+        for start in tqdm(range(0, count, BATCH), desc=condition.label):
+            part = slice(start, min(start + BATCH, count))
+            batch = measure_batch(self._images(condition, part), self.prompts[part], trials.metrics)
+            for name, values in batch.items():
+                arrays.setdefault(name, []).append(values)
+        images = Rows(self.prompts, {name: np.concatenate(parts) for name, parts in arrays.items()})
+        return {key: replicated(images, statistic) for key, statistic in trials.statistics.items()}
+
+    def _write(self, opened: OpenRun, found: Numbers) -> None:
+        config = opened.config
+        closed = opened.close(
+            device=self.device.type,
+            dtype=self.execution.dtype,
+            data_hash=digest_json([config["world"], self.prompts]),
+            weights_hash=digest_json([config["pipeline"], config["metrics"]]),
+            reused=self.store.reused,
+            figures={"samples": plots.recorded_digest(self.grid_path) or ""},
+        )
+        lines: list[Line] = [closed]
+        for condition, numbers in found.items():
+            for candidate in self.table.candidates:
+                key = candidate.column.key
+                lines += _lines(closed, condition, key, numbers[key], len(self.prompts))
+        records.save(self.records_path, RecordSet.of(lines))
+
+    def _draw_grid(self) -> None:
+        """The last captions, which say most, in every condition."""
+        part = slice(len(self.prompts) - SHOWN, len(self.prompts))
+        grid = [pixels(self._images(condition, part)) for condition in self.table.conditions]
+        labels = ["\n".join(wrap(condition.label, LABEL_WIDTH)) for condition in self.table.conditions]
+        captions = [str(prompt["caption"]) for prompt in self.prompts[part]]
+        image_grid(self.grid_path, grid, rows=labels, captions=captions)
+
+
+def _lines(run: Run, condition: str, key: str, found: Replicated, n: int) -> Iterator[Line]:
+    """The number and its replicates; only a remark where the images do not determine it."""
+    if not all(map(math.isfinite, (found.value, *found.replicates))):
+        yield replace(Record.of(run, condition, key, 0.0, n=n), value=None, note=UNDETERMINED)
+        return
+    yield Record.of(run, condition, key, float(f"{found.value:.8g}"), n=n)
+    yield Series.of(condition, keys.without_group(key), found.replicates, over="replicate", n=n, digits=8)

@@ -1,0 +1,178 @@
+"""What the metrics say of images of known quality, and whether each is fit for a claim.
+
+Two conditions are told apart by a metric if their difference is at least as many standard errors as the declaration
+asks for. The errors are those of a jackknife over groups of captions, which are the same in every condition.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from scipy.special import stdtrit
+
+from repro.harness.result import Measured
+from repro.harness.schema import RecordError
+from repro.kinds.validity import keys
+from repro.kinds.validity.declare import Candidate, ValidityPage
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number with its replicates, (G,)."""
+
+    value: float
+    replicates: np.ndarray
+
+    def __sub__(self, other: "Number") -> "Number":
+        return Number(self.value - other.value, self.replicates - other.replicates)
+
+    def __truediv__(self, other: "Number") -> "Number":
+        return Number(self.value / other.value, self.replicates / other.replicates)
+
+    @property
+    def error(self) -> float:
+        """Standard error by the jackknife."""
+        groups = len(self.replicates)
+        spread = float(np.square(self.replicates - self.replicates.mean()).sum())
+        return math.sqrt((groups - 1) / groups * spread)
+
+    @property
+    def half(self) -> float:
+        """Half-width of the 95 % interval, Student's t over groups."""
+        return float(stdtrit(len(self.replicates) - 1, 0.975)) * self.error
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """How much better a metric calls one condition than another, in its own unit and in standard errors."""
+
+    better: str
+    worse: str
+    difference: float
+    errors: float
+
+
+class Held(StrEnum):
+    """Whether a bar is held."""
+
+    YES = "held"
+    NO = "missed"
+    OPEN = "not decided"
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A ratio of decoded to real images beside what it should be."""
+
+    ratio: float
+    half: float
+    held: Held
+
+
+class ValidityResult(Measured[ValidityPage]):
+    """The numbers and what follows from them."""
+
+    def number(self, condition: str, metric: str) -> Number | None:
+        """A number of a condition; None where its images do not determine it.
+
+        Raises:
+            RecordError: it was not measured.
+        """
+        found = self.records.find(condition, "", metric)
+        if not found:
+            raise RecordError(f"{self.stem}: {metric} of {condition} was not measured, measure the page again")
+        replicates = self.series(condition, keys.without_group(metric))
+        if found[0].value is None or replicates is None:
+            return None
+        return Number(found[0].value, np.array(replicates.values))
+
+    def contrast(self, candidate: Candidate, better: str, worse: str) -> Contrast | None:
+        """The first condition against the second; None where one has no number."""
+        first, second = (self.number(key, candidate.column.key) for key in (better, worse))
+        if first is None or second is None:
+            return None
+        gap = first - second
+        difference = candidate.column.sign * gap.value
+        if gap.error == 0:
+            return Contrast(better, worse, difference, math.copysign(math.inf, difference) if difference else 0.0)
+        return Contrast(better, worse, difference, difference / gap.error)
+
+    def orders(self, candidate: Candidate) -> list[Contrast]:
+        """Every pair that it must tell apart, as far as its images determine it."""
+        found = (self.contrast(candidate, *pair) for pair in candidate.orders)
+        return [contrast for contrast in found if contrast is not None]
+
+    def faults(self, candidate: Candidate) -> list[str]:
+        """Why it is not fit for a claim, in words; empty if it is."""
+        barred = [candidate.barred] if candidate.barred else []
+        return [
+            *self._unordered(candidate),
+            *self._above_ceiling(candidate),
+            *self._unsteady(candidate),
+            *self._opaque(candidate),
+            *barred,
+        ]
+
+    @property
+    def distance_bar(self) -> Bar:
+        """Distance of decoded images to real ones, by that of other real ones."""
+        return self._bar(self.experiment.floor_of, most=self.experiment.floor)
+
+    @property
+    def power_bar(self) -> Bar:
+        """Power of the top band that the VAE keeps."""
+        return self._bar(self.experiment.kept_of, least=self.experiment.kept)
+
+    def _unordered(self, candidate: Candidate) -> Iterator[str]:
+        for pair in candidate.orders:
+            found, (better, worse) = self.contrast(candidate, *pair), map(self._label, pair)
+            if found is None:
+                yield f"does not say how {better} compares with {worse}"
+            elif found.errors < -self.experiment.separation:
+                yield f"calls {better} worse than {worse} ({_errors(found.errors)})"
+            elif found.errors < self.experiment.separation:
+                yield f"does not tell {better} from {worse} ({_errors(found.errors)})"
+
+    def _above_ceiling(self, candidate: Candidate) -> Iterator[str]:
+        others = (condition.key for condition in self.experiment.conditions if condition.key != candidate.ceiling)
+        for other in others if candidate.ceiling else ():
+            found = self.contrast(candidate, other, candidate.ceiling)
+            if found is not None and found.errors > self.experiment.separation:
+                label = self._label(candidate.ceiling)
+                yield f"calls {self._label(other)} better than its ceiling, {label} ({_errors(found.errors)})"
+
+    def _unsteady(self, candidate: Candidate) -> Iterator[str]:
+        for key in candidate.steady:
+            moved = self.contrast(candidate, self.experiment.real, key)
+            whole = self.contrast(candidate, self.experiment.real, candidate.against)
+            if moved is None or whole is None:
+                continue
+            share = abs(moved.difference / whole.difference)
+            if share > self.experiment.steadiness and abs(moved.errors) > self.experiment.separation:
+                against = self._label(candidate.against)
+                yield f"is moved by {self._label(key)} {100 * share:.0f} % as much as by {against}"
+
+    def _opaque(self, candidate: Candidate) -> Iterator[str]:
+        if candidate.transparent:
+            bar = self._bar(candidate.column.key, most=self.experiment.floor)
+            if bar.held is not Held.YES:
+                yield f"the VAE alone makes it {bar.ratio:.1f} times its floor"
+
+    def _bar(self, metric: str, *, most: float = math.inf, least: float = -math.inf) -> Bar:
+        decoded, real = (self.number(key, metric) for key in (self.experiment.decoded, self.experiment.real))
+        if decoded is None or real is None:
+            raise RecordError(f"{self.stem}: {metric} of real images is not determined")
+        ratio = decoded / real
+        low, high = ratio.value - ratio.half, ratio.value + ratio.half
+        held = Held.YES if low >= least and high <= most else Held.NO if high < least or low > most else Held.OPEN
+        return Bar(ratio.value, ratio.half, held)
+
+    def _label(self, key: str) -> str:
+        label = self.experiment.condition(key).label
+        return label if label[:2].isupper() else label[:1].lower() + label[1:]
+
+
+def _errors(errors: float) -> str:
+    return f"{errors:+.1f} standard errors" if math.isfinite(errors) else "without any error"
