@@ -72,7 +72,17 @@ REPRO_LAYERS = {
 }
 # files of a kind that may meet torch
 # files of a kind that may meet torch
-HEAVY = {"measure", "counts", "timed_pipeline", "timed_rows", "timed_systems", "training", "sources", "planned"}
+HEAVY = {
+    "measure",
+    "counts",
+    "timed_pipeline",
+    "timed_rows",
+    "timed_systems",
+    "training",
+    "row_source",
+    "sources",
+    "planned",
+}
 HEAVY |= {"cards", "distances", "lines", "scoring"}
 WORLD_DOORS = {
     "repro.worlds.base",

@@ -33,6 +33,7 @@ __all__ = [
     "generator_of",
     "load_pipeline",
     "make_images",
+    "missing_images",
     "text_encoders",
 ]
 
@@ -131,6 +132,14 @@ def make_images(
         maker.sweep()
         store.finish(STAGE, inputs)
     return result
+
+
+def missing_images(store: StageStore, inputs: Mapping[str, Any], count: int) -> int:
+    """How many images of a set are still to be made; asks the disk and makes nothing."""
+    if store.finished(STAGE, inputs):
+        return 0
+    ending = inputs.get("encoding", "png")
+    return max(0, count - sum(1 for _ in store.place(STAGE, inputs).glob(f"[!.]*.{ending}")))
 
 
 def check_pipeline(folder: Path) -> None:

@@ -35,10 +35,14 @@ class StageStore:
             TypeError: inputs hold something that is not plain data.
             OutputError: the store cannot be written.
         """
-        folder = self.root / name / digest_json(inputs)[:32]
+        folder = self.place(name, inputs)
         if not (folder / INPUTS).exists():
             write_atomic(folder / INPUTS, canonical_json(inputs) + "\n")
         return folder
+
+    def place(self, name: str, inputs: Mapping[str, Any]) -> Path:
+        """Where the stage's folder is or would be."""
+        return self.root / name / digest_json(inputs)[:32]
 
     def done(self, name: str, inputs: Mapping[str, Any]) -> bool:
         """Whether the stage was finished; a torn or foreign marker counts as not."""

@@ -7,16 +7,19 @@ import types
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from benchmark_world import CAPTIONS, STUDENTS, build_data, build_metrics, profile, write_student
 from tiny_pipelines import make, save
 
 from repro import __main__ as cli
+from repro.harness.needs import BYTES_PER_PIXEL
 from repro.harness.profile import Profile
 from repro.harness.records import load
 from repro.harness.schema import RecordSet
 from repro.harness.systems import HubFile
+from repro.kinds.scores import measure
 from repro.profiles import PROFILES, load_profile
 from repro.worlds import external_scorers
 from swd.schedule import preset
@@ -130,6 +133,17 @@ def test_what_is_broken_is_known_before_any_image(
     assert command(*words) == 1
     said = capsys.readouterr().err
     assert ("000000000003.jpg cannot be read: truncated" if broken == "a real image" else "text_encoder") in said
+    assert not (tmp_path / "work" / "images").exists()
+
+
+def test_all_rows_must_fit_on_the_disk_before_the_first_image(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    needed = round(2 * 2 * 3 * 64**2 * BYTES_PER_PIXEL["png"])  # rows, sets, prompts; one row alone would fit
+    monkeypatch.setattr(measure, "disk_usage", lambda _: SimpleNamespace(free=needed - 1))
+    words = ["--without", "fid", "pickscore", "image_reward", "diversity", "geneval", "--num-prompts", "3"]
+    assert command("--rows", "scalewise_4", "scalewise_6", *words) == 1
+    assert f"the missing images of all rows need about {needed:,} bytes, {needed - 1:,} are" in capsys.readouterr().err
     assert not (tmp_path / "work" / "images").exists()
 
 

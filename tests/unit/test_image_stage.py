@@ -23,9 +23,9 @@ from PIL import Image
 from repro.harness.experiment import ExperimentError
 from repro.metrics.base import Estimate, EvaluationResult, Measured, Prompt, Skipped, mean_estimate
 from repro.stages import device, image_sets, shard_maker
-from repro.stages.images import ImageSet, ImageSetError, Unusable, finished, make_images
+from repro.stages.images import ImageSet, ImageSetError, Unusable, finished, make_images, missing_images
 from repro.stages.scores import score_images
-from repro.stages.store import StageStore
+from repro.stages.store import MARKER, StageStore
 
 PROMPTS = [{"id": f"p{i}", "caption": f"caption {i}", "seed": 100 + i} for i in range(10)]
 INPUTS = {"model": "noise", "shard_size": 4}
@@ -228,6 +228,18 @@ def test_nan_images_are_recorded_and_not_measured(tmp_path: Path) -> None:
     assert len(images.shown(4)) == 4
     with pytest.raises(ImageSetError, match="image 'p3' is needed here: NaN pixels"):
         list(images.batches())
+
+
+def test_missing_images_are_counted_and_nothing_is_made(tmp_path: Path) -> None:
+    store = StageStore(tmp_path)
+    assert missing_images(store, INPUTS, 10) == 10
+    assert not list(tmp_path.iterdir())
+    images = made(tmp_path)
+    assert missing_images(store, INPUTS, 10) == 0
+    (images.folder / MARKER).unlink()
+    for name in ("000002.png", "000007.png"):
+        (images.folder / name).unlink()
+    assert missing_images(store, INPUTS, 10) == 2
 
 
 def test_finished_finds_nan() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
+from shutil import disk_usage
 from typing import Any
 
 from PIL.Image import Image
@@ -25,8 +26,9 @@ from repro.kinds.scores.declare import Table
 from repro.kinds.scores.lines import NO_IMAGES, left_out_records, metrics_of, score_records
 from repro.kinds.scores.options import ScoresOptions
 from repro.kinds.scores.planned import planned
+from repro.kinds.scores.row_source import RowSource
 from repro.kinds.scores.scoring import Scoring
-from repro.kinds.scores.sources import NetworkSource, RowSource, Studio, SystemSource
+from repro.kinds.scores.sources import FolderSource, NetworkSource, Studio, SystemSource
 from repro.kinds.scores.timed_rows import Timed, TimedRows, cost_lines
 from repro.kinds.scores.timed_systems import TimedSystems
 from repro.metrics import EvaluationResult
@@ -73,6 +75,7 @@ class _Runner(Measurement[Table, ScoresOptions]):
         self.check_replaced(opened.config)
         if self.is_done(STAGE, opened.config):
             return self.records_path
+        self._check_room()
         self._scoring.prepare()
         images = {
             (key, name, seed): found
@@ -131,6 +134,20 @@ class _Runner(Measurement[Table, ScoresOptions]):
             check_pipeline(self.pipeline_folder)
         self.world.check()
         _ = self.sources
+
+    def _check_room(self) -> None:
+        """Whether the images of all rows fit on the disk, before the first one; rows may share theirs."""
+        sampled = [source for source in self.sources.values() if not isinstance(source, FolderSource)]
+        different = {digest_json(source.inputs()): source for source in sampled}.values()
+        sets = [prompts.key for prompts in self.profile.prompt_sets]
+        needed = sum(
+            source.missing_bytes(self.world.prompts(key)) for source in different for key in sets if source.has(key)
+        )
+        self.options.work.mkdir(parents=True, exist_ok=True)
+        if needed > (free := disk_usage(self.options.work).free):
+            raise ExperimentError(
+                f"{self.options.work}: the missing images of all rows need about {needed:,.0f} bytes, {free:,} are free"
+            )
 
     def _config(self) -> dict[str, Any]:
         """All that the numbers follow from: the identity of the measurement."""

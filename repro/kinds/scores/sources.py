@@ -12,13 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from diffusers import AutoencoderTiny
 
 from repro.harness.experiment import ExperimentError, Row
 from repro.harness.files import ROOT, digest_folder, digest_json
+from repro.harness.needs import BYTES_PER_PIXEL
 from repro.harness.plan import resolve
 from repro.harness.profile import Profile
 from repro.harness.provenance import versions
@@ -26,11 +27,12 @@ from repro.harness.systems import HubFile, System
 from repro.kinds.scores.available import is_published, system_of
 from repro.kinds.scores.cards import student_card
 from repro.kinds.scores.options import ScoresOptions
+from repro.kinds.scores.row_source import RowSource
 from repro.metrics import Prompt
 from repro.profiles import load_profile
 from repro.stages import hub
 from repro.stages.image_folders import images_of_folder
-from repro.stages.images import VERSION, Generate, ImageSet, generator_of, load_pipeline, make_images
+from repro.stages.images import VERSION, Generate, ImageSet, generator_of, load_pipeline, make_images, missing_images
 from repro.stages.measurement import Measurement
 from repro.stages.students import check_adapter, distil, shipped_adapter, shipped_training
 from repro.stages.systems import check_student, load_system, system_generator, system_inputs
@@ -38,26 +40,6 @@ from swd.backbones.base import Condition
 from swd.schedule import ScaleSchedule
 
 LIBRARIES = ("torch", "diffusers", "transformers", "peft")
-
-
-class RowSource(Protocol):
-    """The images of one row and training seed."""
-
-    def inputs(self) -> dict[str, Any]:
-        """All that they follow from, but for prompts and execution."""
-        ...
-
-    def images(self, prompt_set: str, prompts: Sequence[Prompt]) -> ImageSet:
-        """Finished images; those that are missing are made."""
-        ...
-
-    def has(self, prompt_set: str) -> bool:
-        """Whether it has images of that set."""
-        ...
-
-    def close(self) -> None:
-        """Let go of networks."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -101,6 +83,15 @@ class Studio:
 
     def made(self, label: str, prompts: Sequence[Prompt], own: Mapping[str, Any], make: Any, *, side: int) -> ImageSet:
         """Images of a side in pixels, that follow from prompts, execution and a source's own inputs."""
+        inputs, batch = self._inputs(prompts, own), self.measurement.execution.batch_size
+        return make_images(self.measurement.store, inputs, prompts, make, label, batch_size=batch, side=side)
+
+    def missing_bytes(self, prompts: Sequence[Prompt], own: Mapping[str, Any], *, side: int) -> float:
+        """Of the images that `made` would still have to make, by an estimate."""
+        missing = missing_images(self.measurement.store, self._inputs(prompts, own), len(prompts))
+        return missing * side**2 * BYTES_PER_PIXEL[self.measurement.execution.encoding]
+
+    def _inputs(self, prompts: Sequence[Prompt], own: Mapping[str, Any]) -> dict[str, Any]:
         execution = self.measurement.execution
         inputs = {
             "version": VERSION,
@@ -114,8 +105,7 @@ class Studio:
         }
         if execution.encoding != "png":  # the default says nothing, so that images of before it are known
             inputs["encoding"] = execution.encoding
-        batch = execution.batch_size
-        return make_images(self.measurement.store, inputs, prompts, make, label, batch_size=batch, side=side)
+        return inputs
 
     def _adapter(self, row: Row, seed: int) -> Path | None:
         if row.is_teacher:
@@ -150,6 +140,10 @@ class NetworkSource:
         label, side = f"{self.row.key}, {prompt_set}: images", self.studio.profile.data.resolution
         return self.studio.made(label, prompts, self.inputs(), self._make, side=side)
 
+    def missing_bytes(self, prompts: Sequence[Prompt]) -> float:
+        """Of those that are not sampled yet."""
+        return self.studio.missing_bytes(prompts, self.inputs(), side=self.studio.profile.data.resolution)
+
     def has(self, prompt_set: str) -> bool:
         """Any set can be sampled."""
         return True
@@ -182,6 +176,10 @@ class SystemSource:
         """Sampled."""
         label, side = f"{self.row.key}, {prompt_set}: images", self.system.resolution
         return self.studio.made(label, prompts, self.inputs(), lambda: self.generator, side=side)
+
+    def missing_bytes(self, prompts: Sequence[Prompt]) -> float:
+        """Of those that are not sampled yet."""
+        return self.studio.missing_bytes(prompts, self.inputs(), side=self.system.resolution)
 
     def has(self, prompt_set: str) -> bool:
         """Any set can be sampled."""
@@ -240,9 +238,7 @@ class SystemSource:
         card = student_card(self.system.student)
         found = None if card is None else card.schedule()
         if found is None:
-            raise ExperimentError(
-                f"{self.system.student} does not say its schedule; export it with python -m swd.export"
-            )
+            raise ExperimentError(f"{self.system.student} does not say its schedule; see python -m swd.export")
         if found.num_steps != self.system.steps:
             raise ExperimentError(
                 f"row {self.row.key} has {self.system.steps} steps, but {self.system.student} was trained for "
@@ -276,6 +272,10 @@ class FolderSource:
     def inputs(self) -> dict[str, Any]:
         """Names and contents of the files."""
         return {"folder": digest_folder(self.folder)}
+
+    def missing_bytes(self, prompts: Sequence[Prompt]) -> float:
+        """None: the files stay where they are."""
+        return 0.0
 
     def has(self, prompt_set: str) -> bool:
         """Whether there are images of that set."""
