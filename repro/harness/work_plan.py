@@ -96,7 +96,7 @@ def text(plan: Plan) -> str:
             "## Prompts",
             _prompts(plan.prompts),
             "## Weights and data",
-            _needs(plan.needs),
+            needs_text(plan.needs),
         ]
     )
 
@@ -105,7 +105,6 @@ def _summary(plan: Plan) -> str:
     hours = sum(row.gpu_hours(plan.tflops) for row in plan.measured)
     disk = sum(row.disk_bytes for row in plan.measured)
     memory = max((row.memory_bytes or 0 for row in plan.measured), default=0)
-    missing = [need for need in plan.needs if need.missing]
     lines = [
         f"- **Work**: {sum(row.images for row in plan.measured):,} images, {number(hours, 1)} GPU-hours of sampling at "
         f"{plan.tflops:g} TFLOP/s (`--tflops`); metrics come on top. Any number of processes share it: start the "
@@ -113,13 +112,15 @@ def _summary(plan: Plan) -> str:
         f"- **Memory**: up to {number(memory / GIB, 1)} GiB on a GPU at this batch size (`--batch-size`).",
         f"- **Disk**: about {number(disk / GIB, 0)} GiB of images, {number(plan.free_bytes / GIB, 0)} GiB are free"
         + (": **too little**." if disk > plan.free_bytes else "."),
-        f"- **Missing**: {_count(missing)}.",
+        missing_text(plan.needs),
     ]
     return "\n".join(lines)
 
 
-def _count(missing: Sequence[Need]) -> str:
-    return f"{len({need.name for need in missing})} files and models, listed below" if missing else "nothing"
+def missing_text(needs: Sequence[Need]) -> str:
+    """How much is missing, as a line of a list."""
+    names = {need.name for need in needs if need.missing}
+    return f"- **Missing**: {f'{len(names)} files and models, listed below' if names else 'nothing'}."
 
 
 def _rows(plan: Plan) -> str:
@@ -161,7 +162,8 @@ def _merged(needs: Sequence[Need]) -> list[Need]:
     return list(found.values())
 
 
-def _needs(needs: Sequence[Need]) -> str:
+def needs_text(needs: Sequence[Need]) -> str:
+    """What is missing, with its terms and the commands that get it, and what is there."""
     needs = _merged(needs)
     there = [need for need in needs if not need.missing]
     blocks = []

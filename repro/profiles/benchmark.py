@@ -92,6 +92,7 @@ OPTIONAL = (
 DATA = Data(
     resolution=1024,
     world="repro.worlds.benchmarks:Benchmarks",
+    sources=("folder",),
     finished_set="coco",
     finished_images=5_000,
 )

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from repro.harness.experiment import ExperimentError
 from repro.harness.profile import Profile
+from repro.harness.systems import HubFile
 
 Autoencoder: TypeAlias = "AutoencoderKL | AutoencoderTiny"
 
@@ -42,6 +43,29 @@ def load_vae(profile: Profile, root: Path, *, pipeline: str = "", random: bool =
     except (OSError, ValueError) as error:
         raise ExperimentError(f"cannot load the VAE of {name}: {error}") from error
     return vae.eval()
+
+
+def vae_skeleton(profile: Profile, root: Path, *, pipeline: str = "") -> "Autoencoder | None":
+    """The VAE that `load_vae` gives, without its weights: of a folder that is there, else as the profile says it.
+
+    None where neither does: a pipeline of one's own that is not on this machine may have another VAE.
+    """
+    tiny = profile.weights.tiny
+    kind, local = AutoencoderTiny if tiny else AutoencoderKL, root / (pipeline or profile.weights.pipeline)
+    place = local if tiny else local / "vae"
+    config = profile.weights.vae_config if not pipeline else None
+    if (place / "config.json").is_file():
+        config = kind.load_config(place)
+    if config is None:
+        return None
+    with torch.device("meta"):
+        made: Autoencoder = kind.from_config(dict(config)).eval()
+    return made
+
+
+def vae_source(profile: Profile, *, pipeline: str = "") -> HubFile:
+    """Where `load_vae` looks for the weights: a folder of a pipeline, or that of a tiny autoencoder."""
+    return HubFile(pipeline or profile.weights.pipeline, "" if profile.weights.tiny else "vae")
 
 
 def vae_digest(vae: Autoencoder) -> str:

@@ -92,6 +92,10 @@ class World(Protocol):
         """
         ...
 
+    def image_needs(self) -> Iterable[Need]:
+        """Files that `image_source` reads, whether or not they are there."""
+        ...
+
     def training_images(self) -> tuple[Sequence[Tensor], list[str], str]:
         """Images to distil on, their captions, and a name for the fingerprint of the latent cache."""
         ...

@@ -14,13 +14,14 @@ from repro.harness.profile import Scorer
 from repro.metrics import Metric, Prompt, external, weights
 from repro.metrics.reference import Features
 from repro.metrics.reference import Reference as Statistics
-from repro.worlds import external_scorers, scorers
+from repro.worlds import benchmark_images, external_scorers, scorers
 from repro.worlds.base import References
 from repro.worlds.benchmark_prompts import SETS, BenchmarkPrompts
-from repro.worlds.data_folder import BENCHMARKS, Benchmark
+from repro.worlds.data_folder import BENCHMARKS, Benchmark, from_here
 from repro.worlds.prompts.entry import PromptFileError
 from repro.worlds.real_images import ImagesOfPrompts, ReadImage, centre_square, check_readable
 from repro.worlds.references import ReferenceStatistics, image_folder
+from repro.worlds.sources import ImageSource
 
 NO_REFERENCE = "nothing"
 THINGS = ("lighthouses by the sea", "cats on a red sofa", "bicycles in the rain", "bowls of ripe peaches")
@@ -98,6 +99,14 @@ class Benchmarks(BenchmarkPrompts):
             )
         return ImagesOfPrompts.of(self.entries(name), folder)
 
+    def image_source(self, name: str, side: int, count: int) -> ImageSource:
+        """Square images of MJHQ-30K, as `benchmark_images.images` gives them."""
+        return benchmark_images.images(name, self.folder, side=side, count=count)
+
+    def image_needs(self) -> Iterator[Need]:
+        """The folder of those images."""
+        yield benchmark_images.need(self.folder)
+
     def external_scorers(self, prompt_set: str, device: torch.device) -> list[external.Scorer]:
         """Programs of other environments that the profile declares for a set.
 
@@ -146,12 +155,6 @@ class Benchmarks(BenchmarkPrompts):
             yield from _weights(scorer, self.folder)
 
 
-def _from_here(folder: Path) -> Path:
-    """As a user in the current folder would type it."""
-    here = Path.cwd()
-    return folder.relative_to(here) if folder.is_relative_to(here) else folder
-
-
 def _compared(world: BenchmarkPrompts, prompt_set: str) -> bool:
     return any(scorers.compares(scorer) and prompt_set in scorer.prompts for scorer in world.profile.scorers)
 
@@ -165,7 +168,7 @@ def _reference(world: BenchmarkPrompts, prompt_set: str) -> str:
 
 
 def _prompt_file(benchmark: Benchmark, folder: Path, why: str) -> Need:
-    command = benchmark.prompts_from.format(folder=_from_here(folder / benchmark.folder))
+    command = benchmark.prompts_from.format(folder=from_here(folder / benchmark.folder))
     try:
         found = str(benchmark.prompt_file(folder))
     except PromptFileError:
@@ -179,7 +182,7 @@ def _real_images(world: BenchmarkPrompts, prompt_set: str) -> Need:
     return Need(
         name=f"{benchmark.folder}: real images, or reference.npz",
         why=f"FID on {prompt_set}",
-        command=benchmark.images_from.format(folder=_from_here(world.folder / benchmark.folder)),
+        command=benchmark.images_from.format(folder=from_here(world.folder / benchmark.folder)),
         terms=benchmark.licence,
         missing=_reference(world, prompt_set) == "not there",
     )
@@ -189,6 +192,6 @@ def _weights(scorer: Scorer, folder: Path) -> Iterator[Need]:
     for name, source in scorers.sources(scorer).items():
         why = f"metric {scorer.name}" + ("" if name == "weights" else f" ({name})")
         terms = (scorer.licence if name == "weights" else "") or str(weights.TERMS.get(source.repo, ""))
-        own = scorer.get.format(folder=_from_here(folder)) if name == "weights" else ""
+        own = scorer.get.format(folder=from_here(folder)) if name == "weights" else ""
         command = own or weights.command(source.repo, source.revision, [source.file] if source.file else None)
         yield Need(name=str(source), why=why, command=command, terms=terms, missing=not scorers.is_here(source, folder))

@@ -20,6 +20,12 @@ def data_folder(root: Path, named: str = "") -> Path:
     return Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else root / "data"
 
 
+def from_here(folder: Path) -> Path:
+    """As a user in the current folder would type it."""
+    here = Path.cwd()
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Benchmark:
     """Files of a benchmark.

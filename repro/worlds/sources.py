@@ -17,6 +17,7 @@ from repro.harness.files import digest_file, digest_json
 from repro.worlds.photographs import photograph_crops
 from swd.cache import ImageFiles
 from swd.errors import CacheError
+from swd.images import FORMATS
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class ImageSource:
         digest: identity of the images.
         image: gives one, (3, side, side) in [-1, 1].
         skipped: files that could not be read.
+        named: what they are, for the page; empty where their name in the figure says it.
     """
 
     count: int
@@ -36,6 +38,7 @@ class ImageSource:
     digest: str
     image: Callable[[int], Tensor]
     skipped: int = 0
+    named: str = ""
 
     def batches(self, size: int) -> Iterator[Tensor]:
         """Images (B, 3, side, side), B up to ``size``."""
@@ -59,8 +62,21 @@ def random_images(side: int, count: int) -> ImageSource:
     return ImageSource(count, side, f"uniform noise, {count} of {side} px", image)
 
 
-def folder(path: Path, side: int, count: int) -> ImageSource:
-    """The first images of a folder and its subfolders by name, centre squares, area-downscaled to ``side``.
+def folder_files(path: Path, count: int) -> tuple[list[Path], int]:
+    """``count`` images of a folder and its subfolders, evenly from the list of their names, and how many there are.
+
+    Evenly, for the first of a folder with a subfolder for each category would be of one category.
+    """
+    known = Image.registered_extensions()
+    there = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in known]
+    chosen = min(count, len(there))
+    return [there[index * len(there) // chosen] for index in range(chosen)], len(there)
+
+
+def folder(path: Path, side: int, count: int, *, named: str = "") -> ImageSource:
+    """Images of a folder as `folder_files` chooses them: centre squares, area-downscaled to ``side``.
+
+    ``named`` is the data set, where it is one's; else the folder is a user's.
 
     All are decoded once before anything else, so that what is wrong with one is known first. Those that cannot be read
     are skipped with a warning that counts them.
@@ -68,20 +84,21 @@ def folder(path: Path, side: int, count: int) -> ImageSource:
     Raises:
         ExperimentError: no folder, no image in it, none that can be read, or one that is too small.
     """
+    whose = named or "--images"
     if not path.is_dir():
-        raise ExperimentError(f"--images {path} is no folder")
-    known = Image.registered_extensions()
-    files = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in known][:count]
+        raise ExperimentError(f"{whose} {path} is no folder")
+    files, there = folder_files(path, count)
     if not files:
-        raise ExperimentError(f"--images {path} holds no images; known are {', '.join(sorted(known))}")
+        raise ExperimentError(f"{whose} {path} holds no images; read are {', '.join(FORMATS)}")
     problems = {file: problem for file in tqdm(files, desc="check images") if (problem := _problem(file, side))}
     good = [file for file in files if file not in problems]
     if not good:
-        raise ExperimentError(f"--images {path}: none of {len(files)} images can be read; {problems[files[0]]}")
+        raise ExperimentError(f"{whose} {path}: none of {len(files)} images can be read; {problems[files[0]]}")
     if problems:
         print(f"warning: {len(problems)} of {len(files)} images are skipped: {_first(problems)}", file=sys.stderr)
     digest = digest_json([digest_file(file) for file in good])
-    return ImageSource(len(good), side, digest, ImageFiles(good, side).__getitem__, skipped=len(problems))
+    words = f"{len(good)} of {there:,} images of {named or 'a folder'}, evenly by their names"
+    return ImageSource(len(good), side, digest, ImageFiles(good, side).__getitem__, len(problems), named=words)
 
 
 def _problem(file: Path, side: int) -> str:

@@ -103,7 +103,7 @@ def _mjhq(folder: Path) -> None:
         category = ("animals", "food")[index % 2]
         place = folder / "mjhq30k_imgs" / category
         place.mkdir(parents=True, exist_ok=True)
-        photograph(100 + index).save(place / f"image{index}.jpg")
+        photograph(100 + index, (64, 64)).save(place / f"image{index}.jpg")
         entries[f"image{index}"] = {"category": category, "prompt": caption}
     (folder / "meta_data.json").write_text(json.dumps(entries))
 

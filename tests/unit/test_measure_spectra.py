@@ -280,7 +280,8 @@ def test_random_weights_are_labelled(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("profile", "options", "message"),
     [
-        (REAL, {}, "no images of its own: give a folder with --images DIR"),
+        (REAL, {}, r"no images of MJHQ-30K in .*expected mjhq30k_imgs or \. with images. To get them: hf download"),
+        (replace(REAL, data=replace(REAL.data, sources=())), {}, "no images of its own: give a folder with --images"),
         (REAL, {"random_weights": True, "device": "cuda:9"}, "CUDA"),
         (replace(REAL, weights=PROFILE.weights), {"random_weights": True}, "does not say the architecture"),
         (replace(PROFILE, weights=Weights(pipeline="nowhere/at-all")), {}, "cannot load the VAE of nowhere/at-all"),

@@ -21,6 +21,7 @@ from repro.harness.schema import Curve, Line, Record, RecordSet, Series
 from repro.kinds.spectra import keys
 from repro.kinds.spectra.declare import FOLDER, Panel, SpectraFigure
 from repro.kinds.spectra.options import SpectraOptions
+from repro.kinds.spectra.planned import RANDOM_IMAGES, batch_size, planned
 from repro.stages.autoencoders import Autoencoder, load_vae, vae_digest, whitened_latents
 from repro.stages.device import torch_device
 from repro.stages.store import StageStore
@@ -39,8 +40,6 @@ from swd.spectra import (
 )
 
 STAGE, VERSION = "spectra", 3
-BATCH_PIXELS = 2**20  # encoded at once: one image of 1024 px, 256 of 64
-RANDOM_IMAGES = 4  # enough to see that an architecture runs
 RESAMPLES = 500
 PROCESSES: Mapping[str, NoiseProcess] = MappingProxyType(
     {"flow": FlowMatching(), "variance-preserving": VariancePreserving()}
@@ -127,7 +126,7 @@ def _steps(variant: str, metric: str, values: Sequence[float]) -> Series:
 
 
 def run(figure: SpectraFigure, profile: Profile, options: SpectraOptions) -> Path:
-    """Measure every panel whose images are there and write the records.
+    """Measure every panel whose images are there and write the records; in a dry run only say what that takes.
 
     Returns:
         The records file. It is left alone where it already holds exactly these numbers.
@@ -135,8 +134,11 @@ def run(figure: SpectraFigure, profile: Profile, options: SpectraOptions) -> Pat
     Raises:
         ExperimentError: no images or bad ones, a VAE that cannot be loaded, or a device that is not there.
     """
-    device = torch_device(options.device)
     path = options.out / "records" / f"{profile.stem(figure.key)}.jsonl"
+    if options.dry_run:
+        print(planned(figure, profile, options), end="")
+        return path
+    device = torch_device(options.device)
     found = _sources(figure, profile, options)
     vae = load_vae(profile, ROOT, pipeline=options.pipeline, random=options.random_weights)
     config = _config(figure, profile, found, vae, options)
@@ -166,14 +168,16 @@ def run(figure: SpectraFigure, profile: Profile, options: SpectraOptions) -> Pat
 
 
 def _sources(figure: SpectraFigure, profile: Profile, options: SpectraOptions) -> dict[str, ImageSource]:
-    """Images by source: what the profile has, and the user's folder."""
-    side = profile.data.resolution
-    names, count = profile.data.sources, figure.images
-    found = {name: load_world(profile, ROOT).image_source(name, side, count) for name in names}
-    if options.random_weights and not found and options.images is None:
-        found[FOLDER] = random_images(side, RANDOM_IMAGES)
+    """Images by source: what the profile's world has, and of a folder the user's in place of the world's."""
+    side, count = profile.data.resolution, figure.images
+    made = [name for name in profile.data.sources if name != FOLDER]
+    found = {name: load_world(profile, ROOT).image_source(name, side, count) for name in made}
     if options.images is not None:
         found[FOLDER] = folder(options.images, side, count)
+    elif options.random_weights and not made:
+        found[FOLDER] = random_images(side, RANDOM_IMAGES)
+    elif FOLDER in profile.data.sources:
+        found[FOLDER] = load_world(profile, ROOT).image_source(FOLDER, side, count)
     if not found:
         raise ExperimentError(f"profile {profile.name} has no images of its own: give a folder with --images DIR")
     return found
@@ -183,7 +187,9 @@ def _config(
     figure: SpectraFigure, profile: Profile, found: dict[str, ImageSource], vae: Autoencoder, options: SpectraOptions
 ) -> dict[str, Any]:
     """All that the numbers follow from."""
+    named = {name: source.named for name, source in sorted(found.items()) if source.named}
     return {
+        **({"named": named} if named else {}),
         "figure": figure.content,
         "profile": profile.name,
         "process": profile.teacher.process,
@@ -198,7 +204,7 @@ def _config(
 
 def _samples(panel: Panel, source: ImageSource, vae: Autoencoder, device: torch.device) -> Iterator[Tensor]:
     """Batches of whitened latents, or of pixels in [-1, 1]."""
-    size = max(1, BATCH_PIXELS // source.side**2)
+    size = batch_size(source.side)
     for images in tqdm(source.batches(size), desc=panel.label, total=-(-source.count // size)):
         yield images.to(device) if panel.space == "pixels" else whitened_latents(vae, images.to(device))
 

@@ -47,6 +47,7 @@ def _caption(result: SpectraResult) -> str:
     for run in result.records.runs:
         if run.config.get("random_weights"):
             lines.append("> **Random weights: this shows that it runs, and for how long. The numbers mean nothing.**")
+        lines += [f"> Images: {named}." for named in run.config.get("named", {}).values()]
         if skipped := sum(run.config.get("skipped", {}).values()):
             lines.append(f"> {skipped} files could not be read as images and were skipped.")
     return "\n>\n".join(lines)

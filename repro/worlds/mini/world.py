@@ -95,6 +95,10 @@ class MiniWorld:
             raise UnknownNameError("source of images", name, sources)
         return sources[name](side, count)
 
+    def image_needs(self) -> tuple[Need, ...]:
+        """None: scenes are drawn, and photographs come with packages."""
+        return ()
+
     def training_images(self) -> tuple[Tensor, list[str], str]:
         """Images (N, 3, 64, 64) of uint8, their captions, and a name for the fingerprint of the latent cache."""
         count = self.profile.data.training_images
