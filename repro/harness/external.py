@@ -14,6 +14,7 @@ from dataclasses import replace
 from repro.harness.experiment import UnknownNameError
 from repro.harness.kind import UsageError
 from repro.harness.profile import Profile, Scorer
+from repro.harness.prompt_sets import captioned, quality_sets
 
 OFFICIAL = "image_reward"  # the metric whose official package has an environment here
 PLACEHOLDERS = ("{requests}", "{results}")
@@ -45,12 +46,12 @@ def changed(profile: Profile, scorers: Sequence[Scorer], typed: Sequence[str], *
         own = found[OFFICIAL]
         found[OFFICIAL] = replace(own, settings={**own.settings, "backend": "official"})
     for name, command in commands.items():
-        found[name] = Scorer(name, None, _sets(profile), settings={"command": command})
+        found[name] = Scorer(name, None, quality_sets(profile), settings={"command": command})
     return tuple(found.values())
 
 
 def _commands(profile: Profile, typed: Sequence[str]) -> dict[str, list[str] | None]:
-    known = [column.key for column in profile.columns if column.better == "higher" and column.prompts == _sets(profile)]
+    known = captioned(profile)
     found: dict[str, list[str] | None] = {}
     for text in typed:
         name, _, command = text.partition("=")
@@ -78,8 +79,3 @@ def _words(name: str, command: str) -> list[str] | None:
             f"expected such as --external {name}={EXAMPLE}"
         )
     return words
-
-
-def _sets(profile: Profile) -> tuple[str, ...]:
-    """Prompts on which quality is measured: those of the distance to real images."""
-    return next((column.prompts for column in profile.columns if column.role == "distribution"), ())

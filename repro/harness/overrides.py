@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from repro.harness import external
+from repro.harness import external, prompt_sets
 from repro.harness.experiment import PromptSet, UnknownNameError
 from repro.harness.kind import UsageError
 from repro.harness.profile import Execution, Profile, Scorer, Weights
@@ -28,6 +28,13 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="pin the base model, or another model by its name on the hub",
     )
     group.add_argument("--data", metavar="DIR", help="folder of prompt files and reference images (docs/data.md)")
+    group.add_argument(
+        "--prompts",
+        nargs="+",
+        default=[],
+        metavar="SET|SET=FILE",
+        help="further sets of prompts, or other files of them",
+    )
     group.add_argument("--num-prompts", type=int, metavar="N", help="prompts of each set, drawn by their ids")
     group.add_argument("--batch-size", type=int, metavar="N", help="images at once")
     group.add_argument("--dtype", help=f"of all networks: {', '.join(DTYPES)}")
@@ -80,7 +87,7 @@ def changed(profile: Profile, typed: Namespace, models: Iterable[HubFile] = ()) 
     scorers = _by_recipe(profile, scorers, typed.recipe)
     scorers = external.changed(profile, scorers, typed.external, official=typed.backend == "official")
     scorers = tuple(_pinned_scorer(scorer, weights.revisions) for scorer in scorers)
-    return replace(
+    profile = replace(
         profile,
         weights=weights,
         execution=execution,
@@ -89,6 +96,7 @@ def changed(profile: Profile, typed: Namespace, models: Iterable[HubFile] = ()) 
         scorers=scorers,
         prompt_sets=_measured(profile, scorers),
     )
+    return prompt_sets.changed(profile, typed.prompts)
 
 
 def named_paths(option: str, words: Sequence[str], form: str = "NAME=PATH") -> dict[str, str]:

@@ -139,6 +139,7 @@ class Data:
         num_prompts: at most so many of every set, where the command line says so.
         finished_set: set of prompts whose real images Table 1 starts from; empty for all.
         finished_images: of Table 1; None for as many as it says itself.
+        prompt_files: set -> file, or name on the Hub, in place of what lies in ``folder``.
     """
 
     resolution: int
@@ -150,6 +151,7 @@ class Data:
     num_prompts: int | None = None
     finished_set: str = ""
     finished_images: int | None = None
+    prompt_files: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +189,7 @@ class Profile:
         weights: where networks come from.
         scorers: metrics with weights of their own; none where the world has its own metrics.
         optional: likewise, measured where the command line asks for them.
+        optional_sets: of prompts, likewise.
         teacher: the undistilled model and how it samples.
         execution: how images are made; None where none are.
         distil: how students are trained.
@@ -208,6 +211,7 @@ class Profile:
     weights: Weights
     scorers: tuple[Scorer, ...] = ()
     optional: tuple[Scorer, ...] = ()
+    optional_sets: tuple[PromptSet, ...] = ()
     teacher: Teacher = field(default_factory=Teacher)
     execution: Execution | None = None
     distil: Distil = field(default_factory=Distil)

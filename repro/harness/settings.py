@@ -16,6 +16,7 @@ CHANGING: Mapping[str, Any] = {  # options, and what they are where nothing was 
     "images": [],
     "pipeline": None,
     "num_prompts": None,
+    "prompts": [],
     "dtype": None,
     "vae": None,
     "scorer": [],

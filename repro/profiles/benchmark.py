@@ -12,6 +12,7 @@ PROMPT_SETS = (
     PromptSet("geneval", "GenEval", reported="GenEval"),
     PromptSet("diversity", "Four seeds of a prompt"),
 )
+OPTIONAL_SETS = (PromptSet("parti", "PartiPrompts"),)
 IMAGES_PER_SET = 30_000
 TAGS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
 COLUMNS = (

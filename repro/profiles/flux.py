@@ -24,6 +24,7 @@ PROFILE = Profile(
     ),
     scorers=benchmark.SCORERS,
     optional=benchmark.OPTIONAL,
+    optional_sets=benchmark.OPTIONAL_SETS,
     execution=replace(benchmark.EXECUTION, dtype="bfloat16"),
     teacher=Teacher(steps=30, guidance_scale=1.0, embedded_guidance=3.5),
     distil=Distil(common={"mixed_precision": "bf16", "feature_block": 30, "guidance_scale": 4.5}),  # studies/flux.toml

@@ -28,6 +28,7 @@ PROFILE = Profile(
     weights=WEIGHTS,
     scorers=benchmark.SCORERS,
     optional=benchmark.OPTIONAL,
+    optional_sets=benchmark.OPTIONAL_SETS,
     teacher=Teacher(  # steps and guidance as it drew the training images
         steps=40, guidance_scale=4.5, finishing_steps=28, finishing_guidance=7.0
     ),

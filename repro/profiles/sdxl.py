@@ -22,6 +22,7 @@ PROFILE = Profile(
     ),
     scorers=benchmark.SCORERS,
     optional=benchmark.OPTIONAL,
+    optional_sets=benchmark.OPTIONAL_SETS,
     execution=benchmark.EXECUTION,
     teacher=Teacher(process="variance-preserving", shift=1.0, steps=50, guidance_scale=5.0),
     distil=Distil(  # PDM alone, on the middle block, as published: studies/sdxl.toml

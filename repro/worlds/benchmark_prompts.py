@@ -1,5 +1,8 @@
 """The world of the paper's own numbers: COCO 2014, MJHQ-30K, GenEval, PartiPrompts and what a user brings.
 
+The profile may name a file, a folder of parquet, or a data set of the Hub for a benchmark, in place of what lies in the
+data folder; a set of another name than those below is a file of the user's own.
+
 | prompt set | prompts | images of each |
 |---|---|---|
 | `coco`, `mjhq` | as many as the profile asks for: 30,000 | 1 |
@@ -67,14 +70,11 @@ class BenchmarkPrompts:
         profile: gives the counts.
         root: the checkout.
         data: the data folder; None for ``repro.worlds.data_folder.data_folder(root)``.
-        files: a set or a benchmark -> a file, a folder of parquet, or a data set's name, in place of the one in the
-            data folder. A set of another name than those above is a file of the user's own.
     """
 
     profile: Profile
     root: Path
     data: Path | None = None
-    files: Mapping[str, str] = field(default_factory=dict)
     _read: dict[str, list[PromptEntry]] = field(default_factory=dict, repr=False, compare=False)
 
     def prompts(self, prompt_set: str) -> list[dict[str, Any]]:
@@ -153,9 +153,19 @@ class BenchmarkPrompts:
         """Of prompt files and real images."""
         return self.data or data_folder(self.root, self.profile.data.folder)
 
+    @property
+    def files(self) -> Mapping[str, str]:
+        """What the profile names in place of the data folder's own."""
+        return self.profile.data.prompt_files
+
     def _set(self, name: str) -> SetOfPrompts:
         if name in SETS:
-            return SETS[name]
+            found = SETS[name]
+            if name in self.files and name != found.benchmark:
+                raise PromptFileError(
+                    f"prompts of {name} are drawn from {found.benchmark}: name a file of that, not {self.files[name]}"
+                )
+            return found
         if name in self.files:
             return SetOfPrompts(benchmark=name, published=0, most=0)
         raise UnknownNameError("prompt set", name, [*SETS, *self.files])

@@ -89,7 +89,7 @@ class Benchmarks(BenchmarkPrompts):
     @cached_property
     def _photographs(self) -> ImagesOfPrompts:
         name = self.profile.prompt_sets[0].key
-        benchmark = BENCHMARKS[SETS[name].benchmark]
+        benchmark = BENCHMARKS[self._set(name).benchmark]
         folder = image_folder(benchmark, self.folder)
         if folder is None:
             place = self.folder / benchmark.folder
@@ -127,25 +127,28 @@ class Benchmarks(BenchmarkPrompts):
     def prompt_plans(self) -> Iterator[PromptPlan]:
         """Every set of prompts of the profile, also where its file is missing."""
         for prompt_set in self.profile.prompt_sets:
-            declared = SETS[prompt_set.key]
-            benchmark = BENCHMARKS[declared.benchmark]
+            declared = self._set(prompt_set.key)
             try:
-                images, source = len(self.prompts(prompt_set.key)), benchmark.prompt_file(self.folder).name
+                images, source = len(self.prompts(prompt_set.key)), self._read_from(declared.benchmark)
             except PromptFileError:
                 prompts = min(declared.most or declared.published, self.profile.images_per_set)
-                images, source = prompts * declared.images, "not there"
+                where = self.files.get(declared.benchmark) or BENCHMARKS[declared.benchmark].folder
+                images, source = prompts * declared.images, f"{where}/not there"
             yield PromptPlan(
                 key=prompt_set.key,
                 images=images,
-                source=f"{benchmark.folder}/{source}",
+                source=source,
                 reference=_reference(self, prompt_set.key) if _compared(self, prompt_set.key) else NO_REFERENCE,
             )
 
     def needs(self) -> Iterator[Need]:
         """Every file of prompts, folder of real images and metric's weights."""
         names = [prompt_set.key for prompt_set in self.profile.prompt_sets]
-        for name in dict.fromkeys(SETS[name].benchmark for name in names):
-            yield _prompt_file(BENCHMARKS[name], self.folder, f"prompts {name}")
+        for name in dict.fromkeys(self._set(name).benchmark for name in names):
+            if name in self.files:
+                yield _named(name, self.files[name])
+            else:
+                yield _prompt_file(BENCHMARKS[name], self.folder, f"prompts {name}")
         for name in names:
             if _compared(self, name):
                 yield _real_images(self, name)
@@ -153,6 +156,13 @@ class Benchmarks(BenchmarkPrompts):
             if scorers.is_external(scorer):
                 yield from external_scorers.program(scorer)
             yield from _weights(scorer, self.folder)
+
+    def _read_from(self, benchmark: str) -> str:
+        """As a reader of a plan knows it."""
+        if benchmark in self.files:
+            return self.files[benchmark]
+        declared = BENCHMARKS[benchmark]
+        return f"{declared.folder}/{declared.prompt_file(self.folder).name}"
 
 
 def _compared(world: BenchmarkPrompts, prompt_set: str) -> bool:
@@ -167,6 +177,11 @@ def _reference(world: BenchmarkPrompts, prompt_set: str) -> str:
     return found.path.name if isinstance(found, ReferenceStatistics) else f"{len(found.files):,} real images"
 
 
+def _named(benchmark: str, file: str) -> Need:
+    """Prompts that the user named; a data set of the Hub is fetched where it is read."""
+    return Need(name=file, why=f"prompts {benchmark}", command=f"# named with --prompts {benchmark}={file}")
+
+
 def _prompt_file(benchmark: Benchmark, folder: Path, why: str) -> Need:
     command = benchmark.prompts_from.format(folder=from_here(folder / benchmark.folder))
     try:
@@ -178,7 +193,7 @@ def _prompt_file(benchmark: Benchmark, folder: Path, why: str) -> Need:
 
 
 def _real_images(world: BenchmarkPrompts, prompt_set: str) -> Need:
-    benchmark = BENCHMARKS[SETS[prompt_set].benchmark]
+    benchmark = BENCHMARKS[SETS[prompt_set].benchmark]  # a set of the user's own is compared with none
     return Need(
         name=f"{benchmark.folder}: real images, or reference.npz",
         why=f"FID on {prompt_set}",

@@ -132,12 +132,19 @@ def test_the_environment_names_the_folder(data: Path, monkeypatch: pytest.Monkey
 def test_files_of_ones_own(data: Path) -> None:
     own = data / "mine.txt"
     own.write_text("a cat\na dog\n")
-    world = BenchmarkPrompts(profile(2), ROOT, data=data, files={"mine": str(own), "coco": str(data / "other.csv")})
+    files = {"mine": str(own), "coco": str(data / "other.csv")}
+    named = replace(profile(2), data=replace(profile(2).data, prompt_files=files))
+    world = BenchmarkPrompts(named, ROOT, data=data)
     assert {prompt["caption"] for prompt in world.prompts("mine")} == {"a cat", "a dog"}
     (data / "other.csv").write_text("caption\nx\ny\n")
     assert {prompt["caption"] for prompt in world.prompts("coco")} == {"x", "y"}
     with pytest.raises(UnknownNameError, match="unknown prompt set 'cocoo'; did you mean coco"):
         world.prompts("cocoo")
+    of_coco = replace(named, data=replace(named.data, prompt_files={"diversity": str(own)}))
+    with pytest.raises(
+        PromptFileError, match=r"prompts of diversity are drawn from coco: name a file of that, not .*mine"
+    ):
+        BenchmarkPrompts(of_coco, ROOT, data=data).prompts("diversity")
 
 
 def test_captions_of_a_clock_differ(data: Path) -> None:
