@@ -4,12 +4,12 @@ In the mini world the others are trained here, from the same teacher with the sa
 """
 
 from collections.abc import Callable
-from typing import Any
 
 from repro.harness.experiment import Agreement, Column, Reported, Row
 from repro.harness.published import NOISE
-from repro.harness.systems import HubFile, System
+from repro.harness.systems import System
 from repro.kinds.scores.declare import Check, Claim, Clock, Faster, Table, TimedUnder, at_least, not_worse
+from repro.profiles import systems
 
 SOURCE = "project page, March 2025: comparison with open models"
 MINI = ("mini", "smoke")
@@ -61,16 +61,6 @@ MINI_CLAIMS = (
 
 REAL = ("sd35-medium", "sd35-large", "sdxl", "flux")
 V2 = "table4_models_v2.csv"
-SDXL_BASE = HubFile("stabilityai/stable-diffusion-xl-base-1.0")
-MEDIUM = HubFile("stabilityai/stable-diffusion-3.5-medium")
-LARGE = HubFile("stabilityai/stable-diffusion-3.5-large")
-FLUX = HubFile("black-forest-labs/FLUX.1-dev")
-STABILITY = "Stability AI Community License, to be accepted on the model's page"
-BFL = "FLUX.1 [dev] Non-Commercial License, to be accepted on the model's page"
-OF_SDXL: dict[str, Any] = {"base": SDXL_BASE, "architecture": "sdxl", "parameters": 2.6, "variant": "fp16"}
-OF_MEDIUM: dict[str, Any] = {"base": MEDIUM, "architecture": "sd35-medium", "parameters": 2.2, "licence": STABILITY}
-OF_LARGE: dict[str, Any] = {"base": LARGE, "architecture": "sd35-large", "parameters": 8.0, "licence": STABILITY}
-OF_FLUX: dict[str, Any] = {"base": FLUX, "architecture": "flux", "parameters": 12.0, "licence": BFL, "no_float16": True}
 
 
 def system(key: str, label: str, made: System | None, v1: str = "", v2: str = "") -> Row:
@@ -95,139 +85,25 @@ def dmd2_pdm(size: str, reported: str) -> Row:
 SYSTEMS = (
     system("switti", "Switti", None, "Switti", "Switti"),
     system("infinity", "Infinity", None, "Infinity", "Infinity"),
-    system("sdxl", "SDXL", System(**OF_SDXL, steps=50, guidance_scale=5.0), "SDXL", "SDXL"),
-    system(
-        "sdxl_turbo",
-        "SDXL-Turbo",
-        System(
-            base=HubFile("stabilityai/sdxl-turbo"),
-            steps=4,
-            guidance_scale=0.0,
-            resolution=512,
-            variant="fp16",
-            architecture="sdxl",
-            parameters=2.6,
-            licence="Stability AI Non-Commercial Research Community License",
-        ),
-        "SDXL-Turbo",
-        "SDXL-Turbo (512px)",
-    ),
-    system(
-        "dmd2_sdxl",
-        "DMD2-SDXL",
-        System(
-            **OF_SDXL,
-            steps=4,
-            guidance_scale=0.0,
-            network=HubFile("tianweiy/DMD2", "dmd2_sdxl_4step_unet_fp16.bin"),
-            scheduler="LCMScheduler",
-            call={"timesteps": [999, 749, 499, 249]},
-            licence="CC BY-NC 4.0",
-        ),
-        "DMD2-SDXL",
-        "SDXL-DMD2",
-    ),
-    system(
-        "hyper_sdxl",
-        "Hyper-SD",
-        System(
-            **OF_SDXL,
-            steps=4,
-            guidance_scale=0.0,
-            lora=HubFile("ByteDance/Hyper-SD", "Hyper-SDXL-4steps-lora.safetensors"),
-            scheduler="DDIMScheduler",
-            scheduler_options={"timestep_spacing": "trailing"},
-        ),
-        v2="Hyper-SD",
-    ),
-    system("swd_sdxl", "SwD SDXL", System(**OF_SDXL, steps=4, student=HubFile("yresearch/swd-sdxl")), v2="SDXL-SwD"),
-    system("sd35_medium", "SD3.5 Medium", System(**OF_MEDIUM, steps=40, guidance_scale=4.5), "SD3.5 Medium", "SD3.5-M"),
-    system(
-        "sd35_medium_turbo",
-        "SD3.5 Medium Turbo",
-        System(
-            base=HubFile("tensorart/stable-diffusion-3.5-medium-turbo"),
-            steps=4,
-            guidance_scale=1.5,
-            scheduler="FlowMatchEulerDiscreteScheduler",
-            scheduler_options={"shift": 5.0},
-            architecture="sd35-medium",
-            parameters=2.2,
-            licence=STABILITY,
-        ),
-        v2="SD3.5-M-Turbo",
-    ),
+    system("sdxl", "SDXL", systems.SDXL, "SDXL", "SDXL"),
+    system("sdxl_turbo", "SDXL-Turbo", systems.SDXL_TURBO, "SDXL-Turbo", "SDXL-Turbo (512px)"),
+    system("dmd2_sdxl", "DMD2-SDXL", systems.DMD2_SDXL, "DMD2-SDXL", "SDXL-DMD2"),
+    system("hyper_sdxl", "Hyper-SD", systems.HYPER_SDXL, v2="Hyper-SD"),
+    system("swd_sdxl", "SwD SDXL", systems.SWD_SDXL, v2="SDXL-SwD"),
+    system("sd35_medium", "SD3.5 Medium", systems.SD35_MEDIUM, "SD3.5 Medium", "SD3.5-M"),
+    system("sd35_medium_turbo", "SD3.5 Medium Turbo", systems.SD35_MEDIUM_TURBO, v2="SD3.5-M-Turbo"),
     dmd2_pdm("medium", "DMD2+PDM Medium"),
-    system(
-        "swd_medium_6",
-        "SwD Medium",
-        System(**OF_MEDIUM, steps=6, student=HubFile("yresearch/swd-medium-6-steps")),
-        "SwD Medium",
-        "SD3.5-M-SwD",
-    ),
-    system("swd_medium_4", "SwD Medium", System(**OF_MEDIUM, steps=4, student=HubFile("yresearch/swd-medium-4-steps"))),
-    system("sd35_large", "SD3.5 Large", System(**OF_LARGE, steps=28, guidance_scale=4.5), "SD3.5 Large", "SD3.5-L"),
-    system(
-        "sd35_large_turbo",
-        "SD3.5 Large Turbo",
-        System(
-            base=HubFile("stabilityai/stable-diffusion-3.5-large-turbo"),
-            steps=4,
-            guidance_scale=0.0,
-            architecture="sd35-large",
-            parameters=8.0,
-            licence=STABILITY,
-        ),
-        v2="SD3.5-L-Turbo",
-    ),
+    system("swd_medium_6", "SwD Medium", systems.SWD_MEDIUM_6, "SwD Medium", "SD3.5-M-SwD"),
+    system("swd_medium_4", "SwD Medium", systems.SWD_MEDIUM_4),
+    system("sd35_large", "SD3.5 Large", systems.SD35_LARGE, "SD3.5 Large", "SD3.5-L"),
+    system("sd35_large_turbo", "SD3.5 Large Turbo", systems.SD35_LARGE_TURBO, v2="SD3.5-L-Turbo"),
     dmd2_pdm("large", "DMD2+PDM Large"),
-    system(
-        "swd_large_4",
-        "SwD Large",
-        System(**OF_LARGE, steps=4, student=HubFile("yresearch/swd-large-4-steps")),
-        "SwD Large",
-        "SD3.5-L-SwD",
-    ),
-    system("flux_dev", "FLUX.1-dev", System(**OF_FLUX, steps=30, guidance_scale=3.5), v2="FLUX"),
-    system(
-        "flux_turbo_alpha",
-        "FLUX Turbo Alpha",
-        System(
-            **OF_FLUX,
-            steps=8,
-            guidance_scale=3.5,
-            lora=HubFile("alimama-creative/FLUX.1-Turbo-Alpha", "diffusion_pytorch_model.safetensors"),
-        ),
-        v2="FLUX-Turbo-Alpha",
-    ),
-    system(
-        "hyper_flux",
-        "Hyper-FLUX",
-        System(
-            **OF_FLUX,
-            steps=8,
-            guidance_scale=3.5,
-            lora=HubFile("ByteDance/Hyper-SD", "Hyper-FLUX.1-dev-8steps-lora.safetensors"),
-            lora_scale=0.125,
-        ),
-        v2="Hyper-FLUX",
-    ),
-    system(
-        "flux_schnell",
-        "FLUX.1-schnell",
-        System(
-            base=HubFile("black-forest-labs/FLUX.1-schnell"),
-            steps=4,
-            guidance_scale=0.0,
-            call={"max_sequence_length": 256},
-            architecture="flux",
-            parameters=12.0,
-            licence="Apache-2.0",
-            no_float16=True,
-        ),
-        v2="FLUX-Schnell",
-    ),
-    system("swd_flux", "SwD FLUX", System(**OF_FLUX, steps=4, student=HubFile("yresearch/swd_flux")), v2="FLUX-SwD"),
+    system("swd_large_4", "SwD Large", systems.SWD_LARGE_4, "SwD Large", "SD3.5-L-SwD"),
+    system("flux_dev", "FLUX.1-dev", systems.FLUX_DEV, v2="FLUX"),
+    system("flux_turbo_alpha", "FLUX Turbo Alpha", systems.FLUX_TURBO_ALPHA, v2="FLUX-Turbo-Alpha"),
+    system("hyper_flux", "Hyper-FLUX", systems.HYPER_FLUX, v2="Hyper-FLUX"),
+    system("flux_schnell", "FLUX.1-schnell", systems.FLUX_SCHNELL, v2="FLUX-Schnell"),
+    system("swd_flux", "SwD FLUX", systems.SWD_FLUX, v2="FLUX-SwD"),
 )
 
 QUALITY_COLUMNS = (
