@@ -120,7 +120,8 @@ def _summary(plan: Plan) -> str:
 def missing_text(needs: Sequence[Need]) -> str:
     """How much is missing, as a line of a list."""
     names = {need.name for need in needs if need.missing}
-    return f"- **Missing**: {f'{len(names)} files and models, listed below' if names else 'nothing'}."
+    what = "file or model" if len(names) == 1 else "files and models"
+    return f"- **Missing**: {f'{len(names)} {what}, listed below' if names else 'nothing'}."
 
 
 def _rows(plan: Plan) -> str:
