@@ -9,6 +9,7 @@ from repro.kinds.validity.declare import Candidate
 from repro.kinds.validity.result import Bar, Contrast, ValidityResult
 
 PLUS_MINUS = "\u00b1"
+SIGNS = "Positive: better than those; larger, where a metric has no better side."
 HUGE = 999  # standard errors; more are not worth telling apart
 
 
@@ -26,6 +27,7 @@ def page(result: ValidityResult, folder: Path) -> str:
             "## Values",
             _values(result),
             "## Standard errors from real images through the VAE",
+            SIGNS,
             _separations(result),
             "## Bars of the VAE",
             _bars(result),
