@@ -8,6 +8,10 @@ DECODED = (("decoded", "half"), ("half", "quarter"), ("decoded", "jpeg"))  # for
 CAPTION = (("quarter", "wrong"), ("jpeg", "wrong"), ("teacher", "wrong"))
 IN_THE_MIDDLE = "its best value lies in the middle, so more of it is no better"
 
+UNEQUAL = (
+    "its values in these records are wrong, for they take sets of unequal size to be equal: measure the page again"
+)
+
 PAGE = ValidityPage(
     key="validity",
     title="Metrics on images of known quality",
@@ -67,7 +71,9 @@ PAGE = ValidityPage(
             column=Column("kid_e", "KID-E", better="lower", digits=2, scale=1000.0, unit="1e-3"),
             orders=QUALITY,
             ceiling="real",
-            transparent=True,
+            steady=("decoded",),
+            against="half",
+            barred=UNEQUAL,
         ),
         Candidate(
             column=Column(
@@ -75,6 +81,7 @@ PAGE = ValidityPage(
             ),
             orders=DECODED,
             ceiling="decoded",
+            barred=UNEQUAL,
         ),
         Candidate(
             column=Column("placement", "Placement", better="higher", digits=2, unit="% of the side"),
@@ -106,8 +113,9 @@ PAGE = ValidityPage(
         "A metric is fit for a claim if it tells every pair of conditions apart that it must, by 3 standard errors, "
         "calls nothing better than its ceiling by as many, and, where it measures diversity, is moved by blur less "
         "than a tenth as much as by a collapse to one scene per caption. Distances to images that did not pass the VAE "
-        "must not be the VAE's own: at most twice their floor for real scenes through it. What must be told apart was "
-        "fixed before this page was measured: real from half resolution and JPEG, half from quarter resolution, and, "
+        "must not be the VAE's own: at most twice their floor for real scenes through it, or, for KID, whose floor is "
+        "0, a tenth of what half resolution makes. What must be told apart was fixed before this page was measured: "
+        "real from half resolution and JPEG, half from quarter resolution, and, "
         "for what reads captions, everything from scenes of wrong captions.",
         "All rows have the same captions: 200 short and 100 compositional ones. Distances are to 500 other scenes of "
         "each set, as they are, or for a *decoded reference* through the VAE. Intervals and standard errors are "

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics.image.kid import poly_mmd
 
 from repro.metrics.base import Measured, Metric, Prompt
 from repro.metrics.diversity import unit_sums
@@ -117,13 +116,30 @@ def frechet_of(name: str, features: Tensor) -> Statistic:
 
 
 def kid_of(name: str, features: Tensor) -> Statistic:
-    """Squared MMD (polynomial of degree 3, unbiased) of all features ``name`` to reference features (M, D)."""
+    """KID of all features ``name`` to reference features (M, D): squared MMD with the kernel (<x, y> / D + 1)^3.
+
+    Unbiased at any two sizes, so about 0, of either sign, for two sets of one distribution. torchmetrics' formula
+    takes both sets to be of one size.
+    """
     reference = features.double()
+    own = _pairs(reference)
 
     def statistic(images: Measured) -> float:
-        return float(poly_mmd(reference, torch.from_numpy(images.column(name)).double()))
+        found = torch.from_numpy(images.column(name)).double()
+        return own + _pairs(found) - 2 * float(_kernel(reference, found).mean())
 
     return statistic
+
+
+def _pairs(features: Tensor) -> float:
+    """Mean of the kernel over pairs of different rows."""
+    kernel, n = _kernel(features, features), len(features)
+    return float(kernel.sum() - kernel.trace()) / (n * (n - 1))
+
+
+def _kernel(x: Tensor, y: Tensor) -> Tensor:
+    values: Tensor = (x @ y.T / x.shape[1] + 1) ** 3
+    return values
 
 
 def spread_of(name: str) -> Statistic:

@@ -90,6 +90,16 @@ def test_distances_are_those_of_the_metrics() -> None:
     assert kid_of("features", reference)(images) == pytest.approx(float(poly_mmd(reference, torch.from_numpy(fake))))
 
 
+def test_kid_of_one_distribution_is_nought_whatever_the_sizes() -> None:
+    rng = np.random.default_rng(4)
+    found = []
+    for _ in range(60):
+        reference, fake = (torch.from_numpy(rng.normal(1, 1, (n, 6))) for n in (90, 30))
+        found.append(kid_of("features", reference)(rows([str(i) for i in range(30)], features=fake.numpy())))
+    assert abs(np.mean(found)) < 3 * np.std(found) / 60**0.5
+    assert min(found) < 0 < max(found)
+
+
 def test_replicates_leave_a_group_out() -> None:
     captions = [str(index) for index in range(40)]
     values = np.random.default_rng(2).normal(size=40)

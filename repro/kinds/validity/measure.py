@@ -32,7 +32,7 @@ from repro.stages.measurement import Measurement
 from repro.stages.sample_grid import image_grid
 from repro.worlds.base import Through, TriedWorld
 
-STAGE, VERSION = "validity", 1
+STAGE, VERSION = "validity", 2
 BATCH = 50
 SHOWN = 8  # captions in the picture
 LABEL_WIDTH = 13  # characters of a row label there, in a line
