@@ -8,10 +8,6 @@ DECODED = (("decoded", "half"), ("half", "quarter"), ("decoded", "jpeg"))  # for
 CAPTION = (("quarter", "wrong"), ("jpeg", "wrong"), ("teacher", "wrong"))
 IN_THE_MIDDLE = "its best value lies in the middle, so more of it is no better"
 
-UNEQUAL = (
-    "its values in these records are wrong, for they take sets of unequal size to be equal: measure the page again"
-)
-
 PAGE = ValidityPage(
     key="validity",
     title="Metrics on images of known quality",
@@ -73,7 +69,6 @@ PAGE = ValidityPage(
             ceiling="real",
             steady=("decoded",),
             against="half",
-            barred=UNEQUAL,
         ),
         Candidate(
             column=Column(
@@ -81,7 +76,6 @@ PAGE = ValidityPage(
             ),
             orders=DECODED,
             ceiling="decoded",
-            barred=UNEQUAL,
         ),
         Candidate(
             column=Column("placement", "Placement", better="higher", digits=2, unit="% of the side"),
