@@ -38,7 +38,12 @@ def test_weights_are_small_and_never_pickled() -> None:
 
 def test_the_vae_reconstructs_held_out_scenes(pipeline: ScalewiseStableDiffusion3Pipeline) -> None:
     scenes = render_scenes(HELD_OUT_SEEDS, 100)
-    assert psnr(pipeline.vae, scenes.batch(torch.arange(100))) >= 30
+    assert psnr(pipeline.vae, scenes.batch(torch.arange(100))) >= 40
+
+
+def test_no_config_remembers_the_folder_it_was_made_in() -> None:
+    for path in WEIGHTS.rglob("*.json"):
+        assert "_name_or_path" not in path.read_text(), path
 
 
 @pytest.mark.parametrize("row", ["scalewise_4", "fullscale_2"])

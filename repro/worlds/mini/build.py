@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline
+from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 from torch import nn
 from transformers import CLIPTokenizer
 
@@ -27,6 +28,7 @@ from repro.worlds.mini.teacher import (
 )
 from repro.worlds.mini.text import new_tokenizer
 from repro.worlds.mini.vae import psnr, train_vae
+from swd.files import save_tensors
 
 TRAIN_SCENES, CLIP_SCENES, HELD_OUT_SCENES = 20_000, 12_000, 500
 SINGLE_SIDE = "high"  # the stage whose result is kept as the teacher that has forgotten low sides
@@ -74,7 +76,7 @@ def rebuild_decoder(work: Path, weights: Path, device: torch.device) -> float:
     folder = weights / "pipeline" / "vae"
     vae = AutoencoderKL.from_pretrained(folder)
     vae = train_decoder(vae, _training_scenes(work), work / "decoder", device)
-    vae.to("cpu").save_pretrained(folder)
+    save_tensors(folder / SAFETENSORS_WEIGHTS_NAME, vae.to("cpu").state_dict(), {"format": "pt"})  # the config stays
     return _held_out_psnr(vae)
 
 

@@ -1,19 +1,24 @@
 """`python -m repro.worlds.mini.tune`: short distillations at several rates, judged on captions of the training range.
 
-It is there to choose the rates in `repro/profiles/mini.py`, one for each kind of student. What the tables are measured
-on is never looked at.
+It is there to choose the rates in `repro/profiles/mini.py`, one for each kind of student, and the number of iterations.
+Both kinds get the same rates and the same counts. What the tables are measured on is never looked at. Finished counts
+are not trained or scored again; what was found is kept beside the weights, with a figure.
 """
 
 import argparse
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import matplotlib.pyplot as plt
 import torch
+from accelerate import Accelerator
 
 from repro.harness.experiment import Row
-from repro.harness.files import ROOT
+from repro.harness.files import ROOT, digest_folder, write_atomic
 from repro.harness.plan import resolve
 from repro.harness.profile import Distil, Profile
 from repro.harness.provenance import git_stamp
@@ -21,58 +26,107 @@ from repro.metrics import EvaluationResult, evaluate
 from repro.profiles.mini import DISTIL, EXECUTION, PROFILE
 from repro.stages.images import generator_of, load_pipeline
 from repro.stages.store import StageStore
-from repro.stages.students import distil
+from repro.stages.students import latent_cache
 from repro.table2 import TABLE
 from repro.worlds.mini.build import TRAIN_SCENES
 from repro.worlds.mini.data import TRAIN_SEEDS
+from repro.worlds.mini.scene_score import SceneScore
 from repro.worlds.mini.scenes import sample_scene
 from repro.worlds.mini.world import MiniWorld
+from swd.backbones import denoiser_of
+from swd.training import train
 
 BATCH = 50
+RESULT = Path(__file__).parent / "weights" / "tuning.json"
+SHOWN = {"scene_score": "Scene score", "contour_error": "Contour error, px", "colour_error": "Colour error, levels"}
+Trial = dict[str, Any]
 
 
-def at_rate(profile: Profile, lr: float, iterations: int) -> Profile:
+def at_rate(profile: Profile, lr: float) -> Profile:
     """The profile with one learning rate for student and fake model of both kinds."""
     rates = {"lr": lr, "lr_fake": lr}
-    common = {**DISTIL.common, "iterations": iterations}
-    return replace(profile, distil=Distil(common=common, scalewise=rates, fullscale=rates))
+    return replace(profile, distil=Distil(common=DISTIL.common, scalewise=rates, fullscale=rates))
 
 
-def score(row: Row, adapter: Path | None, images: int) -> EvaluationResult:
-    """Scene accuracy and mini-CLIP score on captions that no training image has the seed of."""
-    device = torch.device("cpu")
-    pipeline = load_pipeline(ROOT / PROFILE.weights.pipeline, EXECUTION.dtype, device)
+def score(row: Row, adapter: Path, images: int) -> EvaluationResult:
+    """Scene score of a student's images for captions that no training image has the seed of."""
+    pipeline = load_pipeline(ROOT / PROFILE.weights.pipeline, EXECUTION.dtype, torch.device("cpu"))
     generate = generator_of(resolve(PROFILE, row).sample, pipeline, adapter)
     scenes = [sample_scene(seed) for seed in TRAIN_SEEDS[TRAIN_SCENES : TRAIN_SCENES + images]]
     prompts = [{"caption": scene.caption, "kind": scene.kind, "seed": scene.seed} for scene in scenes]
     shards = [prompts[start : start + BATCH] for start in range(0, images, BATCH)]
-    metrics = MiniWorld(PROFILE, ROOT).per_image_metrics(device)
-    return evaluate(((generate(part), part) for part in shards), metrics)
+    return evaluate(((generate(part), part) for part in shards), [SceneScore()])
+
+
+def distilled(row: Row, lr: float, iterations: int, work: Path) -> Path:
+    """The adapter of a row after so many iterations at a rate; goes on from fewer in the same folder."""
+    world = MiniWorld(at_rate(PROFILE, lr), ROOT)
+    config = replace(resolve(world.profile, row, PROFILE.seeds[0]).training, iterations=iterations)
+    pipeline = load_pipeline(ROOT / PROFILE.weights.pipeline, "float32", torch.device("cpu"))
+    store = StageStore(ROOT / "results" / "stages", stamp=git_stamp(ROOT))
+    cache = latent_cache(store, world, TABLE.rows, pipeline, digest_folder(ROOT / PROFILE.weights.pipeline))
+    accelerator = Accelerator(cpu=True, mixed_precision=config.mixed_precision)
+    return train(config, denoiser_of(pipeline), cache, work / f"{row.key}-{lr:g}", accelerator=accelerator).adapter
+
+
+def trial(row: Row, lr: float, iterations: int, images: int, work: Path) -> Trial:
+    """What a rate gives after so many iterations: the estimates, and the scene score of every image."""
+    result = score(row, distilled(row, lr, iterations, work), images)
+    values = {key: [found.value, found.ci_low, found.ci_high] for key, found in result.values.items()}
+    per_image = [round(float(value), 4) for value in result.per_image["scene_score"]]
+    return {"row": row.key, "lr": lr, "iterations": iterations, **values, "scene_scores": per_image}
+
+
+def draw(trials: Sequence[Mapping[str, Any]], figure: Path) -> None:
+    """Each metric against iterations, a line for every row and rate."""
+    rows = sorted({found["row"] for found in trials})
+    rates = sorted({found["lr"] for found in trials})
+    drawing, axes = plt.subplots(
+        len(rows), len(SHOWN), figsize=(3.4 * len(SHOWN), 2.4 * len(rows)), layout="constrained", squeeze=False
+    )
+    for line, row in zip(axes, rows, strict=True):
+        for axis, (key, label) in zip(line, SHOWN.items(), strict=True):
+            for lr in rates:
+                found = sorted((one["iterations"], *one[key]) for one in trials if (one["row"], one["lr"]) == (row, lr))
+                if not found:
+                    continue
+                counts, values, lows, highs = zip(*found, strict=True)
+                errors = [
+                    [v - low for v, low in zip(values, lows, strict=True)],
+                    [high - v for v, high in zip(values, highs, strict=True)],
+                ]
+                axis.errorbar(counts, values, errors, label=f"{lr:g}", lw=1, marker="o", ms=3, capsize=2)
+            axis.set_title(f"{TABLE.row(row).label}, {row[-1]} steps", fontsize=9)
+            axis.set_ylabel(label, fontsize=8)
+            axis.set_xlabel("Iterations", fontsize=8)
+            axis.tick_params(labelsize=7)
+            axis.spines[["top", "right"]].set_visible(False)
+    axes[0, 0].legend(title="Learning rate", title_fontsize=7, fontsize=7, frameon=False)
+    drawing.savefig(figure, dpi=100, metadata={"Software": None})
+    plt.close(drawing)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print a line for each row and rate. Finished distillations are not repeated."""
+    """Try what was not tried yet, print a line for each row, rate and count, and keep all of it."""
     parser = argparse.ArgumentParser(
         prog="python -m repro.worlds.mini.tune", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("--rows", nargs="+", default=["scalewise_4", "fullscale_4"], help="rows of Table 2")
-    parser.add_argument("--lr", nargs="+", type=float, default=[1e-4, 2e-4, 4e-4], help="learning rates")
-    parser.add_argument("--iterations", type=int, default=125, help="of each distillation")
+    parser.add_argument("--lr", nargs="+", type=float, default=[1e-4, 2e-4, 4e-4, 8e-4], help="learning rates")
+    parser.add_argument("--iterations", nargs="+", type=int, default=[25, 50], help="counts to score after, rising")
     parser.add_argument("--images", type=int, default=300, help="images of each student")
+    parser.add_argument("--work", type=Path, default=ROOT / "results" / "tuning", help="folder of the trainings")
     options = parser.parse_args(arguments)
-    store, device = StageStore(ROOT / "results" / "stages", stamp=git_stamp(ROOT)), torch.device("cpu")
-    print(f"{'row':<12} {'rate':>8} {'scene accuracy':>24} {'mini-CLIP':>22}")
-    for row in map(TABLE.row, options.rows):
-        for lr in options.lr:
-            world = MiniWorld(at_rate(PROFILE, lr, options.iterations), ROOT)
-            adapter = distil(store, world, row, seed=PROFILE.seeds[0], rows=TABLE.rows, device=device)
-            values = score(row, adapter, options.images).values
-            accuracy, clip = values["scene_accuracy"], values["mini_clip"]
-            print(
-                f"{row.key:<12} {lr:>8.0e} {accuracy.value:>8.3f} [{accuracy.ci_low:.3f}, {accuracy.ci_high:.3f}]"
-                f" {clip.value:>8.3f} [{clip.ci_low:.3f}, {clip.ci_high:.3f}]",
-                flush=True,
-            )
+    trials: list[Trial] = json.loads(RESULT.read_text()) if RESULT.exists() else []
+    known = {(found["row"], found["lr"], found["iterations"]) for found in trials}
+    asked = [(row, lr, count) for lr in options.lr for row in options.rows for count in sorted(options.iterations)]
+    for row, lr, count in asked:
+        if (row, lr, count) not in known:
+            found = trial(TABLE.row(row), lr, count, options.images, options.work)
+            print(row, f"{lr:g}", count, *(f"{found[key][0]:.4f}" for key in SHOWN), flush=True)
+            trials.append(found)
+            write_atomic(RESULT, json.dumps(trials) + "\n")
+    draw(trials, RESULT.with_suffix(".png"))
     return 0
 
 
