@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from repro.harness.experiment import Agreement, Column, Reported, Role, Row
+from repro.harness.experiment import Agreement, Column, Reported, Role, Row, Variant
 from repro.harness.published import NOISE
 from repro.kinds.scores.declare import Claim, Table, at_least, not_worse
 
@@ -125,4 +125,13 @@ TABLE = Table(
     ),
     reported=V1,
     also_reported=(V2, FLUX),
+)
+
+OVER_SEEDS = replace(
+    TABLE,
+    key="table2_seeds",
+    variant=Variant("table2", "over-seeds", "every student distilled with five training seeds: about three hours"),
+    title="Table 2 over five training seeds",
+    question="Does what Table 2 says hold for students that were distilled again with other seeds?",
+    seeds=(0, 1, 2, 3, 4),
 )

@@ -193,8 +193,15 @@ def test_figures_take_images_and_another_vae(monkeypatch: pytest.MonkeyPatch, tm
     assert (options.images, options.pipeline, options.random_weights) == (Path("photos"), "mine", False)
 
 
-@pytest.mark.parametrize(("words", "key"), [(["table1"], "table1"), (["table1", "--extended"], "table1_extended")])
-def test_the_extended_table_is_one_of_its_own(
+@pytest.mark.parametrize(
+    ("words", "key"),
+    [
+        (["table1"], "table1"),
+        (["table1", "--extended"], "table1_extended"),
+        (["table2", "--over-seeds"], "table2_seeds"),
+    ],
+)
+def test_a_variant_is_a_table_of_its_own(
     words: list[str], key: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     calls = []

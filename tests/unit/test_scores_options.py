@@ -218,3 +218,17 @@ def test_a_revision_pins_the_base_or_any_model_by_its_name(tmp_path: Path) -> No
 def test_a_revision_of_nothing_is_refused(words: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=message):
         options(tmp_path, "--revision", *words, of=TABLE4)
+
+
+def test_a_table_over_seeds_distils_all_of_them_unless_others_are_typed(tmp_path: Path) -> None:
+    mini, over = load_profile("mini"), table("table2_seeds")
+    found = options(tmp_path, of=over, profile=mini)
+    assert (found.seeds, found.retrain) == ((0, 1, 2, 3, 4), True)
+    typed = options(tmp_path, "--retrain", "--seeds", "7", "8", of=over, profile=mini)
+    assert (typed.seeds, typed.retrain) == ((7, 8), True)
+    assert options(tmp_path, profile=mini).retrain is False
+
+
+def test_published_models_are_not_distilled_over_seeds(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="table2_seeds distils the students of worlds that ship"):
+        options(tmp_path, of=table("table2_seeds"))

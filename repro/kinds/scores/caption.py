@@ -15,12 +15,18 @@ def caption(result: ScoresResult) -> str:
     profile, reported = result.profile, result.reported
     lines = [
         f"> **Profile `{profile.name}`.** {profile.caption}",
-        f"> **here**: measured, {_images(result)}, 95 % interval in brackets.",
+        f"> **here**: measured, {_images(result)}, {_seeds(result)}95 % interval in brackets.",
         summary(result),
     ]
     if reported is not None:
         lines.append(f"> **paper**: {reported.label}. {comparable(profile, reported)}")
     return "\n>\n".join(filter(None, [*lines, _compute(result), _clock(result)]))
+
+
+def _seeds(result: ScoresResult) -> str:
+    """Over how many training seeds the numbers of the students are means, if over several."""
+    seeds = {record.seed for record in result.records.records if record.prompts}
+    return f"means over {len(seeds)} training seeds, " if len(seeds) > 1 else ""
 
 
 def _compute(result: ScoresResult) -> str:

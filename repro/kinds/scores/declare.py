@@ -127,6 +127,7 @@ class Table(Experiment):
         clock: how rows are timed, which gives the columns of latency and parameters; None for a table without them.
         published_clock: under what the published latencies were measured: elsewhere they cannot be compared.
         published_notes: in place of ``notes`` where models and metrics are the published ones; None for the same.
+        seeds: training seeds with which every student is distilled again, whatever ships; empty for what ships.
 
     Raises:
         ValueError: two rows or claims share a key, or a claim names a row or a role that is not there.
@@ -139,6 +140,7 @@ class Table(Experiment):
     clock: Clock | None = None
     published_clock: TimedUnder | None = None
     published_notes: tuple[str, ...] | None = None
+    seeds: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         keys = [row.key for row in self.rows]

@@ -90,24 +90,32 @@ def make_options(table: Table, profile: Profile, typed: Namespace, common: RunOp
     for name in rows:
         if name not in declared and name not in images:
             raise UsageError(str(UnknownNameError(f"row of {table.key}", name, [*declared, *images])))
-    if typed.retrain and profile.scorers:
+    seeds, retrain = _students(table, profile, typed)
+    if retrain and profile.scorers:
         raise UsageError(
-            f"--retrain distils the students of worlds that ship; for {profile.name} train with python -m swd.train "
-            "and name their folders with --adapters ROW=DIR"
+            f"{table.key if table.seeds else '--retrain'} distils the students of worlds that ship; for "
+            f"{profile.name} train with python -m swd.train and name their folders with --adapters ROW=DIR"
         )
     if not typed.tflops > 0:
         raise UsageError(f"--tflops must be positive, got {typed.tflops:g}")
     settings.check_committed(typed, common)
     return ScoresOptions.extending(
         common,
-        seeds=student_seeds(profile, typed),
-        retrain=typed.retrain,
+        seeds=seeds,
+        retrain=retrain,
         rows=rows,
         adapters=adapters,
         images=images,
         tflops=typed.tflops,
         clock_batch=_clock_batch(table, typed.clock_batch),
     )
+
+
+def _students(table: Table, profile: Profile, typed: Namespace) -> tuple[tuple[int, ...], bool]:
+    """Training seeds, and whether students are distilled again: a table over seeds says both itself."""
+    if table.seeds and not typed.seeds:
+        return table.seeds, True
+    return student_seeds(profile, typed), typed.retrain
 
 
 def _clock_batch(table: Table, typed: int | None) -> int | None:
