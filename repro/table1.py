@@ -105,6 +105,11 @@ EXTENDED = replace(
         Cell("B", 16, "bilinear"),
         Cell("B", 16, "nearest"),
         Cell("B", 16, "fourier"),
+        *(Cell("B", side) for side in (12, 20, 28)),  # with 8, 16 and 24 those that Figure 1's margin is fitted to
+        Cell("D", 16),
+        Cell("D", 8),
+        Cell("E", 16),
+        Cell("E", 8),
     ),
     contrasts=(
         Contrast(
@@ -122,5 +127,13 @@ EXTENDED = replace(
             margin=("A", 800),
             source="Figure 1, reading",
         ),
+    ),
+    notes=(
+        *TABLE.notes,
+        "D and E are not in the paper. D (spectral expansion, as in SPEED, arXiv 2605.18736) noises the small latent "
+        "less, to the level from which growth arrives at t, keeps its DCT coefficients as the low ones of the large "
+        "x_t and draws the others. E spends one guided evaluation of the teacher on the small x_t, upscales the "
+        "estimate of x0 and keeps the noise that it implies as the low coefficients of the new noise. Unlike B, E "
+        "never renoises what the small latent holds, and unlike B and D, its x0 is the teacher's.",
     ),
 )

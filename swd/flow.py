@@ -61,6 +61,18 @@ class NoiseProcess(Protocol):
         ...
 
 
+def signal_and_noise(sigma: float, process: NoiseProcess) -> tuple[float, float]:
+    """Weights of the clean latent and of the noise in x_t.
+
+    Raises:
+        ValueError: sigma outside [0, 1].
+    """
+    if not 0 <= sigma <= 1:
+        raise ValueError(f"sigma lies in [0, 1], got {sigma}")
+    one, zero = torch.ones(1, 1, 1, 1, dtype=torch.float64), torch.zeros(1, 1, 1, 1, dtype=torch.float64)
+    return float(process.add_noise(one, zero, sigma)), float(process.add_noise(zero, one, sigma))
+
+
 @dataclass(frozen=True, slots=True)
 class FlowMatching:
     """Rectified flow: straight lines from clean latents (sigma = 0) to noise (sigma = 1)."""

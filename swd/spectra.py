@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from swd.flow import FlowMatching, NoiseProcess
+from swd.flow import FlowMatching, NoiseProcess, signal_and_noise
 from swd.schedule import ScaleSchedule
 
 NYQUIST = 0.5
@@ -116,7 +116,7 @@ def noisy_spectrum(clean: Spectrum, sigma: float, process: NoiseProcess | None =
     Raises:
         ValueError: sigma outside [0, 1].
     """
-    signal, noise = _weights(sigma, process)
+    signal, noise = signal_and_noise(sigma, process or FlowMatching())
     return replace(clean, power=signal**2 * clean.power + noise**2)
 
 
@@ -139,7 +139,7 @@ def safe_side(clean: Spectrum, sigma: float, *, margin: float = 1.0, process: No
         ValueError: sigma outside [0, 1], a margin that is not positive, or power of another shape.
     """
     _check(clean, margin)
-    signal, noise = _weights(sigma, process)
+    signal, noise = signal_and_noise(sigma, process or FlowMatching())
     visible = clean.inscribed & (margin * signal**2 * clean.power > noise**2)
     return float(clean.sides[visible].max()) if bool(visible.any()) else 0.0
 
@@ -168,7 +168,7 @@ def safe_sigma(clean: Spectrum, side: float, *, margin: float = 1.0, process: No
     loudest = float(lost.max())
 
     def masked(sigma: float) -> bool:
-        signal, noise = _weights(sigma, process)
+        signal, noise = signal_and_noise(sigma, process or FlowMatching())
         return margin * signal**2 * loudest <= noise**2
 
     return _first(masked)
@@ -248,15 +248,6 @@ def fit_power_law(clean: Spectrum) -> PowerLaw:
     (slope, intercept), covariance = np.polyfit(np.log(frequency), np.log(power), 1, w=np.sqrt(population), cov=True)
     spread = 1.96 * math.sqrt(covariance[0, 0])
     return PowerLaw(-slope, -slope - spread, -slope + spread, math.exp(intercept))
-
-
-def _weights(sigma: float, process: NoiseProcess | None) -> tuple[float, float]:
-    """Signal and noise weights of x_t."""
-    if not 0 <= sigma <= 1:
-        raise ValueError(f"sigma lies in [0, 1], got {sigma}")
-    one, zero = torch.ones(1, 1, 1, 1, dtype=torch.float64), torch.zeros(1, 1, 1, 1, dtype=torch.float64)
-    process = process or FlowMatching()
-    return float(process.add_noise(one, zero, sigma)), float(process.add_noise(zero, one, sigma))
 
 
 def _check(clean: Spectrum, margin: float) -> None:

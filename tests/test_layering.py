@@ -17,6 +17,7 @@ CORE = (
     "files",
     "flow",
     "grid",
+    "growth",
     "guidance",
     "images",
     "predictor",
@@ -83,7 +84,7 @@ HEAVY = {
     "sources",
     "planned",
 }
-HEAVY |= {"cards", "distances", "lines", "scoring"}
+HEAVY |= {"cards", "distances", "latents", "lines", "scoring"}
 WORLD_DOORS = {
     "repro.worlds.base",
     "repro.worlds.sources",

@@ -14,14 +14,15 @@ from repro.harness.profile import Profile
 from repro.harness.records import Record, RecordSet, Series, load
 from repro.kinds import kind_of
 from repro.kinds.upscaling import measure as upscaling
-from repro.kinds.upscaling.declare import Cell, Contrast, distance_column
-from repro.kinds.upscaling.measure import noisy_latents
+from repro.kinds.upscaling.declare import Cell, Contrast, Order, distance_column
+from repro.kinds.upscaling.latents import noisy_latents
 from repro.kinds.upscaling.options import UpscalingOptions
 from repro.kinds.upscaling.result import tested
 from repro.metrics.fid import Reference, frechet_distance, jackknife, jackknife_error, jackknife_replicates
 from repro.profiles.smoke import PROFILE
 from repro.table1 import EXTENDED, TABLE
-from swd.resize import downscale_area
+from swd.growth import replace_low
+from swd.resize import downscale_area, upscale
 from swd.sampler import draw_noise, seed_rngs
 
 TINY = replace(TABLE, images=8)
@@ -48,6 +49,45 @@ def test_a_and_b_share_noise_and_c_blurs_it() -> None:
     for cell in (Cell("A", 32), Cell("B", 16)):
         torch.testing.assert_close(build(cell, 1.0), noise)
     assert build(Cell("C", 16), 1.0).std() < 0.9  # interpolated noise is not white
+
+
+def test_d_is_the_low_frequencies_of_the_small_latent_at_the_level_of_the_table() -> None:
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    small = halve(downscale_area(images, (32, 32)))
+    rngs = seed_rngs((3, 4))
+    eps, fresh = draw_noise(rngs, (3, 16, 16), "cpu"), draw_noise(rngs, (3, 32, 32), "cpu")
+    signal = replace_low(torch.zeros(2, 3, 32, 32), 2 * small)  # twice the side, twice the coefficient
+    expected = 0.4 * signal + 0.6 * replace_low(fresh, eps)
+    torch.testing.assert_close(build(Cell("D", 16), 0.6), expected)
+
+
+def test_e_lifts_the_estimate_and_keeps_the_noise_that_it_implies() -> None:
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    asked: list[float] = []
+
+    def estimate(x_t: torch.Tensor, sigma: float) -> torch.Tensor:
+        asked.append(sigma)
+        return 0.9 * x_t
+
+    found = noisy_latents(
+        Cell("E", 16), images, halve, factor=2, sigma=0.5, seeds=(3, 4), estimate=estimate
+    )  # fmt: skip
+    rngs = seed_rngs((3, 4))
+    x_t = 0.5 * halve(downscale_area(images, (32, 32))) + 0.5 * draw_noise(rngs, (3, 16, 16), "cpu")
+    noise = replace_low(draw_noise(rngs, (3, 32, 32), "cpu"), 2 * (x_t - 0.45 * x_t))
+    torch.testing.assert_close(found, 0.5 * upscale(0.9 * x_t, (32, 32), "bicubic") + 0.5 * noise)
+    assert asked == [0.5]
+
+
+def test_e_without_a_teacher_is_refused() -> None:
+    with pytest.raises(ValueError, match="order E lifts the teacher's estimate, got none"):
+        build(Cell("E", 16), 0.5)
+
+
+@pytest.mark.parametrize("order", ["A", "B", "D"])
+def test_pure_noise_is_white_in_every_order_that_draws_it_at_the_full_side(order: Order) -> None:
+    noise = build(Cell(order, 32 if order == "A" else 8), 1.0, seeds=tuple(range(2)))
+    assert noise.std() == pytest.approx(1.0, abs=4 / (2 * noise.numel()) ** 0.5)
 
 
 def test_every_image_has_its_own_noise() -> None:

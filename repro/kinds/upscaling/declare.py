@@ -9,18 +9,23 @@ from repro.harness.profile import Profile
 from repro.harness.scope import Scope
 from repro.kinds.upscaling import keys
 
-Order = Literal["A", "B", "C"]
+Order = Literal["A", "B", "C", "D", "E"]
 Mode = Literal["bicubic", "bilinear", "nearest", "fourier"]  # as swd.resize has them; torch stays out of here
 ORDERS: dict[Order, str] = {
     "A": "x0 \u2192 noise \u2192 x_t",
     "B": "x0 down \u2192 upscale \u2192 x0 \u2192 noise \u2192 x_t",
     "C": "x0 down \u2192 noise \u2192 x_t down \u2192 upscale \u2192 x_t",
+    "D": "x0 down \u2192 less noise \u2192 x_t down \u2192 its DCT, fresh noise above \u2192 x_t (not in the paper)",
+    "E": "x0 down \u2192 noise \u2192 x_t down \u2192 its x0, noise \u2192 upscale \u2192 x_t (not in the paper)",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One row: an order, the side it starts from (the full one for A), and how it upscales."""
+    """One row: an order, the side it starts from (the full one for A), and how it upscales.
+
+    D and E are those of ``swd.growth``: spectral expansion, and the lift of the teacher's estimate without renoising.
+    """
 
     order: Order
     side: int
@@ -32,6 +37,11 @@ class Cell:
         if self.order == "A":
             return "A"
         return f"{self.order}_{self.side}" + ("" if self.mode == "bicubic" else f"_{self.mode}")
+
+    @property
+    def upscaling(self) -> str:
+        """What interpolates, in words."""
+        return {"A": "none", "D": "DCT"}.get(self.order, self.mode)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Measures Table 1: noisy latents built in every order, finished by the teacher, compared with real images."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from repro.harness.work_plan import text
 from repro.kinds.upscaling import keys
 from repro.kinds.upscaling.declare import Cell, UpscalingTable, distance_column, narrowed
 from repro.kinds.upscaling.distances import Distance, Distances, distances
+from repro.kinds.upscaling.latents import noisy_latents
 from repro.kinds.upscaling.options import UpscalingOptions
 from repro.kinds.upscaling.planned import planned
 from repro.metrics import Prompt
@@ -33,16 +34,15 @@ from repro.stages.images import Generate, ImageSet, Unusable, check_pipeline, fi
 from repro.stages.measurement import Measurement
 from repro.stages.sample_grid import image_grid
 from swd.backbones import backbone_of_folder, denoiser_of
-from swd.flow import NUM_TIMESTEPS, FlowMatching, NoiseProcess
+from swd.flow import NUM_TIMESTEPS
+from swd.guidance import with_guidance
 from swd.pipelines import ScalewiseStableDiffusion3Pipeline
-from swd.resize import downscale_area, upscale
-from swd.sampler import draw_noise, finish_teacher, seed_rngs
+from swd.sampler import finish_teacher
 
 LIBRARIES = ("torch", "diffusers", "transformers")
 STAGE, VERSION = "upscaling", 2
 SHOWN = 3  # scenes in the picture, for each noise level
 THUMBNAIL = 256  # largest side of a picture there
-FLOW = FlowMatching()
 
 
 def run(table: UpscalingTable, profile: Profile, options: UpscalingOptions) -> Path:
@@ -57,37 +57,6 @@ def run(table: UpscalingTable, profile: Profile, options: UpscalingOptions) -> P
     """
     with told(options.work):
         return _Runner(table, narrowed(profile), options).run()
-
-
-def noisy_latents(
-    cell: Cell,
-    images: Tensor,
-    encode: Callable[[Tensor], Tensor],
-    *,
-    factor: int,
-    sigma: float,
-    seeds: Sequence[int],
-    process: NoiseProcess = FLOW,
-) -> Tensor:
-    """x_t at the full side, built in the order of the row (v1, Table 1).
-
-    Args:
-        cell: order, start side in latents of this model, and mode.
-        images: real ones, (B, 3, H, W) in [-1, 1].
-        encode: images to latents.
-        factor: image side by latent side.
-        sigma: noise level.
-        seeds: of the noise, one per image.
-        process: what noise is.
-    """
-    full = (images.shape[-2] // factor, images.shape[-1] // factor)
-    small = downscale_area(images, (factor * cell.side, factor * cell.side))
-    latents = encode(small)
-    if cell.order == "B":
-        latents = upscale(latents, full, cell.mode)
-    noise = draw_noise(seed_rngs(seeds), tuple(latents.shape[1:]), latents.device)
-    x_t = process.add_noise(latents, noise, sigma)
-    return upscale(x_t, full, cell.mode) if cell.order == "C" else x_t
 
 
 class _Runner(Measurement[UpscalingTable, UpscalingOptions]):
@@ -192,9 +161,12 @@ class _Runner(Measurement[UpscalingTable, UpscalingOptions]):
             raise ExperimentError(f"{self.profile.weights.pipeline} makes latents of side {made}, expected {wanted}")
         denoiser = denoiser_of(pipeline).eval()
         uncond = pipeline.encode_uncond().for_image(side, side)
+        guided = with_guidance(denoiser, uncond, plan.guidance_scale)
 
         @torch.no_grad()
         def generate(prompts: Sequence[Prompt]) -> list[Image | Unusable]:
+            captions = pipeline.encode_condition([prompt["caption"] for prompt in prompts], truncate=True)
+            cond = captions.for_image(side, side)
             x_t = noisy_latents(
                 self._here(cell),
                 self.world.real_images(prompts, _read).to(self.device),
@@ -203,13 +175,13 @@ class _Runner(Measurement[UpscalingTable, UpscalingOptions]):
                 sigma=sigma,
                 seeds=[prompt["seed"] for prompt in prompts],
                 process=denoiser.process,
+                estimate=lambda small, level: guided(small, small.new_full((len(small),), level), cond),
             )
-            cond = pipeline.encode_condition([prompt["caption"] for prompt in prompts], truncate=True)
             x0 = finish_teacher(
                 denoiser,
                 x_t,
                 sigma,
-                cond.for_image(side, side),
+                cond,
                 uncond,
                 num_steps=plan.steps,
                 shift=self._shift,
@@ -259,7 +231,7 @@ class _Runner(Measurement[UpscalingTable, UpscalingOptions]):
 
 
 def _label(cell: Cell) -> str:
-    return cell.order if cell.order == "A" else f"{cell.order} from {cell.side}\n{cell.mode}"
+    return cell.order if cell.order == "A" else f"{cell.order} from {cell.side}\n{cell.upscaling}"
 
 
 def _read(file: Path) -> Image:

@@ -42,7 +42,8 @@ def page(result: UpscalingResult, folder: Path) -> str:
 
 def _caption(result: UpscalingResult) -> str:
     profile, plan, reported = result.profile, finishing(result.profile), result.experiment.reported
-    orders = "; ".join(f"{order}: {text}" for order, text in ORDERS.items())
+    shown = {cell.order for cell in result.experiment.cells}
+    orders = "; ".join(f"{order}: {text}" for order, text in ORDERS.items() if order in shown)
     return "\n>\n".join(
         line
         for line in [
@@ -76,7 +77,7 @@ def _rows(result: UpscalingResult) -> str:
     heads += [f"{header(column)} (paper {source})" for source in table.sources for column in table.reported.columns]
     notes, rows = Footnotes(), []
     for cell in result.measured:
-        cells = [cell.order, f"{sides[cell]} of {sides[table.cells[0]]}", "none" if cell.order == "A" else cell.mode]
+        cells = [cell.order, f"{sides[cell]} of {sides[table.cells[0]]}", cell.upscaling]
         for column in columns:
             shown = estimate(records.find(cell.key, "", column.key))
             text = with_interval(shown, column) if shown else ""

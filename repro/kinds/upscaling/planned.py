@@ -65,7 +65,7 @@ def _rows(table: UpscalingTable, profile: Profile) -> tuple[RowPlan, ...]:
 def _row(cell: Cell, timestep: int, profile: Profile, pipeline: Any, images: int) -> RowPlan:
     steps = flops = memory = None
     if pipeline is not None:
-        ladder = _ladder(pipeline, profile, timestep)
+        ladder = _ladder(pipeline, profile, cell, timestep)
         steps, (flops, memory) = ladder.num_steps, _cost(pipeline, profile, cell.side, ladder)
     return RowPlan(
         key=f"{cell.key} t{timestep}",
@@ -89,10 +89,14 @@ def _skeleton(profile: Profile) -> Any:
     return random_pipeline(profile.weights.architecture, torch.device("meta"), dtype)
 
 
-def _ladder(pipeline: Any, profile: Profile, timestep: int) -> ScaleSchedule:
+def _ladder(pipeline: Any, profile: Profile, cell: Cell, timestep: int) -> ScaleSchedule:
+    """Sides of all evaluations: E takes one more than the rest, at the side that it starts from."""
     plan, side = finishing(profile), latent_side(profile)
     levels = finishing_levels(denoiser_of(pipeline), (side, side), timestep / NUM_TIMESTEPS, num_steps=plan.steps)
-    return ScaleSchedule((side,) * (len(levels) - 1), (1.0, *levels[1:]))
+    scales = (side,) * (len(levels) - 1)
+    if cell.order == "E":
+        return ScaleSchedule((cell.side, *scales), (1.0, *levels))
+    return ScaleSchedule(scales, (1.0, *levels[1:]))
 
 
 def _cost(pipeline: Any, profile: Profile, start: int, ladder: ScaleSchedule) -> tuple[int, int]:
