@@ -14,11 +14,13 @@ from repro.harness.systems import System
 from swd.training.config import DistillConfig
 
 Better = Literal["higher", "lower"]
-Role = Literal["prompt_alignment", "text_similarity", "distribution", "preference", "reward"]
+Role = Literal["prompt_alignment", "text_similarity", "fidelity", "distribution", "diversity", "preference", "reward"]
 ROLES: dict[Role, str] = {  # what a metric is for: claims name this, for every profile has metrics of its own
     "prompt_alignment": "Prompt alignment",
     "text_similarity": "Text similarity",
+    "fidelity": "Fidelity",
     "distribution": "Distribution",
+    "diversity": "Diversity",
     "preference": "Human preference",
     "reward": "Human reward",
 }

@@ -30,7 +30,9 @@ class WeightsError(RuntimeError):
 class Estimate:
     """A number with its 95 % interval over ``n`` images; the bounds are None where ``n`` is too small for one.
 
-    ``note`` is what a reader must know of it.
+    ``note`` is what a reader must know of it; the value is NaN where the images do not determine it, and ``note`` says
+    why. ``replicates`` are those of a jackknife, in the order of its groups, for
+    numbers of a whole set: the difference of two sets has the differences of their replicates.
     """
 
     value: float
@@ -38,6 +40,10 @@ class Estimate:
     ci_high: float | None
     n: int
     note: str = ""
+    replicates: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "replicates", tuple(self.replicates))  # JSON knows lists alone
 
 
 @dataclass(frozen=True, slots=True)

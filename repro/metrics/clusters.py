@@ -9,10 +9,11 @@ which is s^2 / n where every cluster holds one image. Its t distribution has G -
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
-from repro.metrics.base import Estimate, t_quantile
+from repro.metrics.base import CONFIDENCE, Estimate, t_quantile
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +57,16 @@ class ClusteredMean:
         return Estimate(self.value, self.value - half, self.value + half, self.n)
 
 
-def weighted_mean(values: np.ndarray, weights: np.ndarray) -> Estimate:
-    """Weighted mean of independent values (N,) with Student's 95 % interval; equal weights give the usual one.
+def clustered_share(hits: np.ndarray, clusters: Sequence[Hashable]) -> Estimate:
+    """Share of true entries in (N,) with Wilson's interval for as many images as the clusters are worth.
 
-    Args:
-        values: one per cluster.
-        weights: positive, such as the degrees of freedom of each value.
+    That is N over the design effect, p (1 - p) / var(p) where the variance is that of the clusters, and no more than N;
+    where all entries are alike, which says nothing of it, the number of clusters (Korn and Graubard, 1998).
     """
-    count, total = len(values), float(weights.sum())
-    mean = float(weights @ values / total)
-    if count < 2:
-        return Estimate(mean, None, None, count)
-    error = (count / (count - 1) * float(np.square(weights * (values - mean)).sum())) ** 0.5 / total
-    half = t_quantile(count - 1) * error
-    return Estimate(mean, mean - half, mean + half, count)
+    found = ClusteredMean.of(hits.astype(np.float64), clusters)
+    variance = found.value * (1 - found.value)
+    worth = min(found.n, variance / found.error**2) if variance and found.error else float(found.clusters)
+    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    centre = (found.value + z**2 / (2 * worth)) / (1 + z**2 / worth)
+    half = z / (1 + z**2 / worth) * (variance / worth + z**2 / (4 * worth**2)) ** 0.5
+    return Estimate(found.value, max(0.0, centre - half), min(1.0, centre + half), found.n)

@@ -20,7 +20,8 @@ from torchvision.transforms import functional
 from transformers import CLIPModel
 
 from repro.metrics.base import Estimate, Measured
-from repro.metrics.frechet import CELLS, cells_of, jackknife
+from repro.metrics.frechet import CELLS, cells_of
+from repro.metrics.jackknife import jackknife
 from repro.metrics.networks import load_tower
 from repro.metrics.preprocess import stacked
 from repro.metrics.reference import Reference

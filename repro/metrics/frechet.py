@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from repro.metrics.base import Estimate, Measured, Prompt, t_quantile
+from repro.metrics.base import Estimate, Measured, Prompt
 from repro.metrics.gaussian import Cell, Gaussian, Moments, Rows, frechet_distance
+from repro.metrics.jackknife import jackknife
 from repro.metrics.reference import Reference
 
 CELLS = 12
@@ -136,14 +137,6 @@ def replicates(
         ]
         for cell in range(len(cells))
     ]
-
-
-def jackknife(value: float, theirs: Sequence[float], n: int) -> Estimate:
-    """95 % interval from leaving out one cell at a time; why no bootstrap: docs/decisions/fid-e.md."""
-    groups = len(theirs)
-    error = ((groups - 1) / groups * np.square(np.subtract(theirs, np.mean(theirs))).sum()) ** 0.5
-    half = t_quantile(groups - 1) * float(error)
-    return Estimate(value, value - half, value + half, n)
 
 
 class Fid:

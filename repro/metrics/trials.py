@@ -1,26 +1,28 @@
-"""Trying a metric: one number of any images, with its error, so that it can be compared between sets of images.
+"""One number of any images, with its error, so that it can be compared between sets of images.
 
-Metrics that are tried may be means, distances of sets or spreads within a caption. Their errors, and those of
-differences, come from one delete-a-group jackknife (Shao and Tu, 1995): theta without each of G groups of captions,
-
-    var(theta) = (G - 1) / G sum_g (theta_(g) - mean)^2.
-
-All images of a caption are in one group, and two sets of images of the same prompts have the same groups, so the
-replicates of a difference are the differences of the replicates.
+It may be a mean, a distance of sets or a spread within a caption. Its error, and that of a difference, comes from one
+delete-a-group jackknife over groups of captions (`repro.metrics.jackknife`). All images of a caption are in one group,
+and two sets of images of the same prompts have the same groups, so the replicates of a difference are the differences
+of the replicates. `SetStatistics` measures such numbers in a pass; a world may have more of them tried (`Trials`).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from PIL.Image import Image
 from torch import Tensor
 
-from repro.metrics.base import Measured, Metric, Prompt
+from repro.metrics.base import Estimate, Measured, Metric, Prompt
 from repro.metrics.diversity import unit_sums
 from repro.metrics.fid import Reference, frechet_distance
+from repro.metrics.jackknife import jackknife
 
 GROUPS = 20
+UNDETERMINED = "These images do not determine it."
+VERSION = 1  # raise it when a number of the same arrays has another value
 
 Statistic = Callable[[Measured], float]
 """One number of a set of images; NaN where they do not determine it."""
@@ -92,6 +94,56 @@ def replicated(images: Rows, statistic: Statistic) -> Replicated:
     groups = groups_of_captions([str(prompt["caption"]) for prompt in images.prompts])
     left_out = (images.without(groups == group) for group in range(GROUPS))
     return Replicated(statistic(images), tuple(statistic(rest) for rest in left_out))
+
+
+class SetStatistics:
+    """Numbers of a whole set, each with its jackknife over groups of captions, from arrays that other metrics leave.
+
+    Where there are fewer captions than groups, or a group decides whether there is a number at all, it has neither
+    interval nor replicates. The groups follow from the captions of the measured images, so two sets are paired as long
+    as no image of either was skipped.
+
+    Args:
+        statistics: by record key.
+        arrays: names of the arrays that they read.
+        reference: what they follow from besides the arrays, such as hashes of reference features.
+        key: of the metric.
+    """
+
+    def __init__(
+        self,
+        statistics: Mapping[str, Statistic],
+        arrays: Sequence[str],
+        *,
+        reference: Mapping[str, Any],
+        key: str = "set_statistics",
+    ) -> None:
+        self.key = key
+        self._statistics, self._arrays, self._reference = dict(statistics), tuple(arrays), dict(reference)
+
+    def inputs(self) -> dict[str, Any]:
+        """The numbers by their keys, their groups, and what they follow from."""
+        return {"numbers": sorted(self._statistics), "groups": GROUPS, "reference": self._reference, "version": VERSION}
+
+    def measure(self, images: Sequence[Image], prompts: Sequence[Prompt]) -> dict[str, np.ndarray]:
+        """Nothing of its own."""
+        return {}
+
+    def estimates(self, measured: Measured) -> dict[str, Estimate]:
+        """Every number."""
+        images = Rows(measured.prompts, {name: measured.column(name) for name in self._arrays})
+        return {key: estimated(images, statistic) for key, statistic in self._statistics.items()}
+
+
+def estimated(images: Rows, statistic: Statistic) -> Estimate:
+    """A number with the interval of its jackknife, as far as the images determine them."""
+    captions, n = {str(prompt["caption"]) for prompt in images.prompts}, len(images.prompts)
+    found = replicated(images, statistic) if len(captions) >= GROUPS else Replicated(statistic(images), ())
+    if not np.isfinite(found.value):
+        return Estimate(float("nan"), None, None, n, UNDETERMINED)
+    if not found.replicates or not np.isfinite(found.replicates).all():
+        return Estimate(found.value, None, None, n)
+    return jackknife(found.value, found.replicates, n)
 
 
 def mean_of(name: str) -> Statistic:

@@ -3,35 +3,89 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+import torch
 from PIL.Image import Image
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from repro.harness.experiment import ExperimentError
 from repro.harness.files import digest_file, digest_json
+from repro.metrics import extract_features
 from repro.metrics.reference import Features, Reference, ReferenceFileError, build_reference, load_reference
+from repro.stages.autoencoders import Autoencoder, load_vae, reconstructed, vae_digest
 from repro.stages.image_files import ImageFileError, read_image
 from repro.stages.image_sets import READERS
-from repro.stages.scores import reference_features
 from repro.stages.store import StageStore
-from repro.worlds.base import World
+from repro.worlds.base import Through, World
 from repro.worlds.references import ReferenceImages, ReferenceStatistics
 
-STAGE, VERSION = "reference-statistics", 1
+STAGE, FEATURES_STAGE, VERSION = "reference-statistics", "reference", 1
 BATCH = 32  # images in memory at once
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StoredReferences:
-    """References of a world, kept in a store (`repro.worlds.base.References`)."""
+    """References of a world, kept in a store (`repro.worlds.base.References`).
+
+    Attributes:
+        store: where finished stages are.
+        world: whose real images they are; its profile names the VAE.
+        device: where the VAE runs.
+    """
 
     store: StageStore
     world: World
+    device: torch.device
 
     def features(self, prompt_set: str, extractor: Callable[[], nn.Module]) -> Tensor:
         """Features (M, D) of the real images of a prompt set."""
-        return reference_features(self.store, self.world, prompt_set, extractor)
+        return self._features(prompt_set, extractor, {}, lambda images: images)
+
+    def decoded_features(self, prompt_set: str, extractor: Callable[[], nn.Module]) -> Tensor:
+        """The same of the real images through the VAE."""
+        return self._features(prompt_set, extractor, {"vae": self.vae}, self.through)
+
+    @cached_property
+    def vae(self) -> str:
+        """Identity of the VAE: its config and weights."""
+        return vae_digest(self._loaded)
+
+    def through(self, images: Tensor) -> Tensor:
+        """What the VAE makes of images: uint8 (B, 3, H, W) to the same, on the CPU."""
+        return reconstructed(self._on_device, images)
+
+    @cached_property
+    def _loaded(self) -> Autoencoder:
+        return load_vae(self.world.profile, self.world.root)
+
+    @cached_property
+    def _on_device(self) -> Autoencoder:
+        return self._loaded.to(self.device)
+
+    def _features(
+        self, prompt_set: str, extractor: Callable[[], nn.Module], seen: dict[str, str], through: Through
+    ) -> Tensor:
+        inputs = {
+            "version": VERSION,
+            **self.world.fingerprint(),
+            "prompts": prompt_set,
+            "count": self.world.profile.data.reference_images,
+            "metrics": self.world.metric_inputs(),
+            **seen,
+        }
+        path = self.store.folder(FEATURES_STAGE, inputs) / "features.safetensors"
+        if not self.store.done(FEATURES_STAGE, inputs):
+
+            def encode() -> None:
+                save_file(
+                    {"features": extract_features(map(through, self.world.reference(prompt_set)), extractor())}, path
+                )
+
+            self.store.once(FEATURES_STAGE, inputs, encode)
+        return load_file(path)["features"]
 
     def statistics(self, source: ReferenceImages | ReferenceStatistics, features: Features) -> Reference:
         """Statistics of files of images, which are measured, or of an npz of others', which is read.

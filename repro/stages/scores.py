@@ -10,39 +10,17 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
 
 from repro.harness.files import write_atomic
-from repro.metrics import Estimate, EvaluationResult, Metric, extract_features
+from repro.metrics import Estimate, EvaluationResult, Metric
 from repro.metrics.base import Skipped
 from repro.stages.image_sets import ImageSet
 from repro.stages.score_shards import Pass
 from repro.stages.store import StageStore
 from repro.stages.work import LEASES, Leases, work_through
-from repro.worlds.base import World
 
-STAGE, REFERENCE_STAGE, VERSION = "scores", "reference", 2
+STAGE, VERSION = "scores", 3
 BATCH = 50  # images in memory at once
-
-
-def reference_features(store: StageStore, world: World, prompt_set: str, extractor: Callable[[], nn.Module]) -> Tensor:
-    """Features (M, D) of the reference images of a prompt set, computed once and kept."""
-    inputs = {
-        "version": 1,
-        **world.fingerprint(),
-        "prompts": prompt_set,
-        "count": world.profile.data.reference_images,
-        "metrics": world.metric_inputs(),
-    }
-    path = store.folder(REFERENCE_STAGE, inputs) / "features.safetensors"
-    if not store.done(REFERENCE_STAGE, inputs):
-
-        def encode() -> None:
-            save_file({"features": extract_features(world.reference(prompt_set), extractor())}, path)
-
-        store.once(REFERENCE_STAGE, inputs, encode)
-    return load_file(path)["features"]
 
 
 def score_images(

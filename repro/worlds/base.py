@@ -23,10 +23,23 @@ Through = Callable[[Tensor], Tensor]
 
 
 class References(Protocol):
-    """Real images as distances of sets want them, measured once and kept."""
+    """Real images as distances of sets want them, measured once and kept; and the VAE that all images came through."""
 
     def features(self, prompt_set: str, extractor: Callable[[], nn.Module]) -> Tensor:
         """Features (M, D) of the real images of a prompt set."""
+        ...
+
+    def decoded_features(self, prompt_set: str, extractor: Callable[[], nn.Module]) -> Tensor:
+        """The same of the real images through the VAE."""
+        ...
+
+    @property
+    def vae(self) -> str:
+        """Identity of the VAE."""
+        ...
+
+    def through(self, images: Tensor) -> Tensor:
+        """What the VAE makes of images: uint8 (B, 3, H, W) to the same."""
         ...
 
     def statistics(self, source: ReferenceSource, features: Features) -> Reference:
@@ -141,16 +154,8 @@ class World(Protocol):
         """Files and weights that have to be on this machine, whether or not they are."""
         ...
 
-    def per_image_metrics(self, device: torch.device) -> list[Metric]:
-        """Metrics with a value for every image."""
-        ...
-
     def extractor(self, device: torch.device) -> nn.Module:
         """Feature network of the set metric."""
-        ...
-
-    def set_metric(self, extractor: nn.Module, reference: Tensor) -> Metric:
-        """Distance of the whole set to reference features (M, D)."""
         ...
 
 
@@ -158,13 +163,12 @@ class World(Protocol):
 class TriedWorld(Protocol):
     """A world whose metrics can be tried on images of known quality."""
 
-    def trials(self, device: torch.device, through: Through, references: int) -> Trials:
+    def trials(self, device: torch.device, references: References) -> Trials:
         """Metrics and their numbers.
 
         Args:
             device: where networks run.
-            through: the VAE.
-            references: real images of each set of prompts that distances are measured to.
+            references: real images of each set of prompts that distances are measured to, and the VAE.
         """
         ...
 

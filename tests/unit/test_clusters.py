@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from repro.metrics.base import mean_estimate
-from repro.metrics.clusters import ClusteredMean, weighted_mean
+from repro.metrics.base import mean_estimate, share_estimate
+from repro.metrics.clusters import ClusteredMean, clustered_share
 
 
 def test_alone_it_is_the_usual_interval() -> None:
@@ -28,13 +28,35 @@ def test_nan_is_left_out_with_its_cluster() -> None:
 
 def test_one_cluster_has_no_interval() -> None:
     assert ClusteredMean.of(np.array([1.0, 2.0]), ["a", "a"]).estimate().ci_low is None
-    assert weighted_mean(np.array([1.0]), np.array([2.0])).ci_low is None
 
 
-def test_equal_weights_are_the_usual_interval() -> None:
-    values = np.random.default_rng(2).normal(size=12)
-    ours, usual = weighted_mean(values, np.full(12, 3.0)), mean_estimate(values)
-    assert (ours.value, ours.ci_low, ours.ci_high) == pytest.approx((usual.value, usual.ci_low, usual.ci_high))
+def test_a_share_of_images_that_stand_alone_is_wilson_s() -> None:
+    hits = np.arange(4000) % 5 > 0
+    ours, usual = clustered_share(hits, range(4000)), share_estimate(hits)
+    assert (ours.value, ours.ci_low, ours.ci_high) == pytest.approx(
+        (usual.value, usual.ci_low, usual.ci_high), abs=1e-5
+    )
+
+
+def test_a_share_where_all_are_right_is_worth_its_clusters() -> None:
+    """With k of k right Wilson's lower bound is k / (k + z^2), the upper one 1."""
+    found = clustered_share(np.ones(60, bool), [index % 10 for index in range(60)])
+    assert found.ci_low == pytest.approx(10 / (10 + 1.959964**2), abs=1e-6)
+    assert found.ci_high == pytest.approx(1)
+    assert found.n == 60
+
+
+def test_intervals_cover_the_share_of_clustered_draws() -> None:
+    rng, covered, naive, trials = np.random.default_rng(5), 0, 0, 600
+    for _ in range(trials):
+        chances = rng.beta(4.5, 0.5, 80)  # 0.9 on the average: some captions mostly fail
+        members = np.repeat(np.arange(80), rng.integers(1, 12, 80))
+        hits = rng.random(len(members)) < chances[members]
+        ours, plain = clustered_share(hits, members.tolist()), share_estimate(hits)
+        covered += ours.ci_low <= 0.9 <= ours.ci_high
+        naive += plain.ci_low <= 0.9 <= plain.ci_high
+    assert 0.92 <= covered / trials <= 0.98
+    assert naive / trials < 0.85
 
 
 def test_intervals_cover_the_mean_of_clustered_draws() -> None:

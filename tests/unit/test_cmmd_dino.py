@@ -16,7 +16,8 @@ from transformers import CLIPConfig, CLIPModel, Dinov2Model
 from repro.metrics.base import MemoryMeasured, WeightsError
 from repro.metrics.cmmd import ClipImageFeatures, Cmmd
 from repro.metrics.dino import DinoFeatures
-from repro.metrics.frechet import cells_of, jackknife
+from repro.metrics.frechet import cells_of
+from repro.metrics.jackknife import jackknife
 from repro.metrics.reference import Reference, ReferenceFileError, moments
 
 NAME = "cmmd.features"

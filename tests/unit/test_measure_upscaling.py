@@ -123,10 +123,10 @@ def made(values: dict[str, tuple[float, float]]) -> RecordSet:
     for place, (cell, (value, spread)) in enumerate(values.items()):
         own = spread * np.random.default_rng(1 + place).normal(size=20)
         blocks = value + shared + own
-        lines.append(Series.of(cell, "fid_e_t400_without_block", blocks, over="replicate", n=300, digits=8))
+        lines.append(Series.of(cell, f"{FID_E.key}_t400_without_block", blocks, over="replicate", n=300, digits=8))
         record = Record(
-            table="table1", variant=cell, prompts="", profile="mini", seed=0, metric="fid_e_t400", value=value, n=300,
-            ci_low=value - 8, ci_high=value + 8, unit="", run="r",
+            table="table1", variant=cell, prompts="", profile="mini", seed=0, metric=f"{FID_E.key}_t400", value=value,
+            n=300, ci_low=value - 8, ci_high=value + 8, unit="", run="r",
         )  # fmt: skip
         lines.append(record)
     return RecordSet.of(lines)

@@ -1,45 +1,58 @@
+"""Scene accuracy: shares at several choices of the smallest fit, against the oracle asked one by one."""
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from repro.metrics import evaluate
-from repro.worlds.mini.scene_accuracy import SceneAccuracy
+from repro.worlds.mini.scene_accuracy import FITS, SceneAccuracy
 from repro.worlds.mini.scenes import SceneOracle, render, sample_scene
 
 
-class BrightEnough:
-    """Says yes to images whose first pixel is above 99."""
+class Brightness:
+    """Fits as well as the first pixel is bright; black images fit nowhere."""
 
-    def check(self, image: np.ndarray, caption: str) -> bool:
+    min_fit = 0.6
+
+    def fit(self, image: np.ndarray, caption: str) -> float:
         assert image.dtype == np.uint8
         assert image.shape[-1] == 3
         assert caption.startswith("scene")
-        return bool(image[0, 0, 0] > 99)
+        return image[0, 0, 0] / 100 if image[0, 0, 0] else float("nan")
 
 
-def batch(levels: list[int], kinds: list[str]) -> tuple[list[Image.Image], list[dict[str, str]]]:
+def batch(levels: list[int]) -> tuple[list[Image.Image], list[dict[str, str]]]:
     images = [Image.new("RGB", (6, 4), (level, level, level)) for level in levels]
-    return images, [{"caption": f"scene {i}", "kind": kind} for i, kind in enumerate(kinds)]
+    return images, [{"caption": f"scene {i}"} for i in range(len(levels))]
 
 
-def test_accuracy_over_all_and_by_kind() -> None:
-    metric = SceneAccuracy(BrightEnough())
-    first = batch([200, 0, 200], ["single", "count", "count"])
+def test_accuracy_at_every_choice_of_the_fit() -> None:
+    metric = SceneAccuracy(Brightness())
+    first = batch([90, 0, 62])
     np.testing.assert_array_equal(metric.measure(*first)["scene_accuracy"], [1, 0, 1])
-    estimates = evaluate([first, batch([200], ["single"])], [metric]).values
-    assert {key: (estimate.value, estimate.n) for key, estimate in estimates.items()} == {
-        "scene_accuracy": (0.75, 4),
-        "scene_accuracy_count": (0.5, 2),
-        "scene_accuracy_single": (1.0, 2),
+    result = evaluate([first, batch([55])], [metric])
+    assert {key: (found.value, found.n) for key, found in result.values.items()} == {
+        "scene_accuracy": (0.5, 4),
+        "scene_accuracy_050": (0.75, 4),
+        "scene_accuracy_065": (0.25, 4),
+        "scene_accuracy_070": (0.25, 4),
     }
+    assert set(result.per_image) == {"scene_accuracy"}
 
 
-def test_wilson_interval_at_the_edge() -> None:
-    """With n of n right the lower bound is n / (n + z^2), the upper one 1."""
-    metric = SceneAccuracy(BrightEnough())
-    estimate = evaluate([batch([200] * 10, ["single"] * 10)], [metric]).values["scene_accuracy"]
-    assert estimate.ci_low == pytest.approx(10 / (10 + 1.959964**2), abs=1e-6)
-    assert estimate.ci_high == pytest.approx(1)
+def test_one_reading_says_what_oracles_of_every_choice_say() -> None:
+    """Scenes squeezed to half their side and less, where some objects lose their shapes."""
+    scenes = [sample_scene(seed) for seed in range(60)]
+    small = [Image.fromarray(render(scene)).resize((18 + 2 * (i % 6),) * 2) for i, scene in enumerate(scenes)]
+    images = [image.resize((64, 64)) for image in small]
+    fits = SceneAccuracy().measure(images, [{"caption": scene.caption} for scene in scenes])["scene_accuracy.fits"]
+    for choice in (SceneOracle().min_fit, *FITS):
+        asked = [
+            SceneOracle(min_fit=choice).check(np.asarray(image), scene.caption)
+            for image, scene in zip(images, scenes, strict=True)
+        ]
+        assert (fits >= choice).tolist() == asked
+        assert 0 < sum(asked) < 60
 
 
 def test_the_mini_world_passes_its_own_oracle_and_fails_with_captions_swapped() -> None:
@@ -47,8 +60,14 @@ def test_the_mini_world_passes_its_own_oracle_and_fails_with_captions_swapped() 
     images = [Image.fromarray(render(scene)) for scene in scenes]
     captions = [scene.caption for scene in scenes]
     metric = SceneAccuracy(SceneOracle())
-    right = metric.measure(images, [{"caption": caption, "kind": "single"} for caption in captions])["scene_accuracy"]
+    right = metric.measure(images, [{"caption": caption} for caption in captions])["scene_accuracy"]
     other = [next(c for c in captions if c != caption) for caption in captions]
-    wrong = metric.measure(images, [{"caption": caption, "kind": "single"} for caption in other])["scene_accuracy"]
+    wrong = metric.measure(images, [{"caption": caption} for caption in other])
     assert right.mean() == 1
-    assert wrong.mean() == 0
+    assert wrong["scene_accuracy"].mean() == 0
+    assert np.isnan(wrong["scene_accuracy.fits"]).all()
+
+
+def test_choices_are_part_of_what_values_follow_from() -> None:
+    assert SceneAccuracy().inputs() != SceneAccuracy(SceneOracle(min_fit=0.5)).inputs()
+    assert SceneAccuracy().inputs()["min_fit"] == pytest.approx([0.6, 0.5, 0.65, 0.7])

@@ -7,8 +7,9 @@ from PIL.Image import Image, fromarray
 from torch import Tensor
 
 from repro.metrics.base import Prompt, evaluate, pictures
+from repro.metrics.trials import SetStatistics
 from repro.worlds.mini.detail import Detail, upper_power
-from repro.worlds.mini.placement import Placement, offsets_from_slots, spreads
+from repro.worlds.mini.placement import offsets_from_slots, placement_of, spreads
 from repro.worlds.mini.scene_score import PLACES, SceneScore
 from repro.worlds.mini.scenes import parse_caption, render, sample_scene, slots_of
 
@@ -17,6 +18,8 @@ PROMPTS: list[Prompt] = [
     for seed in range(24)
     for scene in [sample_scene(seed, ("single", "count", "position")[seed % 3])]
 ]
+
+PLACEMENT = SetStatistics({"placement": placement_of(PLACES)}, (PLACES,), reference={})
 
 
 def scenes_of(prompts: list[Prompt]) -> list[Image]:
@@ -52,6 +55,9 @@ def test_an_image_without_its_object_has_a_score_and_no_errors() -> None:
     found = SceneScore().measure([blank], [{"caption": "a red star", "kind": "single", "seed": 0}])
     assert found["scene_score"].tolist() == [0.0]
     assert np.isnan([found["contour_error"][0], found["colour_error"][0]]).all()
+    values = evaluate([([blank], [{"caption": "a red star"}])], [SceneScore()]).values
+    assert np.isnan([values["contour_error"].value, values["colour_error"].value]).all()
+    assert values["contour_error"].note == "No image shows an object of its caption."
 
 
 @pytest.mark.parametrize("caption", ["a red star", "four blue rings", "a red star below a pink ring"])
@@ -77,15 +83,15 @@ def test_alike_objects_may_come_in_any_order_and_be_missing() -> None:
 
 
 def test_placement_of_captions_that_never_repeat_has_no_value() -> None:
-    found = evaluate([(scenes_of(PROMPTS[:2]), PROMPTS[:2])], [SceneScore(), Placement(PLACES)])
-    assert "placement" not in found.values
+    found = evaluate([(scenes_of(PROMPTS[:2]), PROMPTS[:2])], [SceneScore(), PLACEMENT])
+    assert np.isnan(found.values["placement"].value)
 
 
 def test_one_layout_for_a_caption_has_no_spread_and_real_scenes_have() -> None:
     prompts: list[Prompt] = [{"caption": "a red star", "kind": "single", "seed": seed} for seed in range(3)]
     star = next(scene for scene in map(sample_scene, range(10_000)) if scene.caption == "a red star")
     others = [scene for scene in map(sample_scene, range(3000)) if scene.caption == "a red star"][:3]
-    metrics = [SceneScore(), Placement(PLACES)]
+    metrics = [SceneScore(), PLACEMENT]
     same = evaluate([([fromarray(render(star))] * 3, prompts)], metrics).values["placement"]
     real = evaluate([([fromarray(render(scene)) for scene in others], prompts)], metrics).values["placement"]
     assert same.value < 0.01 < 1 < real.value

@@ -7,12 +7,13 @@ from PIL.Image import Image, fromarray
 from torchmetrics.image.kid import poly_mmd
 
 from repro.kinds.validity.result import Number
-from repro.metrics.base import Prompt, evaluate
+from repro.metrics.base import MemoryMeasured, Prompt
 from repro.metrics.clusters import ClusteredMean
 from repro.metrics.fid import Reference, frechet_distance
 from repro.metrics.trials import (
     GROUPS,
     Rows,
+    SetStatistics,
     frechet_of,
     groups_of_captions,
     kid_of,
@@ -20,10 +21,9 @@ from repro.metrics.trials import (
     replicated,
     spread_of,
 )
-from repro.worlds.mini.placement import Placement
+from repro.worlds.mini.placement import placement_of
 from repro.worlds.mini.scene_score import PLACES, SceneScore
 from repro.worlds.mini.scenes import render, sample_scene
-from repro.worlds.mini.trials import placement_of
 
 
 def rows(captions: list[str], **arrays: np.ndarray) -> Rows:
@@ -117,12 +117,53 @@ def test_spread_is_the_weighted_mean_of_pairs() -> None:
     assert np.isnan(spread_of("features")(rows(["a", "b"], features=features[:2])))
 
 
-def test_placement_is_that_of_the_metric() -> None:
+def test_placement_is_the_pooled_deviation_of_the_scenes_themselves() -> None:
     scenes = [sample_scene(seed, "single") for seed in range(150)]
     images: list[Image] = [fromarray(render(scene)) for scene in scenes]
     prompts: list[Prompt] = [{"caption": scene.caption, "seed": seed} for seed, scene in enumerate(scenes)]
-    whole = evaluate([(images, prompts)], [SceneScore(), Placement(PLACES)]).values["placement"]
     places = SceneScore().measure(images, prompts)[PLACES]
-    assert placement_of(PLACES)(Rows(prompts, {PLACES: places})) == pytest.approx(whole.value)
+    true: dict[str, list[tuple[float, float]]] = {}
+    for scene in scenes:
+        true.setdefault(scene.caption, []).append((scene.objects[0].x, scene.objects[0].y))
+    sums = [np.square(np.array(found) - np.mean(found, axis=0)).sum() / 2 for found in true.values()]
+    pooled = sum(sums) / sum(len(found) - 1 for found in true.values())
+    assert placement_of(PLACES)(Rows(prompts, {PLACES: places})) == pytest.approx(100 * pooled**0.5, rel=0.02)
     alone = Rows(prompts[:1], {PLACES: places[:1]})
     assert np.isnan(placement_of(PLACES)(alone))
+
+
+def measured(captions: list[str], **arrays: np.ndarray) -> MemoryMeasured:
+    halves = {name: [array[:7], array[7:]] for name, array in arrays.items()}
+    return MemoryMeasured([{"caption": caption} for caption in captions], halves)
+
+
+def test_a_pass_leaves_the_replicates_of_numbers_of_the_set() -> None:
+    captions, values = [str(index // 2) for index in range(80)], np.random.default_rng(6).normal(size=80)
+    metric = SetStatistics({"score": mean_of("values")}, ("values",), reference={})
+    found = metric.estimates(measured(captions, values=values))["score"]
+    expected = replicated(rows(captions, values=values), mean_of("values"))
+    assert found.replicates == pytest.approx(expected.replicates)
+    assert found.value == pytest.approx(values.mean())
+    clustered = ClusteredMean.of(values, captions).estimate()
+    assert found.ci_high - found.ci_low == pytest.approx(clustered.ci_high - clustered.ci_low, rel=0.3)
+    assert metric.measure([], []) == {}
+
+
+def test_numbers_that_images_do_not_determine() -> None:
+    """Too few captions leave a number without an interval, and so does a group that alone determines it."""
+    captions, values = [str(index) for index in range(40)], np.full(40, np.nan)
+    metric = SetStatistics({"score": mean_of("values")}, ("values",), reference={})
+    (none,) = metric.estimates(measured(captions, values=values)).values()
+    values[3] = 1.0
+    (alone,) = metric.estimates(measured(captions, values=values)).values()
+    (few,) = metric.estimates(measured(captions[:19], values=np.arange(19.0))).values()
+    assert np.isnan(none.value)
+    assert none.note == "These images do not determine it."
+    assert (alone.value, alone.ci_low, alone.replicates) == (1, None, ())
+    assert (few.value, few.ci_low, few.replicates) == (9, None, ())
+
+
+def test_what_numbers_follow_from_is_part_of_their_identity() -> None:
+    one, other = (SetStatistics({"s": mean_of("v")}, ("v",), reference={"decoded": name}) for name in "ab")
+    assert one.inputs() != other.inputs()
+    assert one.inputs() != SetStatistics({"t": mean_of("v")}, ("v",), reference={"decoded": "a"}).inputs()

@@ -15,10 +15,11 @@ from repro.harness.records import load
 from repro.harness.schema import Record, RecordError, RecordSet, Series
 from repro.kinds.validity import keys
 from repro.kinds.validity.declare import Candidate, Condition
-from repro.kinds.validity.measure import UNDETERMINED, run
+from repro.kinds.validity.measure import run
 from repro.kinds.validity.page import page
 from repro.kinds.validity.result import Held, ValidityResult
 from repro.kinds.validity.sources import blurred, compressed, others, shown_for, worsened
+from repro.metrics.trials import UNDETERMINED
 from repro.profiles import load_profile, mini
 from repro.validity import PAGE
 

@@ -1,13 +1,15 @@
 """From what a pass measured of a row to lines of the records, and the reasons where nothing was measured."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from repro.harness.experiment import PromptSet
 from repro.harness.profile import Profile
-from repro.harness.schema import Line, PerImage, Record, Run
+from repro.harness.schema import Line, PerImage, Record, Run, Series
 from repro.kinds.scores.declare import SKIPPED
+from repro.kinds.scores.keys import without_group
 from repro.metrics import EvaluationResult
 from repro.metrics.base import reasons
 
@@ -15,11 +17,14 @@ NO_IMAGES = "Its folder has no images of these prompts."
 
 
 def score_records(run: Run, key: str, prompt_set: str, seed: int, result: EvaluationResult) -> Iterator[Line]:
-    """Estimates, values per image, and how many images were skipped, of one row and prompt set."""
+    """Estimates with their replicates, values per image, and how many images were skipped, of one row and set."""
     for metric, found in result.values.items():
         bounds = (found.ci_low, found.ci_high)
         made = Record.of(run, key, metric, found.value, prompts=prompt_set, seed=seed, n=found.n, bounds=bounds)
-        yield replace(made, note=found.note)
+        yield replace(made, note=found.note, value=None if math.isnan(found.value) else found.value)
+        if found.replicates:
+            name = without_group(metric, prompt_set, seed)
+            yield Series.of(key, name, found.replicates, over="replicate", n=found.n)
     for metric, values in result.per_image.items():
         yield PerImage.of(values, variant=key, prompts=prompt_set, metric=metric, seed=seed)
     if result.skipped:

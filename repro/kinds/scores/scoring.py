@@ -71,6 +71,6 @@ class Scoring:
         if prompt_set not in self.loaded:
             self.loaded.clear()
             measurement = self.measurement
-            references = StoredReferences(measurement.store, measurement.world)
+            references = StoredReferences(measurement.store, measurement.world, measurement.device)
             self.loaded[prompt_set] = measurement.world.metrics(prompt_set, measurement.device, references)
         return self.loaded[prompt_set]

@@ -31,7 +31,6 @@ from repro.stages.images import ImageSet, ImageSetError
 from repro.stages.measurement import Measurement
 from repro.stages.references import StoredReferences
 from repro.stages.score_shards import Pass, ShardedMeasured
-from repro.stages.scores import reference_features
 from repro.stages.work import LEASES, Leases, work_through
 
 STAGE, VERSION = "features", 1
@@ -70,7 +69,7 @@ def distances(measurement: Measurement[Any, Any]) -> Distances:
 
 @dataclass(frozen=True)
 class OfWorld:
-    """FID-E against the real images of all prompt sets; every image counts."""
+    """FID-E against the real images of all prompt sets through the VAE; every image counts."""
 
     measurement: Measurement[Any, Any]
 
@@ -95,11 +94,9 @@ class OfWorld:
     @cached_property
     def _reference(self) -> Reference:
         own = self.measurement
-        parts = [
-            reference_features(own.store, own.world, prompts.key, lambda: own.extractor)
-            for prompts in own.profile.prompt_sets
-        ]
-        return Reference.of(torch.cat(parts))
+        references = StoredReferences(own.store, own.world, own.device)
+        names = [prompts.key for prompts in own.profile.prompt_sets]
+        return Reference.of(torch.cat([references.decoded_features(name, lambda: own.extractor) for name in names]))
 
     def _features(self, images: ImageSet) -> Tensor:
         own = self.measurement
@@ -146,7 +143,7 @@ class OfMetric:
     def _metric(self) -> tuple[FeatureDistances, Fid]:
         own = self.measurement
         column, (prompts,) = distance_column(own.profile), own.profile.prompt_sets
-        for metric in own.world.metrics(prompts.key, own.device, StoredReferences(own.store, own.world)):
+        for metric in own.world.metrics(prompts.key, own.device, StoredReferences(own.store, own.world, own.device)):
             if isinstance(metric, FeatureDistances) and metric.key == column.key:
                 return metric, _frechet(metric, column)
         raise WeightsError(f"profile {own.profile.name} has no metric {column.key} of features, which this compares")

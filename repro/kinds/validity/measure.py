@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
@@ -24,19 +24,18 @@ from repro.kinds.validity import keys
 from repro.kinds.validity.declare import Condition, ValidityPage
 from repro.kinds.validity.sources import real_images, shown_for, worsened
 from repro.metrics.base import Prompt, measure_batch, pictures, pixels
-from repro.metrics.trials import Replicated, Rows, Trials, replicated
-from repro.stages.autoencoders import load_vae, reconstructed, vae_digest
+from repro.metrics.trials import UNDETERMINED, Replicated, Rows, Trials, replicated
 from repro.stages.failures import told
 from repro.stages.images import Generate, ImageSet, check_pipeline, generator_of, load_pipeline, make_images
 from repro.stages.measurement import Measurement
+from repro.stages.references import StoredReferences
 from repro.stages.sample_grid import image_grid
-from repro.worlds.base import Through, TriedWorld
+from repro.worlds.base import TriedWorld, load_world
 
 STAGE, VERSION = "validity", 2
 BATCH = 50
 SHOWN = 8  # captions in the picture
 LABEL_WIDTH = 13  # characters of a row label there, in a line
-UNDETERMINED = "These images do not determine it."
 
 Numbers = Mapping[str, Mapping[str, Replicated]]
 """By condition and metric."""
@@ -64,7 +63,7 @@ class _Runner(Measurement[ValidityPage, RunOptions]):
         opened = self.open(self._config())
         if self.is_done(STAGE, opened.config):
             return self.records_path
-        trials = self.world.trials(self.device, self.through, self.table.references)
+        trials = self.world.trials(self.device, self.references)
         found = {condition.key: self._numbers(condition, trials) for condition in self.table.conditions}
 
         def write() -> None:
@@ -80,9 +79,10 @@ class _Runner(Measurement[ValidityPage, RunOptions]):
         return [prompt for name, count in self.table.images for prompt in self.world.prompts(name)[:count]]
 
     @cached_property
-    def through(self) -> Through:
-        """The VAE that the profile ships."""
-        return partial(reconstructed, load_vae(self.profile, ROOT).to(self.device))
+    def references(self) -> StoredReferences:
+        """Real images, fewer than a table compares with, and the VAE that the profile ships."""
+        few = replace(self.profile, data=replace(self.profile.data, reference_images=self.table.references))
+        return StoredReferences(self.store, load_world(few, ROOT), self.device)
 
     def _config(self) -> dict[str, Any]:
         """All that the numbers follow from."""
@@ -90,7 +90,7 @@ class _Runner(Measurement[ValidityPage, RunOptions]):
             "page": self.table.content,
             "profile": self.profile.name,
             "pipeline": self.pipeline_digest,
-            "vae": vae_digest(load_vae(self.profile, ROOT)),
+            "vae": self.references.vae,
             "teacher": self._teacher,
             "metrics": self.world.metric_inputs(),
             "world": self.world.fingerprint(),
@@ -117,7 +117,7 @@ class _Runner(Measurement[ValidityPage, RunOptions]):
         if condition.source == "teacher":
             return self._drawn.shown(part.stop)[part]
         shown = shown_for(condition, self.prompts)[part]
-        return pictures(worsened(condition, real_images(self.world, shown), self.through))
+        return pictures(worsened(condition, real_images(self.world, shown), self.references.through))
 
     def _numbers(self, condition: Condition, trials: Trials) -> dict[str, Replicated]:
         arrays: dict[str, list[np.ndarray]] = {}

@@ -6,18 +6,16 @@ objects, is the placement variance of that caption. Its root is shown, in percen
 model that draws every caption in one way.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from repro.metrics.base import Estimate, Measured
-from repro.metrics.clusters import weighted_mean
+from repro.metrics.base import Measured
+from repro.metrics.trials import Statistic
 from repro.worlds.mini.scenes import parse_caption, slots_of
-
-VERSION = 1  # raise it when the same places give other values
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,34 +64,22 @@ def offsets_from_slots(places: np.ndarray, caption: str) -> np.ndarray:
     return offsets
 
 
-class Placement:
-    """Standard deviation of places within a caption, in percent of the side, from what `SceneScore` left.
+def placement_of(places: str) -> Statistic:
+    """Standard deviation of places within a caption in percent of the side; a caption of n images weighs n - 1.
 
     Args:
-        places: name of the array of places.
-        key: record key.
+        places: name of the array of places, as `spreads` takes them.
+
+    Returns:
+        The number of a set of images; NaN where no caption repeats.
     """
 
-    def __init__(self, places: str, *, key: str = "placement") -> None:
-        self.key, self._places = key, places
+    def statistic(images: Measured) -> float:
+        found = spreads(images.column(places), [str(prompt["caption"]) for prompt in images.prompts]).values()
+        weights = sum(spread.images - 1 for spread in found)
+        if not weights:
+            return float("nan")
+        variance = sum((spread.images - 1) * spread.variance for spread in found) / weights
+        return 100 * math.sqrt(variance)
 
-    def inputs(self) -> dict[str, Any]:
-        """The version of the measure."""
-        return {"measure": "standard deviation of places within a caption", "version": VERSION}
-
-    def measure(self, images: Sequence[Any], prompts: Sequence[Any]) -> dict[str, np.ndarray]:
-        """Nothing of its own."""
-        return {}
-
-    def estimates(self, measured: Measured) -> dict[str, Estimate]:
-        """Root of the mean variance, with the interval of the variance over captions; nothing where none repeats.
-
-        A caption of n images weighs n - 1.
-        """
-        found = spreads(measured.column(self._places), [str(prompt["caption"]) for prompt in measured.prompts])
-        if not found:
-            return {}
-        weights = np.array([spread.images - 1 for spread in found.values()], dtype=np.float64)
-        mean = weighted_mean(np.array([spread.variance for spread in found.values()]), weights)
-        low, high = (None if bound is None else 100 * max(0.0, bound) ** 0.5 for bound in (mean.ci_low, mean.ci_high))
-        return {self.key: Estimate(100 * mean.value**0.5, low, high, mean.n)}
+    return statistic

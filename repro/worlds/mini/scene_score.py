@@ -16,6 +16,7 @@ from repro.worlds.mini.scenes import Grade, grade
 
 VERSION = 1  # raise it when the same images get other values
 PLACES = "scene.places"  # array: (B, 4, 2), centres of the captioned objects in fractions of the side
+NOTHING_SHOWN = "No image shows an object of its caption."
 
 
 class SceneScore:
@@ -45,7 +46,13 @@ class SceneScore:
         """Means with intervals over captions."""
         captions = [str(prompt["caption"]) for prompt in measured.prompts]
         keys = (self.key, "contour_error", "colour_error")
-        return {key: ClusteredMean.of(measured.column(key), captions).estimate() for key in keys}
+        return {key: _estimate(measured.column(key), captions) for key in keys}
+
+
+def _estimate(values: np.ndarray, captions: Sequence[str]) -> Estimate:
+    if np.isnan(values).all():
+        return Estimate(float("nan"), None, None, len(values), NOTHING_SHOWN)
+    return ClusteredMean.of(values, captions).estimate()
 
 
 def _mean(found: Grade, field: str) -> float:

@@ -1,8 +1,7 @@
 """What the runner asks of the mini world: prompts, reference images, training images and metrics."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import chain
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +13,20 @@ from repro.harness.experiment import UnknownNameError
 from repro.harness.files import digest_folder
 from repro.harness.needs import Need, PromptPlan
 from repro.harness.profile import Profile
-from repro.metrics import ClipScore, EfficientNetLite0, FrechetDistance, Metric, Prompt
+from repro.metrics import ClipScore, EfficientNetLite0, Metric, Prompt
 from repro.metrics.clip_score import load_clip
 from repro.metrics.external import Scorer
 from repro.metrics.fid import WEIGHTS_SHA256, packaged_weights, read_weights
 from repro.metrics.trials import Trials
-from repro.worlds.base import References, Through
+from repro.worlds.base import References
 from repro.worlds.mini.data import HELD_OUT_SEEDS, IMAGE_SIZE, TRAIN_SEEDS, render_scenes
-from repro.worlds.mini.scene_accuracy import SceneAccuracy
+from repro.worlds.mini.metrics import of_tables, tried
 from repro.worlds.mini.scenes import Kind, Scene, render, sample_scene
-from repro.worlds.mini.trials import trials
 from repro.worlds.real_images import ReadImage
 from repro.worlds.sources import ImageSource, photographs
 
 VERSION = 1  # raise it when a scene of the same seed looks different
-METRICS_VERSION = 1  # raise it when a metric gives another value for the same images
+METRICS_VERSION = 2  # raise it when a metric gives another value for the same images
 _PROMPT_KINDS: dict[str, tuple[Kind, ...]] = {"short": ("single", "count"), "compositional": ("position",)}
 _OFFSETS = {"short": 0, "compositional": 100_000}  # into the held-out seeds
 _REFERENCE_OFFSET = 500_000
@@ -40,7 +38,7 @@ class MiniWorld:
 
     Attributes:
         profile: gives the counts.
-        root: the checkout, where the mini-CLIP lies.
+        root: the checkout, where the VAE and the mini-CLIP lie.
     """
 
     profile: Profile
@@ -113,13 +111,16 @@ class MiniWorld:
         """
         load_clip(self._clip)
         read_weights(packaged_weights())
-        return {"version": METRICS_VERSION, "clip": digest_folder(self._clip), "fid_e": WEIGHTS_SHA256}
+        return {
+            "version": METRICS_VERSION,
+            "clip": digest_folder(self._clip),
+            "fid_e": WEIGHTS_SHA256,
+            "vae": digest_folder(self.root / self.profile.weights.pipeline / "vae"),
+        }
 
     def metrics(self, prompt_set: str, device: torch.device, references: References) -> list[Metric]:
-        """Scene accuracy, mini-CLIP score and FID-E."""
-        network = self.extractor(device)
-        reference = references.features(prompt_set, lambda: network)
-        return [*self.per_image_metrics(device), self.set_metric(network, reference)]
+        """Scene score, its errors and its binary form, detail, distances and placement."""
+        return of_tables(self.extractor(device), prompt_set, references)
 
     def external_scorers(self, prompt_set: str, device: torch.device) -> list[Scorer]:
         """None: its metrics ship with it."""
@@ -145,20 +146,10 @@ class MiniWorld:
         """EfficientNet-Lite0, the feature network of FID-E."""
         return EfficientNetLite0().to(device)
 
-    def per_image_metrics(self, device: torch.device) -> list[Metric]:
-        """Scene accuracy and mini-CLIP score."""
-        return [SceneAccuracy(), ClipScore(self._clip, device=device)]
-
-    def set_metric(self, extractor: torch.nn.Module, reference: Tensor) -> Metric:
-        """FID-E against reference features (M, D)."""
-        return FrechetDistance(extractor, reference)
-
-    def trials(self, device: torch.device, through: Through, references: int) -> Trials:
-        """The metrics of the tables and the graded ones."""
+    def trials(self, device: torch.device, references: References) -> Trials:
+        """The metrics of the tables, and those that failed or that no claim may use."""
         names = [prompts.key for prompts in self.profile.prompt_sets]
-        few = replace(self.profile, data=replace(self.profile.data, reference_images=references))
-        real = chain.from_iterable(MiniWorld(few, self.root).reference(name) for name in names)
-        return trials(list(real), self.extractor(device), self.per_image_metrics(device), through)
+        return tried(self.extractor(device), names, references, [ClipScore(self._clip, device=device)])
 
     @property
     def _clip(self) -> Path:

@@ -60,16 +60,23 @@ class SceneOracle:
         Raises:
             ValueError: the caption is not one of the mini world's.
         """
+        return self.fit(image, caption) >= self.min_fit
+
+    def fit(self, image: np.ndarray, caption: str) -> float:
+        """The largest ``min_fit`` at which the caption holds: that of the worst object. NaN where it holds at none.
+
+        Raises:
+            ValueError: the caption is not one of the mini world's.
+        """
         expected = parse_caption(caption)
         readings = self.read(image)
-        if any(reading.fit < self.min_fit for reading in readings):
-            return False
         if sorted((reading.colour, reading.shape) for reading in readings) != sorted(expected.things):
-            return False
-        if expected.relation is None:
-            return True
-        place = {(reading.colour, reading.shape): (reading.x, reading.y) for reading in readings}
-        return expected.relation_holds(np.array([place[thing] for thing in expected.things]))
+            return float("nan")
+        if expected.relation is not None:
+            place = {(reading.colour, reading.shape): (reading.x, reading.y) for reading in readings}
+            if not expected.relation_holds(np.array([place[thing] for thing in expected.things])):
+                return float("nan")
+        return min(reading.fit for reading in readings)
 
     def _components(self, mask: np.ndarray, colour: int) -> list[Reading]:
         components, _ = ndimage.label(mask, _CONNECTED)
