@@ -190,6 +190,7 @@ def schedule_from_spectrum(
     scales: Sequence[int] | None = None,
     margin: float = 1.0,
     multiple: int = 2,
+    least: int = 0,
     process: NoiseProcess | None = None,
 ) -> ScaleSchedule:
     """The cheapest schedule in which no step leaves behind a frequency that the next one can see.
@@ -203,6 +204,7 @@ def schedule_from_spectrum(
         scales: latent sides of the steps, rising strictly to the final one; sigmas are proposed, from 1 on.
         margin: least ratio of noise power to signal power that masks.
         multiple: scales are rounded up to multiples of this, the patch size.
+        least: no proposed scale is smaller, such as the smallest that the network has seen.
         process: flow matching where it is None.
 
     Raises:
@@ -216,7 +218,7 @@ def schedule_from_spectrum(
         raise ValueError(f"the final side {full} is no multiple of the patch size {multiple}")
     if sigmas is not None:
         sides = [safe_side(clean, sigma, margin=margin, process=process) for sigma in sigmas[1:-1]]
-        proposed = [min(full, max(multiple, multiple * math.ceil(side / multiple))) for side in sides]
+        proposed = [min(full, max(multiple, least, multiple * math.ceil(side / multiple))) for side in sides]
         return ScaleSchedule((*proposed, full), tuple(sigmas))
     scales = tuple(scales or ())
     if not scales or scales[-1] != full or any(small >= large for small, large in pairwise(scales)):

@@ -21,11 +21,13 @@ CORE = (
     "guidance",
     "images",
     "predictor",
+    "progressive",
     "resize",
     "rng",
     "sampler",
     "schedule",
     "spectra",
+    "spectral_budget",
 )
 LAYERS = {
     **{f"swd.{name}": 0 for name in CORE},

@@ -106,4 +106,5 @@ def _sampling(profile: Profile, sample: Mapping[str, Any], trained: DistillConfi
         steps=sample.get("steps", teacher.steps) if schedule is None else schedule.num_steps,
         guidance_scale=sample.get("guidance_scale", teacher.guidance_scale if trained is None else 1.0),
         shift=sample.get("shift", teacher.shift),
+        grow=sample.get("grow", "renoise"),
     )

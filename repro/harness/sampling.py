@@ -1,10 +1,12 @@
 """How an image is sampled, as data: along a schedule of scales, or on the teacher's grid at full scale."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 from swd.grid import sigma_grid
 from swd.schedule import ScaleSchedule
+
+Grow = Literal["renoise", "spectral"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,21 +14,28 @@ class SamplingPlan:
     """The steps of one image.
 
     Args:
-        schedule: scales and sigmas of a few-step sampler; None for the teacher's ODE at the network's own side.
+        schedule: scales and sigmas of the steps; None for the teacher's ODE at the network's own side.
         steps: evaluations, without those for guidance.
         guidance_scale: classifier-free guidance; none at 1 and below.
         shift: time shift of the teacher's grid; a schedule has its own sigmas.
+        grow: how a schedule goes on from a step: "renoise" x0 at the next scale, as few-step students do, or along the
+            ODE, with "spectral" expansion where the scale grows (``swd.progressive``).
 
     Raises:
-        ValueError: a schedule of other steps.
+        ValueError: a schedule of other steps, an unknown way to grow, or one without a schedule.
     """
 
     schedule: ScaleSchedule | None
     steps: int
     guidance_scale: float
     shift: float
+    grow: Grow = "renoise"
 
     def __post_init__(self) -> None:
+        if self.grow not in get_args(Grow):
+            raise ValueError(f"a schedule grows in one of the ways {', '.join(get_args(Grow))}, got {self.grow!r}")
+        if self.grow != "renoise" and self.schedule is None:
+            raise ValueError(f"growing by {self.grow!r} needs a schedule, got none")
         if self.schedule is not None and self.schedule.num_steps != self.steps:
             raise ValueError(f"a schedule of {self.schedule.num_steps} steps does not take {self.steps}")
 
@@ -51,4 +60,5 @@ class SamplingPlan:
         if self.schedule is None:
             return {"steps": self.steps, "guidance": self.guidance_scale, "shift": self.shift}
         guidance = {"guidance": self.guidance_scale} if self.is_guided else {}
-        return {"scales": list(self.schedule.scales), "sigmas": list(self.schedule.sigmas), **guidance}
+        grow = {} if self.grow == "renoise" else {"grow": self.grow}
+        return {"scales": list(self.schedule.scales), "sigmas": list(self.schedule.sigmas), **guidance, **grow}

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from repro.harness.sampling import SamplingPlan
+from swd.progressive import sample_progressive
 from swd.sampler import CondT, OnStep, Seed, X0Predictor, sample, sample_teacher, with_guidance
 
 
@@ -29,6 +30,10 @@ def draw(
         side: the network's own latent side, where the teacher's grid stays.
         on_step: called after each step of a schedule with (step, x_t, x0).
     """
+    if plan.schedule is not None and plan.grow == "spectral":
+        return sample_progressive(
+            denoiser, plan.schedule, cond, uncond, seeds, guidance_scale=plan.guidance_scale, on_step=on_step
+        )
     if plan.schedule is not None:
         guided = with_guidance(denoiser, uncond, plan.guidance_scale)
         return sample(guided, plan.schedule, cond, seeds, on_step=on_step)
