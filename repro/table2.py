@@ -1,6 +1,7 @@
 """Table 2: students distilled scale-wise against students at full scale, at equal steps and at equal compute."""
 
 from dataclasses import replace
+from typing import Any
 
 from repro.harness.experiment import Agreement, Column, Reported, Role, Row, Variant
 from repro.harness.published import NOISE
@@ -134,4 +135,79 @@ OVER_SEEDS = replace(
     title="Table 2 over five training seeds",
     question="Does what Table 2 says hold for students that were distilled again with other seeds?",
     seeds=(0, 1, 2, 3, 4),
+)
+
+
+def teacher(key: str, label: str, **sample: Any) -> Row:
+    """The undistilled teacher, sampled otherwise than the profile does; measured in the mini world alone."""
+    return Row(key, label, sample=sample, profiles=("mini", "smoke"))
+
+
+def by_spectrum(steps: int) -> Row:
+    """A student on the scales that Figure 1's spectrum gives at the published noise levels, for about the same cost."""
+    train = {"schedule": f"spectrum-{steps}"}
+    return Row(f"spectrum_{steps}", "Scale-wise, by spectrum", train=train, profiles=("mini", "smoke"))
+
+
+OWN = "not in the paper"
+EXTENDED = replace(
+    TABLE,
+    key="table2_extended",
+    variant=Variant("table2", "extended", "the teacher growing without training, and schedules from the spectrum, too"),
+    title="Table 2, extended: growing without training, and schedules from the spectrum",
+    question=(
+        "Does the undistilled teacher profit from growing too, and are the published scales better than those that the "
+        "spectrum gives?"
+    ),
+    rows=(
+        Row("teacher", "Teacher"),
+        teacher("teacher_grow_2", "Teacher, grown from 1/2", schedule="grow-2", grow="spectral"),
+        teacher("teacher_grow_3", "Teacher, grown from 1/4", schedule="grow-3", grow="spectral"),
+        teacher("teacher_16", "Teacher, fewer steps", steps=16),
+        teacher("teacher_14", "Teacher, fewest steps", steps=14),
+        scalewise(6),
+        scalewise(4),
+        by_spectrum(6),
+        by_spectrum(4),
+        fullscale(6),
+        fullscale(2),
+    ),
+    claims=(
+        Claim(
+            "grown_teacher",
+            "The teacher that grows from half the side (57 % of the tokens) is not worse than the teacher",
+            not_worse("prompt_alignment", "teacher_grow_2", "teacher"),
+            source=OWN,
+        ),
+        Claim(
+            "grown_teacher_equal_cost",
+            "The teacher that grows from half the side is not worse than the teacher at 16 steps, which costs the same",
+            not_worse("prompt_alignment", "teacher_grow_2", "teacher_16"),
+            source=OWN,
+        ),
+        Claim(
+            "twice_grown_teacher_equal_cost",
+            "The teacher that grows from a quarter is not worse than the teacher at 14 steps, which costs the same",
+            not_worse("prompt_alignment", "teacher_grow_3", "teacher_14"),
+            source=OWN,
+        ),
+        *(
+            Claim(
+                f"spectrum_{steps}",
+                f"At {steps} steps, scales from the spectrum ({fewer} % fewer tokens) are not worse than the published",
+                not_worse("prompt_alignment", f"spectrum_{steps}", f"scalewise_{steps}"),
+                source=OWN,
+            )
+            for steps, fewer in ((6, 3), (4, 6))
+        ),
+    ),
+    notes=(
+        "Rows that grow without training are SPEED's spectral expansion (arXiv 2605.18736) on the teacher's 28 steps "
+        "with its guidance. A step at a smaller side works at the noise level with the same ratio of noise to signal "
+        "at every frequency, and x_t grows before noise falls below ten times the power of what the side cannot hold, "
+        "by [Figure 1](figure1.md); SPEED takes a threshold of its own and moves the timestep back where it grows. The "
+        "teachers of fewer steps cost as many tokens as the grown ones (16 steps: exactly; 14: 0.4 % more).",
+        "Scales by spectrum: at the published noise levels, the widest margin of noise over signal that costs no more "
+        "tokens than the published scales, no side below the smallest that the teacher was trained at.",
+    ),
 )

@@ -199,6 +199,7 @@ def test_figures_take_images_and_another_vae(monkeypatch: pytest.MonkeyPatch, tm
         (["table1"], "table1"),
         (["table1", "--extended"], "table1_extended"),
         (["table2", "--over-seeds"], "table2_seeds"),
+        (["table2", "--extended"], "table2_extended"),
     ],
 )
 def test_a_variant_is_a_table_of_its_own(

@@ -15,10 +15,10 @@ from repro.profiles import load_profile
 from repro.profiles.mini import PROFILE
 from repro.profiles.sd35_large import PROFILE as LARGE
 from repro.stages.students import check_adapter, shipped_adapter, shipped_training
-from repro.table2 import TABLE
+from repro.table2 import EXTENDED, TABLE
 from repro.table3 import TABLE as TABLE3
 from swd.grid import sigma_grid
-from swd.schedule import preset
+from swd.schedule import ScaleSchedule, preset
 
 PIPELINE = ROOT / PROFILE.weights.pipeline
 STUDENTS = [row for row in TABLE.rows if not row.is_teacher]
@@ -65,6 +65,22 @@ def test_the_teacher_samples_as_the_profile_says() -> None:
         _ = plan.training
     assert plan.sample == SamplingPlan(schedule=None, steps=28, guidance_scale=4.0, shift=3.0)
     assert (plan.sample.passes, plan.sample.ladder(32).scales) == (2, (32,) * 28)
+
+
+def test_the_teacher_may_grow_on_its_own_steps_with_its_own_guidance() -> None:
+    sample = resolve(PROFILE, EXTENDED.row("teacher_grow_2")).sample
+    assert sample.ladder(32) == ScaleSchedule((16,) * 16 + (32,) * 12, sigma_grid(), "flow")
+    assert (sample.grow, sample.passes, sample.guidance_scale) == ("spectral", 2, 4.0)
+    assert sample.as_json()["grow"] == "spectral"
+    assert "grow" not in resolve(PROFILE, TABLE.row("scalewise_6")).sample.as_json()  # finished images stay
+
+
+def test_growing_needs_a_schedule_and_a_known_way() -> None:
+    options: dict[str, Any] = {"steps": 2, "guidance_scale": 1.0, "shift": 3.0}
+    with pytest.raises(ValueError, match="growing by 'spectral' needs a schedule, got none"):
+        SamplingPlan(schedule=None, grow="spectral", **options)
+    with pytest.raises(ValueError, match="renoise, spectral, got 'sideways'"):
+        SamplingPlan(schedule=ScaleSchedule((8, 16), (1.0, 0.5, 0.0)), grow="sideways", **options)
 
 
 def test_table_3_times_the_teacher_with_and_without_guidance() -> None:

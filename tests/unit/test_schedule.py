@@ -25,9 +25,18 @@ PUBLISHED = {
 }
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+OWN = {
+    "mini-spectrum-6": ((8, 8, 14, 16, 28, 32), SIX),
+    "mini-spectrum-4": ((8, 16, 28, 32), FOUR),
+    "mini-grow-2": ((16,) * 16 + (32,) * 12, sigma_grid()),
+    "mini-grow-3": ((8,) * 11 + (16,) * 5 + (32,) * 12, sigma_grid()),
+}
+NAMED = {**PUBLISHED, **OWN}
+
+
+@pytest.mark.parametrize("name", NAMED)
 def test_preset_is_what_was_published(name: str) -> None:
-    scales, sigmas = PUBLISHED[name]
+    scales, sigmas = NAMED[name]
     schedule = preset(name)
     assert schedule.scales == scales
     assert schedule.sigmas == pytest.approx(sigmas, abs=1e-4)
@@ -36,7 +45,7 @@ def test_preset_is_what_was_published(name: str) -> None:
 
 
 def test_every_preset_is_checked() -> None:
-    assert set(PUBLISHED) == set(PRESETS)
+    assert set(NAMED) == set(PRESETS)
 
 
 def test_grid_ends_where_the_paper_says() -> None:
@@ -45,6 +54,14 @@ def test_grid_ends_where_the_paper_says() -> None:
     assert grid[0] == 1
     assert grid[28] == 0
     assert [round(1000 * grid[index]) for index in (12, 18, 27)] == [790, 602, 9]
+
+
+def test_own_presets_cost_what_their_rows_say() -> None:
+    tokens = {name: preset(f"mini-{name}").num_tokens(2) for name in ("4", "6", "spectrum-4", "spectrum-6")}
+    assert round(100 * (1 - tokens["spectrum-4"] / tokens["4"])) == 6
+    assert round(100 * (1 - tokens["spectrum-6"] / tokens["6"])) == 3
+    assert preset("mini-grow-2").num_tokens(2) == 16 * 16**2
+    assert preset("mini-grow-3").num_tokens(2) == pytest.approx(14 * 16**2, rel=0.005)
 
 
 def test_tokens_are_the_compute_column() -> None:

@@ -19,6 +19,7 @@ from swd.spectra import (
     safe_sigma,
     schedule_from_spectrum,
 )
+from swd.spectral_budget import fill_budget
 
 SIDES = st.integers(2, 40)
 
@@ -139,6 +140,25 @@ def test_published_sigmas_give_valid_schedules(name: str, exponent: float, ampli
     assert schedule.sigmas == sigmas
     assert schedule.scales[-1] == 32
     schedule.check_patch(2)
+
+
+@given(exponent=st.floats(0.5, 4), amplitude=st.floats(1e-3, 1), budget=st.integers(300, 800))
+@settings(deadline=None, max_examples=25)
+def test_a_budget_buys_the_widest_margin(exponent: float, amplitude: float, budget: int) -> None:
+    clean, sigmas = power_law(exponent, 32, amplitude), preset("mini-4").sigmas
+    schedule, margin = fill_budget(clean, sigmas=sigmas, num_tokens=budget)
+    assert schedule.num_tokens(2) <= budget
+    assert schedule == schedule_from_spectrum(clean, sigmas=sigmas, margin=margin)
+    wider = [schedule_from_spectrum(clean, sigmas=sigmas, margin=margin * more) for more in (1.001, 1.1, 2, 10)]
+    assert all(found.num_tokens(2) > budget or found.scales == schedule.scales for found in wider)
+
+
+def test_no_proposed_scale_is_below_the_least() -> None:
+    clean, sigmas = power_law(2.0, 32, 1e-4), preset("mini-4").sigmas
+    assert schedule_from_spectrum(clean, sigmas=sigmas, least=8).scales[0] == 8
+    assert schedule_from_spectrum(clean, sigmas=sigmas).scales[0] < 8
+    with pytest.raises(ValueError, match="takes 300 tokens or fewer"):
+        fill_budget(clean, sigmas=sigmas, num_tokens=300, least=16)
 
 
 def bad(clean: Spectrum, **changes: object) -> None:

@@ -34,7 +34,13 @@ class Style:
     line: str = "-"
 
 
-TEACHERS = (Style("#555555", line="--"), Style("#A6761D", line="-."), Style("#7570B3", line=":"))
+TEACHERS = (
+    Style("#555555", line="--"),
+    Style("#A6761D", line="-."),
+    Style("#7570B3", line=":"),
+    Style("#009E73"),
+    Style("#CC79A7"),
+)
 STUDENTS = {"Scale-wise": Style("#0072B2", "o"), "Full-scale": Style("#D55E00", "s")}  # Okabe and Ito: for all eyes
 MARKERS = ("D", "o", "s", "^", "v", "P")
 
