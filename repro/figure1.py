@@ -1,6 +1,17 @@
 """Figure 1: spectra of latents under noise, the reason why early steps may work at a low resolution."""
 
-from repro.kinds.spectra.declare import FOLDER, Panel, SpectraFigure
+from repro.kinds.spectra.declare import FOLDER, Calibration, Panel, SpectraFigure
+
+# Fixed before the second half of the images was looked at: ten margins a decade, and every start side of Table 1,
+# extended, that upscales the clean latent as the paper does.
+CALIBRATION = Calibration(
+    table="table1_extended",
+    panel="scenes",
+    full="A",
+    cells=tuple((f"B_{side}", side / 32) for side in (8, 12, 16, 20, 24, 28)),
+    timesteps=(400, 600, 800),
+    margins=tuple(round(10 ** (step / 10), 2) for step in range(21)),
+)
 
 FIGURE = SpectraFigure(
     key="figure1",
@@ -17,6 +28,8 @@ FIGURE = SpectraFigure(
     images=500,
     fractions=(0.25, 0.5, 0.75),
     schedules=("6", "4"),
+    calibration=CALIBRATION,
+    derived=("spectrum-6", "spectrum-4"),
     reading=(
         "Latents of SDXL and SD3.5 at side 128: at t = 800 noise masks what a latent of side 32, a quarter, cannot "
         "hold; one of side 16, an eighth, would lose signal."

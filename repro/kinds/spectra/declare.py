@@ -6,6 +6,7 @@ from typing import Literal
 from repro.harness.experiment import Column, Experiment, UnknownNameError
 from repro.harness.profile import Profile
 from repro.kinds.spectra import keys
+from swd.schedule import PRESETS
 
 EXPONENT = Column(keys.EXPONENT, "Exponent of the power law", digits=2)
 
@@ -30,6 +31,31 @@ class Panel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """What the margin of noise over signal is fitted to: losses in a table of upscaled latents, in the same profile.
+
+    Args:
+        table: key of that table.
+        panel: whose spectrum predicts.
+        full: variant of the full latent there.
+        cells: variants of upscaled clean latents, with the share of the side that they start from.
+        timesteps: noise levels, 1000 sigma.
+        margins: that are tried.
+        distance: key of a distance there, of the profile's ``metric`` of distributions and the ``timestep``.
+        replicates: key of the series without each group of images, of the ``distance``.
+    """
+
+    table: str
+    panel: str
+    full: str
+    cells: tuple[tuple[str, float], ...]
+    timesteps: tuple[int, ...]
+    margins: tuple[float, ...]
+    distance: str = "{metric}_t{timestep}"
+    replicates: str = "{distance}_without_block"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SpectraFigure(Experiment):
     """Spectra of clean, noisy and pure-noise latents, and how small a latent each noise level allows.
 
@@ -40,6 +66,8 @@ class SpectraFigure(Experiment):
         fractions: lower resolutions marked in the panels, as fractions of the side.
         schedules: presets, without the profile's prefix, whose sigmas give a schedule by the spectrum.
         reading: what the paper reads off its figure.
+        calibration: what the margin of the rule is fitted to; None for a margin of 1 alone.
+        derived: presets, without the profile's prefix, whose scales follow from the spectrum at equal cost.
     """
 
     panels: tuple[Panel, ...]
@@ -48,6 +76,8 @@ class SpectraFigure(Experiment):
     fractions: tuple[float, ...]
     schedules: tuple[str, ...]
     reading: str
+    calibration: Calibration | None = None
+    derived: tuple[str, ...] = ()
 
     def safe_side(self, timestep: int) -> Column:
         """The column of the smallest safe side at a noise level."""
@@ -61,6 +91,11 @@ class SpectraFigure(Experiment):
     def presets(self, profile: Profile) -> list[str]:
         """Full names of the schedules in a profile, in the order of the page."""
         return sorted(f"{profile.presets}-{schedule}" for schedule in self.schedules)
+
+    def derived_presets(self, profile: Profile) -> list[str]:
+        """Full names of the schedules of equal cost that there are in a profile."""
+        names = (f"{profile.presets}-{schedule}" for schedule in self.derived)
+        return [name for name in names if name in PRESETS]
 
     def panel(self, key: str) -> Panel:
         """The panel of that key.
