@@ -53,7 +53,7 @@ TABLE = UpscalingTable(
             text="At t = 800, upscaling x0 loses nothing against the full latent",
             larger=(("A", 800),),
             smaller=(("B_16", 800),),
-            margin=("A", 800),
+            kind="not_worse",
         ),
     ),
     reported=Reported(
@@ -74,7 +74,7 @@ TABLE = UpscalingTable(
     notes=(
         "A, B and C build x_t from the latents of real images (held-out scenes, area-downscaled in pixels for B and "
         "C); the undistilled teacher finishes from there. Every row sees the same scenes, captions and noise, so "
-        "differences are paired: their intervals come from a jackknife over 20 blocks of images that leaves the same "
+        "differences are paired: their intervals come from a jackknife over 20 groups of captions that leaves the same "
         "images out of every row. In C the noise is drawn at the small side.",
         "FID-E compares with other scenes whose captions have the same distribution; its value has a floor at so few "
         "images, which every row shares.",
@@ -124,7 +124,7 @@ EXTENDED = replace(
             text="At t = 800, upscaling x0 from a quarter of the side loses nothing against the full latent",
             larger=(("A", 800),),
             smaller=(("B_8", 800),),
-            margin=("A", 800),
+            kind="not_worse",
             source="Figure 1, reading",
         ),
     ),

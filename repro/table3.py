@@ -17,6 +17,10 @@ def student(kind: str, steps: int) -> TimedRow:
     return TimedRow(row, baseline=f"fullscale_{steps}" if scalewise else "")
 
 
+# "Approaches" is no "at least as fast as": four scale-wise steps take more FLOPs than two full ones, in the paper's
+# models and here. A tenth is the share that margins of this project have of what they are margins of.
+NEAR = 0.1
+
 TABLE = LatencyTable(
     key="table3",
     title="Table 3: latency and training time",
@@ -47,10 +51,11 @@ TABLE = LatencyTable(
         ),
         SpeedClaim(
             key="four_steps_as_two",
-            text="Scale-wise at 4 steps is at least as fast as full-scale at 2",
+            text="Scale-wise at 4 steps nears full-scale at 2: its speed is at most a tenth below what FLOPs allow",
             fast="scalewise_4",
             slow="fullscale_2",
-            factor=1.0,
+            margin=NEAR,
+            source="v1, abstract and Table 3",
         ),
     ),
     times="table3_times.csv",

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from repro.harness.cells import DASH, Estimate, estimate, markdown, number, signed, with_interval
+from repro.harness.cells import DASH, Estimate, markdown, measured, number, signed, with_interval
 from repro.harness.experiment import Agreement, Column, PromptSet, Reported, Row
 from repro.harness.plan import steps_of
 from repro.harness.profile import Profile
@@ -166,7 +166,7 @@ def _cell(
     if value is None or column is None or not column.is_of(prompts.key):
         return
     found = records.find(row.key, prompts.key, wanted.metric)
-    if (ours := estimate(found)) is not None:
+    if (ours := measured(records, row.key, prompts.key, wanted.metric)) is not None:
         yield Cell(
             publication=reported.label,
             prompts=prompts,

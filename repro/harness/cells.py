@@ -8,6 +8,7 @@ from statistics import fmean, variance
 import pandas as pd
 from scipy.special import stdtrit
 
+from repro.harness.effects import captions_of, effects_of_images, effects_of_sets
 from repro.harness.experiment import Column, PromptSet, Reported, Row
 from repro.harness.profile import Profile
 from repro.harness.published import published_value
@@ -47,6 +48,22 @@ class Footnotes:
     def text(self) -> str:
         """The footnotes, one per line; empty without any."""
         return "\n".join(f"- ({_letter(i)}) {sentence(reason)}" for i, reason in enumerate(self.reasons))
+
+
+def measured(records: RecordSet, variant: str, prompts: str, metric: str) -> Estimate | None:
+    """The number of a cell, with the interval of its values per image or replicates where it has them.
+
+    Images of one caption belong together and several training seeds see the same captions: `repro.harness.inference`.
+    Where neither is recorded, or the number is no mean of its values per image, the records' own intervals serve.
+    """
+    found = estimate(records.find(variant, prompts, metric))
+    if found is None or captions_of(records, prompts) is None:
+        return found
+    effects = effects_of_images(records, variant, prompts, metric) or effects_of_sets(records, variant, prompts, metric)
+    if effects is None or not math.isclose(effects.value, found.value, rel_tol=1e-4, abs_tol=1e-9):
+        return found
+    half = effects.spread().half()
+    return Estimate(found.value, found.value - half, found.value + half) if half else found
 
 
 def estimate(records: Sequence[Record]) -> Estimate | None:
@@ -105,7 +122,7 @@ def here(records: RecordSet, row: Row, prompts: str, column: Column, profile: Pr
     """A measured cell with what is to be remarked on it, or a dash with the reason why it is missing."""
     found = records.find(row.key, prompts, column.key)
     noted = [record.note for record in found if record.note]
-    if (shown := estimate(found)) is not None:
+    if (shown := measured(records, row.key, prompts, column.key)) is not None:
         return notes.mark(with_interval(shown, column), noted[0] if noted else "")
     return notes.dash(noted[0] if noted else profile.missing.get(column.key, "Not measured yet."))
 

@@ -1,22 +1,34 @@
-"""From a comparison to a verdict and to the words of a page: one path for the claims of every kind of result.
+"""From a comparison to a verdict: one path for the claims of every kind of result.
 
-A kind makes a ``Comparison`` of what a claim says: a difference d, oriented so that positive favours the claim, with a
-95 % interval [low, high], and a margin m >= 0 that the claim allows (fixed when it is declared; none for most). Then
+A kind makes a ``Comparison`` of what a claim says: a difference d, oriented so that positive favours the claim, how
+sure it is (`repro.harness.inference`), and the margin m that was fixed when the metric was declared. A claim is of
+one of two kinds, and three statements about it may be shown, each by one-sided tests at 2.5 %:
 
-    reproduced if low >= -m,   not reproduced if high < -m,   else inconclusive,
+    kind        reproduced   not reproduced                        worse, by so much
+    better      d > 0        |d| < m, by two one-sided tests       d < 0
+    not_worse   d > -m       d < -m                                d < 0
 
-and two sides that agree on every single value decide nothing: inconclusive. A claim without a comparison was not
-measured here, or cannot be tested in this profile; the page says why.
+The first that is shown is the verdict, in the order reproduced, worse, not reproduced for *better*, and reproduced, not
+reproduced, worse for *not_worse*; where none is, or where the two sides agree on every single value, it is not decided.
+A claim of a ratio, at least F times as fast, is *not_worse* with m = 0: F is the bound already.
+
+The primary claims of a table are a family: the p of each statement are adjusted over it by Holm's (1979) procedure, so
+that the chance of any wrong statement of one sort in a table is at most 2.5 %. Secondary claims are not adjusted. A
+claim without a comparison was not measured here, or cannot be tested in this profile; the page says why.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, TypeVar
 
-from repro.harness.cells import markdown, number, signed
-from repro.harness.experiment import Column
-from repro.harness.scope import Scope
+from repro.harness.experiment import Column, ExperimentError
+from repro.harness.inference import Spread
+from repro.harness.scope import ClaimKind, Scope
+
+ALPHA = 0.025
+"""Of each one-sided test."""
 
 
 class Verdict(StrEnum):
@@ -24,9 +36,17 @@ class Verdict(StrEnum):
 
     REPRODUCED = "reproduced"
     NOT_REPRODUCED = "not reproduced"
-    INCONCLUSIVE = "inconclusive"
+    WORSE = "worse"
+    NOT_DECIDED = "not decided"
     NOT_MEASURED = "not measured"
     NOT_TESTED = "not tested"
+
+
+ORDER: Mapping[ClaimKind, tuple[Verdict, ...]] = {
+    "better": (Verdict.REPRODUCED, Verdict.WORSE, Verdict.NOT_REPRODUCED),
+    "not_worse": (Verdict.REPRODUCED, Verdict.NOT_REPRODUCED, Verdict.WORSE),
+}
+"""Statements that may be shown; the first one is the verdict."""
 
 
 class Claim(Protocol):
@@ -48,37 +68,84 @@ class Claim(Protocol):
     def scope(self) -> Scope:
         """What it compares."""
 
+    @property
+    def primary(self) -> bool:
+        """Whether it belongs to the family of its table."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """What a claim says, measured, in the unit of the records.
 
     Args:
-        difference: positive where the claim holds.
-        low, high: its 95 % interval.
-        margin: how far below zero the claim still holds; None where it allows nothing.
+        difference: positive where the claim holds; of a ratio, its logarithm less that of ``ratio``.
+        spread: how sure it is.
+        kind: of the claim.
+        margin: that of the metric; None where none was declared, which *not_worse* may not have.
+        ratio: that is claimed, where times are compared; None for scores.
         n: what is paired: images, or rounds of a clock.
         captions: different captions among the images; None where there are none.
+        seeds: training seeds; None where nothing was trained.
         differs: False where the two sides agree on every value.
+
+    Raises:
+        ValueError: *not_worse* without a margin, or a negative margin.
     """
 
     difference: float
-    low: float
-    high: float
+    spread: Spread
+    kind: ClaimKind
     margin: float | None = None
+    ratio: float | None = None
     n: int
     captions: int | None = None
+    seeds: int | None = None
     differs: bool = True
 
+    def __post_init__(self) -> None:
+        if (self.margin is None and self.kind == "not_worse") or (self.margin or 0.0) < 0:
+            raise ValueError(f"a claim of {self.kind} has margin {self.margin}, expected one that is not negative")
+
     @property
-    def verdict(self) -> Verdict:
-        """The rule at the head of this module."""
-        bound = -(self.margin or 0.0)
+    def low(self) -> float:
+        """Lower bound of the 95 % interval."""
+        return self.difference - self.spread.half()
+
+    @property
+    def high(self) -> float:
+        """Upper bound."""
+        return self.difference + self.spread.half()
+
+    @property
+    def shown(self) -> tuple[float, float, float]:
+        """Difference and bounds as a page shows them; those of a ratio as ratio less the one that is claimed."""
+        values = (self.difference, self.low, self.high)
+        if self.ratio is None:
+            return values
+        value, low, high = (self.ratio * math.expm1(value) for value in values)
+        return value, low, high
+
+    @property
+    def shown_margin(self) -> float | None:
+        """The margin as a page shows it."""
+        if self.ratio is None or self.margin is None:
+            return self.margin
+        return -self.ratio * math.expm1(-self.margin)
+
+    def p_values(self) -> dict[Verdict, float]:
+        """One-sided p against each statement that could be shown."""
+        above, d, m = self.spread.p_above, self.difference, self.margin
+        if self.kind == "better":
+            alike = 1.0 if m is None else max(above(m + d), above(m - d))
+            return {Verdict.REPRODUCED: above(d), Verdict.WORSE: above(-d), Verdict.NOT_REPRODUCED: alike}
+        m = m or 0.0
+        return {Verdict.REPRODUCED: above(m + d), Verdict.NOT_REPRODUCED: above(-m - d), Verdict.WORSE: above(-d)}
+
+    def verdict(self, p: Mapping[Verdict, float]) -> Verdict:
+        """The rule at the head of this module, from p that may be adjusted."""
         if not self.differs:
-            return Verdict.INCONCLUSIVE
-        if self.low >= bound:
-            return Verdict.REPRODUCED
-        return Verdict.NOT_REPRODUCED if self.high < bound else Verdict.INCONCLUSIVE
+            return Verdict.NOT_DECIDED
+        return next((shown for shown in ORDER[self.kind] if p[shown] <= ALPHA), Verdict.NOT_DECIDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +162,21 @@ Compared = tuple[Column, Comparison | NoComparison]
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A claim with what came of it; ``column`` says how its difference is shown."""
+    """A claim with what came of it; ``column`` says how its difference is shown.
+
+    Args:
+        p: of each statement, adjusted over the family of a primary claim; empty without a comparison.
+    """
 
     claim: Claim
     column: Column
     outcome: Comparison | NoComparison
+    p: Mapping[Verdict, float]
 
     @property
     def verdict(self) -> Verdict:
         """Of the comparison, or why there is none."""
-        return self.outcome.verdict
+        return self.outcome.verdict(self.p) if isinstance(self.outcome, Comparison) else self.outcome.verdict
 
     @property
     def comparison(self) -> Comparison | None:
@@ -116,61 +188,45 @@ class Judgement:
         """Whether the profile can test the claim at all."""
         return self.verdict is not Verdict.NOT_TESTED
 
+    @property
+    def is_primary(self) -> bool:
+        """Whether the claim belongs to the family of its table."""
+        return self.claim.primary
+
 
 C = TypeVar("C", bound=Claim)
 
 
 def judge(claims: Iterable[C], compare: Callable[[C], Compared]) -> tuple[Judgement, ...]:
-    """Every claim with its verdict, in the order of the declaration."""
-    return tuple(Judgement(claim, *compare(claim)) for claim in claims)
+    """Every claim with its verdict, in the order of the declaration; p of primary ones adjusted over all of them."""
+    found = [(claim, *compare(claim)) for claim in claims]
+    raw = [outcome.p_values() if isinstance(outcome, Comparison) else {} for _, _, outcome in found]
+    family = [place for place, (claim, _, _) in enumerate(found) if claim.primary and raw[place]]
+    for statement in ORDER["better"]:
+        for place, p in zip(family, holm([raw[place][statement] for place in family]), strict=True):
+            raw[place] = {**raw[place], statement: p}
+    return tuple(Judgement(*parts, p) for parts, p in zip(found, raw, strict=True))
 
 
-def difference(judgement: Judgement) -> str:
-    """The signed difference with its interval, or the reason why there is none."""
-    compared, column = judgement.outcome, judgement.column
-    if isinstance(compared, NoComparison):
-        return compared.reason
-    value, low, high = (
-        signed(shown * column.factor, column.digits) for shown in (compared.difference, compared.low, compared.high)
-    )
-    return f"{value}{' points' if column.percent else ''} [{low}, {high}]"
+def holm(p: Sequence[float]) -> list[float]:
+    """Adjusted p of a family (Holm, 1979): the k-th smallest of m times m - k + 1, never less than a smaller one's."""
+    order = sorted(range(len(p)), key=p.__getitem__)
+    adjusted, least = [1.0] * len(p), 0.0
+    for rank, place in enumerate(order):
+        least = max(least, min(1.0, (len(p) - rank) * p[place]))
+        adjusted[place] = least
+    return adjusted
 
 
-def _margin(judgement: Judgement) -> str:
-    compared, column = judgement.comparison, judgement.column
-    if compared is None:
-        return ""
-    return "0" if compared.margin is None else number(compared.margin * column.factor, column.digits)
+def fixed_margin(kind: ClaimKind, column: Column, where: str) -> float | None:
+    """The margin that a metric was declared with.
 
-
-def _count(judgement: Judgement) -> str:
-    return str(judgement.comparison.n) if judgement.comparison else ""
-
-
-def _captions(judgement: Judgement) -> str:
-    found = judgement.comparison and judgement.comparison.captions
-    return "" if found is None else str(found)
-
-
-CELLS: dict[str, Callable[[Judgement], str]] = {
-    "Verdict": lambda judgement: f"**{judgement.verdict}**",
-    "Claim": lambda judgement: judgement.claim.text,
-    "Source": lambda judgement: judgement.claim.source,
-    "Metric": lambda judgement: judgement.column.label,
-    "Difference": difference,
-    "Margin": _margin,
-    "Images": _count,
-    "Rounds": _count,
-    "Captions": _captions,
-}
-
-
-def cells(judgement: Judgement, heads: Sequence[str]) -> list[str]:
-    """The cells of a claim below those heads of ``CELLS``."""
-    return [CELLS[head](judgement) for head in heads]
-
-
-def claims_table(judgements: Iterable[Judgement], heads: Sequence[str]) -> str:
-    """The table of claims below those heads of ``CELLS``; words stand left, numbers right."""
-    rows = [cells(judgement, heads) for judgement in judgements]
-    return markdown(heads, rows, left=list(heads).index("Difference"))
+    Raises:
+        ExperimentError: a claim of *not worse* in a metric without one.
+    """
+    if kind == "not_worse" and column.margin is None:
+        raise ExperimentError(
+            f"{where} says not worse in {column.label} ({column.key}), which has no margin; expected "
+            "Column.margin, fixed before anything is measured"
+        )
+    return column.margin

@@ -99,8 +99,8 @@ class Column:
         detail: shown in the table of details instead of the main one.
         of_teacher: shown as a share of the teacher's too.
         role: what it is for, in claims; None for what no claim is about.
-        margin: a row that is worse by no more than this, in the unit of the records, is not worse; None for half the
-            width of the other row's own 95 % interval.
+        margin: a row that is worse by less than this, in the unit of the records, is not worse; fixed before anything
+            is measured. None for what no claim is about.
         prompts: sets of prompts in which it is measured; empty for all.
     """
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from repro.harness.cells import DASH, markdown
-from repro.harness.claims import Verdict, cells
+from repro.harness.claim_words import cells
+from repro.harness.claims import Verdict
 from repro.harness.experiment import Experiment
 from repro.harness.files import write_atomic
 from repro.harness.kind import FindProfile, Kind
@@ -128,7 +129,7 @@ def _stale_figures(out: Path, found: Sequence[Entry]) -> list[tuple[Path, Callab
 
 
 def _verdicts(result: Measured[Any]) -> str:
-    tested = [judgement.verdict for judgement in result.judgements if judgement.is_tested]
+    tested = [j.verdict for j in result.judgements if j.is_tested and j.is_primary]
     return f"{tested.count(Verdict.REPRODUCED)} of {len(tested)}" if tested else DASH
 
 

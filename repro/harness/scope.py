@@ -1,6 +1,10 @@
 """What a claim is about: which rows it compares, and on what."""
 
 from dataclasses import dataclass
+from typing import Literal
+
+ClaimKind = Literal["better", "not_worse"]
+"""Superiority, or non-inferiority by a margin that was fixed before anything was measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -9,7 +13,7 @@ class Scope:
 
     Args:
         rows: as the records name them, the side that the claim favours first.
-        prompts: keys of the prompt sets that are pooled; None for all of the profile, empty where there are none.
+        prompts: keys of the prompt sets that count; None for all of the profile, empty where there are none.
         conditions: what else was held fixed, in words.
     """
 

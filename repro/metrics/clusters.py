@@ -13,6 +13,7 @@ from statistics import NormalDist
 
 import numpy as np
 
+from repro.harness.inference import clustered_error
 from repro.metrics.base import CONFIDENCE, Estimate, t_quantile
 
 
@@ -44,10 +45,8 @@ class ClusteredMean:
         mean, n = float(values[known].mean()), len(known)
         place = {name: index for index, name in enumerate(dict.fromkeys(clusters[i] for i in known.tolist()))}
         member = np.array([place[clusters[i]] for i in known.tolist()])
-        sums = np.bincount(member, weights=values[known] - mean)
-        count = len(place)
-        error = (count / (count - 1) * float(np.square(sums).sum())) ** 0.5 / n if count > 1 else None
-        return cls(mean, error, n, count)
+        error = clustered_error(values[known], member)
+        return cls(mean, error, n, len(place))
 
     def estimate(self) -> Estimate:
         """With the 95 % interval of Student's t over clusters."""

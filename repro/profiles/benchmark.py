@@ -23,7 +23,7 @@ COLUMNS = (
     Column(
         "image_reward", "IR", better="higher", role="reward", margin=NOISE["image_reward"], digits=2, prompts=QUALITY
     ),
-    Column("fid", "FID", better="lower", role="distribution", digits=1, prompts=QUALITY),
+    Column("fid", "FID", better="lower", role="distribution", margin=NOISE["fid"], digits=1, prompts=QUALITY),
     Column(
         "geneval",
         "GenEval",

@@ -7,7 +7,7 @@ import numpy as np
 from repro.harness.experiment import Column, PromptSet, Reported, Row
 from repro.harness.profile import Data, Profile, Weights
 from repro.harness.schema import Line, PerImage, Record, Run, Series
-from repro.kinds.scores.declare import Claim, Table, at_least, not_worse
+from repro.kinds.scores.declare import Claim, Table, better, not_worse
 from repro.kinds.scores.figure import draw_compute
 
 PROFILE = Profile(
@@ -16,8 +16,8 @@ PROFILE = Profile(
     caption="Made-up numbers, for tests.",
     presets="mini",
     columns=(
-        Column("accuracy", "Accuracy", better="higher", role="prompt_alignment", digits=1, percent=True),
-        Column("distance", "Distance", better="lower", role="distribution", digits=2),
+        Column("accuracy", "Accuracy", better="higher", role="prompt_alignment", margin=0.05, digits=1, percent=True),
+        Column("distance", "Distance", better="lower", role="distribution", margin=0.5, digits=2),
         Column("accuracy/count", "count", better="higher", digits=0, percent=True, detail=True),
     ),
     prompt_sets=(PromptSet("short", "short captions", reported="COCO 2014"), PromptSet("long", "long captions")),
@@ -42,11 +42,9 @@ TABLE = Table(
         ),
     ),
     claims=(
-        Claim(
-            "better", "Small is at least as good as big", at_least("prompt_alignment", "small", "big"), source="Table 9"
-        ),
+        Claim("better", "Small is better than big", better("prompt_alignment", "small", "big"), source="Table 9"),
         Claim("near", "Small is not worse than its teacher", not_worse("prompt_alignment", "small", "teacher")),
-        Claim("elsewhere", "Needs a metric of another profile", at_least("text_similarity", "small", "big")),
+        Claim("elsewhere", "Needs a metric of another profile", better("text_similarity", "small", "big")),
     ),
     reported=Reported(
         csv="table2_scalewise_vs_fullscale.csv",

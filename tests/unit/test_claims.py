@@ -1,147 +1,187 @@
-import tracemalloc
+"""Claims from records to verdicts: kinds and margins, Holm's procedure, training seeds, and what is refused."""
+
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
-from harness_world import PROFILE, RUN, TABLE, lines
+from harness_world import PROFILE, RUN, TABLE, lines, record
 from numpy.typing import NDArray
 
-from repro.harness.bootstrap import compare
-from repro.harness.claims import Comparison, Judgement, Verdict, difference, judge
-from repro.harness.schema import Line, PerImage, RecordError, RecordSet
-from repro.kinds.scores.declare import Claim, Table, at_least
+from repro import load_experiment
+from repro.harness.claim_words import cells, claims_tables, difference, verdict_words
+from repro.harness.claims import ALPHA, Comparison, Judgement, NoComparison, Verdict, holm, judge
+from repro.harness.clock import compared_rounds
+from repro.harness.effects import without_group
+from repro.harness.experiment import Column, ExperimentError
+from repro.harness.inference import Part, Spread, of_images
+from repro.harness.schema import CAPTIONS, Line, PerImage, RecordError, RecordSet, Series
+from repro.harness.scope import ClaimKind
+from repro.kinds.scores.declare import Check, Claim, Table, better, not_worse
 from repro.kinds.scores.judge import tested
+from repro.profiles import PROFILES, load_profile
+
+BOTH = ("short", "long")
+SPEED = Column("speedup", "Speed-up", better="higher", digits=2)
 
 
 def judged_of(table: Table, found: RecordSet) -> tuple[Judgement, ...]:
     return judge(table.claims, partial(tested, table=table, profile=PROFILE, records=found))
 
 
-def normal(seed: int, shape: tuple[int, int], mean: float = 0.0) -> NDArray[np.float64]:
-    return np.random.default_rng(seed).normal(mean, 1.0, shape)
+def one(check: Check, made: list[Line]) -> Judgement:
+    (judged,) = judged_of(replace(TABLE, claims=(Claim("k", "A claim", check),)), RecordSet.of([RUN, *made]))
+    return judged
 
 
-def standard_error(values: NDArray[np.float64]) -> float:
-    return float(values.std() / np.sqrt(values.size))
+def values_of(variant: str, values: NDArray[np.float64], prompts: str = "short", seed: int = 0) -> PerImage:
+    return PerImage.of(values, variant=variant, prompts=prompts, metric="accuracy", seed=seed)
 
 
-def test_interval_of_a_normal_mean() -> None:
-    """Large n: the percentile interval is mean +- 1.96 s / sqrt(n), of the paired differences."""
-    a, b = normal(0, (1, 2000), 0.3), normal(1, (1, 2000))
-    found, margin = compare(a, b)
-    half = 1.96 * standard_error(a - b)
-    assert found.difference == pytest.approx((a - b).mean())
-    assert found.low == pytest.approx(found.difference - half, abs=0.04 * half)
-    assert found.high == pytest.approx(found.difference + half, abs=0.04 * half)
-    assert margin == pytest.approx(1.96 * standard_error(b), rel=0.04)
-    assert found.n == 2000
+def compared(kind: ClaimKind, d: float, margin: float | None = 1.0, error: float = 0.1) -> Comparison:
+    return Comparison(difference=d, spread=Spread((Part(error**2, 1000.0),)), kind=kind, margin=margin, n=10)
 
 
-def test_pairing_removes_what_prompts_share() -> None:
-    prompts, noise = 10 * normal(0, (1, 500)), 0.1 * normal(1, (1, 500))
-    found, _ = compare(prompts + noise, prompts)
-    assert found.high - found.low == pytest.approx(2 * 1.96 * standard_error(noise), rel=0.06)
+def only(comparison: Comparison, *others: Comparison) -> tuple[Judgement, ...]:
+    """Judged as the claims of one table."""
+    table = {str(place): found for place, found in enumerate((comparison, *others))}
+    claims = [Claim(key, f"Claim {key}", better("prompt_alignment", "small", "big")) for key in table]
+    return judge(claims, lambda claim: (SPEED, table[claim.key]))
 
 
-def test_seeds_add_their_own_variance() -> None:
-    """Many seeds that differ, prompts that do not: the interval is that of the mean over seeds."""
-    levels = normal(2, (40, 1))
-    found, _ = compare(np.repeat(levels, 50, axis=1), np.zeros((1, 50)))
-    half = 1.96 * standard_error(levels)
-    assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.05)
-
-
-def test_seed_and_prompt_variance_add_up() -> None:
-    values = normal(3, (30, 1)) + normal(4, (1, 300))
-    found, _ = compare(values, np.zeros((1, 300)))
-    variance = values.mean(axis=1).var() / 30 + values.mean(axis=0).var() / 300
-    assert (found.high - found.low) / 2 == pytest.approx(1.96 * np.sqrt(variance), rel=0.05)
-
-
-def test_coverage() -> None:
-    """The 95 % interval holds the true difference in about 95 % of 300 experiments (binomial, 4 sigma)."""
-    rng = np.random.default_rng(5)
-    hits = 0
-    for _ in range(300):
-        shared = rng.normal(size=(1, 100))
-        found, _ = compare(shared + rng.normal(0.2, 1, (1, 100)), shared + rng.normal(0, 1, (1, 100)), resamples=1000)
-        hits += found.low <= 0.2 <= found.high
-    assert 0.91 <= hits / 300 <= 0.99
-
-
-def test_the_same_numbers_give_the_same_interval() -> None:
-    a, b = normal(0, (2, 300)), normal(1, (1, 300))
-    assert compare(a, b) == compare(a, b)
-    assert compare(a, b) != compare(a, b, seed=1)
-
-
-def test_large_sets_draw_as_small_ones_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    a, b = normal(0, (1, 300)), normal(1, (1, 300))
-    shared = compare(a, b)
-    monkeypatch.setattr("repro.harness.bootstrap._SHARED", 100)
-    assert compare(a, b) == shared
-
-
-def test_as_many_prompts_as_the_paper_has_fit_in_memory() -> None:
-    """Two sets of 30,000: no array of prompts by prompts, which would take 29 GB."""
-    a, b = normal(0, (1, 60_000), 0.02), normal(1, (1, 60_000))
-    tracemalloc.start()
-    found, _ = compare(a, b, groups=np.arange(60_000) // 2, resamples=500)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < 1e9
-    assert (found.n, found.captions) == (60_000, 30_000)
-    assert (found.high - found.low) / 2 == pytest.approx(1.96 * standard_error(a - b), rel=0.1)
-
-
-def test_not_worse_takes_the_margin_of_the_metric_where_it_has_one() -> None:
-    """Of the toy world, where small is worse than its teacher by 0.1 with an interval, whatever the margin."""
-    accuracy, *others = PROFILE.columns
-    found = RecordSet.of(lines())
-    (own,) = [judged for judged in judged_of(TABLE, found) if judged.claim.key == "near"]
-    assert own.comparison is not None
-    values = np.concatenate([np.arange(40) < 36] * 2).astype(float)
-    assert own.comparison.margin == pytest.approx(1.96 * values.std() / np.sqrt(80), rel=0.1)
-    for margin, verdict in ((0.01, Verdict.NOT_REPRODUCED), (0.1, Verdict.INCONCLUSIVE), (0.3, Verdict.REPRODUCED)):
-        profile = replace(PROFILE, columns=(replace(accuracy, margin=margin), *others))
-        better, near, _ = judge(TABLE.claims, partial(tested, table=TABLE, profile=profile, records=found))
-        assert near.comparison == replace(own.comparison, margin=margin)
-        assert near.verdict is verdict
-        assert better.comparison is not None
-        assert better.comparison.margin is None
-
-
-def test_absent_values_are_left_out_of_both() -> None:
-    a, b = normal(0, (1, 100)), normal(1, (1, 100))
-    holed = np.where(np.arange(100) % 2, a, np.nan)
-    assert compare(holed, b) == compare(a[:, 1::2], b[:, 1::2])
-    with pytest.raises(ValueError, match="no prompt"):
-        compare(np.full((1, 3), np.nan), np.zeros((1, 3)))
+# verdicts
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "strict", "tolerant"),
+    ("d", "superior", "inferior"),
     [
-        (0.0, 2.0, Verdict.REPRODUCED, Verdict.REPRODUCED),
-        (-0.9, 2.0, Verdict.INCONCLUSIVE, Verdict.REPRODUCED),
-        (-1.0, 2.0, Verdict.INCONCLUSIVE, Verdict.REPRODUCED),
-        (-3.0, -0.1, Verdict.NOT_REPRODUCED, Verdict.INCONCLUSIVE),
-        (-3.0, 0.0, Verdict.INCONCLUSIVE, Verdict.INCONCLUSIVE),
-        (-3.0, -1.1, Verdict.NOT_REPRODUCED, Verdict.NOT_REPRODUCED),
+        (0.5, Verdict.REPRODUCED, Verdict.REPRODUCED),
+        (0.1, Verdict.NOT_REPRODUCED, Verdict.REPRODUCED),
+        (0.0, Verdict.NOT_REPRODUCED, Verdict.REPRODUCED),
+        (-0.5, Verdict.WORSE, Verdict.REPRODUCED),
+        (-0.9, Verdict.WORSE, Verdict.WORSE),
+        (-1.1, Verdict.WORSE, Verdict.WORSE),
+        (-1.3, Verdict.WORSE, Verdict.NOT_REPRODUCED),
     ],
 )
-def test_verdicts(low: float, high: float, strict: Verdict, tolerant: Verdict) -> None:
-    compared = Comparison(difference=(low + high) / 2, low=low, high=high, n=10)
-    assert compared.verdict is strict
-    assert replace(compared, margin=1.0).verdict is tolerant
+def test_verdicts_of_a_precise_difference(d: float, superior: Verdict, inferior: Verdict) -> None:
+    """Margin 1, standard error 0.1."""
+    assert only(compared("better", d))[0].verdict is superior
+    assert only(compared("not_worse", d))[0].verdict is inferior
 
 
-def test_prompt_sets_are_pooled_and_roles_that_nothing_measures_are_said() -> None:
+@pytest.mark.parametrize(("kind", "d"), [("better", 0.5), ("better", -0.5), ("not_worse", -0.5), ("not_worse", 0.5)])
+def test_an_imprecise_difference_decides_nothing(kind: ClaimKind, d: float) -> None:
+    assert only(compared(kind, d, error=1.0))[0].verdict is Verdict.NOT_DECIDED
+
+
+def test_a_verdict_lies_on_the_bound_of_its_interval() -> None:
+    half = Spread((Part(0.01, 1000.0),)).half()
+    for margin, kind in ((0.3, "not_worse"), (None, "better")):
+        bound = half - (margin or 0.0)
+        for nudge, verdict in ((1e-6, Verdict.REPRODUCED), (-1e-6, Verdict.NOT_DECIDED)):
+            found = compared(kind, bound + nudge, margin)  # type: ignore[arg-type]
+            assert (found.low > -(margin or 0.0)) == (verdict is Verdict.REPRODUCED)
+            assert only(found)[0].verdict in {verdict, Verdict.WORSE}
+
+
+def test_sides_that_agree_on_every_value_decide_nothing() -> None:
+    same = values_of("small", np.ones(20)), values_of("big", np.ones(20))
+    for check in (better, not_worse):
+        judged = one(check("prompt_alignment", "small", "big", prompts=("short",)), list(same))
+        assert judged.verdict is Verdict.NOT_DECIDED
+        assert judged.comparison is not None
+        assert not judged.comparison.differs
+
+
+def test_without_a_margin_better_is_never_shown_to_be_of_no_matter() -> None:
+    assert only(compared("better", 0.0, margin=None))[0].verdict is Verdict.NOT_DECIDED
+
+
+def test_margins_are_declared() -> None:
+    with pytest.raises(ValueError, match="a claim of not_worse has margin None"):
+        compared("not_worse", 0.0, margin=None)
+    with pytest.raises(ValueError, match=r"a claim of better has margin -0\.1"):
+        compared("better", 0.0, margin=-0.1)
+    bare = replace(PROFILE, columns=(replace(PROFILE.columns[0], margin=None), *PROFILE.columns[1:]))
+    wanted = r"claim 'near' of table2 in profile toy says not worse in Accuracy \(accuracy\), which has no margin"
+    with pytest.raises(ExperimentError, match=wanted):
+        judge(TABLE.claims, partial(tested, table=TABLE, profile=bare, records=RecordSet.of(lines())))
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_every_metric_of_a_profile_that_claims_may_name_has_a_margin(name: str) -> None:
+    assert [c.key for c in load_profile(name).columns if c.role is not None and not c.margin] == []
+
+
+@pytest.mark.parametrize("key", ["table1", "table2", "table3", "table4"])
+def test_claims_of_the_paper_are_primary_unless_said_otherwise(key: str) -> None:
+    found = load_experiment(key)
+    claims = getattr(found, "claims", None) or found.contrasts  # type: ignore[attr-defined]
+    assert any(claim.primary for claim in claims)
+
+
+# Holm
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_primary_claims_are_adjusted_together_and_secondary_ones_are_not() -> None:
+    first = compared("better", 0.22)  # p = 0.014 by itself
+    alone = only(first)[0]
+    assert alone.verdict is Verdict.REPRODUCED
+    together = only(first, compared("better", 0.0), compared("better", 0.01))[0]
+    assert together.verdict is Verdict.NOT_REPRODUCED  # smaller than the margin of 1, beyond doubt
+    assert together.p[Verdict.REPRODUCED] == pytest.approx(3 * alone.p[Verdict.REPRODUCED])
+    claims = [Claim(key, key, better("prompt_alignment", "small", "big"), primary=key != "b") for key in "abc"]
+    secondary = judge(claims, lambda claim: (SPEED, first if claim.key == "b" else compared("better", 0.0)))[1]
+    assert secondary.p == alone.p
+
+
+def test_claims_that_cannot_be_compared_are_no_part_of_the_family() -> None:
+    claims = [Claim(key, key, better("prompt_alignment", "small", "big")) for key in "ab"]
+    absent = NoComparison(Verdict.NOT_MEASURED, "nothing")
+    first, second = judge(claims, lambda claim: (SPEED, compared("better", 0.2) if claim.key == "a" else absent))
+    assert first.p == only(compared("better", 0.2))[0].p
+    assert (second.p, second.verdict) == ({}, Verdict.NOT_MEASURED)
+    assert first.p[Verdict.REPRODUCED] < ALPHA
+
+
+# words
+
+
+def test_worse_says_by_how_much_and_p_is_that_of_the_verdict() -> None:
+    (judged,) = only(compared("better", -0.5))
+    assert verdict_words(judged) == "worse by 0.50"
+    assert cells(judged, ("Verdict", "Margin", "p")) == ["**worse by 0.50**", "1.00", "< 0.001"]
+    percent = replace(judged, column=Column("a", "A", percent=True, digits=1))
+    assert verdict_words(percent) == "worse by 50.0 points"
+    (vague,) = only(compared("better", 0.1, error=1.0))
+    assert cells(vague, ("Verdict", "p")) == ["**not decided**", "0.460"]
+
+
+def test_secondary_claims_have_a_table_of_their_own() -> None:
+    (judged,) = only(compared("better", 0.5))
+    other = replace(judged, claim=replace(judged.claim, primary=False))  # type: ignore[type-var]
+    first, heading, second = claims_tables([judged, other], ("Verdict", "Difference", "p"))
+    assert "p, Holm" in first
+    assert "Secondary claims, not adjusted" in heading
+    assert "Holm" not in second
+    assert len(claims_tables([judged], ("Verdict", "Difference", "p"))) == 1
+
+
+# from records
+
+
+def test_prompt_sets_are_averaged_and_roles_that_nothing_measures_are_said() -> None:
     first, second, third = judged_of(TABLE, RecordSet.of(lines()))
     assert first.verdict is Verdict.REPRODUCED
     assert first.comparison is not None
-    assert first.comparison.n == 80
+    assert (first.comparison.n, first.comparison.captions, first.comparison.seeds) == (80, 80, 1)
     assert first.comparison.difference == pytest.approx(0.4)
     assert second.comparison is not None
     assert second.comparison.difference == pytest.approx(-0.1)
@@ -149,31 +189,124 @@ def test_prompt_sets_are_pooled_and_roles_that_nothing_measures_are_said() -> No
     assert (third.column.label, difference(third)) == ("Text similarity", "the toy world has no metric of this")
 
 
+def test_sets_of_different_sizes_weigh_alike() -> None:
+    made: list[Line] = []
+    for prompts, count, gap in (("short", 10, 1.0), ("long", 40, 0.0)):
+        noise = np.random.default_rng(count).normal(size=count)
+        noise -= noise.mean()
+        made += [values_of("small", noise + gap, prompts), values_of("big", 0 * noise, prompts)]
+    judged = one(better("prompt_alignment", "small", "big"), made)
+    assert judged.comparison is not None
+    assert judged.comparison.difference == pytest.approx(0.5)
+
+
 def test_a_check_may_name_its_prompt_set() -> None:
-    claim = Claim("one", "one set", at_least("prompt_alignment", "small", "big", prompts=("short",)))
-    (judged,) = judged_of(replace(TABLE, claims=(claim,)), RecordSet.of(lines()))
+    check = better("prompt_alignment", "small", "big", prompts=("short",))
+    judged = one(check, [line for line in lines() if isinstance(line, PerImage)])
     assert judged.comparison is not None
     assert judged.comparison.n == 40
 
 
 def test_lower_is_better_turns_the_sign() -> None:
-    values = [
-        PerImage.of(np.full(20, level), variant=name, prompts=prompts, metric="distance", seed=0)
+    made: list[Line] = [
+        PerImage.of(np.full(20, level) + 0.1 * np.arange(20), variant=name, prompts=prompts, metric="distance", seed=0)
         for name, level in (("small", 1.0), ("big", 3.0))
-        for prompts in ("short", "long")
+        for prompts in BOTH
     ]
-    claim = Claim("lower", "small is nearer", at_least("distribution", "small", "big"))
-    (judged,) = judged_of(replace(TABLE, claims=(claim,)), RecordSet.of([RUN, *values]))
+    judged = one(better("distribution", "small", "big"), made)
     assert judged.comparison is not None
     assert judged.comparison.difference == pytest.approx(2.0)
     assert judged.verdict is Verdict.REPRODUCED
+
+
+def test_images_without_a_value_on_one_side_are_left_out_of_both() -> None:
+    a, b = np.random.default_rng(0).normal(size=(2, 100))
+    holed = np.where(np.arange(100) % 2, a, np.nan)
+    check = better("prompt_alignment", "small", "big", prompts=("short",))
+    found = [one(check, [values_of("small", x), values_of("big", y)]) for x, y in ((holed, b), (a[1::2], b[1::2]))]
+    assert found[0].comparison is not None
+    assert found[1].comparison is not None
+    assert found[0].comparison.difference == pytest.approx(found[1].comparison.difference)
+    assert found[0].comparison.low == pytest.approx(found[1].comparison.low)
+    assert found[0].comparison.n == 50
+
+
+def test_captions_that_repeat_are_one_draw() -> None:
+    a = np.repeat(np.random.default_rng(1).normal(size=30), 4).round(5)
+    made: list[Line] = [values_of("small", a), values_of("big", 0 * a)]
+    check = better("prompt_alignment", "small", "big", prompts=("short",))
+    known = PerImage.of(np.repeat(np.arange(30.0), 4), variant=CAPTIONS, prompts="short", metric=CAPTIONS, seed=0)
+    apart, together = one(check, made).comparison, one(check, [*made, known]).comparison
+    assert apart is not None
+    assert together is not None
+    assert (apart.captions, together.captions) == (120, 30)
+    assert together.spread.error == pytest.approx(2 * apart.spread.error, rel=0.02)
+
+
+def test_students_are_paired_by_seed_and_the_teacher_is_one_for_all() -> None:
+    rng = np.random.default_rng(2)
+    shared = rng.normal(size=(3, 1)) + rng.normal(size=(3, 50))
+    own = 0.1 * rng.normal(size=(3, 50))
+    made: list[Line] = []
+    for seed in range(3):
+        made += [values_of("small", shared[seed] + own[seed], seed=seed), values_of("big", shared[seed], seed=seed)]
+    made.append(values_of("teacher", np.zeros(50)))
+    students = one(better("prompt_alignment", "small", "big", prompts=("short",)), made).comparison
+    assert students is not None
+    assert students.seeds == 3
+    assert students.spread.error == pytest.approx(of_images(own, np.arange(50), range(3)).spread().error, rel=1e-3)
+    against = one(better("prompt_alignment", "big", "teacher", prompts=("short",)), made).comparison
+    assert against is not None
+    assert against.spread.error == pytest.approx(of_images(shared, np.arange(50), range(3)).spread().error, rel=1e-3)
+
+
+def test_students_are_compared_on_the_seeds_that_both_have() -> None:
+    made: list[Line] = [values_of("small", np.arange(9.0) + seed, seed=seed) for seed in (0, 1, 2)]
+    made += [values_of("big", np.zeros(9), seed=seed) for seed in (1, 2, 5)]
+    found = one(better("prompt_alignment", "small", "big", prompts=("short",)), made).comparison
+    assert found is not None
+    assert (found.difference, found.seeds) == (pytest.approx(5.5), 2)
+
+
+def test_students_without_a_seed_in_common_are_independent() -> None:
+    rng = np.random.default_rng(3)
+    made: list[Line] = [values_of("small", rng.normal(size=9) + 3 * seed, seed=seed) for seed in (0, 1)]
+    made += [values_of("big", rng.normal(size=9), seed=seed) for seed in (5, 6, 7)]
+    found = one(better("prompt_alignment", "small", "big", prompts=("short",)), made).comparison
+    assert found is not None
+    assert [part.df for part in found.spread.parts] == [8, 1, 2]
+    alone = [line for line in made if not (isinstance(line, PerImage) and line.variant == "small" and line.seed)]
+    judged = one(better("prompt_alignment", "small", "big", prompts=("short",)), alone)
+    assert judged.verdict is Verdict.NOT_MEASURED
+    assert "share no training seed" in difference(judged)
+
+
+def replicates(variant: str, value: float, noise: NDArray[np.float64], seed: int = 0) -> list[Line]:
+    name = without_group("distance", "short", seed)
+    return [
+        record(variant, "short", "distance", value, seed=seed, n=50),
+        Series.of(variant, name, value + noise, over="replicate", n=50, digits=8),
+    ]
+
+
+def test_a_metric_of_a_whole_set_is_judged_by_its_replicates() -> None:
+    noise = np.random.default_rng(4).normal(size=(2, 20))
+    made = [*replicates("small", 3.0, noise[0]), *replicates("big", 4.0, noise[0] + 0.1 * noise[1])]
+    check = better("distribution", "small", "big", prompts=("short",))
+    found = one(check, made).comparison
+    assert found is not None
+    own = 0.1 * noise[1]
+    error = (19 / 20 * np.square(own - own.mean()).sum()) ** 0.5
+    assert (found.difference, found.spread.error) == (pytest.approx(1.0), pytest.approx(error, rel=1e-4))
+    assert (found.n, found.captions) == (50, None)
+    assert one(check, made[:-1]).verdict is Verdict.NOT_MEASURED
 
 
 def test_without_values_a_claim_is_not_measured() -> None:
     kept: list[Line] = [line for line in lines() if not (isinstance(line, PerImage) and line.variant == "big")]
     first, *_ = judged_of(TABLE, RecordSet.of(kept))
     assert first.verdict is Verdict.NOT_MEASURED
-    assert difference(first) == "big has no Accuracy of single images"
+    assert difference(first) == "big has no Accuracy of single images or groups of them"
 
 
 def test_values_of_different_prompts_are_refused() -> None:
@@ -181,43 +314,34 @@ def test_values_of_different_prompts_are_refused() -> None:
         cut = isinstance(line, PerImage) and (line.variant, line.prompts) == ("big", "long")
         return replace(line, values=line.values[:-1]) if cut else line  # type: ignore[union-attr,call-arg]
 
-    with pytest.raises(RecordError, match="80 and 79 per-image values of accuracy cannot be paired"):
+    with pytest.raises(RecordError, match="40 and 39 per-image values of accuracy cannot be paired"):
         judged_of(TABLE, RecordSet.of(map(shortened, lines())))
 
 
 def test_seeds_of_unequal_length_are_refused() -> None:
     extra = PerImage.of(np.ones(39), variant="small", prompts="short", metric="accuracy", seed=1)
     with pytest.raises(RecordError, match="different numbers of images"):
-        judged_of(TABLE, RecordSet.of([*lines(), extra]))
+        one(not_worse("prompt_alignment", "small", "teacher"), [*lines()[1:], extra])
 
 
 def test_seeds_must_agree_between_prompt_sets() -> None:
     extra = PerImage.of(np.ones(40), variant="small", prompts="short", metric="accuracy", seed=1)
     with pytest.raises(RecordError, match="different training seeds"):
-        judged_of(TABLE, RecordSet.of([*lines(), extra]))
+        one(not_worse("prompt_alignment", "small", "teacher"), [*lines()[1:], extra])
 
 
-def test_images_of_one_caption_are_drawn_together() -> None:
-    rng = np.random.default_rng(0)
-    per_caption = rng.normal(size=(1, 60))
-    repeated = np.repeat(per_caption, 5, axis=1)  # five equal images a caption carry the information of one
-    zero, groups = np.zeros_like(repeated), np.repeat(np.arange(60), 5)
-    clustered, _ = compare(repeated, zero, groups=groups)
-    single, _ = compare(per_caption, np.zeros_like(per_caption))
-    assert (clustered.low, clustered.high) == pytest.approx((single.low, single.high))
-    assert (clustered.n, clustered.captions) == (300, 60)
-    naive, _ = compare(repeated, zero)
-    assert naive.high - naive.low < 0.6 * (clustered.high - clustered.low)
+# speed
 
 
-def test_captions_of_different_sizes_weigh_by_their_images() -> None:
-    values, groups = np.array([[1.0, 1.0, 1.0, 0.0]]), np.array([0, 0, 0, 1])
-    found, _ = compare(values, np.zeros_like(values), groups=groups)
-    assert found.difference == pytest.approx(0.75)
-    assert (found.low, found.high) == (0.0, 1.0)
+def test_a_ratio_is_judged_by_its_logarithm_and_shown_as_a_ratio() -> None:
+    found = compared_rounds(np.array([2.0, 2.2, 1.9, 2.1]), np.ones(4), ratio=1.5, margin=0.1)
+    value, low, high = found.shown
+    assert value == pytest.approx(np.prod([2.0, 2.2, 1.9, 2.1]) ** 0.25 - 1.5)
+    assert low < value < high
+    assert found.shown_margin == pytest.approx(0.15)
+    assert only(found)[0].verdict is Verdict.REPRODUCED
 
 
-def test_rows_that_agree_on_every_image_decide_nothing() -> None:
-    same = np.ones((1, 20))
-    assert not compare(same, same)[0].differs
-    assert compare(same, same - np.eye(1, 20))[0].differs
+def test_a_margin_of_a_ratio_is_a_share() -> None:
+    with pytest.raises(ValueError, match=r"a share in \[0, 1\), got 1"):
+        compared_rounds(np.ones(4), np.ones(4), ratio=1.0, margin=1.0)

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from repro import table2, table4
-from repro.harness.bootstrap import compare_rounds, median_interval
-from repro.harness.claims import NoComparison, Verdict, claims_table
+from repro.harness.claim_words import claims_table
+from repro.harness.claims import NoComparison, Verdict
+from repro.harness.clock import compared_rounds, median_interval
 from repro.harness.files import ROOT
 from repro.harness.plan import resolve
 from repro.harness.schema import Line, Record, RecordSet, Run, Series
@@ -219,7 +220,7 @@ def under(clock_batch: int, profile: str, tiny_vae: bool = False) -> str:
 def test_a_page_says_how_its_rows_were_timed() -> None:
     mini_page, real, typed = under(8, "mini"), under(8, "sdxl"), under(2, "sdxl", tiny_vae=True)
     assert "in batches of 8, the median of 15 interleaved rounds;" in mini_page
-    assert "the median ratio of two latencies within a round" in mini_page
+    assert "the ratio of two latencies within a round, the geometric mean" in mini_page
     assert "without `torch.compile` and with the full VAE" in real
     assert "interleaved" not in real
     assert "within a round" not in real
@@ -230,13 +231,13 @@ def test_a_page_says_how_its_rows_were_timed() -> None:
 
 def test_a_ratio_is_taken_within_a_round() -> None:
     slow, fast = np.array([2.0, 20.0, 2.0]), np.array([1.0, 10.0, 1.0])
-    found = compare_rounds(slow, fast, factor=1.5)
-    assert (found.difference, found.low, found.high, found.n) == pytest.approx((0.5, 0.5, 0.5, 3))
+    found = compared_rounds(slow, fast, ratio=1.5)
+    assert (*found.shown, found.n) == pytest.approx((0.5, 0.5, 0.5, 3))
     assert median_interval(np.array([1.0, 2.0, 3.0])) == (1.0, 3.0)
 
 
 @pytest.mark.parametrize(
-    ("seconds", "verdict"), [(1.0, Verdict.REPRODUCED), (3.0, Verdict.NOT_REPRODUCED), (2.0, Verdict.REPRODUCED)]
+    ("seconds", "verdict"), [(1.0, Verdict.REPRODUCED), (3.0, Verdict.NOT_REPRODUCED), (2.0, Verdict.NOT_DECIDED)]
 )
 def test_verdict_on_speed(seconds: float, verdict: Verdict) -> None:
     judged = result(rounds(scalewise_4=[seconds] * 5, fullscale_4=[2.0] * 5)).judgements

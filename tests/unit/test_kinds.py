@@ -19,7 +19,9 @@ DICE = """
 from dataclasses import dataclass, replace
 
 from harness_world import RUN, record
-from repro.harness.claims import Comparison, NoComparison, Verdict, claims_table, judge
+from repro.harness.claim_words import claims_table
+from repro.harness.claims import Comparison, NoComparison, Verdict, judge
+from repro.harness.inference import Part, Spread
 from repro.harness.experiment import Column, Experiment, Variant
 from repro.harness.kind import Kind, UsageError
 from repro.harness.options import RunOptions
@@ -36,6 +38,7 @@ class Guess:
     text: str
     at_least: float
     source: str = "nowhere"
+    primary: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +62,8 @@ class Thrown(Measured):
         if claim.at_least > self.experiment.sides:
             return FACE, NoComparison(Verdict.NOT_TESTED, "no die has such a face")
         gap = mean - claim.at_least
-        return FACE, Comparison(difference=gap, low=gap - 0.1, high=gap + 0.1, n=self.records.records[0].n)
+        spread = Spread((Part(0.05**2, 50.0),))
+        return FACE, Comparison(difference=gap, spread=spread, kind="better", n=self.records.records[0].n)
 
 
 def add_arguments(parser):

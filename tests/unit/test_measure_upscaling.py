@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from repro.harness import render
-from repro.harness.claims import Judgement, Verdict, difference
+from repro.harness.claim_words import difference
+from repro.harness.claims import Judgement, Verdict, judge
 from repro.harness.experiment import ExperimentError
 from repro.harness.profile import Profile
 from repro.harness.records import Record, RecordSet, Series, load
+from repro.harness.scope import ClaimKind
 from repro.kinds import kind_of
 from repro.kinds.upscaling import measure as upscaling
 from repro.kinds.upscaling.declare import Cell, Contrast, Order, distance_column
@@ -132,22 +134,21 @@ def made(values: dict[str, tuple[float, float]]) -> RecordSet:
     return RecordSet.of(lines)
 
 
-def claim(larger: str, smaller: str, margin: str | None = None) -> Contrast:
-    return Contrast(
-        key="k", text="t", larger=((larger, 400),), smaller=((smaller, 400),), margin=(margin, 400) if margin else None
-    )
+def claim(larger: str, smaller: str, kind: ClaimKind = "better") -> Contrast:
+    return Contrast(key="k", text="t", larger=((larger, 400),), smaller=((smaller, 400),), kind=kind)
 
 
 def judge_one(contrast: Contrast, records: RecordSet) -> Judgement:
-    return Judgement(contrast, *tested(contrast, FID_E, records))
+    (judged,) = judge([contrast], lambda one: tested(one, FID_E, records))
+    return judged
 
 
 @pytest.mark.parametrize(
     ("gap", "spread", "verdict"),
     [
         (3.0, 0.01, Verdict.REPRODUCED),
-        (-3.0, 0.01, Verdict.NOT_REPRODUCED),
-        (0.5, 0.5, Verdict.INCONCLUSIVE),
+        (-3.0, 0.01, Verdict.WORSE),
+        (0.5, 0.5, Verdict.NOT_DECIDED),
     ],
 )
 def test_noise_that_rows_share_drops_out(gap: float, spread: float, verdict: Verdict) -> None:
@@ -160,11 +161,13 @@ def test_noise_that_rows_share_drops_out(gap: float, spread: float, verdict: Ver
 
 def test_a_margin_allows_a_small_loss() -> None:
     records = made({"A": (20.0, 0.01), "B_16": (23.0, 0.01)})
-    assert judge_one(claim("A", "B_16"), records).verdict is Verdict.NOT_REPRODUCED
-    allowed = judge_one(claim("A", "B_16", margin="A"), records)
-    assert allowed.verdict is Verdict.REPRODUCED
-    assert allowed.comparison is not None
-    assert allowed.comparison.margin == 8
+    assert judge_one(claim("A", "B_16"), records).verdict is Verdict.WORSE
+    assert judge_one(claim("A", "B_16", "not_worse"), records).verdict is Verdict.REPRODUCED
+    assert judge_one(claim("B_16", "A", "not_worse"), records).verdict is Verdict.REPRODUCED
+    lost = made({"A": (20.0, 0.01), "B_16": (24.0, 0.01)})
+    assert judge_one(claim("A", "B_16", "not_worse"), lost).verdict is Verdict.NOT_REPRODUCED
+    with pytest.raises(ExperimentError, match="claim 'k' of Table 1 says not worse in FID-E"):
+        tested(claim("A", "B_16", "not_worse"), replace(FID_E, margin=None), lost)
 
 
 def test_what_was_not_measured_is_said() -> None:

@@ -15,7 +15,7 @@ from repro.harness.published import published
 from repro.harness.records import RecordError, RecordSet, save
 from repro.harness.schema import Line, Run
 from repro.kinds import kind_of
-from repro.kinds.scores.declare import Claim, Table, at_least
+from repro.kinds.scores.declare import Claim, Table, better
 from repro.kinds.scores.figure import compute_data
 from repro.kinds.scores.page import page
 from repro.kinds.scores.result import ScoresResult
@@ -104,7 +104,7 @@ def test_the_index_opens_with_the_claims(out: Path) -> None:
     blocks = (out / "README.md").read_text(encoding="utf-8").split("\n\n")
     assert blocks[1].startswith("## Claims")
     assert "**reproduced**" in blocks[2]
-    assert "**inconclusive**" in blocks[2]
+    assert "**worse by 10.0 points**" in blocks[2]
     assert "**not tested**" in blocks[2]
     assert "| [Toy table](table2.md) | toy       | 2025-03-24 |              1 of 2 |" in blocks[4]
 
@@ -258,9 +258,9 @@ def test_file_names_carry_the_suffix_of_the_profile() -> None:
 
 def test_a_claim_about_an_unknown_row_is_refused_when_declared() -> None:
     with pytest.raises(ValueError, match=r"claim 'c' names unknown rows \['nobody'\]"):
-        replace(TABLE, claims=(Claim("c", "c", at_least("prompt_alignment", "small", "nobody")),))
+        replace(TABLE, claims=(Claim("c", "c", better("prompt_alignment", "small", "nobody")),))
     with pytest.raises(ValueError, match="claim 'c' names unknown role 'accuracy'"):
-        replace(TABLE, claims=(Claim("c", "c", at_least("accuracy", "small", "big")),))  # type: ignore[arg-type]
+        replace(TABLE, claims=(Claim("c", "c", better("accuracy", "small", "big")),))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="row keys repeat"):
         replace(TABLE, rows=(*TABLE.rows, TABLE.rows[0]))
     with pytest.raises(UnknownNameError, match="did you mean small"):

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from repro.harness.claims import Judgement, cells
+from repro.harness.claim_words import RULE, cells, verdict_words
+from repro.harness.claims import Judgement
 from repro.harness.exports.book_page import BookPage, pairs, warnings
 from repro.harness.scope import Scope
 
@@ -26,20 +27,21 @@ class ClaimPage(BookPage):
     @property
     def status(self) -> str:
         """The verdict."""
-        return str(self.judgement.verdict)
+        return verdict_words(self.judgement)
 
     def parts(self) -> Mapping[str, str]:
         """Verdict and scope."""
         return {"Verdict": self._verdict(), "Scope": self._scope()}
 
     def _verdict(self) -> str:
-        heads = ("Verdict", "Claim", "Source", "Metric", "Difference", "Margin")
+        heads = ("Verdict", "Claim", "Source", "Kind", "Metric", "Difference", "Margin", "p", "Seeds")
         rows = [[head, cell] for head, cell in zip(heads, cells(self.judgement, heads), strict=True) if cell]
         blocks = [*warnings([self.result.profile]), pairs(rows)]
         if self.judgement.comparison:
+            family = "" if self.judgement.is_primary else " This claim is secondary: its p is not adjusted."
             blocks.append(
-                "A positive difference favours the claim; in brackets its 95 % interval. Reproduced: the whole "
-                "interval lies above minus the margin. Not reproduced: all of it lies below. Else inconclusive."
+                "A positive difference favours the claim; in brackets its 95 % interval. "
+                f"{' '.join(RULE.split())}{family}"
             )
         return "\n\n".join(blocks)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from repro.harness.cells import markdown
-from repro.harness.claims import cells
+from repro.harness.claim_words import cells
 from repro.harness.experiment import ExperimentError
 from repro.harness.exports.agreement_page import AgreementPage
 from repro.harness.exports.book_page import WRITTEN, BookPage, cell, warnings

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from repro.harness.agreement import Cell
-from repro.harness.cells import Estimate, estimate
+from repro.harness.cells import Estimate, measured
 from repro.harness.experiment import Column, PromptSet, Row
 from repro.harness.profile import Profile
 from repro.harness.result import Measured
@@ -88,7 +88,7 @@ def _scores(result: Measured[Any], row: Row) -> Iterator[Score]:
     for prompts in (*result.profile.prompt_sets, None):
         for column in result.score_columns:
             records = _records(result, row, prompts, column)
-            shown = estimate(records)
+            shown = measured(result.records, row.key, prompts.key if prompts else "", column.key) if records else None
             if column.better is not None and shown is not None:
                 yield Score(prompts, column, shown, tuple(records), _published(result, row, prompts, column))
 

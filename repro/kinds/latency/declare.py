@@ -89,15 +89,23 @@ class TimedRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpeedClaim:
-    """A claim that one row is at least ``factor`` times as fast as another, at one batch size."""
+    """A claim that one row is at least so many times as fast as another, at one batch size.
+
+    Args:
+        factor: how many times; None for what the FLOPs of the two rows allow.
+        margin: share of the factor that may be missing.
+        primary: whether its p is adjusted over the table's other primary claims.
+    """
 
     key: str
     text: str
     fast: str
     slow: str
-    factor: float
+    factor: float | None = None
+    margin: float = 0.0
     batch_size: int = 8
     source: str = "v1, Table 3"
+    primary: bool = True
 
     @property
     def scope(self) -> Scope:

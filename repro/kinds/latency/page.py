@@ -8,7 +8,7 @@ from statistics import median
 import numpy as np
 
 from repro.harness.cells import DASH, Footnotes, markdown, number
-from repro.harness.claims import claims_table
+from repro.harness.claim_words import RULE, claims_tables
 from repro.harness.page import footer, joined
 from repro.harness.plan import resolve
 from repro.harness.published import published
@@ -18,10 +18,10 @@ from repro.kinds.latency.declare import AUTOENCODERS, LOSSES, TimedRow
 from repro.kinds.latency.figure import PICTURE
 from repro.kinds.latency.result import LatencyResult
 
-RULE = """\
-Difference: the measured ratio minus the one that the claim asks for, with a 95 % interval from a bootstrap over rounds
-of the median of the ratios within a round. A claim is reproduced if the whole interval is at or above zero, not
-reproduced if it is below, else inconclusive."""
+DIFFERENCE = """\
+Difference: the ratio of two times, the geometric mean of the ratios within a round, minus the ratio that the claim
+asks for, with the 95 % interval of Student's t of the logarithms over rounds. That ratio is a bound, so a claim is
+one of *not worse* than it, whose margin, a share of the ratio, is 0 where nothing else is said."""
 LOSS_LABELS = ("full loss", "PDM only")  # of LOSSES, in order
 LEGEND = (
     "Left: where the time of one image goes; a bar in outline is what the FLOPs of the row make of the time of "
@@ -41,7 +41,8 @@ def page(result: LatencyResult, folder: Path) -> str:
         *(block for batch in result.batch_sizes for block in _images(result, batch)),
         *_training(result),
         "## Claims",
-        claims_table(result.judgements, ("Verdict", "Claim", "Source", "Difference", "Rounds")),
+        *claims_tables(result.judgements, ("Verdict", "Claim", "Source", "Difference", "Margin", "p", "Rounds")),
+        DIFFERENCE,
         RULE,
         *_published(result),
         f"## Figure\n\n![Times]({name})\n\n*{LEGEND}*" if (folder / name).exists() else "",
@@ -104,7 +105,7 @@ def _speedup(result: LatencyResult, timed: TimedRow, batch: int) -> list[str]:
     if ratios is None:
         return ["", "", ""]
     measured = float(np.median(ratios))
-    ideal = result.flops(timed.baseline, batch) / result.flops(timed.key, batch)
+    ideal = result.ideal(timed.baseline, timed.key, batch) or math.nan
     return [number(measured, 2), number(ideal, 2), number(100 * measured / ideal, 0)]
 
 

@@ -1,13 +1,14 @@
 """What was measured for Table 3, and its claims tested on the rounds."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from repro.harness.bootstrap import compare_rounds
 from repro.harness.claims import Compared, Judgement, NoComparison, Verdict, judge
+from repro.harness.clock import compared_rounds
 from repro.harness.experiment import Column
 from repro.harness.result import Measured
 from repro.kinds.latency import keys
@@ -23,7 +24,7 @@ class LatencyResult(Measured[LatencyTable]):
     @cached_property
     def judgements(self) -> tuple[Judgement, ...]:
         """Every claim with its verdict."""
-        return judge(self.experiment.claims, self._tested)
+        return judge(map(self._with_ideal, self.experiment.claims), self._tested)
 
     @property
     def batch_sizes(self) -> tuple[int, ...]:
@@ -60,8 +61,18 @@ class LatencyResult(Measured[LatencyTable]):
         ratios: np.ndarray = np.array(above.values) / np.array(below.values)
         return ratios
 
+    def ideal(self, slow: str, fast: str, batch: int) -> float | None:
+        """FLOPs of the slow row by those of the fast one; None where they were not counted."""
+        counts = [self.flops(key, batch) for key in (slow, fast)]
+        return counts[0] / counts[1] if all(counts) else None
+
+    def _with_ideal(self, claim: SpeedClaim) -> SpeedClaim:
+        """The claim with what its FLOPs allow beside it."""
+        ideal = self.ideal(claim.slow, claim.fast, claim.batch_size)
+        return claim if ideal is None else replace(claim, text=f"{claim.text} (FLOPs allow {ideal:.2f})")
+
     def _tested(self, claim: SpeedClaim) -> Compared:
-        """Compare two rows by a bootstrap over rounds of the median ratio within a round."""
+        """Compare two rows by the log ratio of their times within each round."""
         sides = [self.series(key, keys.seconds(claim.batch_size)) for key in (claim.slow, claim.fast)]
         slow, fast = (None if side is None else np.array(side.values) for side in sides)
         if slow is None or fast is None:
@@ -70,4 +81,7 @@ class LatencyResult(Measured[LatencyTable]):
         if len(slow) < FEWEST_ROUNDS:
             reason = f"a verdict takes at least {FEWEST_ROUNDS} rounds, {len(slow)} were timed"
             return SPEED, NoComparison(Verdict.NOT_MEASURED, reason)
-        return SPEED, compare_rounds(slow, fast, factor=claim.factor)
+        ratio = claim.factor or self.ideal(claim.slow, claim.fast, claim.batch_size)
+        if ratio is None:
+            return SPEED, NoComparison(Verdict.NOT_MEASURED, "the FLOPs of both rows were not counted")
+        return SPEED, compared_rounds(slow, fast, ratio=ratio, margin=claim.margin)

@@ -1,10 +1,9 @@
 """What a table of scores is, as data: rows to measure, claims to test, published numbers to show beside."""
 
 from dataclasses import KW_ONLY, dataclass
-from typing import Literal
 
 from repro.harness.experiment import ROLES, Experiment, Reported, Role, Row, UnknownNameError
-from repro.harness.scope import Scope
+from repro.harness.scope import ClaimKind, Scope
 
 SKIPPED = "skipped_images"  # metric of the record that counts images which could not be measured
 
@@ -14,25 +13,25 @@ class Check:
     """A comparison of two rows in the metric of a role, paired over prompts.
 
     Args:
-        kind: ``at_least`` (the candidate is at least as good) or ``not_worse`` (by the metric's margin).
+        kind: ``better`` (superiority) or ``not_worse`` (non-inferiority, by the metric's margin).
         role: of the metric; a profile that measures none of that role cannot test the claim.
-        prompts: prompt sets to pool; None pools all.
+        prompts: prompt sets whose differences are averaged; None for all.
     """
 
-    kind: Literal["at_least", "not_worse"]
+    kind: ClaimKind
     role: Role
     candidate: str
     baseline: str
     prompts: tuple[str, ...] | None = None
 
 
-def at_least(role: Role, candidate: str, baseline: str, *, prompts: tuple[str, ...] | None = None) -> Check:
-    """The candidate row is at least as good as the baseline row."""
-    return Check(kind="at_least", role=role, candidate=candidate, baseline=baseline, prompts=prompts)
+def better(role: Role, candidate: str, baseline: str, *, prompts: tuple[str, ...] | None = None) -> Check:
+    """The candidate row is better than the baseline row."""
+    return Check(kind="better", role=role, candidate=candidate, baseline=baseline, prompts=prompts)
 
 
 def not_worse(role: Role, candidate: str, baseline: str, *, prompts: tuple[str, ...] | None = None) -> Check:
-    """The candidate is worse by no more than the margin of the metric, as the profile's `Column` declares it."""
+    """The candidate is worse by less than the margin of the metric, as the profile's `Column` declares it."""
     return Check(kind="not_worse", role=role, candidate=candidate, baseline=baseline, prompts=prompts)
 
 
@@ -97,6 +96,7 @@ class Claim:
         check: what it compares.
         source: where the paper makes it.
         published_text: in place of ``text`` where models and metrics are the published ones; empty for the same.
+        primary: whether its p is adjusted over the table's other primary claims; others are told apart.
     """
 
     key: str
@@ -105,6 +105,7 @@ class Claim:
     _: KW_ONLY
     source: str = ""
     published_text: str = ""
+    primary: bool = True
 
     @property
     def scope(self) -> Scope:

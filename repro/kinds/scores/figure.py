@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from repro.harness.cells import estimate, header
+from repro.harness.cells import estimate, header, measured
 from repro.harness.experiment import TOKENS, Column
 from repro.harness.files import digest_json
 from repro.harness.plan import steps_of
@@ -117,7 +117,7 @@ def draw_compute(data: ComputeData) -> bytes:
 def _points(table: Table, profile: Profile, records: RecordSet, prompts: str, column: Column) -> Iterator[Point]:
     for row in table.rows_in(profile.name):
         tokens = estimate(records.find(row.key, prompts, TOKENS.key))
-        found = estimate(records.find(row.key, prompts, column.key))
+        found = measured(records, row.key, prompts, column.key)
         if tokens is None or found is None:
             continue
         bounds = [found.value if bound is None else bound for bound in (found.low, found.high)]

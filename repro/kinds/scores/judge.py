@@ -1,22 +1,26 @@
-"""Tests claims about scores: paired bootstrap over prompts, and over training seeds where several.
+"""Tests claims about scores: differences of two rows over captions, and over training seeds where several.
 
-A claim compares a candidate row with a baseline row in the profile's metric of a role. The difference of the two means
-is oriented so that positive favours the candidate; where the claim is *not worse*, its margin is the metric's, as the
-profile declares it, or where it declares none the half-width of the baseline's own 95 % interval. How it is resampled:
-`repro.harness.bootstrap`.
+A claim compares a candidate row with a baseline row in the profile's metric of a role, set by set of the prompts;
+what is judged is the mean of the sets' differences, oriented so that positive favours the candidate. Metrics with a
+value per image are compared on the images that have one in both rows, metrics of a whole set by the replicates of a
+jackknife over groups of captions. How sure a difference is: `repro.harness.inference`.
+
+Students are compared seed by seed, with the training seeds that both have; a row that is no student (the teacher, a
+published system) is the same for every seed. Students that share no seed are independent.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from repro.harness.bootstrap import Array, compare, compare_rounds
-from repro.harness.claims import Compared, Comparison, NoComparison, Verdict
+from repro.harness.claims import Compared, Comparison, NoComparison, Verdict, fixed_margin
+from repro.harness.clock import compared_rounds
+from repro.harness.effects import captions_of, effects_of_sets, effects_of_values, image_values
 from repro.harness.experiment import ROLES, Column
+from repro.harness.inference import Effects, averaged, difference
 from repro.harness.profile import Profile
-from repro.harness.schema import CAPTIONS, RecordError, RecordSet
+from repro.harness.schema import RecordError, RecordSet
 from repro.kinds.scores.costs import FEWEST_ROUNDS, SECONDS, SPEED
 from repro.kinds.scores.declare import Check, Claim, Faster, Table
 
@@ -25,6 +29,7 @@ def tested(claim: Claim, table: Table, profile: Profile, records: RecordSet) -> 
     """Compare the two rows of a claim in the profile's metric of its role.
 
     Raises:
+        ExperimentError: a claim of *not worse* in a metric without a margin.
         RecordError: the two rows have per-image values of different prompts.
     """
     if isinstance(claim.check, Faster):
@@ -34,11 +39,12 @@ def tested(claim: Claim, table: Table, profile: Profile, records: RecordSet) -> 
     if column is None:
         reason = f"{profile.title} has no metric of this"
         return Column(role, ROLES[role]), NoComparison(Verdict.NOT_TESTED, reason)
-    return column, _compared(claim.check, column, table, profile, records)
+    margin = fixed_margin(claim.check.kind, column, f"claim {claim.key!r} of {table.key} in profile {profile.name}")
+    return column, _Pair(claim.check, column, table, profile, records).compared(margin)
 
 
 def _timed(check: Faster, records: RecordSet) -> Comparison | NoComparison:
-    """The median ratio of the two rows' seconds in rounds of the same number, less the factor.
+    """The mean log ratio of the two rows' seconds in rounds of the same number, less that of the factor.
 
     Rows of one network take turns, so a round is one moment; published pipelines are timed one after the other, and
     then it is not: the page says so.
@@ -47,55 +53,107 @@ def _timed(check: Faster, records: RecordSet) -> Comparison | NoComparison:
     slow, fast = (None if side is None else np.array(side.values) for side in sides)
     if slow is None or fast is None or len(slow) < FEWEST_ROUNDS:
         return NoComparison(Verdict.NOT_MEASURED, f"{check.candidate} and {check.baseline} were not both timed")
-    return compare_rounds(slow, fast, factor=check.factor)
+    return compared_rounds(slow, fast, ratio=check.factor)
 
 
-def _compared(
-    check: Check, column: Column, table: Table, profile: Profile, records: RecordSet
-) -> Comparison | NoComparison:
-    every = tuple(prompts.key for prompts in profile.prompt_sets if column.is_of(prompts.key))
-    sets = check.prompts or every
-    sides = [_pooled(records, table.row(row).key, sets, column.key) for row in (check.candidate, check.baseline)]
-    for row, side in zip((check.candidate, check.baseline), sides, strict=True):
-        if side is None:
-            return NoComparison(Verdict.NOT_MEASURED, f"{row} has no {column.label} of single images")
-    candidate, baseline = (column.sign * side for side in sides if side is not None)
-    if candidate.shape[1] != baseline.shape[1]:
-        counts = f"{candidate.shape[1]} and {baseline.shape[1]}"
-        raise RecordError(
-            f"{check.candidate} and {check.baseline}: {counts} per-image values of {column.key} cannot be paired"
+Sides = tuple[Effects, Effects | None]
+"""Candidate and baseline, or their paired difference alone."""
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """The two rows of a check in one metric."""
+
+    check: Check
+    column: Column
+    table: Table
+    profile: Profile
+    records: RecordSet
+
+    def compared(self, margin: float | None) -> Comparison | NoComparison:
+        """The mean of the sets' differences; why there is none where a set lacks one."""
+        if reason := self._apart():
+            return NoComparison(Verdict.NOT_MEASURED, reason)
+        declared = (prompts.key for prompts in self.profile.prompt_sets)
+        sets = self.check.prompts or tuple(prompts for prompts in declared if self.column.is_of(prompts))
+        found = [self._of_images(prompts) or self._of_sets(prompts) for prompts in sets]
+        sides = [one for one in found if one is not None]
+        if not sides or len(sides) < len(found):
+            return NoComparison(Verdict.NOT_MEASURED, self._missing(sets))
+        try:
+            first = averaged([side for side, _ in sides])
+            second = averaged([side for _, side in sides if side is not None]) if sides[0][1] else None
+            gap, spread = (first.value, first.spread()) if second is None else difference(first, second)
+        except ValueError as error:
+            raise RecordError(f"{self.check.candidate} and {self.check.baseline}, {self.column.key}: {error}") from None
+        trained = any(self.table.row(row).is_student for row in self._rows)
+        return Comparison(
+            difference=self.column.sign * gap,
+            spread=spread,
+            kind=self.check.kind,
+            margin=margin,
+            n=first.n,
+            captions=first.groups if second is None else None,
+            seeds=max(len(side.seeds) for side in (first, second or first)) if trained else None,
+            differs=gap != 0 or spread.error > 0,
         )
-    comparison, half = compare(candidate, baseline, groups=_captions(records, sets))
-    if check.kind == "at_least":
-        return comparison
-    return replace(comparison, margin=half if column.margin is None else column.margin)
 
+    @property
+    def _rows(self) -> tuple[str, str]:
+        return self.check.candidate, self.check.baseline
 
-def _pooled(records: RecordSet, variant: str, sets: Sequence[str], metric: str) -> Array | None:
-    """Per-image values of all prompt sets side by side, (S, P); None where a set has none."""
-    blocks = [_block(records, variant, prompts, metric) for prompts in sets]
-    found = [block for block in blocks if block is not None]
-    if len(found) < len(blocks):
-        return None
-    if len({len(block) for block in found}) > 1:
-        raise RecordError(f"{variant}: prompt sets were measured with different training seeds ({metric})")
-    return np.concatenate(found, axis=1)
+    def _of_images(self, prompts: str) -> Sides | None:
+        lines = [self.records.values(row, prompts, self.column.key) for row in self._rows]
+        if not all(lines):
+            return None
+        first, second = self._matched(*([line.seed for line in side] for side in lines))
+        values = [
+            image_values([line for line in side if line.seed in kept])
+            for side, kept in zip(lines, (first, second), strict=True)
+        ]
+        if len({side.shape[1] for side in values}) > 1:
+            counts = f"{values[0].shape[1]} and {values[1].shape[1]}"
+            rows = f"{self.check.candidate} and {self.check.baseline}"
+            raise RecordError(f"{rows}: {counts} per-image values of {self.column.key} cannot be paired")
+        captions = captions_of(self.records, prompts)
+        if first == second or 1 in {len(first), len(second)}:
+            paired = effects_of_values(values[0] - values[1], captions, max(first, second, key=len))
+            return None if paired is None else (paired, None)
+        sides = [effects_of_values(side, captions, kept) for side, kept in zip(values, (first, second), strict=True)]
+        return None if sides[0] is None or sides[1] is None else (sides[0], sides[1])
 
+    def _of_sets(self, prompts: str) -> Sides | None:
+        sides = [effects_of_sets(self.records, row, prompts, self.column.key) for row in self._rows]
+        if sides[0] is None or sides[1] is None:
+            return None
+        first, second = self._matched(sides[0].seeds, sides[1].seeds)
+        return sides[0].among(first), sides[1].among(second)
 
-def _captions(records: RecordSet, sets: Sequence[str]) -> NDArray[np.int64] | None:
-    """Caption of every image of the pooled sets, numbered apart from set to set; None where they were not recorded."""
-    lines = [records.values(CAPTIONS, prompts, CAPTIONS) for prompts in sets]
-    if not all(lines):
-        return None
-    pairs = [(place, value) for place, found in enumerate(lines) for value in found[0].values]
-    _, numbers = np.unique(np.array(pairs, dtype=float), axis=0, return_inverse=True)
-    return numbers.reshape(-1)
+    def _matched(self, first: Sequence[int], second: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Seeds that are compared: of two students those that both have, if they have any."""
+        shared = tuple(seed for seed in first if seed in set(second))
+        if shared and all(self.table.row(row).is_student for row in self._rows):
+            return shared, shared
+        return tuple(first), tuple(second)
 
+    def _apart(self) -> str:
+        """Why two students cannot be compared whose seeds differ: of a single one nobody knows how seeds vary."""
+        if not all(self.table.row(row).is_student for row in self._rows):
+            return ""
+        seeds = [
+            {found.seed for found in self.records.records if found.variant == row}
+            | {found.seed for found in self.records.per_image if found.variant == row}
+            for row in self._rows
+        ]
+        if any(len(side) == 1 for side in seeds) and not seeds[0] & seeds[1] and all(seeds):
+            return f"{self.check.candidate} and {self.check.baseline} share no training seed, and one has one alone"
+        return ""
 
-def _block(records: RecordSet, variant: str, prompts: str, metric: str) -> Array | None:
-    per_seed = records.values(variant, prompts, metric)
-    if not per_seed:
-        return None
-    if len({len(line.values) for line in per_seed}) > 1:
-        raise RecordError(f"{variant} {prompts} {metric}: training seeds have different numbers of images")
-    return np.array([[np.nan if value is None else value for value in line.values] for line in per_seed], dtype=float)
+    def _missing(self, sets: Sequence[str]) -> str:
+        """Which row has nothing to compare."""
+        for row in self._rows:
+            for prompts in sets:
+                has_values = self.records.values(row, prompts, self.column.key)
+                if not has_values and effects_of_sets(self.records, row, prompts, self.column.key) is None:
+                    return f"{row} has no {self.column.label} of single images or groups of them"
+        return f"{self.check.candidate} and {self.check.baseline} have too few captions to be compared"

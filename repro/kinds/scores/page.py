@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from repro.harness.agreement import agreement
-from repro.harness.claims import Verdict, claims_table, difference
+from repro.harness.claim_words import RULE, claims_tables, difference, verdict_words
+from repro.harness.claims import Verdict
 from repro.harness.page import footer, joined, lower
 from repro.harness.profile import Profile
 from repro.kinds.scores.caption import caption
@@ -11,25 +12,26 @@ from repro.kinds.scores.how import how
 from repro.kinds.scores.result import ScoresResult
 from repro.kinds.scores.tables import costs, details, prompt_set
 
-CLAIM_RULE = """\
-Difference: the first minus the second, positive where the first is better, with the 95 % interval of a paired
-bootstrap over captions, all images of a caption together (and over training seeds where there are several). *At least
-as good* is reproduced if the whole interval is at or above zero and not reproduced if it is below; *not worse* takes
-minus the margin in place of zero, and MARGIN. All else is
-inconclusive, and so are two rows that agree on every image. FID has no value per image, so no claim is tested on it."""
-OWN_MARGIN = "the margin is the half-width of the second's own 95 % interval"
-FIXED_MARGIN = """\
-the margin of a metric was fixed before anything was
-measured (MARGINS), as far apart as the publications' own numbers of one model are: the half-width of an interval would
-near zero at so many images"""
+DIFFERENCE = """\
+Difference: the first minus the second, positive where the first is better, with its 95 % interval: the mean over
+prompt sets of the differences over the same images, or of numbers of the whole set. All images of a caption belong
+together; training seeds, where there are several, and captions are two crossed sources of variance, each with
+Student's t; of one seed the interval holds for that seed. The margins of the metrics (MARGINS) were fixed before
+anything was measured: WHY."""
+WHY = (
+    "a tenth of what half resolution costs on [the page of metrics](validity.md), or of what one scene per caption does"
+)
+WHY_PUBLISHED = "as far apart as the publications' own numbers of one model are"
 
 SPEED_RULE = """\
-A speed-up is the median ratio of two latencies within a round, less the factor that is claimed; its interval is a
-bootstrap over the rounds, whose number stands where others have images."""
+A speed-up is the ratio of two latencies within a round, the geometric mean over rounds, less the factor that is
+claimed; its interval is Student's t of the logarithms. The factor is a bound, so such a claim is one of *not worse*
+with margin 0; the rounds stand where others have images."""
 
 SPEED_RULE_ONE_BY_ONE = """\
-A speed-up is the median ratio of two latencies, the first round of one row over the first of the other and so on, less
-the factor that is claimed; its interval is a bootstrap over these pairs, whose number stands where others have images.
+A speed-up is the ratio of two latencies, the first round of one row over the first of the other and so on, the
+geometric mean of them less the factor that is claimed; its interval is Student's t of the logarithms of these pairs,
+whose number stands where others have images. The factor is a bound: such a claim is one of *not worse* with margin 0.
 All rounds of a row were timed before those of the next, so a machine that drifts in between is not told from a
 speed-up. The factors that are claimed are of compiled networks and a tiny VAE: how ours were timed stands above."""
 
@@ -62,7 +64,7 @@ def page(result: ScoresResult, folder: Path) -> str:
 
 def reading(result: ScoresResult) -> str:
     """One sentence: how many claims hold, and how the first one came out."""
-    judged = [judgement for judgement in result.judgements if judgement.is_tested]
+    judged = [judgement for judgement in result.judgements if judgement.is_tested and judgement.is_primary]
     if not judged:
         return f"No claim of this table can be tested in {result.profile.title}."
     counts = [(verdict, sum(j.verdict is verdict for j in judged)) for verdict in Verdict]
@@ -72,25 +74,24 @@ def reading(result: ScoresResult) -> str:
     if first.comparison is None:
         return f"{sentence}."
     gap = f"{first.column.label} {difference(first)}"
-    return f'{sentence}; the first, "{lower(first.claim.text)}", is {first.verdict}: {gap}.'
+    return f'{sentence}; the first, "{lower(first.claim.text)}", is {verdict_words(first)}: {gap}.'
 
 
 def claims(result: ScoresResult) -> list[str]:
     """Every claim with verdict, difference and interval, or why it is not tested."""
     if not result.judgements:
         return []
-    heads = ("Verdict", "Claim", "Source", "Metric", "Difference", "Margin", "Images", "Captions")
+    heads = ("Verdict", "Claim", "Source", "Kind", "Metric", "Difference", "Margin", "p", "Images", "Captions", "Seeds")
     speed = SPEED_RULE_ONE_BY_ONE if result.is_published else SPEED_RULE
-    rules = [claim_rule(result.profile), *([speed] if result.experiment.clock else [])]
-    return ["## Claims", claims_table(result.judgements, heads), *rules]
+    rules = [claim_rule(result.profile), RULE, *([speed] if result.experiment.clock else [])]
+    return ["## Claims", *claims_tables(result.judgements, heads), *rules]
 
 
 def claim_rule(profile: Profile) -> str:
-    """How a claim is decided, and which margin *not worse* has in a profile."""
-    fixed = [column for column in profile.columns if column.margin is not None]
-    shown = [f"{column.label} {(column.margin or 0.0) * column.factor:g}" for column in fixed]
-    margin = FIXED_MARGIN.replace("MARGINS", ", ".join(shown)) if fixed else OWN_MARGIN
-    return CLAIM_RULE.replace("MARGIN", margin)
+    """What a difference is, and which margins the metrics of a profile have."""
+    fixed = [column for column in profile.columns if column.margin is not None and column.role is not None]
+    margins = ", ".join(f"{column.label} {(column.margin or 0.0) * column.factor:g}" for column in fixed)
+    return DIFFERENCE.replace("MARGINS", margins).replace("WHY", WHY_PUBLISHED if profile.scorers else WHY)
 
 
 def figures(result: ScoresResult, folder: Path) -> list[str]:

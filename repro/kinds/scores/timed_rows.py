@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from repro.harness.bootstrap import median_interval
+from repro.harness.clock import median_interval
 from repro.harness.provenance import versions
 from repro.harness.sampling import SamplingPlan
 from repro.harness.schema import Record, Run, Series

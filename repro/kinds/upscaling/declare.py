@@ -6,7 +6,7 @@ from typing import Literal
 from repro.harness.experiment import Column, Experiment, ExperimentError, Reported
 from repro.harness.plan import latent_side
 from repro.harness.profile import Profile
-from repro.harness.scope import Scope
+from repro.harness.scope import ClaimKind, Scope
 from repro.kinds.upscaling import keys
 
 Order = Literal["A", "B", "C", "D", "E"]
@@ -46,19 +46,21 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contrast:
-    """A claim about Frechet distances: a sum of cells minus another is positive, or not below minus a margin.
+    """A claim about Frechet distances: a sum of cells is larger than another, or not smaller by the metric's margin.
 
     Args:
         larger, smaller: (cell, timestep) on each side, by cell key.
-        margin: a (cell, timestep) whose own 95 % half-width the claim allows; None for none.
+        kind: ``better`` or ``not_worse``: of what stands under ``smaller``, for a small distance is a good one.
+        primary: whether its p is adjusted over the table's other primary claims.
     """
 
     key: str
     text: str
     larger: tuple[tuple[str, int], ...]
     smaller: tuple[tuple[str, int], ...]
-    margin: tuple[str, int] | None = None
+    kind: ClaimKind = "better"
     source: str = "v1, Table 1"
+    primary: bool = True
 
     @property
     def scope(self) -> Scope:
@@ -96,7 +98,7 @@ class UpscalingTable(Experiment):
         """The column of a noise level, in a metric of the profile."""
         label = f"{metric.label} at t = {timestep}"
         name = keys.distance(metric.key, timestep)
-        return Column(name, label, better="lower", role=metric.role, digits=metric.digits)
+        return Column(name, label, better="lower", role=metric.role, margin=metric.margin, digits=metric.digits)
 
     def images_of_set(self, profile: Profile) -> int:
         """Images of each prompt set, for each row and level."""

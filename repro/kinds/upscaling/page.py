@@ -4,7 +4,7 @@ from pathlib import Path
 
 from repro.harness.agreement import agreement
 from repro.harness.cells import Footnotes, estimate, header, markdown, number, with_interval
-from repro.harness.claims import claims_table
+from repro.harness.claim_words import RULE, claims_tables
 from repro.harness.experiment import Column, Reported
 from repro.harness.metric_words import features_of, formula, real_images
 from repro.harness.page import comparable, footer, joined
@@ -13,11 +13,9 @@ from repro.kinds.upscaling import keys
 from repro.kinds.upscaling.declare import ORDERS, Cell
 from repro.kinds.upscaling.result import UpscalingResult
 
-RULE = """\
+DIFFERENCE = """\
 Difference: what the claim says is larger minus what it says is smaller, in METRIC, positive where the claim holds, with
-its 95 % interval from the paired jackknife. A claim is reproduced if the whole interval is at or above zero, not
-reproduced if it is below, else inconclusive. Where there is a margin, the half-width of the full latent's own interval,
-minus the margin takes the place of zero."""
+its 95 % interval from the paired jackknife. The margin is that of the metric, fixed before this was measured."""
 
 
 def page(result: UpscalingResult, folder: Path) -> str:
@@ -30,8 +28,11 @@ def page(result: UpscalingResult, folder: Path) -> str:
         _caption(result),
         _rows(result),
         "## Claims",
-        claims_table(result.judgements, ("Verdict", "Claim", "Source", "Difference", "Margin", "Images")),
-        RULE.replace("METRIC", result.column.label),
+        *claims_tables(
+            result.judgements, ("Verdict", "Claim", "Source", "Kind", "Difference", "Margin", "p", "Images")
+        ),
+        DIFFERENCE.replace("METRIC", result.column.label),
+        RULE,
         *agreement(result.agreement),
         picture if (folder / name).exists() else "",
         *(table.published_notes if result.profile.scorers else table.notes),

@@ -1,16 +1,15 @@
 """What was measured for Table 1, and its claims tested by a paired jackknife."""
 
-import math
 from collections.abc import Iterator
 from functools import cached_property, partial
 
 import numpy as np
-from scipy.special import stdtrit
 
 from repro.harness.agreement import Cell as Agreed
 from repro.harness.cells import estimate
-from repro.harness.claims import Compared, Comparison, Judgement, NoComparison, Verdict, judge
+from repro.harness.claims import Compared, Comparison, Judgement, NoComparison, Verdict, fixed_margin, judge
 from repro.harness.experiment import Column, PromptSet, Row
+from repro.harness.inference import of_replicates
 from repro.harness.published import published
 from repro.harness.result import Measured
 from repro.harness.schema import RecordSet
@@ -93,7 +92,12 @@ class UpscalingResult(Measured[UpscalingTable]):
 
 
 def tested(contrast: Contrast, column: Column, records: RecordSet) -> Compared:
-    """Compare the two sides of a claim by the jackknife that leaves the same images out of every row."""
+    """Compare the two sides of a claim by the jackknife that leaves the same images out of every row.
+
+    Raises:
+        ExperimentError: a claim of *not worse* in a metric without a margin.
+    """
+    margin = fixed_margin(contrast.kind, column, f"claim {contrast.key!r} of Table 1")
     terms = [(1.0, term) for term in contrast.larger] + [(-1.0, term) for term in contrast.smaller]
     total, replicates, counts = 0.0, np.zeros(1), []
     for sign, (cell, timestep) in terms:
@@ -106,21 +110,8 @@ def tested(contrast: Contrast, column: Column, records: RecordSet) -> Compared:
         total += sign * found.value
         replicates = replicates + sign * np.array(blocks.values)
         counts.append(blocks.n)
-    half = _half_width(replicates)
-    margin = _margin(contrast, column, records)
-    return column, Comparison(difference=total, low=total - half, high=total + half, margin=margin, n=min(counts))
-
-
-def _margin(contrast: Contrast, column: Column, records: RecordSet) -> float:
-    """Half-width of the interval of the cell that the claim names; 0 where it names none."""
-    if contrast.margin is None:
-        return 0.0
-    cell, timestep = contrast.margin
-    own = estimate(records.find(cell, "", keys.distance(column.key, timestep)))
-    return (own.high - own.low) / 2 if own and own.high is not None and own.low is not None else 0.0
-
-
-def _half_width(replicates: np.ndarray) -> float:
-    blocks = len(replicates)
-    error = math.sqrt((blocks - 1) / blocks * float(np.square(replicates - replicates.mean()).sum()))
-    return float(stdtrit(blocks - 1, 0.975)) * error
+    effects = of_replicates(np.array([total]), replicates[None, :], (0,), min(counts))
+    differs = total != 0 or effects.spread().error > 0
+    return column, Comparison(
+        difference=total, spread=effects.spread(), kind=contrast.kind, margin=margin, n=min(counts), differs=differs
+    )

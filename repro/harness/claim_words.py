@@ -1,0 +1,106 @@
+"""From a verdict to the words of a page: one path for the claims of every kind of result."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from repro.harness.cells import markdown, number, signed
+from repro.harness.claims import Judgement, NoComparison, Verdict
+
+RULE = """\
+*Better* is reproduced if the difference is above zero, *worse* by so much if it is below, and not reproduced if it is
+shown to be smaller than the margin either way. *Not worse* is reproduced if the difference is above minus the margin,
+not reproduced if it is below that, and *worse* by so much if it is below zero and more is not known. These are
+one-sided tests at 2.5 %, adjusted over the primary claims of a page by Holm's procedure, so an interval beside zero
+may not suffice; all else is not decided, and so are two rows that agree on every image. *p* is that of the verdict,
+or of the claim where nothing is decided."""
+
+
+def difference(judgement: Judgement) -> str:
+    """The signed difference with its interval, or the reason why there is none."""
+    compared, column = judgement.outcome, judgement.column
+    if isinstance(compared, NoComparison):
+        return compared.reason
+    value, low, high = (signed(shown * column.factor, column.digits) for shown in compared.shown)
+    return f"{value}{' points' if column.percent else ''} [{low}, {high}]"
+
+
+def verdict_words(judgement: Judgement) -> str:
+    """The verdict as a page prints it: *worse* with by how much."""
+    compared, column = judgement.comparison, judgement.column
+    if compared is None or judgement.verdict is not Verdict.WORSE:
+        return str(judgement.verdict)
+    amount = number(abs(compared.shown[0]) * column.factor, column.digits)
+    return f"worse by {amount}{' points' if column.percent else ''}"
+
+
+def _margin(judgement: Judgement) -> str:
+    compared, column = judgement.comparison, judgement.column
+    if compared is None or compared.shown_margin is None:
+        return ""
+    return number(compared.shown_margin * column.factor, column.digits)
+
+
+def _p(judgement: Judgement) -> str:
+    """That of the verdict; where nothing is decided, of the claim itself."""
+    if judgement.comparison is None:
+        return ""
+    p = judgement.p.get(judgement.verdict, judgement.p[Verdict.REPRODUCED])
+    return "< 0.001" if p < 0.001 else number(p, 3)
+
+
+def _kind(judgement: Judgement) -> str:
+    compared = judgement.comparison
+    return "" if compared is None else compared.kind.replace("_", " ")
+
+
+def _count(judgement: Judgement) -> str:
+    return str(judgement.comparison.n) if judgement.comparison else ""
+
+
+def _captions(judgement: Judgement) -> str:
+    found = judgement.comparison and judgement.comparison.captions
+    return "" if found is None else str(found)
+
+
+def _seeds(judgement: Judgement) -> str:
+    found = judgement.comparison and judgement.comparison.seeds
+    return "" if found is None else str(found)
+
+
+CELLS: dict[str, Callable[[Judgement], str]] = {
+    "Verdict": lambda judgement: f"**{verdict_words(judgement)}**",
+    "Claim": lambda judgement: judgement.claim.text,
+    "Source": lambda judgement: judgement.claim.source,
+    "Kind": _kind,
+    "Metric": lambda judgement: judgement.column.label,
+    "Difference": difference,
+    "Margin": _margin,
+    "p": _p,
+    "Images": _count,
+    "Rounds": _count,
+    "Captions": _captions,
+    "Seeds": _seeds,
+}
+ADJUSTED = "p, Holm"
+SECONDARY = "### Secondary claims, not adjusted"
+
+
+def cells(judgement: Judgement, heads: Sequence[str]) -> list[str]:
+    """The cells of a claim below those heads of ``CELLS``."""
+    return [CELLS[head](judgement) for head in heads]
+
+
+def claims_table(judgements: Iterable[Judgement], heads: Sequence[str]) -> str:
+    """The table of claims below those heads of ``CELLS``; words stand left, numbers right."""
+    found = list(judgements)
+    rows = [cells(judgement, heads) for judgement in found]
+    adjusted = bool(found) and all(judgement.is_primary for judgement in found)
+    shown = [ADJUSTED if head == "p" and adjusted else head for head in heads]
+    return markdown(shown, rows, left=list(heads).index("Difference"))
+
+
+def claims_tables(judgements: Sequence[Judgement], heads: Sequence[str]) -> list[str]:
+    """A table of the primary claims, and where there are others one of those."""
+    primary = [judgement for judgement in judgements if judgement.is_primary]
+    others = [judgement for judgement in judgements if not judgement.is_primary]
+    blocks = [claims_table(primary, heads)] if primary else []
+    return [*blocks, *([SECONDARY, claims_table(others, heads)] if others else [])]

@@ -1,0 +1,43 @@
+"""Rounds of a clock: the ratio of two times against one that is claimed, and the interval of a median.
+
+A ratio is that of two times within a round, so that a machine that drifts moves none. Its logarithms over rounds have
+Student's t, which keeps its level for three rounds and for many, and is merely cautious where single rounds hang; a
+bootstrap of the median ratio covers 74 % at three rounds and 91 % at fifteen (docs/decisions/verdicts.md).
+"""
+
+import math
+
+import numpy as np
+
+from repro.harness.claims import Comparison
+from repro.harness.inference import Array, of_differences
+
+RESAMPLES = 10_000
+_SEED = 20250324  # fixed: the same records always give the same interval
+
+
+def compared_rounds(slow: Array, fast: Array, *, ratio: float, margin: float = 0.0) -> Comparison:
+    """The ratio of two times against the one that is claimed, on logarithms.
+
+    Args:
+        slow: seconds, (R,).
+        fast: seconds of the same rounds, (R,).
+        ratio: how many times as fast it is claimed to be.
+        margin: share of the ratio that may be missing, in [0, 1).
+
+    Raises:
+        ValueError: fewer than two rounds, or a margin that is no such share.
+    """
+    if not 0 <= margin < 1:
+        raise ValueError(f"the margin of a ratio is a share in [0, 1), got {margin:g}")
+    mean, spread = of_differences(np.log(slow / fast) - math.log(ratio))
+    return Comparison(
+        difference=mean, spread=spread, kind="not_worse", margin=-math.log1p(-margin), ratio=ratio, n=len(slow)
+    )
+
+
+def median_interval(values: Array) -> tuple[float, float]:
+    """95 % percentile interval of the median of so many rounds, (R,), of 10,000 resamples."""
+    drawn = np.random.default_rng(_SEED).integers(0, len(values), (RESAMPLES, len(values)))
+    low, high = np.percentile(np.median(values[drawn], axis=1), [2.5, 97.5])
+    return float(low), float(high)
