@@ -3,8 +3,14 @@
 import pytest
 import torch
 
+from repro.harness.files import ROOT
+from repro.harness.plan import resolve
+from repro.kinds.scores.counts import Skeleton, network_cost
+from repro.profiles.mini import PROFILE
+from repro.table2 import EXTENDED
 from swd.backbones.sd3.condition import TextCondition
 from swd.backbones.sd3.denoiser import SD3Denoiser
+from swd.cost import forward_cost
 from swd.flow import FlowMatching, NoiseProcess, VariancePreserving, signal_and_noise
 from swd.grid import TeacherGrid, sigma_grid, time_shift
 from swd.growth import grown_sigma, replace_low
@@ -107,3 +113,16 @@ def test_bad_input_is_refused() -> None:
         sample_progressive(Gaussian(), ScaleSchedule((3, 8), (1.0, 0.5, 0.0)), COND, None, [0])
     with pytest.raises(ValueError, match="variance-preserving process"):
         sample_progressive(Gaussian(), ScaleSchedule((8,), (1.0, 0.0), "variance-preserving"), COND, None, [0])
+
+
+def test_a_grown_teacher_is_counted_step_by_step_and_twice_for_guidance() -> None:
+    skeleton = Skeleton.of_folder(ROOT / PROFILE.weights.pipeline)
+    cost = network_cost(resolve(PROFILE, EXTENDED.row("teacher_grow_2")).sample, skeleton)
+    small, large = (
+        forward_cost(skeleton.denoiser, (side, side), batch=1, text_tokens=skeleton.text_tokens).flops
+        for side in (16, 32)
+    )
+    assert cost.tokens == 2 * (16 * 8**2 + 12 * 16**2)
+    assert cost.network_flops == 2 * (16 * small + 12 * large)
+    fewer = network_cost(resolve(PROFILE, EXTENDED.row("teacher_16")).sample, skeleton)
+    assert cost.tokens == fewer.tokens
