@@ -127,6 +127,27 @@ EXTENDED = replace(
             kind="not_worse",
             source="Figure 1, reading",
         ),
+        *(
+            Contrast(
+                key=f"{key}_t600",
+                text=f"At t = 600, {text} is better than upscaling x_t",
+                larger=(("C_16", 600),),
+                smaller=((cell, 600),),
+                source="not in the paper",
+            )
+            for key, text, cell in (
+                ("spectral_expansion", "spectral expansion of x_t", "D_16"),
+                ("lift", "lifting the teacher's estimate", "E_16"),
+            )
+        ),
+        Contrast(
+            key="spectral_expansion_for_upscaling_t600",
+            text="At t = 600, spectral expansion of x_t loses nothing against upscaling x0 and renoising it",
+            larger=(("B_16", 600),),
+            smaller=(("D_16", 600),),
+            kind="not_worse",
+            source="not in the paper",
+        ),
     ),
     notes=(
         *TABLE.notes,
