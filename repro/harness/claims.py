@@ -72,6 +72,10 @@ class Claim(Protocol):
     def primary(self) -> bool:
         """Whether it belongs to the family of its table."""
 
+    @property
+    def statement(self) -> str:
+        """Key of the sentence of the paper that it asks (`repro.harness.statements`); empty for none."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:

@@ -5,13 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from repro.harness.cells import DASH, markdown
-from repro.harness.claim_words import cells
-from repro.harness.claims import Verdict
 from repro.harness.experiment import Experiment
 from repro.harness.files import write_atomic
+from repro.harness.index import index
 from repro.harness.kind import FindProfile, Kind
-from repro.harness.page import EDITED, joined
 from repro.harness.plots import recorded_digest
 from repro.harness.records import load
 from repro.harness.result import Measured
@@ -88,33 +85,9 @@ def check(out: Path, found: Sequence[Entry]) -> list[Stale]:
     return stale + [Stale(path, "no records stand behind it: delete it") for path in orphans]
 
 
-def index(found: Sequence[Entry]) -> str:
-    """The index of a results folder: claims with verdicts first, then the tables."""
-    results = [result for _, result in found]
-    claims = [
-        [*cells(judgement, ("Verdict", "Claim", "Metric", "Difference")), f"[{r.stem}]({r.stem}.md)", r.profile.name]
-        for r in results
-        for judgement in r.judgements
-    ]
-    tables = [[f"[{r.title}]({r.stem}.md)", r.profile.name, r.records.date or DASH, _verdicts(r)] for r in results]
-    blocks = ["# Results", "## Claims of the paper, tested"]
-    if claims:
-        heads = ["Verdict", "Claim", "Metric", "Difference [95 % interval]", "Table", "Profile"]
-        blocks.append(markdown(heads, claims, left=len(heads)))
-    else:
-        blocks.append("None yet.")
-    blocks.append("## Tables and figures")
-    blocks.append(
-        markdown(["Page", "Profile", "Measured", "Claims reproduced"], tables, left=3) if tables else "None yet."
-    )
-    profiles = {result.profile.name: result.profile for result in results}
-    blocks.append("\n".join(f"- `{name}`: {profiles[name].caption}" for name in sorted(profiles)))
-    return joined([*blocks, EDITED])
-
-
 def _pages(out: Path, found: Sequence[Entry]) -> dict[Path, str]:
     pages = {out / f"{result.stem}.md": kind.page(result, out) for kind, result in found}
-    return {**pages, out / "README.md": index(found)} if found else {}
+    return {**pages, out / "README.md": index([result for _, result in found])} if found else {}
 
 
 def _stale_figures(out: Path, found: Sequence[Entry]) -> list[tuple[Path, Callable[[], bytes]]]:
@@ -126,11 +99,6 @@ def _stale_figures(out: Path, found: Sequence[Entry]) -> list[tuple[Path, Callab
         if recorded_digest(path) != drawing.digest:
             stale.append((path, drawing.draw))
     return stale
-
-
-def _verdicts(result: Measured[Any]) -> str:
-    tested = [j.verdict for j in result.judgements if j.is_tested and j.is_primary]
-    return f"{tested.count(Verdict.REPRODUCED)} of {len(tested)}" if tested else DASH
 
 
 def _text(path: Path) -> str | None:

@@ -95,6 +95,7 @@ class SpeedClaim:
         factor: how many times; None for what the FLOPs of the two rows allow.
         margin: share of the factor that may be missing.
         primary: whether its p is adjusted over the table's other primary claims.
+        statement: key of the sentence of the paper that it asks (`repro.harness.statements`).
     """
 
     key: str
@@ -106,6 +107,7 @@ class SpeedClaim:
     batch_size: int = 8
     source: str = "v1, Table 3"
     primary: bool = True
+    statement: str = ""
 
     @property
     def scope(self) -> Scope:

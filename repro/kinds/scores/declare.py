@@ -97,6 +97,7 @@ class Claim:
         source: where the paper makes it.
         published_text: in place of ``text`` where models and metrics are the published ones; empty for the same.
         primary: whether its p is adjusted over the table's other primary claims; others are told apart.
+        statement: key of the sentence of the paper that it asks (`repro.harness.statements`).
     """
 
     key: str
@@ -106,6 +107,7 @@ class Claim:
     source: str = ""
     published_text: str = ""
     primary: bool = True
+    statement: str = ""
 
     @property
     def scope(self) -> Scope:

@@ -52,6 +52,7 @@ class Contrast:
         larger, smaller: (cell, timestep) on each side, by cell key.
         kind: ``better`` or ``not_worse``: of what stands under ``smaller``, for a small distance is a good one.
         primary: whether its p is adjusted over the table's other primary claims.
+        statement: key of the sentence of the paper that it asks (`repro.harness.statements`).
     """
 
     key: str
@@ -61,6 +62,7 @@ class Contrast:
     kind: ClaimKind = "better"
     source: str = "v1, Table 1"
     primary: bool = True
+    statement: str = ""
 
     @property
     def scope(self) -> Scope:
