@@ -20,40 +20,56 @@ TABLE = UpscalingTable(
     contrasts=(
         Contrast(
             key="upscale_x0_t400",
+            statement="upscale_clean",
             text="At t = 400, upscaling x0 is better than upscaling x_t",
             larger=(("C_16", 400),),
             smaller=(("B_16", 400),),
         ),
         Contrast(
             key="upscale_x0_t600",
+            statement="upscale_clean",
             text="At t = 600, upscaling x0 is better than upscaling x_t",
             larger=(("C_16", 600),),
             smaller=(("B_16", 600),),
         ),
         Contrast(
             key="upscale_x0_t800",
+            statement="upscale_clean",
             text="At t = 800, upscaling x0 is better than upscaling x_t",
             larger=(("C_16", 800),),
             smaller=(("B_16", 800),),
         ),
         Contrast(
             key="gap_400_600",
+            statement="gap_shrinks",
             text="What upscaling x0 loses against the full latent shrinks from t = 400 to 600",
             larger=(("B_16", 400), ("A", 600)),
             smaller=(("A", 400), ("B_16", 600)),
         ),
         Contrast(
             key="gap_600_800",
+            statement="gap_shrinks",
             text="What upscaling x0 loses against the full latent shrinks from t = 600 to 800",
             larger=(("B_16", 600), ("A", 800)),
             smaller=(("A", 600), ("B_16", 800)),
         ),
         Contrast(
             key="no_loss_t800",
+            statement="no_loss_high",
             text="At t = 800, upscaling x0 loses nothing against the full latent",
             larger=(("A", 800),),
             smaller=(("B_16", 800),),
             kind="not_worse",
+        ),
+        *(
+            Contrast(
+                key=f"noisy_t{level}",
+                statement="noisy_breaks",
+                text=f"At t = {level}, upscaling x_t is worse than the full latent",
+                larger=(("C_16", level),),
+                smaller=(("A", level),),
+            )
+            for level in LEVELS
         ),
     ),
     reported=Reported(
@@ -98,6 +114,7 @@ EXTENDED = replace(
     question="How far below the full side may x0 start, and which interpolation does it need?",
     cells=(
         *TABLE.cells,
+        Cell("B", 4),
         Cell("B", 8),
         Cell("C", 8),
         Cell("B", 24),
@@ -121,6 +138,7 @@ EXTENDED = replace(
         ),
         Contrast(
             key="start_8_t800",
+            statement="quarter_is_safe",
             text="At t = 800, upscaling x0 from a quarter of the side loses nothing against the full latent",
             larger=(("A", 800),),
             smaller=(("B_8", 800),),
@@ -147,6 +165,14 @@ EXTENDED = replace(
             smaller=(("D_16", 600),),
             kind="not_worse",
             source="not in the paper",
+        ),
+        Contrast(
+            key="start_4_t800",
+            statement="eighth_loses",
+            text="At t = 800, upscaling x0 from an eighth of the side is worse than the full latent",
+            larger=(("B_4", 800),),
+            smaller=(("A", 800),),
+            source="Figure 1, reading",
         ),
     ),
     notes=(

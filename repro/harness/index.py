@@ -17,7 +17,7 @@ from repro.harness.result import Measured
 from repro.harness.statements import Statement, statements
 
 UNTESTED = (Verdict.NOT_MEASURED, Verdict.NOT_TESTED)
-HEADS = ("Verdict", "Claim", "Kind", "Metric", "Difference", "Margin", "p", "Seeds")
+WORDS, NUMBERS = ("Verdict", "Claim", "Kind", "Metric"), ("Difference", "Margin", "p", "Seeds")
 
 INTRODUCTION = """\
 What the paper says, asked again: each claim is a comparison that was declared, with its margin, before anything was
@@ -155,9 +155,13 @@ def _counts(tested: Iterable[Tested]) -> str:
 
 
 def _claims(found: Sequence[Tested]) -> str:
-    heads = [ADJUSTED if head == "p" and found[0].judgement.is_primary else head for head in HEADS]
-    rows = [[*cells(one.judgement, HEADS), one.link, f"`{one.result.profile.name}`"] for one in found]
-    return markdown([*heads, "Page", "World"], rows, left=4)
+    numbers = [ADJUSTED if head == "p" and found[0].judgement.is_primary else head for head in NUMBERS]
+    rows = [
+        [*cells(one.judgement, WORDS), one.link, f"`{one.result.profile.name}`", *cells(one.judgement, NUMBERS)]
+        for one in found
+    ]
+    heads = [*WORDS, "Page", "World", *numbers]
+    return markdown(heads, rows, left=len(heads) - len(numbers))
 
 
 def _untested(tested: Sequence[Tested]) -> list[str]:

@@ -89,9 +89,10 @@ class TimedRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpeedClaim:
-    """A claim that one row is at least so many times as fast as another, at one batch size.
+    """A claim that one row is at least so many times as fast as another, at one batch size, or in a training iteration.
 
     Args:
+        training: losses of the training iteration that is compared (``full`` or ``pdm``) in place of an image.
         factor: how many times; None for what the FLOPs of the two rows allow.
         margin: share of the factor that may be missing.
         primary: whether its p is adjusted over the table's other primary claims.
@@ -108,11 +109,15 @@ class SpeedClaim:
     source: str = "v1, Table 3"
     primary: bool = True
     statement: str = ""
+    training: str = ""
 
     @property
     def scope(self) -> Scope:
-        """The two rows, in batches of one size."""
-        return Scope(rows=(self.fast, self.slow), conditions=f"batches of {self.batch_size}")
+        """The two rows, in batches of one size, or in training."""
+        conditions = (
+            f"training iterations, losses: {self.training}" if self.training else f"batches of {self.batch_size}"
+        )
+        return Scope(rows=(self.fast, self.slow), conditions=conditions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

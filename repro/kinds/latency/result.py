@@ -66,22 +66,30 @@ class LatencyResult(Measured[LatencyTable]):
         counts = [self.flops(key, batch) for key in (slow, fast)]
         return counts[0] / counts[1] if all(counts) else None
 
+    def _allowed(self, claim: SpeedClaim) -> float | None:
+        """What the FLOPs of the two rows of a claim allow; None where they were not counted."""
+        if not claim.training:
+            return self.ideal(claim.slow, claim.fast, claim.batch_size)
+        counts = [self.value(key, keys.train_flops(claim.training)) for key in (claim.slow, claim.fast)]
+        return counts[0] / counts[1] if counts[0] and counts[1] else None
+
     def _with_ideal(self, claim: SpeedClaim) -> SpeedClaim:
         """The claim with what its FLOPs allow beside it."""
-        ideal = self.ideal(claim.slow, claim.fast, claim.batch_size)
+        ideal = self._allowed(claim)
         return claim if ideal is None else replace(claim, text=f"{claim.text} (FLOPs allow {ideal:.2f})")
 
     def _tested(self, claim: SpeedClaim) -> Compared:
         """Compare two rows by the log ratio of their times within each round."""
-        sides = [self.series(key, keys.seconds(claim.batch_size)) for key in (claim.slow, claim.fast)]
+        name = keys.train_seconds(claim.training) if claim.training else keys.seconds(claim.batch_size)
+        sides = [self.series(key, name) for key in (claim.slow, claim.fast)]
         slow, fast = (None if side is None else np.array(side.values) for side in sides)
         if slow is None or fast is None:
-            reason = f"not both were measured at batch size {claim.batch_size}"
+            reason = f"not both were measured, {claim.scope.conditions}"
             return SPEED, NoComparison(Verdict.NOT_MEASURED, reason)
         if len(slow) < FEWEST_ROUNDS:
             reason = f"a verdict takes at least {FEWEST_ROUNDS} rounds, {len(slow)} were timed"
             return SPEED, NoComparison(Verdict.NOT_MEASURED, reason)
-        ratio = claim.factor or self.ideal(claim.slow, claim.fast, claim.batch_size)
+        ratio = claim.factor or self._allowed(claim)
         if ratio is None:
             return SPEED, NoComparison(Verdict.NOT_MEASURED, "the FLOPs of both rows were not counted")
         return SPEED, compared_rounds(slow, fast, ratio=ratio, margin=claim.margin)

@@ -1,0 +1,118 @@
+"""The index of results: claims by the strength of their evidence, statements of the paper with what came of them."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from harness_world import PROFILE
+
+from repro import experiments
+from repro.harness.claims import Comparison, Judgement, NoComparison, Verdict, judge
+from repro.harness.experiment import Column, Experiment
+from repro.harness.index import index
+from repro.harness.inference import Part, Spread
+from repro.harness.result import Measured
+from repro.harness.schema import RecordSet
+from repro.harness.statements import Statement, statements
+from repro.kinds.scores.declare import Claim, better
+
+COLUMN = Column("accuracy", "Accuracy", better="higher", margin=0.1, digits=2)
+
+
+@dataclass(frozen=True)
+class Judged(Measured[Experiment]):
+    """A result with these claims."""
+
+    found: tuple[Judgement, ...] = field(default=())
+
+    @property
+    def judgements(self) -> tuple[Judgement, ...]:
+        return self.found
+
+
+def claim(key: str, **changes: Any) -> Claim:
+    return Claim(key, f"Claim {key}", better("prompt_alignment", "a", "b"), **changes)
+
+
+def compared(difference: float, seeds: int | None) -> Comparison:
+    spread = Spread((Part(0.01**2, 50.0),))
+    return Comparison(difference=difference, spread=spread, kind="better", margin=0.1, n=9, seeds=seeds)
+
+
+def result(key: str, *found: tuple[Claim, Comparison | NoComparison]) -> Judged:
+    outcomes = {claim.key: outcome for claim, outcome in found}
+    judged = judge([claim for claim, _ in found], lambda claim: (COLUMN, outcomes[claim.key]))
+    return Judged(Experiment(key=key, title=key, question="?"), PROFILE, RecordSet(), judged)
+
+
+def section(page: str, title: str) -> str:
+    return page.split(f"# {title}\n", 1)[1].split("\n#", 1)[0]
+
+
+def test_claims_stand_by_the_strength_of_their_evidence() -> None:
+    page = index(
+        [
+            result(
+                "one",
+                (claim("seeded"), compared(0.5, 5)),
+                (claim("single"), compared(-0.5, 1)),
+                (claim("clock"), compared(0.5, None)),
+                (claim("hint", primary=False), compared(0.5, 5)),
+                (claim("unasked"), NoComparison(Verdict.NOT_TESTED, "no metric of this")),
+            )
+        ]
+    )
+    assert "**reproduced** | Claim seeded" in section(page, "Over several training seeds")
+    assert "**worse by 0.50** | Claim single" in section(page, "One training seed")
+    assert "Claim clock" in section(page, "Without training")
+    hints = section(page, "Secondary, not adjusted")
+    assert "Claim hint" in hints
+    assert "p, Holm" not in hints
+    assert "1 in Accuracy, not tested: no metric of this" in section(page, "Not tested")
+    assert "Of 4 claims that were measured, 3 reproduced, 1 worse." in page
+
+
+def test_of_one_claim_on_two_pages_the_one_over_more_seeds_answers_the_paper() -> None:
+    asked = claim("equal_cost", statement="equal_cost")
+    page = index([result("few", (asked, compared(0.5, 1))), result("many", (asked, compared(-0.5, 5)))])
+    (line,) = [line for line in page.splitlines() if "At about the cost of two full-resolution steps" in line]
+    assert "**worse by 0.50** (Accuracy, [many](many.md))" in line
+    assert "few.md" not in line
+
+
+def test_a_statement_that_nothing_asks_says_why_and_one_that_was_not_measured_says_so() -> None:
+    page = index([result("one", (claim("equal_cost", statement="equal_cost"), compared(0.5, 1)))])
+    lines = [line for line in page.splitlines() if line.startswith("| v1")]
+    assert len(lines) == len(statements())
+    assert sum("There are no assessors here" in line for line in lines) == 1
+    assert sum("not measured" in line for line in lines) == sum(not one.not_asked for one in statements().values()) - 1
+
+
+def test_without_claims_there_are_only_pages() -> None:
+    page = index([result("one")])
+    assert "None was tested yet." in page
+    assert "## What the paper says" not in page
+    assert "[one](one.md)" in page
+
+
+def declared() -> list[tuple[str, str]]:
+    """Of every declared claim its experiment's key and the key of its statement."""
+    found = []
+    for experiment in experiments().values():
+        for name in ("claims", "contrasts"):
+            found += [(experiment.key, one.statement) for one in getattr(experiment, name, ())]
+    return found
+
+
+def test_claims_name_statements_of_the_paper() -> None:
+    assert {statement for _, statement in declared()} - {""} <= statements().keys()
+
+
+@pytest.mark.parametrize("statement", statements().values(), ids=lambda statement: statement.key)
+def test_every_statement_is_asked_by_a_claim_or_says_why_not(statement: Statement) -> None:
+    asked = any(statement.key == key for _, key in declared())
+    assert asked != bool(statement.not_asked)
+
+
+def test_at_least_twenty_statements_are_asked() -> None:
+    assert sum(not statement.not_asked for statement in statements().values()) >= 20
