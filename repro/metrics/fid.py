@@ -180,26 +180,49 @@ def frechet_infinity(reference: Reference, sample: Sample) -> float:
     return float(intercept)
 
 
-def jackknife(sample: Sample, statistic: Callable[[Sample], float], value: float) -> Estimate:
-    """95 % interval from leaving out one of 20 blocks of images at a time.
+def jackknife(
+    sample: Sample, statistic: Callable[[Sample], float], value: float, groups: np.ndarray | None = None
+) -> Estimate:
+    """95 % interval from leaving out one of 20 groups of images at a time.
 
     A bootstrap would repeat images, which lowers the rank of their covariance and inflates every resampled FID: its
-    interval misses the value itself. Leaving blocks out shifts all replicates alike, and the shift drops out.
+    interval misses the value itself. Leaving groups out shifts all replicates alike, and the shift drops out.
     The interval is about the draw of the images, with the reference held fixed; the bias of ``value`` stays in it.
+
+    Args:
+        sample: images in an order without pattern, unless their groups are given.
+        statistic: of images.
+        value: of all of them.
+        groups: of each image, (N,), numbered from 0; every 20th image where they are not given.
     """
     n = len(sample)
     if n < 4:
         return Estimate(value, None, None, n)
-    error = jackknife_error(jackknife_replicates(sample, statistic))
-    half = t_quantile(min(BLOCKS, n) - 1) * error
+    replicates = jackknife_replicates(sample, statistic, in_turn(n) if groups is None else groups)
+    half = t_quantile(len(replicates) - 1) * jackknife_error(replicates)
     return Estimate(value, value - half, value + half, n)
 
 
-def jackknife_replicates(sample: Sample, statistic: Callable[[Sample], float]) -> np.ndarray:
-    """The statistic without each block of images in turn, (20,). Samples of the same order have the same blocks."""
-    blocks = min(BLOCKS, len(sample))
-    member = torch.arange(len(sample)) % blocks
-    return np.array([statistic(sample[member != block]) for block in range(blocks)])
+def in_turn(n: int) -> np.ndarray:
+    """Groups of images in an order without pattern, (N,): every 20th is in one."""
+    return np.arange(n) % min(BLOCKS, n)
+
+
+def jackknife_replicates(sample: Sample, statistic: Callable[[Sample], float], groups: np.ndarray) -> np.ndarray:
+    """The statistic without each group of images in turn; sets of images with the same groups are paired.
+
+    Args:
+        sample: images.
+        statistic: of images.
+        groups: of each image, (N,), numbered from 0. They may not follow a pattern of the set, such as kinds in turn.
+
+    Raises:
+        ValueError: groups of another number of images.
+    """
+    if len(groups) != len(sample):
+        raise ValueError(f"{len(groups)} images in groups, {len(sample)} in the sample")
+    member = torch.from_numpy(groups)
+    return np.array([statistic(sample[member != group]) for group in range(int(groups.max()) + 1)])
 
 
 def jackknife_error(replicates: np.ndarray) -> float:

@@ -17,10 +17,19 @@ from repro.harness.scope import ClaimKind
 from repro.kinds import kind_of
 from repro.kinds.upscaling import measure as upscaling
 from repro.kinds.upscaling.declare import Cell, Contrast, Order, distance_column
+from repro.kinds.upscaling.distances import groups_of
 from repro.kinds.upscaling.latents import noisy_latents
 from repro.kinds.upscaling.options import UpscalingOptions
 from repro.kinds.upscaling.result import tested
-from repro.metrics.fid import Reference, frechet_distance, jackknife, jackknife_error, jackknife_replicates
+from repro.metrics.fid import (
+    Reference,
+    Sample,
+    frechet_distance,
+    in_turn,
+    jackknife,
+    jackknife_error,
+    jackknife_replicates,
+)
 from repro.profiles.smoke import PROFILE
 from repro.table1 import EXTENDED, TABLE
 from swd.growth import replace_low
@@ -113,9 +122,41 @@ def test_replicates_give_the_interval() -> None:
     sample = reference.sample(torch.randn(100, 8, generator=rng) + 0.3)
     value = frechet_distance(reference, sample)
     estimate = jackknife(sample, lambda part: frechet_distance(reference, part), value)
-    replicates = jackknife_replicates(sample, lambda part: frechet_distance(reference, part))
+    replicates = jackknife_replicates(sample, lambda part: frechet_distance(reference, part), in_turn(100))
     assert len(replicates) == 20
     assert estimate.ci_high - value == pytest.approx(2.093 * jackknife_error(replicates), rel=1e-3)
+
+
+def test_groups_of_captions_have_no_kind_of_their_own() -> None:
+    """Kinds of scenes take turns; a group of every 20th image would be of one kind, and far from the others."""
+    prompts = [{"caption": f"{'ab'[index % 2]} {index // 4}", "kind": index % 2} for index in range(400)]
+    kind, groups = np.array([prompt["kind"] for prompt in prompts]), groups_of(prompts)
+    shares = np.array([kind[groups == group].mean() for group in range(20)])
+    assert set(np.array([kind[in_turn(400) == group].mean() for group in range(20)])) == {0.0, 1.0}
+    assert (shares.min(), shares.max()) > (0.1, 0.5)
+    assert shares.max() < 0.9
+    for caption in {prompt["caption"] for prompt in prompts}:
+        assert len({groups[place] for place, prompt in enumerate(prompts) if prompt["caption"] == caption}) == 1
+    assert groups_of([{"caption": "a"}, {"caption": "b"}, {"caption": "a"}]).max() == 1
+
+
+def test_replicates_do_not_follow_kinds_that_take_turns() -> None:
+    """Of a mean over two kinds: random groups give its error, every 20th image one that is several times too large."""
+    rng = torch.Generator().manual_seed(1)
+    reference = Reference.of(torch.randn(50, 2, generator=rng))
+    sample = reference.sample(4.0 * (torch.arange(400) % 2)[:, None] + 0.5 * torch.randn(400, 2, generator=rng))
+    groups = groups_of([{"caption": str(index)} for index in range(400)])
+
+    def middle(part: Sample) -> float:
+        return float(part.features[:, 0].mean())
+
+    honest, confounded = (
+        jackknife_error(jackknife_replicates(sample, middle, found)) for found in (groups, in_turn(400))
+    )
+    assert honest == pytest.approx(float(sample.features[:, 0].std()) / 20, rel=0.35)
+    assert confounded > 3 * honest
+    with pytest.raises(ValueError, match="3 images in groups, 400 in the sample"):
+        jackknife_replicates(sample, middle, np.zeros(3))
 
 
 def made(values: dict[str, tuple[float, float]]) -> RecordSet:

@@ -2,7 +2,7 @@
 
 | where | metric | replicates |
 |---|---|---|
-| the mini world | FID-E, of features in memory | 20 blocks of images |
+| the mini world | FID-E, of features in memory | 20 groups of captions |
 | profiles of published models | FID, of features on disk, shard by shard | 12 cells of images, by their ids |
 """
 
@@ -22,11 +22,12 @@ from repro.harness.experiment import Column
 from repro.harness.files import write_atomic
 from repro.harness.provenance import versions
 from repro.kinds.upscaling.declare import distance_column
-from repro.metrics import Estimate, WeightsError
+from repro.metrics import Estimate, Prompt, WeightsError
 from repro.metrics.base import Skipped, pixels
 from repro.metrics.distances import FeatureDistances
 from repro.metrics.fid import Reference, extract_features, frechet_distance, jackknife, jackknife_replicates
 from repro.metrics.frechet import Fid, cells_of
+from repro.metrics.trials import GROUPS, groups_of_captions
 from repro.stages.images import ImageSet, ImageSetError
 from repro.stages.measurement import Measurement
 from repro.stages.references import StoredReferences
@@ -88,8 +89,9 @@ class OfWorld:
         """
         sample = self._reference.sample(self._features(images))
         distance = partial(frechet_distance, self._reference)
-        estimate = jackknife(sample, distance, distance(sample))
-        return Distance(estimate, jackknife_replicates(sample, distance).tolist())
+        groups = groups_of(images.prompts)
+        estimate = jackknife(sample, distance, distance(sample), groups)
+        return Distance(estimate, jackknife_replicates(sample, distance, groups).tolist())
 
     @cached_property
     def _reference(self) -> Reference:
@@ -107,6 +109,15 @@ class OfWorld:
             save_file({"features": extract_features(batches, own.extractor)}, path)
             own.store.finish(STAGE, inputs)
         return load_file(path)["features"]
+
+
+def groups_of(prompts: Sequence[Prompt]) -> np.ndarray:
+    """Group of each image, (N,): 20 random groups of captions, or one for each caption where there are fewer.
+
+    Kinds of scenes take turns in the set, so every 20th image would be of one kind.
+    """
+    captions = [str(prompt["caption"]) for prompt in prompts]
+    return groups_of_captions(captions, min(GROUPS, len(set(captions))))
 
 
 @dataclass(frozen=True)
