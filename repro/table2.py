@@ -6,7 +6,7 @@ from typing import Any
 
 from repro.harness.experiment import Agreement, Column, Reported, Role, Row, Variant
 from repro.harness.published import NOISE
-from repro.kinds.scores.declare import Check, Claim, Table, better, not_worse
+from repro.kinds.scores.declare import Check, Claim, Table, better, not_worse, real_rows
 
 SOURCE = "v1, Table 2"
 
@@ -184,7 +184,15 @@ TABLE = Table(
     key="table2",
     title="Table 2: scale-wise against full-scale students",
     question="Can a few-step student start small and grow, and still match one that works at full scale throughout?",
-    rows=(Row("teacher", "Teacher"), scalewise(6), scalewise(4), fullscale(6), fullscale(4), fullscale(2)),
+    rows=(
+        *real_rows("Real scenes", "mini", "smoke"),
+        Row("teacher", "Teacher"),
+        scalewise(6),
+        scalewise(4),
+        fullscale(6),
+        fullscale(4),
+        fullscale(2),
+    ),
     claims=CLAIMS,
     reported=V1,
     also_reported=(V2, FLUX),

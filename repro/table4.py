@@ -8,13 +8,14 @@ from collections.abc import Callable
 from repro.harness.experiment import Agreement, Column, Reported, Row
 from repro.harness.published import NOISE
 from repro.harness.systems import System
-from repro.kinds.scores.declare import Check, Claim, Clock, Faster, Table, TimedUnder, better, not_worse
+from repro.kinds.scores.declare import Check, Claim, Clock, Faster, Table, TimedUnder, better, not_worse, real_rows
 from repro.profiles import systems
 
 SOURCE = "project page, March 2025: comparison with open models"
 MINI = ("mini", "smoke")
 
 MINI_ROWS = (
+    *real_rows("Real scenes", *MINI),
     Row("teacher", "Teacher", reported={"model": "SD3.5 Medium"}, profiles=MINI),
     Row("teacher_4", "Teacher", sample={"steps": 4}, profiles=MINI),
     Row("lcm_4", "LCM", train={"schedule": "full-4", "objective": "consistency"}, profiles=MINI),

@@ -74,7 +74,6 @@ REPRO_LAYERS = {
     "repro.worlds.mini": 7,
 }
 # files of a kind that may meet torch
-# files of a kind that may meet torch
 HEAVY = {
     "measure",
     "counts",
@@ -83,6 +82,7 @@ HEAVY = {
     "timed_systems",
     "training",
     "row_source",
+    "given_sources",
     "sources",
     "planned",
 }

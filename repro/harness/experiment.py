@@ -159,8 +159,8 @@ class Row:
     ``schedule`` is a preset of ``swd.schedule`` without the profile's prefix ("6", "full-2"). ``repro.harness.plan``
     resolves a row in a profile.
 
-    A row is one of four: the teacher, a student (``train``), a published ``system``, or a folder of ``images`` that the
-    command line names.
+    A row is one of five: the teacher, a student (``train``), a published ``system``, a folder of ``images`` that the
+    command line names, or the ``real`` images behind the prompts, which show what a metric gives at best.
 
     Args:
         key: name in claims and records.
@@ -173,6 +173,8 @@ class Row:
         variant: name of the trained model, shared between rows and tables; the key if empty.
         system: what is sampled in place of the teacher or a student of the profile.
         images: whether it can only be measured from a folder of images: it was sampled elsewhere.
+        real: ``real``: the real images behind the prompts; ``decoded``: the same through the profile's VAE, which all
+            sampled images have passed.
         profiles: those that have this row; empty for all.
 
     Raises:
@@ -190,6 +192,7 @@ class Row:
     variant: str = ""
     system: System | None = None
     images: bool = False
+    real: Literal["", "real", "decoded"] = ""
     profiles: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -200,15 +203,17 @@ class Row:
                 raise UnknownNameError(f"{kind} option of row {self.key}", name, known)
         if self.train is not None and "schedule" not in self.train:
             raise ValueError(f"row {self.key} trains without a schedule")
-        if [self.train is not None, self.system is not None, self.images].count(True) > 1:
-            raise ValueError(f"row {self.key} is a student, a system or a folder of images, and not two of them")
+        if [self.train is not None, self.system is not None, self.images, bool(self.real)].count(True) > 1:
+            raise ValueError(
+                f"row {self.key} is a student, a system, a folder of images or the real ones, and not two of them"
+            )
         if (self.train is not None or "schedule" in self.sample) and self.sample.keys() & {"steps", "shift"}:
             raise ValueError(f"row {self.key} samples on a schedule: steps and shift belong to the teacher's grid")
 
     @property
     def is_teacher(self) -> bool:
         """Whether this row samples the teacher itself."""
-        return self.train is None and self.system is None and not self.images
+        return self.train is None and self.system is None and not self.images and not self.real
 
     @property
     def is_student(self) -> bool:

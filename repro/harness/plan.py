@@ -75,7 +75,7 @@ def steps_of(profile: Profile, row: Row) -> int | None:
     """Network evaluations of an image without those for guidance; None where the profile has no such row."""
     if row.system is not None:
         return row.system.steps
-    if row.images:
+    if row.images or row.real:
         return None
     try:
         return resolve(profile, row).sample.steps

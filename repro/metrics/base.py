@@ -229,6 +229,12 @@ def pictures(images: Tensor) -> list[Image]:
     return [fromarray(image) for image in images.permute(0, 2, 3, 1).cpu().numpy()]
 
 
+def levels(images: Tensor) -> Tensor:
+    """Images in [-1, 1] as uint8."""
+    found: Tensor = ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return found
+
+
 def pixels(images: Sequence[Image]) -> Tensor:
     """RGB images of one size as uint8 (B, 3, H, W).
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from repro.harness.experiment import PromptSet, Row
-from repro.kinds.scores.sources import FolderSource
+from repro.kinds.scores.given_sources import FolderSource
 from repro.stages.image_folders import files_by_id, images_of_folder
 from repro.stages.image_sets import ImageSetError
 from repro.stages.images import make_images

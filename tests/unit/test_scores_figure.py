@@ -4,10 +4,25 @@ import io
 from itertools import pairwise
 
 import pytest
+from harness_world import record
 from matplotlib.figure import Figure
 from PIL import Image
 
-from repro.kinds.scores.figure import ComputeData, Panel, Point, _compute_figure, _places, _styles, draw_compute
+from repro.harness.schema import RecordSet
+from repro.kinds.scores.figure import (
+    NO_PANEL,
+    Ceiling,
+    ComputeData,
+    Panel,
+    Point,
+    _compute_figure,
+    _places,
+    _styles,
+    compute_data,
+    draw_compute,
+)
+from repro.profiles import mini
+from repro.table2 import TABLE as TABLE2
 from repro.table4 import TABLE as TABLE4
 
 
@@ -75,6 +90,39 @@ def test_labels_of_the_axis_do_not_touch() -> None:
     labels = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
     assert len(labels) >= 2
     assert all(left.x1 < right.x0 for left, right in pairwise(labels))
+
+
+def test_a_ceiling_is_a_dotted_line_of_its_own_across_the_panel() -> None:
+    ceiling = Ceiling("Real scenes through the VAE", 0.97)
+    figure = _compute_figure(ComputeData(1, (Panel("set", "score", MINI, ceiling),)))
+    (line,) = [line for line in figure.axes[0].lines if line.get_label() == ceiling.label]
+    assert set(line.get_ydata()) == {0.97}
+    assert ceiling.label in {text.get_text() for text in figure.legends[0].get_texts()}
+    below, above = figure.axes[0].get_ylim()
+    assert below < 0.97 < above
+
+
+def test_a_set_without_a_metric_leaves_its_place_empty() -> None:
+    panels = (Panel("short", "score", MINI), Panel("short", "spread", MINI), Panel("long", "score", MINI), NO_PANEL)
+    figure = _compute_figure(ComputeData(2, panels))
+    figure.draw_without_rendering()
+    assert [axis.axison for axis in figure.axes] == [True, True, True, False]
+    assert [bool(axis.get_xlabel()) for axis in figure.axes] == [False, True, True, False]
+    assert figure.axes[1].xaxis.get_ticklabels()[0].get_visible()
+
+
+def test_panels_and_ceilings_come_from_the_records() -> None:
+    """Placement is of short captions alone; the real images through the VAE have no compute and are the ceiling."""
+    made = [
+        *(record("teacher", "", "tokens", 512), record("real_decoded", "short", "scene_score", 0.97)),
+        *(record("teacher", prompts, "scene_score", 0.8) for prompts in ("short", "compositional")),
+    ]
+    data = compute_data(TABLE2, mini.PROFILE, RecordSet.of(made))
+    assert data.columns == 4
+    assert [panel.title for panel in data.panels] == ["Short captions"] * 4 + ["Compositional captions"] * 3 + [""]
+    assert data.panels[0].ceiling == Ceiling("Real scenes through the VAE", 0.97)
+    assert data.panels[4].ceiling is None
+    assert [point.label for point in data.panels[0].points] == ["Teacher"]
 
 
 def test_the_png_is_that_of_the_figure() -> None:

@@ -21,7 +21,7 @@ def unavailable(profile: Profile, row: Row, options: ScoresOptions) -> str:
         return ""
     if row.images:
         return f"sample it elsewhere and name the folder of its images: --images {row.key}=DIR (docs/data.md)."
-    if row.system is not None or row.is_teacher:
+    if row.system is not None or row.is_teacher or row.real:
         return ""
     try:
         resolve(profile, row)

@@ -35,6 +35,19 @@ def not_worse(role: Role, candidate: str, baseline: str, *, prompts: tuple[str, 
     return Check(kind="not_worse", role=role, candidate=candidate, baseline=baseline, prompts=prompts)
 
 
+def real_rows(label: str, *profiles: str) -> tuple[Row, Row]:
+    """The real images behind the prompts, and the same through the VAE, beyond which no sampled image gets.
+
+    Args:
+        label: what they are called.
+        profiles: whose worlds have them.
+    """
+    return (
+        Row("real", label, real="real", profiles=profiles),
+        Row("real_decoded", f"{label} through the VAE", real="decoded", profiles=profiles),
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Faster:
     """The candidate row is at least ``factor`` times as fast as the baseline row, in the seconds of an image."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from repro.harness.cells import estimate, header, measured
-from repro.harness.experiment import TOKENS, Column
+from repro.harness.experiment import TOKENS, Column, PromptSet
 from repro.harness.files import digest_json
 from repro.harness.plan import steps_of
 from repro.harness.plots import NUM_COLOURS, Drawing, colour, new_figure, own_style, png
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-VERSION = 2  # of the drawing code: raise it when the figure should look different
+VERSION = 3  # of the drawing code: raise it when the figure should look different
 LEGEND_LINE = 0.2  # inches
 CHARACTERS_PER_INCH, HANDLE = 14, 7  # of the legend's text, and what a handle with its gaps takes, in characters
 
@@ -70,12 +70,24 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
+class Ceiling:
+    """What real images through the VAE give, beyond which no sampled image gets."""
+
+    label: str
+    quality: float
+
+
+@dataclass(frozen=True, slots=True)
 class Panel:
-    """One metric on one prompt set."""
+    """One metric on one prompt set; without a title where the set has no such metric: its place stays empty."""
 
     title: str
     axis: str
     points: tuple[Point, ...]
+    ceiling: Ceiling | None = None
+
+
+NO_PANEL = Panel("", "", ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,20 +104,31 @@ class ComputeData:
 
 
 def compute_data(table: Table, profile: Profile, records: RecordSet) -> ComputeData:
-    """Quality against tokens x steps, for every scored column of the prompt sets that have the most of them.
+    """Quality against tokens x steps, for the scored columns of the prompt sets that have more than half of the most.
 
     Without panels where compute was not recorded.
     """
     scored = [column for column in profile.columns if not column.detail and column.better is not None]
     by_set = {sets: [column for column in scored if column.is_of(sets.key)] for sets in profile.prompt_sets}
-    most = max(map(len, by_set.values()), default=0)
+    widest = max(by_set.values(), key=len, default=[])
     panels = [
-        Panel(prompts.label, header(column), tuple(_points(table, profile, records, prompts.key, column)))
+        _panel(table, profile, records, prompts, column) if column in columns else NO_PANEL
         for prompts, columns in by_set.items()
-        if len(columns) == most
-        for column in columns
+        if 2 * len(columns) > len(widest)
+        for column in widest
     ]
-    return ComputeData(most, tuple(panels) if any(panel.points for panel in panels) else ())
+    return ComputeData(len(widest), tuple(panels) if any(panel.points for panel in panels) else ())
+
+
+def _panel(table: Table, profile: Profile, records: RecordSet, prompts: PromptSet, column: Column) -> Panel:
+    points = tuple(_points(table, profile, records, prompts.key, column))
+    return Panel(prompts.label, header(column), points, _ceiling(table, profile, records, prompts, column))
+
+
+def _ceiling(table: Table, profile: Profile, records: RecordSet, prompts: PromptSet, column: Column) -> Ceiling | None:
+    row = next((row for row in table.rows_in(profile.name) if row.real == "decoded"), None)
+    found = estimate(records.find(row.key, prompts.key, column.key)) if row is not None else None
+    return Ceiling(row.label, column.factor * found.value) if row is not None and found is not None else None
 
 
 def draw_compute(data: ComputeData) -> bytes:
@@ -128,17 +151,20 @@ def _points(table: Table, profile: Profile, records: RecordSet, prompts: str, co
 def _compute_figure(data: ComputeData) -> "Figure":
     rows, width = len(data.panels) // data.columns, 3.1 * data.columns
     styles = _styles(point for panel in data.panels for point in panel.points)
-    columns = _legend_columns(styles, width)
-    top = 0.15 + LEGEND_LINE * math.ceil(len(styles) / columns)
+    ceilings = dict.fromkeys(panel.ceiling.label for panel in data.panels if panel.ceiling is not None)
+    columns = _legend_columns([*ceilings, *styles], width)
+    top = 0.15 + LEGEND_LINE * math.ceil((len(ceilings) + len(styles)) / columns)
     figure = new_figure(width, 2.5 * rows + top)
     axes = figure.subplots(rows, data.columns, squeeze=False, sharex=True)
     handles: dict[str, Artist] = {}
     for axis, panel in zip(axes.flat, data.panels, strict=True):
         _draw_panel(axis, panel, styles)
         handles |= {name: handle for handle, name in zip(*axis.get_legend_handles_labels(), strict=True)}
-    for axis in axes[-1]:
-        axis.set_xlabel("image tokens \u00d7 steps", fontsize=8)
-    shown = [name for name in styles if name in handles]
+    for place in range(data.columns):
+        lowest = max(row for row in range(rows) if row == 0 or data.panels[row * data.columns + place].title)
+        axes[lowest, place].set_xlabel("image tokens \u00d7 steps", fontsize=8)
+        axes[lowest, place].tick_params(labelbottom=True)
+    shown = [name for name in handles if name not in styles] + [name for name in styles if name in handles]
     figure.legend(
         [handles[name] for name in shown], shown, loc="upper center", ncols=columns, frameon=False, fontsize=9
     )
@@ -167,6 +193,11 @@ def _legend_columns(names: Iterable[str], width: float) -> int:
 
 
 def _draw_panel(axis: "Axes", panel: Panel, styles: Mapping[str, Style]) -> None:
+    if not panel.title:
+        axis.set_axis_off()
+        return
+    if (ceiling := panel.ceiling) is not None:
+        axis.axhline(ceiling.quality, color="black", lw=1, ls=(0, (1, 2)), label=ceiling.label)
     students = [point for point in panel.points if not point.teacher]
     for point in panel.points:
         if point.teacher:  # far to the right of all students: as a point it would squeeze them together

@@ -23,12 +23,13 @@ from repro.harness.work_plan import text
 from repro.kinds.scores.available import is_published, unavailable
 from repro.kinds.scores.counts import RowCost, Skeleton, network_cost, row_cost
 from repro.kinds.scores.declare import Table
+from repro.kinds.scores.given_sources import FolderSource
 from repro.kinds.scores.lines import NO_IMAGES, left_out_records, metrics_of, score_records
 from repro.kinds.scores.options import ScoresOptions
 from repro.kinds.scores.planned import planned
 from repro.kinds.scores.row_source import RowSource
 from repro.kinds.scores.scoring import Scoring
-from repro.kinds.scores.sources import FolderSource, NetworkSource, Studio, SystemSource
+from repro.kinds.scores.sources import NetworkSource, Studio, SystemSource
 from repro.kinds.scores.timed_rows import Timed, TimedRows, cost_lines
 from repro.kinds.scores.timed_systems import TimedSystems
 from repro.metrics import EvaluationResult
@@ -248,7 +249,7 @@ class _Runner(Measurement[Table, ScoresOptions]):
             )
 
     def _cost(self, row: Row) -> RowCost | None:
-        if row.key in self.options.images:
+        if row.key in self.options.images or row.real:
             return None
         if row.system is None and not is_published(self.profile):
             return network_cost(resolve(self.profile, row).sample, self._skeleton)

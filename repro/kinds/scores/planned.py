@@ -51,6 +51,8 @@ def _row(profile: Profile, row: Row, options: ScoresOptions, images: int) -> Row
     side = profile.data.resolution
     if row.key in options.images:
         model = str(options.images[row.key])
+    elif row.real:
+        model = "real images"
     elif not skipped and (row.system is not None or is_published(profile)):
         system = system_of(profile, row, options)
         model, side, cost = str(system.student or system.base), system.resolution, row_cost(profile, row, options)

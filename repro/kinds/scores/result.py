@@ -34,8 +34,8 @@ class ScoresResult(Measured[Table]):
 
     @property
     def scored_rows(self) -> tuple[Row, ...]:
-        """All of them."""
-        return self.rows
+        """Those of a model: real images are none."""
+        return tuple(row for row in self.rows if not row.real)
 
     @property
     def score_columns(self) -> tuple[Column, ...]:

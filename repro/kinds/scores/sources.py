@@ -6,6 +6,7 @@
 | student | the network on its schedule, shipped or distilled again | a released adapter, or one of the user's |
 | system | - | its pipeline through diffusers |
 | images | a folder, wherever it is named | the same |
+| real | the real images behind the prompts, or these through the VAE | - |
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,12 +27,12 @@ from repro.harness.provenance import versions
 from repro.harness.systems import HubFile, System
 from repro.kinds.scores.available import is_published, system_of
 from repro.kinds.scores.cards import student_card
+from repro.kinds.scores.given_sources import FolderSource, RealSource
 from repro.kinds.scores.options import ScoresOptions
 from repro.kinds.scores.row_source import RowSource
 from repro.metrics import Prompt
 from repro.profiles import load_profile
 from repro.stages import hub
-from repro.stages.image_folders import images_of_folder
 from repro.stages.images import VERSION, Generate, ImageSet, generator_of, load_pipeline, make_images, missing_images
 from repro.stages.measurement import Measurement
 from repro.stages.students import check_adapter, distil, shipped_adapter, shipped_training
@@ -70,6 +71,8 @@ class Studio:
         """
         if row.key in self.options.images:
             return FolderSource(self, row, self.options.images[row.key])
+        if row.real:
+            return RealSource(self, row)
         if row.system is not None or is_published(self.profile):
             source = SystemSource(self, row, system_of(self.profile, row, self.options))
             source.check()
@@ -259,41 +262,6 @@ class SystemSource:
                 f"row {self.row.key} has scales {wanted.scales} at sigmas {_short(wanted.sigmas)}, but "
                 f"{self.system.student} was trained for {found.scales} at {_short(found.sigmas)}"
             )
-
-
-@dataclass(frozen=True)
-class FolderSource:
-    """Images that were sampled elsewhere: a folder for each prompt set, or one where there is one set alone."""
-
-    studio: Studio
-    row: Row
-    folder: Path
-
-    def inputs(self) -> dict[str, Any]:
-        """Names and contents of the files."""
-        return {"folder": digest_folder(self.folder)}
-
-    def missing_bytes(self, prompts: Sequence[Prompt]) -> float:
-        """None: the files stay where they are."""
-        return 0.0
-
-    def has(self, prompt_set: str) -> bool:
-        """Whether there are images of that set."""
-        return (self.folder / prompt_set).is_dir() or not self._by_set
-
-    def images(self, prompt_set: str, prompts: Sequence[Prompt]) -> ImageSet:
-        """Found by the ids of the prompts."""
-        execution, folder = self.studio.measurement.execution, self.folder / prompt_set
-        place = folder if folder.is_dir() else self.folder
-        size = execution.shard_size or execution.batch_size
-        return images_of_folder(self.studio.measurement.store, place, prompts, shard_size=size)
-
-    def close(self) -> None:
-        """Nothing is kept."""
-
-    @property
-    def _by_set(self) -> bool:
-        return any((self.folder / prompts.key).is_dir() for prompts in self.studio.profile.prompt_sets)
 
 
 def _short(sigmas: Sequence[float]) -> str:

@@ -11,6 +11,7 @@ from repro.kinds.scores.result import ScoresResult
 from repro.kinds.scores.skipped import remark
 from repro.kinds.scores.teachers import teacher_of
 
+NOT_SAMPLED = "Real images: nothing was sampled."
 ELSEWHERE = "Its images were sampled elsewhere: what they cost is not known here."
 
 
@@ -81,6 +82,8 @@ def _is_empty(record: Record, row: Row, prompts: str) -> bool:
 
 def _cost(result: ScoresResult, row: Row, column: Column, marks: Footnotes) -> str:
     """What a row costs, or a dash with the reason: that of a row without numbers, or that it was sampled elsewhere."""
+    if row.real:
+        return marks.dash(NOT_SAMPLED)
     records = result.records_of(row)
     if not result.records.find(row.key, "", column.key) and records:
         empty = [record.note for record in records if record.value is None]

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from repro.kinds.validity.declare import Condition
-from repro.metrics.base import Prompt, pictures
+from repro.metrics.base import Prompt, levels, pictures
 from repro.stages.image_files import read_image
 from repro.worlds.base import Through, World
 from swd.resize import downscale_area, upscale_bicubic
@@ -72,12 +72,6 @@ def compressed(images: Tensor, quality: int) -> Tensor:
         picture.save(stream, "JPEG", quality=quality)
         found.append(torch.from_numpy(np.array(Image.open(stream).convert("RGB"))))
     return torch.stack(found).permute(0, 3, 1, 2).contiguous()
-
-
-def levels(images: Tensor) -> Tensor:
-    """Images in [-1, 1] as uint8."""
-    found: Tensor = ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return found
 
 
 CHANGES: Mapping[str, Callable[[Tensor, int], Tensor]] = MappingProxyType({"blur": blurred, "jpeg": compressed})

@@ -1,0 +1,103 @@
+"""Images that nobody samples here: a folder of them, or the real ones behind the prompts, also through the VAE."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from repro.harness.experiment import Row
+from repro.harness.files import digest_folder
+from repro.metrics import Prompt
+from repro.metrics.base import levels, pictures
+from repro.stages.image_files import read_image
+from repro.stages.image_folders import images_of_folder
+from repro.stages.images import Generate, ImageSet
+from repro.stages.references import StoredReferences
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from repro.kinds.scores.sources import Studio
+
+
+@dataclass(frozen=True)
+class RealSource:
+    """The real images behind prompts; the same for every training seed."""
+
+    studio: "Studio"
+    row: Row
+
+    def inputs(self) -> dict[str, Any]:
+        """The world, and the VAE where it plays a part."""
+        found = {"real": self.row.real, "world": self.studio.measurement.world.fingerprint()}
+        return found if self.row.real == "real" else {**found, "vae": self._references.vae}
+
+    def images(self, prompt_set: str, prompts: Sequence[Prompt]) -> ImageSet:
+        """Read or drawn."""
+        label = f"{self.row.key}, {prompt_set}: images"
+        return self.studio.made(label, prompts, self.inputs(), self._make, side=self._side)
+
+    def missing_bytes(self, prompts: Sequence[Prompt]) -> float:
+        """Of those that are not there yet."""
+        return self.studio.missing_bytes(prompts, self.inputs(), side=self._side)
+
+    def has(self, prompt_set: str) -> bool:
+        """A world that has this row has real images of every set."""
+        return True
+
+    def close(self) -> None:
+        """Nothing is kept."""
+
+    @property
+    def _side(self) -> int:
+        return self.studio.profile.data.resolution
+
+    @cached_property
+    def _references(self) -> StoredReferences:
+        own = self.studio.measurement
+        return StoredReferences(own.store, own.world, own.device)
+
+    def _make(self) -> Generate:
+        world, decoded = self.studio.measurement.world, self.row.real == "decoded"
+
+        def generate(prompts: Sequence[Prompt]) -> "list[Image]":
+            found = levels(world.real_images(prompts, read_image))
+            return pictures(self._references.through(found) if decoded else found)
+
+        return generate
+
+
+@dataclass(frozen=True)
+class FolderSource:
+    """Images that were sampled elsewhere: a folder for each prompt set, or one where there is one set alone."""
+
+    studio: "Studio"
+    row: Row
+    folder: Path
+
+    def inputs(self) -> dict[str, Any]:
+        """Names and contents of the files."""
+        return {"folder": digest_folder(self.folder)}
+
+    def missing_bytes(self, prompts: Sequence[Prompt]) -> float:
+        """None: the files stay where they are."""
+        return 0.0
+
+    def has(self, prompt_set: str) -> bool:
+        """Whether there are images of that set."""
+        return (self.folder / prompt_set).is_dir() or not self._by_set
+
+    def images(self, prompt_set: str, prompts: Sequence[Prompt]) -> ImageSet:
+        """Found by the ids of the prompts."""
+        execution, folder = self.studio.measurement.execution, self.folder / prompt_set
+        place = folder if folder.is_dir() else self.folder
+        size = execution.shard_size or execution.batch_size
+        return images_of_folder(self.studio.measurement.store, place, prompts, shard_size=size)
+
+    def close(self) -> None:
+        """Nothing is kept."""
+
+    @property
+    def _by_set(self) -> bool:
+        return any((self.folder / prompts.key).is_dir() for prompts in self.studio.profile.prompt_sets)
