@@ -172,6 +172,14 @@ class TriedWorld(Protocol):
         """
         ...
 
+    def changed(self, prompt: Prompt, change: str) -> Prompt:
+        """The prompt of an image with a caption that is wrong in one word, or as it is where it has no such word.
+
+        Raises:
+            ValueError: captions do not change in this way.
+        """
+        ...
+
 
 def load_world(profile: Profile, root: Path) -> World:
     """The world that a profile names, as "module:Class".

@@ -22,7 +22,7 @@ from swd.pipelines import ScalewiseStableDiffusion3Pipeline
 ROOT = Path(__file__).parents[2]
 WEIGHTS = ROOT / "repro" / "worlds" / "mini" / "weights"
 RESULTS = ROOT / "paper_tables"
-STUDENTS = [row for row in TABLE.rows if not row.is_teacher]
+STUDENTS = [row for row in TABLE.rows if row.is_student]
 
 
 @pytest.fixture(scope="module")

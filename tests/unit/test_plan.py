@@ -21,7 +21,7 @@ from swd.grid import sigma_grid
 from swd.schedule import ScaleSchedule, preset
 
 PIPELINE = ROOT / PROFILE.weights.pipeline
-STUDENTS = [row for row in TABLE.rows if not row.is_teacher]
+STUDENTS = [row for row in TABLE.rows if row.is_student]
 MINI_STUDENT: dict[str, Any] = {
     "objective": "distribution", "consistency_skip": 1, "consistency_distance": "huber", "consistency_huber_c": 1e-3,
     "consistency_decay": None,

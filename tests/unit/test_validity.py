@@ -9,12 +9,12 @@ import pytest
 import torch
 from harness_world import RUN
 
-from repro.harness.experiment import Column, ExperimentError
+from repro.harness.experiment import Column, ExperimentError, Row
 from repro.harness.options import RunOptions
 from repro.harness.records import load
 from repro.harness.schema import Record, RecordError, RecordSet, Series
 from repro.kinds.validity import keys
-from repro.kinds.validity.declare import Candidate, Condition
+from repro.kinds.validity.declare import Candidate, Condition, ValidityPage
 from repro.kinds.validity.measure import run
 from repro.kinds.validity.page import page
 from repro.kinds.validity.result import Held, ValidityResult
@@ -46,11 +46,21 @@ VALUES = {
     "spread": {"real": 1.0, "decoded": 1.0, "half": 0.97, "same": 0.0},
 }
 SMALL = replace(
-    PAGE, conditions=CONDITIONS, candidates=(SCORE, DISTANCE, POWER, SPREAD), floor_of="distance", kept_of="power"
+    PAGE,
+    conditions=CONDITIONS,
+    candidates=(SCORE, DISTANCE, POWER, SPREAD),
+    floor_of="distance",
+    kept_of="power",
+    primary=("score", "distance", "spread"),
+    worse=("real", "half"),
+)
+SAMPLED = replace(
+    SMALL,
+    conditions=(*CONDITIONS[:2], Condition("half", "Network", "sampled", row=Row("half", "Network")), CONDITIONS[3]),
 )
 
 
-def result(error: float = 0.01, **changes: float | None) -> ValidityResult:
+def result(error: float = 0.01, *, experiment: ValidityPage = SMALL, **changes: float | None) -> ValidityResult:
     """Independent conditions, each with that standard error; ``score_half=0.9`` changes a value."""
     lines: list[Any] = [replace(RUN, table="validity", config={})]
     rng = np.random.default_rng(0)
@@ -67,7 +77,7 @@ def result(error: float = 0.01, **changes: float | None) -> ValidityResult:
             replicates = value + error * noise
             name = keys.without_group(metric)
             lines.append(Series.of(condition, name, replicates, over="replicate", digits=12))
-    return ValidityResult(SMALL, mini.PROFILE, RecordSet.of(lines))
+    return ValidityResult(experiment, mini.PROFILE, RecordSet.of(lines))
 
 
 def test_a_metric_that_orders_is_fit() -> None:
@@ -113,9 +123,51 @@ def test_bars_are_held_missed_or_open() -> None:
     assert result().distance_bar.ratio == pytest.approx(1.8)
 
 
-def test_numbers_that_were_not_measured_say_so() -> None:
-    with pytest.raises(RecordError, match="colour of real was not measured"):
-        result().number("real", "colour")
+def test_conditions_that_older_records_do_not_have_are_named() -> None:
+    """A page of such records can be shown, and no metric passes on what was not measured."""
+    colour = Condition("colour", "Other colour", "real", change="colour")
+    asked = replace(SCORE, orders=(*SCORE.orders, ("real", "colour")))
+    more = replace(SMALL, conditions=(*CONDITIONS, colour), candidates=(asked, DISTANCE, POWER, SPREAD))
+    found = result(experiment=more)
+    assert found.number("colour", "score") is None
+    assert found.faults(asked) == ["was not tried on other colour"]
+    assert found.unfit == ["score"]
+
+
+def test_a_bar_without_its_numbers_is_an_error() -> None:
+    with pytest.raises(RecordError, match="power of real images is not determined"):
+        _ = result(power_real=None).power_bar
+
+
+def test_bars_of_the_metrics_and_of_the_world() -> None:
+    """Half resolution stands for the network that must be worse: 0.5 and 5 in the first two, 0.03 in the last."""
+    found = result(experiment=SAMPLED, distance_decoded=5.0)
+    assert found.unfit == []
+    assert found.told_apart == ["score", "distance"]  # a spread of 0.03 is 2.1 standard errors
+    room = found.room
+    assert room is not None
+    assert (room.metric, room.condition) == ("spread", "half")
+    assert room.errors == pytest.approx(0.03 / (0.01 * 2**0.5), rel=0.5)
+    assert result().room is None
+    text = page(found, Path("nowhere"))
+    bars = [line for line in text[text.index("## Bars") :].splitlines() if line.startswith("|")][2:]
+    verdicts = [[cell.strip() for cell in line.split("|")][-2] for line in bars]
+    assert verdicts == ["held", "held", "missed", "held", "missed"]
+    assert "2 of 3 (score, distance)" in text
+
+
+def test_a_world_whose_networks_were_not_measured() -> None:
+    lost = result(experiment=SAMPLED, score_half=None)
+    assert lost.told_apart is None
+    line = next(line for line in page(lost, Path("nowhere")).splitlines() if line.startswith("| Of these"))
+    assert [cell.strip() for cell in line.split("|")][-3:-1] == ["not measured", ""]
+
+
+def test_whoever_samples_is_named() -> None:
+    with pytest.raises(ValueError, match="condition t: a row samples the images of source 'sampled'"):
+        Condition("t", "Teacher", "sampled")
+    with pytest.raises(ValueError, match="condition r: a row samples"):
+        Condition("r", "Real", "real", row=Row("teacher", "Teacher"))
 
 
 def test_the_page_says_it_all(tmp_path: Path) -> None:
@@ -177,12 +229,13 @@ def test_whose_scene_is_shown() -> None:
 
 @pytest.mark.slow
 def test_a_small_page_from_start_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    conditions = tuple(condition for condition in PAGE.conditions if condition.key != "teacher")
+    conditions = tuple(condition for condition in PAGE.conditions if condition.key not in ("teacher", "fullscale_6"))
     candidates = tuple(
         replace(candidate, orders=tuple(pair for pair in candidate.orders if "teacher" not in pair))
         for candidate in PAGE.candidates
     )
     sets, shared = (("short", 24), ("compositional", 12)), {"conditions": conditions, "candidates": candidates}
+    shared["worse"] = ("real", "fullscale_2")
     small = replace(PAGE, images=sets, references=12, **shared)
     options = RunOptions(out=tmp_path / "out", work=tmp_path / "work", command="test", device="cpu")
     path = run(small, mini.PROFILE, options)
@@ -190,6 +243,9 @@ def test_a_small_page_from_start_to_end(tmp_path: Path, capsys: pytest.CaptureFi
     value = {key: found.number(key, "scene_score") for key in ("real", "quarter", "wrong")}
     assert value["real"].value > 0.97 > 0.85 > value["quarter"].value > 0.5 > value["wrong"].value
     assert not found.faults(small.candidate("scene_score"))
+    for change in ("colour", "shape", "relation", "count"):
+        assert found.number(change, "scene_score").value < value["real"].value - 0.02
+        assert found.number(change, "fid_e").value == pytest.approx(found.number("real", "fid_e").value)
     assert found.number("decoded", "detail").value == pytest.approx(0, abs=1e-6)
     assert found.number("same", "fid_e").value == pytest.approx(found.number("real", "fid_e").value, rel=0.1)
     assert "## Bars of the VAE" in page(found, tmp_path / "out")

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from repro.harness.experiment import Column, Experiment
+from repro.harness.experiment import Column, Experiment, Row
 
-Source = Literal["real", "decoded", "blur", "jpeg", "other", "repeat", "teacher"]
+Source = Literal["real", "decoded", "blur", "jpeg", "other", "repeat", "sampled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,14 +16,25 @@ class Condition:
         key: variant in the records.
         label: in the tables.
         source: the real images behind the prompts; these through the VAE, blurred, or as JPEG; real images of other
-            captions; one real image for all prompts of a caption; or the teacher's.
+            captions; one real image for all prompts of a caption; or those of a network.
         amount: of blur (by how much the side shrinks and grows again) or quality of the JPEG.
+        change: in what the captions that images are measured against differ from those of the images, in one word.
+        row: the network that samples, as in a table: the teacher, or a student that ships.
+
+    Raises:
+        ValueError: images are sampled and nobody samples them, or the other way round.
     """
 
     key: str
     label: str
     source: Source
     amount: int = 0
+    change: str = ""
+    row: Row | None = None
+
+    def __post_init__(self) -> None:
+        if (self.source == "sampled") != (self.row is not None):
+            raise ValueError(f"condition {self.key}: a row samples the images of source 'sampled' and of no other")
 
 
 Pair = tuple[str, str]
@@ -70,6 +81,10 @@ class ValidityPage(Experiment):
         floor_of: candidate whose distance that is.
         kept: the VAE's other bar: power of decoded images by that of real ones, at least.
         kept_of: candidate whose power that is.
+        primary: candidates that the claims of the tables rest on.
+        worse: the world's bar: the second condition is worse than the first in at least ``worse_in`` of these.
+        worse_in: so many.
+        room: its other bar: standard errors between a sampled condition and ``decoded`` in each of these.
     """
 
     images: tuple[tuple[str, int], ...]
@@ -84,10 +99,14 @@ class ValidityPage(Experiment):
     floor_of: str
     kept: float
     kept_of: str
+    primary: tuple[str, ...]
+    worse: Pair
+    worse_in: int
+    room: float
 
     def __post_init__(self) -> None:
         known = {condition.key for condition in self.conditions}
-        asked = {self.real, self.decoded}
+        asked = {self.real, self.decoded, *self.worse}
         for candidate in self.candidates:
             named = {candidate.ceiling, candidate.against, *candidate.steady} - {""}
             asked |= named | {key for pair in candidate.orders for key in pair}

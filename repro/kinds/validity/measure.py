@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from repro.harness import plots, records
 from repro.harness.experiment import ExperimentError, Row
-from repro.harness.files import ROOT, digest_json
+from repro.harness.files import ROOT, digest_folder, digest_json
 from repro.harness.options import RunOptions
 from repro.harness.plan import resolve
 from repro.harness.profile import Profile
@@ -30,9 +30,10 @@ from repro.stages.images import Generate, ImageSet, check_pipeline, generator_of
 from repro.stages.measurement import Measurement
 from repro.stages.references import StoredReferences
 from repro.stages.sample_grid import image_grid
+from repro.stages.students import shipped_adapter
 from repro.worlds.base import TriedWorld, load_world
 
-STAGE, VERSION = "validity", 2
+STAGE, VERSION = "validity", 3
 BATCH = 50
 SHOWN = 8  # captions in the picture
 LABEL_WIDTH = 13  # characters of a row label there, in a line
@@ -56,14 +57,13 @@ def run(page: ValidityPage, profile: Profile, options: RunOptions) -> Path:
 
 class _Runner(Measurement[ValidityPage, RunOptions]):
     def run(self) -> Path:
-        if not isinstance(self.world, TriedWorld):
-            raise ExperimentError(f"the world of profile {self.profile.name} has no metrics to try")
+        _ = self._tried
         check_pipeline(self.pipeline_folder)
         self.world.check()
         opened = self.open(self._config())
         if self.is_done(STAGE, opened.config):
             return self.records_path
-        trials = self.world.trials(self.device, self.references)
+        trials = self._tried.trials(self.device, self.references)
         found = {condition.key: self._numbers(condition, trials) for condition in self.table.conditions}
 
         def write() -> None:
@@ -91,40 +91,59 @@ class _Runner(Measurement[ValidityPage, RunOptions]):
             "profile": self.profile.name,
             "pipeline": self.pipeline_digest,
             "vae": self.references.vae,
-            "teacher": self._teacher,
+            "sampled": {c.key: self._sampled(c.row) for c in self.table.conditions if c.row is not None},
             "metrics": self.world.metric_inputs(),
             "world": self.world.fingerprint(),
             "versions": versions(),
             "version": VERSION,
         }
 
-    @property
-    def _teacher(self) -> dict[str, Any]:
-        sampling = resolve(self.profile, Row("teacher", "Teacher")).sample.as_json()
-        return {"pipeline": self.pipeline_digest, "sampling": sampling, "shard_size": BATCH, "prompts": self.prompts}
+    def _sampled(self, row: Row) -> dict[str, Any]:
+        """All that the images of a network follow from."""
+        adapter = self._adapter(row)
+        return {
+            "pipeline": self.pipeline_digest,
+            "adapter": None if adapter is None else digest_folder(adapter),
+            "sampling": resolve(self.profile, row).sample.as_json(),
+            "shard_size": BATCH,
+            "prompts": self.prompts,
+        }
 
-    @cached_property
-    def _drawn(self) -> ImageSet:
-        """The teacher's images."""
-        side = self.profile.data.resolution
-        return make_images(self.store, self._teacher, self.prompts, self._generator, "teacher: images", side=side)
+    def _adapter(self, row: Row) -> Path | None:
+        return None if row.is_teacher else shipped_adapter(ROOT, self.profile, row)
 
-    def _generator(self) -> Generate:
+    def _drawn(self, row: Row) -> ImageSet:
+        side, make = self.profile.data.resolution, partial(self._generator, row)
+        return make_images(self.store, self._sampled(row), self.prompts, make, f"{row.key}: images", side=side)
+
+    def _generator(self, row: Row) -> Generate:
         pipeline = load_pipeline(self.pipeline_folder, self.execution.dtype, self.device)
-        return generator_of(resolve(self.profile, Row("teacher", "Teacher")).sample, pipeline, None)
+        return generator_of(resolve(self.profile, row).sample, pipeline, self._adapter(row))
+
+    def _captioned(self, condition: Condition) -> list[Prompt]:
+        """Prompts as images are measured against them."""
+        if not condition.change:
+            return self.prompts
+        return [self._tried.changed(prompt, condition.change) for prompt in self.prompts]
+
+    @property
+    def _tried(self) -> TriedWorld:
+        if not isinstance(self.world, TriedWorld):
+            raise ExperimentError(f"the world of profile {self.profile.name} has no metrics to try")
+        return self.world
 
     def _images(self, condition: Condition, part: slice) -> list[Image]:
-        if condition.source == "teacher":
-            return self._drawn.shown(part.stop)[part]
+        if condition.row is not None:
+            return self._drawn(condition.row).shown(part.stop)[part]
         shown = shown_for(condition, self.prompts)[part]
         return pictures(worsened(condition, real_images(self.world, shown), self.references.through))
 
     def _numbers(self, condition: Condition, trials: Trials) -> dict[str, Replicated]:
         arrays: dict[str, list[np.ndarray]] = {}
-        count = len(self.prompts)
+        count, captioned = len(self.prompts), self._captioned(condition)
         for start in tqdm(range(0, count, BATCH), desc=condition.label):
             part = slice(start, min(start + BATCH, count))
-            batch = measure_batch(self._images(condition, part), self.prompts[part], trials.metrics)
+            batch = measure_batch(self._images(condition, part), captioned[part], trials.metrics)
             for name, values in batch.items():
                 arrays.setdefault(name, []).append(values)
         images = Rows(self.prompts, {name: np.concatenate(parts) for name, parts in arrays.items()})
@@ -150,8 +169,9 @@ class _Runner(Measurement[ValidityPage, RunOptions]):
     def _draw_grid(self) -> None:
         """The last captions, which say most, in every condition."""
         part = slice(len(self.prompts) - SHOWN, len(self.prompts))
-        grid = [pixels(self._images(condition, part)) for condition in self.table.conditions]
-        labels = ["\n".join(wrap(condition.label, LABEL_WIDTH)) for condition in self.table.conditions]
+        shown = [condition for condition in self.table.conditions if not condition.change]
+        grid = [pixels(self._images(condition, part)) for condition in shown]
+        labels = ["\n".join(wrap(condition.label, LABEL_WIDTH)) for condition in shown]
         captions = [str(prompt["caption"]) for prompt in self.prompts[part]]
         image_grid(self.grid_path, grid, rows=labels, captions=captions)
 

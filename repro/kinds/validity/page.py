@@ -1,15 +1,17 @@
 """The page of metrics, from the records alone."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from repro.harness.cells import DASH, markdown, number, sentence, signed
-from repro.harness.page import footer, joined
+from repro.harness.page import footer, joined, lower
 from repro.kinds.validity.declare import Candidate
-from repro.kinds.validity.result import Bar, Contrast, ValidityResult
+from repro.kinds.validity.result import Bar, Contrast, Held, ValidityResult
 
 PLUS_MINUS = "\u00b1"
 SIGNS = "Positive: better than those; larger, where a metric has no better side."
+NOT_TRIED = "not measured"
 HUGE = 999  # standard errors; more are not worth telling apart
 
 
@@ -29,7 +31,7 @@ def page(result: ValidityResult, folder: Path) -> str:
             "## Standard errors from real images through the VAE",
             SIGNS,
             _separations(result),
-            "## Bars of the VAE",
+            "## Bars",
             _bars(result),
             *result.experiment.notes,
             picture if (folder / name).exists() else "",
@@ -105,7 +107,47 @@ def _bars(result: ValidityResult) -> str:
         [f"{distance}, real through the VAE by real", f"at most {number(table.floor, 1)}", *_bar(result.distance_bar)],
         [f"{power}, real through the VAE by real", f"at least {number(table.kept, 2)}", *_bar(result.power_bar)],
     ]
-    return markdown(["Ratio", "Bar", "Measured", ""], rows, left=2)
+    return markdown(["What", "Bar", "Measured", ""], [_fit(result), *rows, _apart(result), _room(result)], left=2)
+
+
+def _fit(result: ValidityResult) -> list[str]:
+    """Whether claims rest on metrics that are fit for them."""
+    primary, unfit = result.experiment.primary, _labels(result, result.unfit)
+    found = f"{len(primary) - len(unfit)} of {len(primary)}" + (f"; not {', '.join(unfit)}" if unfit else "")
+    return ["Metrics that claims rest on and that are fit for it", "all", found, _held(not unfit)]
+
+
+def _apart(result: ValidityResult) -> list[str]:
+    """Whether the world tells students apart that must differ."""
+    table, apart = result.experiment, result.told_apart
+    better, worse = (table.condition(key).label for key in table.worse)
+    what = (
+        f"Of these, those that call {lower(worse)} worse than {lower(better)} by {table.separation:g} standard errors"
+    )
+    found = [NOT_TRIED, ""]
+    if apart is not None:
+        named = f" ({', '.join(_labels(result, apart))})" if apart else ""
+        found = [f"{len(apart)} of {len(table.primary)}{named}", _held(len(apart) >= table.worse_in)]
+    return [what, f"at least {table.worse_in}", *found]
+
+
+def _room(result: ValidityResult) -> list[str]:
+    """Whether metrics have room above what networks reach."""
+    table, room = result.experiment, result.room
+    what = "Sampled images below real ones through the VAE in these, where it is least, in standard errors"
+    found = [NOT_TRIED, ""]
+    if room is not None:
+        nearest = f"{_labels(result, [room.metric])[0]} of {lower(table.condition(room.condition).label)}"
+        found = [f"{_errors(room.errors)} ({nearest})", _held(room.errors >= table.room)]
+    return [what, f"at least {number(table.room, 1)}", *found]
+
+
+def _labels(result: ValidityResult, metrics: Sequence[str]) -> list[str]:
+    return [lower(result.experiment.candidate(key).column.label) for key in metrics]
+
+
+def _held(held: bool) -> str:
+    return (Held.YES if held else Held.NO).value
 
 
 def _bar(bar: Bar) -> tuple[str, str]:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 import numpy as np
 from scipy.special import stdtrit
@@ -71,18 +72,23 @@ class Bar:
     held: Held
 
 
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How far the nearest sampled condition is from its ceiling, in standard errors of a primary metric."""
+
+    errors: float
+    metric: str
+    condition: str
+
+
 class ValidityResult(Measured[ValidityPage]):
     """The numbers and what follows from them."""
 
     def number(self, condition: str, metric: str) -> Number | None:
-        """A number of a condition; None where its images do not determine it.
-
-        Raises:
-            RecordError: it was not measured.
-        """
+        """A number of a condition; None where its images do not determine it, or it was not measured."""
         found = self.records.find(condition, "", metric)
         if not found:
-            raise RecordError(f"{self.stem}: {metric} of {condition} was not measured, measure the page again")
+            return None
         replicates = self.series(condition, keys.without_group(metric))
         if found[0].value is None or replicates is None:
             return None
@@ -125,10 +131,43 @@ class ValidityResult(Measured[ValidityPage]):
         """Power of the top band that the VAE keeps."""
         return self._bar(self.experiment.kept_of, least=self.experiment.kept)
 
+    @cached_property
+    def unfit(self) -> list[str]:
+        """Metrics that claims rest on although they are not fit for it."""
+        return [key for key in self.experiment.primary if self.faults(self.experiment.candidate(key))]
+
+    @cached_property
+    def told_apart(self) -> list[str] | None:
+        """Primary metrics that call the worse network of the world's bar worse; None where it was not measured."""
+        contrasts = {
+            key: self.contrast(self.experiment.candidate(key), *self.experiment.worse) for key in self._primary
+        }
+        if None in contrasts.values():
+            return None
+        return [key for key, one in contrasts.items() if one is not None and one.errors >= self.experiment.separation]
+
+    @cached_property
+    def room(self) -> Room | None:
+        """Between sampled images and real ones through the VAE, where there is least; None without sampled images."""
+        sampled = [condition.key for condition in self.experiment.conditions if condition.row is not None]
+        found = [
+            Room(contrast.errors, key, condition)
+            for key in self._primary
+            for condition in sampled
+            if (contrast := self.contrast(self.experiment.candidate(key), self.experiment.decoded, condition))
+        ]
+        return min(found, key=lambda room: room.errors, default=None)
+
+    @property
+    def _primary(self) -> tuple[str, ...]:
+        return self.experiment.primary
+
     def _unordered(self, candidate: Candidate) -> Iterator[str]:
         for pair in candidate.orders:
             found, (better, worse) = self.contrast(candidate, *pair), map(self._label, pair)
-            if found is None:
+            if lost := [key for key in pair if not self.records.find(key, "", candidate.column.key)]:
+                yield f"was not tried on {', '.join(map(self._label, lost))}"
+            elif found is None:
                 yield f"does not say how {better} compares with {worse}"
             elif found.errors < -self.experiment.separation:
                 yield f"calls {better} worse than {worse} ({_errors(found.errors)})"

@@ -21,7 +21,7 @@ from repro.metrics.trials import Trials
 from repro.worlds.base import References
 from repro.worlds.mini.data import HELD_OUT_SEEDS, IMAGE_SIZE, TRAIN_SEEDS, render_scenes
 from repro.worlds.mini.metrics import of_tables, tried
-from repro.worlds.mini.scenes import Kind, Scene, render, sample_scene
+from repro.worlds.mini.scenes import Kind, Scene, changed, render, sample_scene
 from repro.worlds.real_images import ReadImage
 from repro.worlds.sources import ImageSource, photographs
 
@@ -150,6 +150,10 @@ class MiniWorld:
         """The metrics of the tables, and those that failed or that no claim may use."""
         names = [prompts.key for prompts in self.profile.prompt_sets]
         return tried(self.extractor(device), names, references, [ClipScore(self._clip, device=device)])
+
+    def changed(self, prompt: Prompt, change: str) -> Prompt:
+        """The prompt of a scene with a caption that is wrong in one word, where it has such a word."""
+        return {**prompt, "caption": changed(prompt["caption"], change, prompt["seed"])}
 
     @property
     def _clip(self) -> Path:

@@ -2,6 +2,7 @@
 
 from repro.worlds.mini.scenes.captions import CAPTION_WORDS, Caption, parse_caption
 from repro.worlds.mini.scenes.grading import DrawnObject, Grade, grade
+from repro.worlds.mini.scenes.negatives import changed
 from repro.worlds.mini.scenes.oracle import Reading, SceneOracle
 from repro.worlds.mini.scenes.render import render
 from repro.worlds.mini.scenes.scene import COLOURS, KINDS, SHAPES, Kind, Scene, SceneObject, sample_scene, slots_of
@@ -19,6 +20,7 @@ __all__ = [
     "Scene",
     "SceneObject",
     "SceneOracle",
+    "changed",
     "grade",
     "parse_caption",
     "render",

@@ -62,7 +62,9 @@ class Caption:
         dx, dy = centres[0] - centres[1]
         along = {"left of": -dx, "right of": dx, "above": -dy, "below": dy}[self.relation]
         across = abs(dy if self.relation in ("left of", "right of") else dx)
-        return 1.0 if along >= across else float(max(0.0, along / across))
+        if along >= across:
+            return 1.0
+        return float(along / across) if along > 0 else 0.0
 
 
 _COLOUR, _SHAPE = "|".join(COLOUR_WORDS), "|".join(SHAPE_WORDS)
