@@ -16,6 +16,8 @@ class Check:
         kind: ``better`` (superiority) or ``not_worse`` (non-inferiority, by the metric's margin).
         role: of the metric; a profile that measures none of that role cannot test the claim.
         prompts: prompt sets whose differences are averaged; None for all.
+        slower: a slower row, where the baseline is to have the candidate's measured latency: it is then on the line
+            between the two (`repro.kinds.scores.equal_time`); empty for the baseline as it is.
     """
 
     kind: ClaimKind
@@ -23,6 +25,12 @@ class Check:
     candidate: str
     baseline: str
     prompts: tuple[str, ...] | None = None
+    slower: str = ""
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """Of the table, the side that the claim favours first."""
+        return (self.candidate, self.baseline, *([self.slower] if self.slower else []))
 
 
 def better(role: Role, candidate: str, baseline: str, *, prompts: tuple[str, ...] | None = None) -> Check:
@@ -55,6 +63,11 @@ class Faster:
     candidate: str
     baseline: str
     factor: float = 1.0
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """Of the table, the side that the claim favours first."""
+        return self.candidate, self.baseline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,10 +138,10 @@ class Claim:
     @property
     def scope(self) -> Scope:
         """The two rows, on the prompt sets of the check or on the clock."""
-        rows = (self.check.candidate, self.check.baseline)
         if isinstance(self.check, Faster):
-            return Scope(rows=rows, conditions="seconds of an image, in rounds of the table's clock")
-        return Scope(rows=rows, prompts=self.check.prompts)
+            return Scope(rows=self.check.rows, conditions="seconds of an image, in rounds of the table's clock")
+        equal = "equal seconds of an image, by the table's clock" if self.check.slower else ""
+        return Scope(rows=self.check.rows, prompts=self.check.prompts, conditions=equal)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,12 +177,11 @@ class Table(Experiment):
             if len(set(names)) < len(names):
                 raise ValueError(f"{self.key}: {kind} keys repeat: {sorted(names)}")
         for claim in self.claims:
-            if strangers := {claim.check.candidate, claim.check.baseline} - set(keys):
+            if strangers := set(claim.check.rows) - set(keys):
                 raise ValueError(f"{self.key}: claim {claim.key!r} names unknown rows {sorted(strangers)}")
-            if isinstance(claim.check, Faster):
-                if self.clock is None:
-                    raise ValueError(f"{self.key}: claim {claim.key!r} is about time, but the table has no clock")
-            elif claim.check.role not in ROLES:
+            if (isinstance(claim.check, Faster) or claim.check.slower) and self.clock is None:
+                raise ValueError(f"{self.key}: claim {claim.key!r} is about time, but the table has no clock")
+            if isinstance(claim.check, Check) and claim.check.role not in ROLES:
                 raise ValueError(f"{self.key}: claim {claim.key!r} names unknown role {claim.check.role!r}")
 
     @property

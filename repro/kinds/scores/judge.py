@@ -23,6 +23,7 @@ from repro.harness.profile import Profile
 from repro.harness.schema import RecordError, RecordSet
 from repro.kinds.scores.costs import FEWEST_ROUNDS, SECONDS, SPEED
 from repro.kinds.scores.declare import Check, Claim, Faster, Table
+from repro.kinds.scores.equal_time import against_blend, blended, share_of_slower
 
 
 def tested(claim: Claim, table: Table, profile: Profile, records: RecordSet) -> Compared:
@@ -40,7 +41,15 @@ def tested(claim: Claim, table: Table, profile: Profile, records: RecordSet) -> 
         reason = f"{profile.title} has no metric of this"
         return Column(role, ROLES[role]), NoComparison(Verdict.NOT_TESTED, reason)
     margin = fixed_margin(claim.check.kind, column, f"claim {claim.key!r} of {table.key} in profile {profile.name}")
-    return column, _Pair(claim.check, column, table, profile, records).compared(margin)
+    if not claim.check.slower:
+        return column, _Pair(claim.check, column, table, profile, records).compared(margin)
+    share = share_of_slower(claim.check, records)
+    if isinstance(share, str):
+        return column, NoComparison(Verdict.NOT_MEASURED, share)
+    check, wider = against_blend(claim.check, table)
+    return column, _Pair(check, column, wider, profile, blended(claim.check, column.key, share, records)).compared(
+        margin
+    )
 
 
 def _timed(check: Faster, records: RecordSet) -> Comparison | NoComparison:

@@ -90,7 +90,7 @@ class ScoresResult(Measured[Table]):
     def judgements(self) -> tuple[Judgement, ...]:
         """Every claim about rows of this profile, with its verdict."""
         here = {row.key for row in self.experiment.rows_in(self.profile.name)}
-        claims = [claim for claim in self.experiment.claims if {claim.check.candidate, claim.check.baseline} <= here]
+        claims = [claim for claim in self.experiment.claims if set(claim.check.rows) <= here]
         if self.is_published:
             claims = [replace(claim, text=claim.published_text or claim.text) for claim in claims]
         compare = partial(tested, table=self.experiment, profile=self.profile, records=self.records)
