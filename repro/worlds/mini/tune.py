@@ -77,6 +77,11 @@ def trial(row: Row, lr: float, iterations: int, images: int, work: Path) -> Tria
     return {"row": row.key, "lr": lr, "iterations": iterations, **values, "scene_scores": per_image}
 
 
+def tried() -> list[Trial]:
+    """What was found so far, by whichever process."""
+    return json.loads(RESULT.read_text()) if RESULT.exists() else []
+
+
 def draw(trials: Sequence[Mapping[str, Any]], figure: Path) -> None:
     """Each metric against iterations, a line for every row and rate."""
     rows = sorted({found["row"] for found in trials})
@@ -117,16 +122,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--images", type=int, default=300, help="images of each student")
     parser.add_argument("--work", type=Path, default=ROOT / "results" / "tuning", help="folder of the trainings")
     options = parser.parse_args(arguments)
-    trials: list[Trial] = json.loads(RESULT.read_text()) if RESULT.exists() else []
-    known = {(found["row"], found["lr"], found["iterations"]) for found in trials}
     asked = [(row, lr, count) for lr in options.lr for row in options.rows for count in sorted(options.iterations)]
     for row, lr, count in asked:
-        if (row, lr, count) not in known:
+        if not any((known["row"], known["lr"], known["iterations"]) == (row, lr, count) for known in tried()):
             found = trial(TABLE.row(row), lr, count, options.images, options.work)
             print(row, f"{lr:g}", count, *(f"{found[key][0]:.4f}" for key in SHOWN), flush=True)
-            trials.append(found)
-            write_atomic(RESULT, json.dumps(trials) + "\n")
-    draw(trials, RESULT.with_suffix(".png"))
+            write_atomic(RESULT, json.dumps([*tried(), found]) + "\n")
+    draw(tried(), RESULT.with_suffix(".png"))
     return 0
 
 
