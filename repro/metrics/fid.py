@@ -26,6 +26,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import resize
 
 from repro.metrics.base import Estimate, Measured, Prompt, WeightsError, pixels, t_quantile
+from repro.metrics.jackknife import caption_groups
 
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 VERSION = 1  # raise it when the same images get other values
@@ -262,7 +263,7 @@ class FrechetDistance:
         return {self._name: extract_features((pixels(batch) for batch in batches), self._extractor).numpy()}
 
     def estimates(self, measured: Measured) -> dict[str, Estimate]:
-        """FID and FID-infinity with jackknife intervals.
+        """FID and FID-infinity with jackknife intervals, over groups of captions where there are enough.
 
         Raises:
             ValueError: if fewer than two images were seen.
@@ -274,9 +275,11 @@ class FrechetDistance:
         sample = self._reference.sample(features[order])
         distance = partial(frechet_distance, self._reference)
         limit = partial(frechet_infinity, self._reference)
-        estimates = {self.key: jackknife(sample, distance, self._distance(measured))}
+        groups = caption_groups(measured.prompts)
+        groups = None if groups is None else groups[order]
+        estimates = {self.key: jackknife(sample, distance, self._distance(measured), groups)}
         if len(features) >= FEWEST_TO_EXTRAPOLATE:
-            estimates[f"{self.key}_inf"] = jackknife(sample, limit, limit(sample))
+            estimates[f"{self.key}_inf"] = jackknife(sample, limit, limit(sample), groups)
         return estimates
 
     @property

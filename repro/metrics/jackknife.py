@@ -11,7 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from repro.metrics.base import Estimate, t_quantile
+from repro.metrics.base import Estimate, Prompt, t_quantile
+
+GROUPS = 20
 
 
 def jackknife(value: float, replicates: Sequence[float], n: int) -> Estimate:
@@ -31,3 +33,28 @@ def jackknife(value: float, replicates: Sequence[float], n: int) -> Estimate:
     error = ((groups - 1) / groups * np.square(np.subtract(replicates, np.mean(replicates))).sum()) ** 0.5
     half = t_quantile(groups - 1) * float(error)
     return Estimate(value, value - half, value + half, n, replicates=tuple(map(float, replicates)))
+
+
+def groups_of_captions(captions: Sequence[str], groups: int = GROUPS) -> np.ndarray:
+    """The group of each image, (N,): captions in a fixed random order, frequent ones first, each to the smallest group.
+
+    Raises:
+        ValueError: fewer different captions than groups.
+    """
+    names, counts = np.unique(np.array(captions), return_counts=True)
+    if len(names) < groups:
+        raise ValueError(f"{len(names)} different captions, {groups} groups need as many")
+    sizes, group = np.zeros(groups, int), {}
+    order = np.random.default_rng(0).permutation(len(names))
+    for index in order[np.argsort(-counts[order], kind="stable")]:
+        smallest = int(sizes.argmin())
+        group[str(names[index])] = smallest
+        sizes[smallest] += counts[index]
+    return np.array([group[caption] for caption in captions])
+
+
+def caption_groups(prompts: Sequence[Prompt]) -> np.ndarray | None:
+    """`groups_of_captions` of prompts, (N,); None where there are too few captions, or a prompt has none."""
+    captions = [str(prompt["caption"]) for prompt in prompts if "caption" in prompt]
+    enough = len(captions) == len(prompts) and len(set(captions)) >= GROUPS
+    return groups_of_captions(captions) if enough else None

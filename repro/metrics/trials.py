@@ -18,9 +18,8 @@ from torch import Tensor
 from repro.metrics.base import Estimate, Measured, Metric, Prompt
 from repro.metrics.diversity import unit_sums
 from repro.metrics.fid import Reference, frechet_distance
-from repro.metrics.jackknife import jackknife
+from repro.metrics.jackknife import GROUPS, caption_groups, groups_of_captions, jackknife
 
-GROUPS = 20
 UNDETERMINED = "These images do not determine it."
 VERSION = 1  # raise it when a number of the same arrays has another value
 
@@ -71,24 +70,6 @@ class Rows:
         return Rows([self.prompts[i] for i in kept.tolist()], arrays)
 
 
-def groups_of_captions(captions: Sequence[str], groups: int = GROUPS) -> np.ndarray:
-    """The group of each image, (N,): captions in a fixed random order, frequent ones first, each to the smallest group.
-
-    Raises:
-        ValueError: fewer different captions than groups.
-    """
-    names, counts = np.unique(np.array(captions), return_counts=True)
-    if len(names) < groups:
-        raise ValueError(f"{len(names)} different captions, {groups} groups need as many")
-    sizes, group = np.zeros(groups, int), {}
-    order = np.random.default_rng(0).permutation(len(names))
-    for index in order[np.argsort(-counts[order], kind="stable")]:
-        smallest = int(sizes.argmin())
-        group[str(names[index])] = smallest
-        sizes[smallest] += counts[index]
-    return np.array([group[caption] for caption in captions])
-
-
 def replicated(images: Rows, statistic: Statistic) -> Replicated:
     """The number of all images and its replicates."""
     groups = groups_of_captions([str(prompt["caption"]) for prompt in images.prompts])
@@ -137,8 +118,8 @@ class SetStatistics:
 
 def estimated(images: Rows, statistic: Statistic) -> Estimate:
     """A number with the interval of its jackknife, as far as the images determine them."""
-    captions, n = {str(prompt["caption"]) for prompt in images.prompts}, len(images.prompts)
-    found = replicated(images, statistic) if len(captions) >= GROUPS else Replicated(statistic(images), ())
+    n, enough = len(images.prompts), caption_groups(images.prompts) is not None
+    found = replicated(images, statistic) if enough else Replicated(statistic(images), ())
     if not np.isfinite(found.value):
         return Estimate(float("nan"), None, None, n, UNDETERMINED)
     if not found.replicates or not np.isfinite(found.replicates).all():

@@ -19,7 +19,7 @@ from repro.stages.score_shards import Pass
 from repro.stages.store import StageStore
 from repro.stages.work import LEASES, Leases, work_through
 
-STAGE, VERSION = "scores", 3
+STAGE, VERSION = "scores", 4
 BATCH = 50  # images in memory at once
 
 

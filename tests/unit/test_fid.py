@@ -21,6 +21,8 @@ from repro.metrics.fid import (
     packaged_weights,
     read_weights,
 )
+from repro.metrics.jackknife import groups_of_captions
+from repro.metrics.jackknife import jackknife as jackknifed
 
 
 class RandomFeatures(nn.Module):
@@ -142,6 +144,19 @@ def test_few_images_leave_out_what_they_cannot_carry(n: int, keys: set[str], bou
     assert set(estimates) == keys
     assert (estimates["fid_e"].ci_low is not None) == bounded
     assert estimates["fid_e"].n == n
+
+
+def test_images_of_a_caption_are_left_out_together() -> None:
+    """The interval is that of sets without each group of captions, measured from nothing."""
+    captions = [f"caption {index // 2 % 30}" for index in range(90)]
+    images, metric = random_images(90, 8, 1), FrechetDistance(RandomFeatures(), gaussian(40, 12, 0).float())
+    found = evaluate([(pictures(images), [{"caption": caption} for caption in captions])], [metric]).values["fid_e"]
+    groups, features = groups_of_captions(captions), RandomFeatures()(images)
+    reference = Reference.of(gaussian(40, 12, 0).float())
+    kept = [reference.sample(features[torch.from_numpy(groups != group)]) for group in range(20)]
+    expected = jackknifed(found.value, [frechet_distance(reference, sample) for sample in kept], 90)
+    assert found.ci_high == pytest.approx(expected.ci_high, rel=1e-4)
+    assert found.ci_low == pytest.approx(expected.ci_low, rel=1e-4)
 
 
 def test_images_of_different_sizes_and_other_batches_give_the_same() -> None:

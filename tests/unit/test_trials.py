@@ -10,12 +10,11 @@ from repro.kinds.validity.result import Number
 from repro.metrics.base import MemoryMeasured, Prompt
 from repro.metrics.clusters import ClusteredMean
 from repro.metrics.fid import Reference, frechet_distance
+from repro.metrics.jackknife import GROUPS, groups_of_captions
 from repro.metrics.trials import (
-    GROUPS,
     Rows,
     SetStatistics,
     frechet_of,
-    groups_of_captions,
     kid_of,
     mean_of,
     replicated,

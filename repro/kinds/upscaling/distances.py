@@ -27,7 +27,7 @@ from repro.metrics.base import Skipped, pixels
 from repro.metrics.distances import FeatureDistances
 from repro.metrics.fid import Reference, extract_features, frechet_distance, jackknife, jackknife_replicates
 from repro.metrics.frechet import Fid, cells_of
-from repro.metrics.trials import GROUPS, groups_of_captions
+from repro.metrics.jackknife import GROUPS, groups_of_captions
 from repro.stages.images import ImageSet, ImageSetError
 from repro.stages.measurement import Measurement
 from repro.stages.references import StoredReferences
