@@ -59,7 +59,7 @@ def test_crossed_intervals_cover(seeds: int, regime: str) -> None:
 
 @lru_cache
 def layout(name: str) -> NDArray[np.int64]:
-    """Captions of 500 images as in the mini world: 165 short ones, up to ten times each, or 483 compositional ones."""
+    """Captions of 500 images of the mini world: 165 short ones, up to ten times each, or 483 compositional ones."""
     rng = np.random.default_rng(0)
     drawn = rng.choice(165, 500, p=np.arange(1, 166)[::-1] ** 0.7 / np.sum(np.arange(1, 166) ** 0.7))
     return drawn if name == "short" else np.minimum(np.arange(500), 482)
