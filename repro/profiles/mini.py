@@ -14,13 +14,14 @@ EXECUTION = Execution(
     batch_size=50,
     dtype="float32",  # bfloat16 is a hundred times slower on a CPU without arithmetic for it
 )
-# Same iterations, batch and data for every student; the learning rate is each kind's own.
+# Same iterations, batch and data for every student; the learning rate is each kind's own. How they were chosen:
+# docs/decisions/student-training.md.
 DISTIL = Distil(
     common={
-        "iterations": 100,
+        "iterations": 50,
         "batch_size": 24,
-        "lr": 2e-4,
-        "lr_fake": 2e-4,
+        "lr": 8e-4,
+        "lr_fake": 8e-4,
         "lr_discriminator": 1e-3,
         "fake_updates": 2,
         "rank": 16,
@@ -32,8 +33,8 @@ DISTIL = Distil(
         "mixed_precision": "no",
         "checkpoint_every": 25,
     },
-    scalewise={"lr": 4e-4, "lr_fake": 4e-4},
-    fullscale={"lr": 2e-4, "lr_fake": 2e-4},
+    scalewise={"lr": 3.2e-3, "lr_fake": 3.2e-3},
+    fullscale={"lr": 8e-4, "lr_fake": 8e-4},
 )
 ADAPTERS = Adapters(folder="repro/worlds/mini/weights/adapters", distil=DISTIL)
 
