@@ -1,5 +1,6 @@
 """Table 3: seconds per image and per training iteration, and what the arithmetic says of them."""
 
+from repro.harness.claims import NOT_IN_PAPER
 from repro.harness.experiment import Row
 from repro.kinds.latency.declare import LatencyTable, Protocol, SpeedClaim, TimedRow
 
@@ -17,8 +18,8 @@ def student(kind: str, steps: int) -> TimedRow:
     return TimedRow(row, baseline=f"fullscale_{steps}" if scalewise else "")
 
 
-# "Approaches" is no "at least as fast as": four scale-wise steps take more FLOPs than two full ones, in the paper's
-# models and here. A tenth is the share that margins of this project have of what they are margins of.
+# "Approaches" is no "at least as fast as". A tenth is the share that margins of this project have of what they are
+# margins of. It was set when the times of the mini world were known: docs/decisions/verdicts.md.
 NEAR = 0.1
 
 TABLE = LatencyTable(
@@ -53,19 +54,29 @@ TABLE = LatencyTable(
         SpeedClaim(
             key="four_steps_as_two",
             statement="two_full_steps",
-            text="Scale-wise at 4 steps nears full-scale at 2: its speed is at most a tenth below what FLOPs allow",
+            text="Scale-wise at 4 steps approaches full-scale at 2: it is at least 0.9 times as fast",
             fast="scalewise_4",
             slow="fullscale_2",
+            factor=1.0,
             margin=NEAR,
             source="v1, abstract and Table 3",
         ),
         SpeedClaim(
             key="teacher_nine_times",
             statement="nine_times",
-            text="Scale-wise at 6 steps is at least 9 times as fast as its teacher with guidance",
+            text="Scale-wise at 6 steps is at least 9 times as fast as its teacher without guidance",
+            fast="scalewise_6",
+            slow="teacher",
+            factor=9.0,
+        ),
+        SpeedClaim(
+            key="guided_teacher_nine_times",
+            text="Scale-wise at 6 steps is at least 9 times as fast as its teacher with guidance, as it is used",
             fast="scalewise_6",
             slow="teacher_guided",
             factor=9.0,
+            source=NOT_IN_PAPER,
+            primary=False,
         ),
         SpeedClaim(
             key="train_six",

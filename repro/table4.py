@@ -3,9 +3,10 @@
 In the mini world the others are trained here, from the same teacher with the same adapters, data, batch and iterations.
 """
 
-from collections.abc import Callable
+from dataclasses import replace
 
-from repro.harness.experiment import Agreement, Column, Reported, Row
+from repro.harness.claims import NOT_IN_PAPER
+from repro.harness.experiment import Agreement, Column, Reported, Role, Row
 from repro.harness.published import NOISE
 from repro.harness.systems import System
 from repro.kinds.scores.declare import Check, Claim, Clock, Faster, Table, TimedUnder, better, not_worse, real_rows
@@ -26,21 +27,29 @@ MINI_ROWS = (
 )
 
 
-def _both(key: str, text: str, check: Callable[..., Check], baseline: str, statement: str) -> tuple[Claim, Claim]:
-    """A claim about SwD at 4 steps in both measures of quality that the mini world has."""
-    alignment, fidelity = (check(role, "scalewise_4", baseline) for role in ("prompt_alignment", "fidelity"))
-    return (
-        Claim(f"{key}_alignment", text, alignment, source=SOURCE, statement=statement),
-        Claim(f"{key}_fidelity", text, fidelity, source=SOURCE, statement=statement),
-    )
+def _both(key: str, text: str, check: Check, source: str = NOT_IN_PAPER, statement: str = "") -> tuple[Claim, Claim]:
+    """A claim in both measures of quality that the mini world has; what the paper does not say is secondary."""
+
+    def claim(suffix: str, role: Role) -> Claim:
+        return Claim(
+            f"{key}_{suffix}",
+            text,
+            replace(check, role=role),
+            source=source,
+            primary=source != NOT_IN_PAPER,
+            statement=statement,
+        )
+
+    return claim("alignment", "prompt_alignment"), claim("fidelity", "fidelity")
 
 
 SAME_LOSSES = "SwD at 4 steps is not worse than the same losses at full scale (DMD2 + PDM)"
-WITHOUT_PDM = "SwD at 4 steps is better than the DMD2 recipe, which has no PDM"
+PDM = "At full scale, DMD2 with PDM is better than the DMD2 recipe, which has none"
+WITHOUT_PDM = "SwD at 4 steps is better than the DMD2 recipe, which is at full scale and has no PDM"
 CONSISTENCY = "SwD at 4 steps is better than a consistency-distilled student"
 UNDISTILLED = "SwD at 4 steps is better than its teacher at 4"
-# Margins are fixed here, before anything was measured: factors of the page's own latencies, 1.61 and 0.17 s for teacher
-# and SwD Medium; against DMD2 + PDM (0.38 s) only that it is faster, for here text and decoding are most of an image.
+# The paper's factor of nine is of a teacher timed without guidance, which Table 3 asks; here teachers sample as they
+# are used. Against DMD2 + PDM (0.38 by 0.17 s) only that SwD is faster: here text and decoding are most of an image.
 MINI_CLAIMS = (
     Claim(
         "same_losses_speed",
@@ -51,15 +60,24 @@ MINI_CLAIMS = (
     ),
     Claim(
         "teacher_speed",
-        "SwD at 4 steps is at least 9 times as fast as its teacher",
+        "SwD at 4 steps is at least 9 times as fast as its teacher with guidance, as it is used",
         Faster(candidate="scalewise_4", baseline="teacher", factor=9.0),
-        source=SOURCE,
-        statement="nine_times",
+        source=NOT_IN_PAPER,
+        primary=False,
     ),
-    *_both("same_losses", SAME_LOSSES, not_worse, "fullscale_4", "beats_same_losses"),
-    *_both("without_pdm", WITHOUT_PDM, better, "dmd2_4", "pdm_helps"),
-    *_both("consistency", CONSISTENCY, better, "lcm_4", "beats_few_step"),
-    *_both("undistilled", UNDISTILLED, better, "teacher_4", ""),
+    *_both(
+        "same_losses",
+        SAME_LOSSES,
+        not_worse("prompt_alignment", "scalewise_4", "fullscale_4"),
+        SOURCE,
+        "beats_same_losses",
+    ),
+    *_both(
+        "pdm", PDM, better("prompt_alignment", "fullscale_4", "dmd2_4"), "v1, section 4 and Tables 5 and 7", "pdm_helps"
+    ),
+    *_both("without_pdm", WITHOUT_PDM, better("prompt_alignment", "scalewise_4", "dmd2_4")),
+    *_both("consistency", CONSISTENCY, better("prompt_alignment", "scalewise_4", "lcm_4")),
+    *_both("undistilled", UNDISTILLED, better("prompt_alignment", "scalewise_4", "teacher_4")),
 )
 
 REAL = ("sd35-medium", "sd35-large", "sdxl", "flux")
@@ -178,17 +196,17 @@ OTHERS = "SwD Medium at 6 steps is preferred to other few-step models of its siz
 REAL_CLAIMS = (
     Claim(
         "medium_speed",
-        "SwD Medium at 6 steps is at least 9 times as fast as its teacher",
+        "SwD Medium at 6 steps is at least 9 times as fast as its teacher with guidance, as it is used",
         Faster(candidate="swd_medium_6", baseline="sd35_medium", factor=9.0),
-        source=SOURCE,
-        statement="nine_times",
+        source=NOT_IN_PAPER,
+        primary=False,
     ),
     Claim(
         "large_speed",
-        "SwD Large at 4 steps is at least 10 times as fast as its teacher",
+        "SwD Large at 4 steps is at least 10 times as fast as its teacher with guidance, as it is used",
         Faster(candidate="swd_large_4", baseline="sd35_large", factor=10.0),
-        source=SOURCE,
-        statement="nine_times",
+        source=NOT_IN_PAPER,
+        primary=False,
     ),
     Claim("medium_pickscore", SAME_SIZE, not_worse("preference", "swd_medium_6", "sd35_medium"), source=SOURCE),
     Claim("medium_reward", SAME_SIZE, not_worse("reward", "swd_medium_6", "sd35_medium"), source=SOURCE),

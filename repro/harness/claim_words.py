@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterable, Sequence
 
 from repro.harness.cells import markdown, number, signed
-from repro.harness.claims import Judgement, NoComparison, Verdict
+from repro.harness.claims import Comparison, Judgement, NoComparison, Verdict
 
 RULE = """\
-*Better* is reproduced if the difference is above zero, *worse* by so much if it is below, and not reproduced if it is
-shown to be smaller than the margin either way. *Not worse* is reproduced if the difference is above minus the margin,
-not reproduced if it is below that, and *worse* by so much if it is below zero and more is not known. These are
+*Better* is reproduced if the difference is above zero (*by less than the margin* if that is shown as well), *worse* by
+so much if it is below, and not reproduced if it is shown to be smaller than the margin either way. *Not worse* is
+reproduced if the difference is above minus the margin, *not reproduced: worse* by so much if it is below that, and
+*worse* by so much if it is below zero and more is not known; a speed is never only *worse*. These are
 one-sided tests at 2.5 %, adjusted over the primary claims of a page by Holm's procedure, so an interval beside zero
 may not suffice; all else is not decided, and so are two rows that agree on every image. *p* is that of the verdict,
 or of the claim where nothing is decided."""
@@ -20,14 +21,23 @@ def difference(judgement: Judgement) -> str:
     if isinstance(compared, NoComparison):
         return compared.reason
     value, low, high = (signed(shown * column.factor, column.digits) for shown in compared.shown)
-    return f"{value}{' points' if column.percent else ''} [{low}, {high}]"
+    note = f" ({compared.note})" if compared.note else ""
+    return f"{value}{' points' if column.percent else ''} [{low}, {high}]{note}"
 
 
 def verdict_words(judgement: Judgement) -> str:
-    """The verdict as a page prints it: *worse* with by how much."""
-    compared, column = judgement.comparison, judgement.column
-    if compared is None or judgement.verdict is not Verdict.WORSE:
-        return str(judgement.verdict)
+    """The verdict as a page prints it: what is worse with by how much, what is hardly better as such."""
+    compared, verdict = judgement.comparison, judgement.verdict
+    if compared is None or verdict in {Verdict.REPRODUCED, Verdict.NOT_DECIDED}:
+        return f"{verdict}, by less than the margin" if judgement.is_slight else str(verdict)
+    if verdict is Verdict.WORSE:
+        return _worse(judgement, compared)
+    inferior = compared.kind == "not_worse" and compared.ratio is None
+    return f"{verdict}: {_worse(judgement, compared)}" if inferior else str(verdict)
+
+
+def _worse(judgement: Judgement, compared: Comparison) -> str:
+    column = judgement.column
     amount = number(abs(compared.shown[0]) * column.factor, column.digits)
     return f"worse by {amount}{' points' if column.percent else ''}"
 

@@ -10,7 +10,9 @@ one of two kinds, and three statements about it may be shown, each by one-sided 
 
 The first that is shown is the verdict, in the order reproduced, worse, not reproduced for *better*, and reproduced, not
 reproduced, worse for *not_worse*; where none is, or where the two sides agree on every single value, it is not decided.
-A claim of a ratio, at least F times as fast, is *not_worse* with m = 0: F is the bound already.
+A claim of a ratio, at least F times as fast, is *not_worse* than F, which is a bound already, so slower than F is all
+that could be *worse*: it is reproduced, not reproduced or not decided. A claim of *better* that is reproduced while
+|d| < m is shown too is so by less than the margin, and its words say that.
 
 The primary claims of a table are a family: the p of each statement are adjusted over it by Holm's (1979) procedure, so
 that the chance of any wrong statement of one sort in a table is at most 2.5 %. Secondary claims are not adjusted. A
@@ -29,6 +31,8 @@ from repro.harness.scope import ClaimKind, Scope
 
 ALPHA = 0.025
 """Of each one-sided test."""
+NOT_IN_PAPER = "not in the paper"
+"""Source of a claim of this project's own."""
 
 
 class Verdict(StrEnum):
@@ -91,6 +95,7 @@ class Comparison:
         captions: different captions among the images; None where there are none.
         seeds: training seeds; None where nothing was trained.
         differs: False where the two sides agree on every value.
+        note: what is to be said beside the difference.
 
     Raises:
         ValueError: *not_worse* without a margin, or a negative margin.
@@ -105,6 +110,7 @@ class Comparison:
     captions: int | None = None
     seeds: int | None = None
     differs: bool = True
+    note: str = ""
 
     def __post_init__(self) -> None:
         if (self.margin is None and self.kind == "not_worse") or (self.margin or 0.0) < 0:
@@ -149,7 +155,12 @@ class Comparison:
         """The rule at the head of this module, from p that may be adjusted."""
         if not self.differs:
             return Verdict.NOT_DECIDED
-        return next((shown for shown in ORDER[self.kind] if p[shown] <= ALPHA), Verdict.NOT_DECIDED)
+        return next((shown for shown in self.statements if p[shown] <= ALPHA), Verdict.NOT_DECIDED)
+
+    @property
+    def statements(self) -> tuple[Verdict, ...]:
+        """Those that may be shown, the first that is being the verdict: no *worse* beside the bound of a ratio."""
+        return tuple(one for one in ORDER[self.kind] if self.ratio is None or one is not Verdict.WORSE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +194,13 @@ class Judgement:
         return self.outcome.verdict(self.p) if isinstance(self.outcome, Comparison) else self.outcome.verdict
 
     @property
+    def is_slight(self) -> bool:
+        """Whether a claim of *better* holds by less than the margin: both were shown."""
+        found = self.comparison
+        alike = found is not None and found.kind == "better" and self.p[Verdict.NOT_REPRODUCED] <= ALPHA
+        return alike and self.verdict is Verdict.REPRODUCED
+
+    @property
     def comparison(self) -> Comparison | None:
         """The comparison, if there is one."""
         return self.outcome if isinstance(self.outcome, Comparison) else None
@@ -191,6 +209,11 @@ class Judgement:
     def is_tested(self) -> bool:
         """Whether the profile can test the claim at all."""
         return self.verdict is not Verdict.NOT_TESTED
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether it was measured, whatever came of it."""
+        return self.comparison is not None
 
     @property
     def is_primary(self) -> bool:

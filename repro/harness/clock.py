@@ -9,11 +9,29 @@ import math
 
 import numpy as np
 
-from repro.harness.claims import Comparison
+from repro.harness.claims import Compared, Comparison, NoComparison, Verdict
+from repro.harness.experiment import Column
 from repro.harness.inference import Array, of_differences
+from repro.harness.schema import Series
 
+SPEED = Column("speedup", "Speed-up", better="higher", digits=2)
+FEWEST_ROUNDS = 3  # for a verdict
 RESAMPLES = 10_000
 _SEED = 20250324  # fixed: the same records always give the same interval
+
+
+def compared_times(
+    slow: Series | None, fast: Series | None, *, missing: str, ratio: float, margin: float = 0.0
+) -> Compared:
+    """A claim of speed from the rounds of two rows; ``missing`` says that not both were timed."""
+    if slow is None or fast is None:
+        return SPEED, NoComparison(Verdict.NOT_MEASURED, missing)
+    rounds = min(len(slow.values), len(fast.values))
+    if rounds < FEWEST_ROUNDS:
+        reason = f"a verdict takes at least {FEWEST_ROUNDS} rounds, {rounds} were timed"
+        return SPEED, NoComparison(Verdict.NOT_MEASURED, reason)
+    sides = (np.array(side.values, dtype=float) for side in (slow, fast))
+    return SPEED, compared_rounds(*sides, ratio=ratio, margin=margin)
 
 
 def compared_rounds(slow: Array, fast: Array, *, ratio: float, margin: float = 0.0) -> Comparison:

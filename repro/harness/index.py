@@ -20,8 +20,10 @@ UNTESTED = (Verdict.NOT_MEASURED, Verdict.NOT_TESTED)
 WORDS, NUMBERS = ("Verdict", "Claim", "Kind", "Metric"), ("Difference", "Margin", "p", "Seeds")
 
 INTRODUCTION = """\
-What the paper says, asked again: each claim is a comparison that was declared, with its margin, before anything was
-measured. Numbers of a world hold in that world alone; below each of them stands which one it is.
+What the paper says, asked again: each claim is a comparison that was declared, with its margin, before these records
+were measured; what was known by then from earlier ones stands in [how a claim gets its
+verdict](../docs/decisions/verdicts.md). Numbers of a world hold in that world alone; below each of them stands which
+one it is.
 """
 
 

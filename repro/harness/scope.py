@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 ClaimKind = Literal["better", "not_worse"]
-"""Superiority, or non-inferiority by a margin that was fixed before anything was measured."""
+"""Superiority, or non-inferiority by a margin that was fixed before the records were measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

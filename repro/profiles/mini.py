@@ -39,8 +39,9 @@ DISTIL = Distil(
 ADAPTERS = Adapters(folder="repro/worlds/mini/weights/adapters", distil=DISTIL)
 
 # Those with a role passed their trial on images of known quality (paper_tables/validity.md). Margins were fixed before
-# any table was measured with them, by one rule: a tenth of what half resolution costs there; of diversity, a tenth of
-# what one scene per caption costs.
+# the records of the tables were measured, by one rule: a tenth of what half resolution costs there, against decoded
+# scenes for the distances whose reference is decoded and against real ones for all else; of diversity, a tenth of what
+# one scene per caption costs. What was known from earlier students: docs/decisions/verdicts.md.
 COLUMNS = (
     Column("scene_score", "Scene score", better="higher", role="prompt_alignment", margin=0.010, digits=3),
     Column("contour_error", "Contour error", better="lower", role="fidelity", margin=0.04, digits=3, unit="px"),

@@ -248,9 +248,13 @@ def test_verdict_on_speed(seconds: float, verdict: Verdict) -> None:
 
 
 def test_speed_that_was_not_measured_has_no_verdict() -> None:
-    for lines in ((), rounds(scalewise_4=[1.0] * 5), rounds(scalewise_4=[1.0] * 2, fullscale_4=[2.0] * 2)):
-        outcome = result(lines).judgements[0].outcome
-        assert outcome == NoComparison(Verdict.NOT_MEASURED, "scalewise_4 and fullscale_4 were not both timed")
+    few = "a verdict takes at least 3 rounds, 2 were timed"
+    for lines, reason in (
+        ((), "scalewise_4 and fullscale_4 were not both timed"),
+        (rounds(scalewise_4=[1.0] * 5), "scalewise_4 and fullscale_4 were not both timed"),
+        (rounds(scalewise_4=[1.0] * 2, fullscale_4=[2.0] * 2), few),
+    ):
+        assert result(lines).judgements[0].outcome == NoComparison(Verdict.NOT_MEASURED, reason)
 
 
 def test_columns_of_cost_and_their_unit() -> None:

@@ -183,6 +183,29 @@ def test_a_wrong_verdict_is_rare_at_its_bound(kind: ClaimKind, d: float, wrong: 
     assert all(found[verdict] <= allowed(ALPHA, RUNS) for verdict in wrong)
 
 
+@pytest.mark.parametrize("seeds", SEEDS)
+@pytest.mark.parametrize(
+    ("kind", "d", "statement"),
+    [
+        ("better", 0.0, Verdict.REPRODUCED),
+        ("better", 0.0, Verdict.WORSE),
+        ("better", 6.0, Verdict.NOT_REPRODUCED),
+        ("better", -6.0, Verdict.NOT_REPRODUCED),
+        ("not_worse", -6.0, Verdict.REPRODUCED),
+        ("not_worse", -6.0, Verdict.NOT_REPRODUCED),
+        ("not_worse", 0.0, Verdict.WORSE),
+    ],
+)
+def test_a_statement_at_its_bound_is_seldom_shown(kind: ClaimKind, d: float, statement: Verdict, seeds: int) -> None:
+    """By its own p: that another verdict comes first must not be what keeps it from being wrong."""
+    found = [
+        Comparison(difference=d + noise, spread=spread, kind=kind, margin=6.0, n=1).p_values()[statement] <= ALPHA
+        for noise, spread in spreads(seeds, "mixed", RUNS)
+    ]
+    assert np.mean(found) <= allowed(ALPHA, RUNS)
+    assert np.mean(found) > 0  # and it could be
+
+
 @pytest.mark.parametrize(
     ("kind", "d", "right"),
     [

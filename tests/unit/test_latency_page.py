@@ -65,6 +65,24 @@ def test_speed_claims_follow_the_rounds(slow: tuple[float, ...], verdict: Verdic
     assert judged["four_steps_as_two"].verdict is Verdict.NOT_MEASURED
 
 
+@pytest.mark.parametrize(
+    ("seconds", "verdict"),
+    [(1.0, Verdict.REPRODUCED), (1.05, Verdict.REPRODUCED), (1.2, Verdict.NOT_REPRODUCED)],
+)
+def test_approaching_is_being_within_a_tenth_of_the_time_whatever_the_flops_allow(
+    seconds: float, verdict: Verdict
+) -> None:
+    run = replace(RUN, table="table3", config={"protocol": {"batch_sizes": [8], "train_rounds": 0}})
+    lines: list[Any] = [run]
+    for key, scale, flops in (("fullscale_2", 1.0, 0.5), ("scalewise_4", seconds, 1.0)):
+        rounds = [scale * drift for drift in (1.0, 1.01, 1.0, 1.02, 1.01)]
+        lines.append(Series.of(key, "seconds_b8", rounds, over="round"))
+        lines.append(Record.of(run, key, "flops_steps", flops))
+    judged = {j.claim.key: j for j in LatencyResult(TABLE, mini.PROFILE, RecordSet.of(lines)).judgements}
+    assert judged["four_steps_as_two"].verdict is verdict
+    assert "(FLOPs allow 0.50)" in judged["four_steps_as_two"].claim.text
+
+
 def test_ratios_are_those_within_a_round() -> None:
     """A machine that halves its speed between rounds moves no ratio."""
     drifting = result((2.5, 5.0, 2.5, 5.0, 2.5), (1.0, 2.0, 1.0, 2.0, 1.0)).judgements[0]

@@ -93,8 +93,8 @@ class SpeedClaim:
 
     Args:
         training: losses of the training iteration that is compared (``full`` or ``pdm``) in place of an image.
-        factor: how many times; None for what the FLOPs of the two rows allow.
-        margin: share of the factor that may be missing.
+        factor: how many times.
+        margin: share of the factor that may be missing, which the text names.
         primary: whether its p is adjusted over the table's other primary claims.
         statement: key of the sentence of the paper that it asks (`repro.harness.statements`).
     """
@@ -103,7 +103,7 @@ class SpeedClaim:
     text: str
     fast: str
     slow: str
-    factor: float | None = None
+    factor: float
     margin: float = 0.0
     batch_size: int = 8
     source: str = "v1, Table 3"

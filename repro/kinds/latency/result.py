@@ -7,15 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from repro.harness.claims import Compared, Judgement, NoComparison, Verdict, judge
-from repro.harness.clock import compared_rounds
-from repro.harness.experiment import Column
+from repro.harness.claims import Compared, Judgement, judge
+from repro.harness.clock import compared_times
 from repro.harness.result import Measured
 from repro.kinds.latency import keys
 from repro.kinds.latency.declare import LatencyTable, SpeedClaim
-
-SPEED = Column("speedup", "Speed-up", better="higher", digits=2)
-FEWEST_ROUNDS = 3
 
 
 class LatencyResult(Measured[LatencyTable]):
@@ -81,15 +77,6 @@ class LatencyResult(Measured[LatencyTable]):
     def _tested(self, claim: SpeedClaim) -> Compared:
         """Compare two rows by the log ratio of their times within each round."""
         name = keys.train_seconds(claim.training) if claim.training else keys.seconds(claim.batch_size)
-        sides = [self.series(key, name) for key in (claim.slow, claim.fast)]
-        slow, fast = (None if side is None else np.array(side.values) for side in sides)
-        if slow is None or fast is None:
-            reason = f"not both were measured, {claim.scope.conditions}"
-            return SPEED, NoComparison(Verdict.NOT_MEASURED, reason)
-        if len(slow) < FEWEST_ROUNDS:
-            reason = f"a verdict takes at least {FEWEST_ROUNDS} rounds, {len(slow)} were timed"
-            return SPEED, NoComparison(Verdict.NOT_MEASURED, reason)
-        ratio = claim.factor or self._allowed(claim)
-        if ratio is None:
-            return SPEED, NoComparison(Verdict.NOT_MEASURED, "the FLOPs of both rows were not counted")
-        return SPEED, compared_rounds(slow, fast, ratio=ratio, margin=claim.margin)
+        slow, fast = (self.series(key, name) for key in (claim.slow, claim.fast))
+        missing = f"not both were measured, {claim.scope.conditions}"
+        return compared_times(slow, fast, missing=missing, ratio=claim.factor, margin=claim.margin)

@@ -5,12 +5,10 @@ from repro.harness.schema import RecordSet
 from repro.kinds.scores.declare import Table
 
 SECONDS = "seconds"  # series over rounds: seconds of an image
-FEWEST_ROUNDS = 3  # for a verdict
 LATENCY = Column("latency", "Latency", better="lower", digits=3, unit="s")
 PARAMETERS = "parameters"  # record: of the network that is evaluated at every step
 MILLIONS = Column(PARAMETERS, "Parameters", digits=2, unit="M", scale=1e-6)
 BILLIONS = Column(PARAMETERS, "Parameters", digits=1, unit="B", scale=1e-9)
-SPEED = Column("speedup", "Speed-up", better="higher", digits=2)
 
 
 def cost_columns(table: Table, records: RecordSet) -> tuple[Column, ...]:

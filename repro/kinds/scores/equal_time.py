@@ -13,10 +13,11 @@ is left out.
 from dataclasses import replace
 from statistics import median
 
+from repro.harness.clock import FEWEST_ROUNDS
 from repro.harness.effects import without_group
 from repro.harness.experiment import Row
 from repro.harness.schema import Line, PerImage, RecordSet, Series
-from repro.kinds.scores.costs import FEWEST_ROUNDS, SECONDS
+from repro.kinds.scores.costs import SECONDS
 from repro.kinds.scores.declare import Check, Table
 
 BLEND = "baseline at equal latency"

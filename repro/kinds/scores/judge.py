@@ -12,16 +12,14 @@ published system) is the same for every seed. Students that share no seed are in
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from repro.harness.claims import Compared, Comparison, NoComparison, Verdict, fixed_margin
-from repro.harness.clock import compared_rounds
+from repro.harness.clock import compared_times
 from repro.harness.effects import captions_of, effects_of_sets, effects_of_values, image_values
 from repro.harness.experiment import ROLES, Column
 from repro.harness.inference import Effects, averaged, difference
 from repro.harness.profile import Profile
 from repro.harness.schema import RecordError, RecordSet
-from repro.kinds.scores.costs import FEWEST_ROUNDS, SECONDS, SPEED
+from repro.kinds.scores.costs import SECONDS
 from repro.kinds.scores.declare import Check, Claim, Faster, Table
 from repro.kinds.scores.equal_time import against_blend, blended, share_of_slower
 
@@ -34,7 +32,7 @@ def tested(claim: Claim, table: Table, profile: Profile, records: RecordSet) -> 
         RecordError: the two rows have per-image values of different prompts.
     """
     if isinstance(claim.check, Faster):
-        return SPEED, _timed(claim.check, records)
+        return _timed(claim.check, records)
     role = claim.check.role
     column = next((column for column in profile.columns if column.role == role), None)
     if column is None:
@@ -52,17 +50,15 @@ def tested(claim: Claim, table: Table, profile: Profile, records: RecordSet) -> 
     )
 
 
-def _timed(check: Faster, records: RecordSet) -> Comparison | NoComparison:
+def _timed(check: Faster, records: RecordSet) -> Compared:
     """The mean log ratio of the two rows' seconds in rounds of the same number, less that of the factor.
 
     Rows of one network take turns, so a round is one moment; published pipelines are timed one after the other, and
     then it is not: the page says so.
     """
-    sides = [records.find_series(row, SECONDS) for row in (check.baseline, check.candidate)]
-    slow, fast = (None if side is None else np.array(side.values) for side in sides)
-    if slow is None or fast is None or len(slow) < FEWEST_ROUNDS:
-        return NoComparison(Verdict.NOT_MEASURED, f"{check.candidate} and {check.baseline} were not both timed")
-    return compared_rounds(slow, fast, ratio=check.factor)
+    slow, fast = (records.find_series(row, SECONDS) for row in (check.baseline, check.candidate))
+    missing = f"{check.candidate} and {check.baseline} were not both timed"
+    return compared_times(slow, fast, missing=missing, ratio=check.factor)
 
 
 Sides = tuple[Effects, Effects | None]

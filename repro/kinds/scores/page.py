@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from repro.harness.agreement import agreement
+from repro.harness.cells import number, signed
 from repro.harness.claim_words import RULE, claims_tables, difference, verdict_words
 from repro.harness.claims import Verdict
 from repro.harness.page import footer, joined, lower
@@ -17,9 +18,10 @@ Difference: the first minus the second, positive where the first is better, with
 prompt sets of the differences over the same images, or of numbers of the whole set. All images of a caption belong
 together; training seeds, where there are several, and captions are two crossed sources of variance, each with
 Student's t; of one seed the interval holds for that seed. The margins of the metrics (MARGINS) were fixed before
-anything was measured: WHY."""
+these records were measured ([what was known by then](../docs/decisions/verdicts.md)): WHY."""
 WHY = (
-    "a tenth of what half resolution costs on [the page of metrics](validity.md), or of what one scene per caption does"
+    "a tenth of what half resolution costs on [the page of metrics](validity.md), against decoded scenes for the "
+    "distance whose reference is decoded and against real ones for the others, or of what one scene per caption costs"
 )
 WHY_PUBLISHED = "as far apart as the publications' own numbers of one model are"
 
@@ -34,6 +36,11 @@ geometric mean of them less the factor that is claimed; its interval is Student'
 whose number stands where others have images. The factor is a bound: such a claim is one of *not worse* with margin 0.
 All rounds of a row were timed before those of the next, so a machine that drifts in between is not told from a
 speed-up. The factors that are claimed are of compiled networks and a tiny VAE: how ours were timed stands above."""
+
+KNOWN = "fewer_full_steps"  # statement
+KNOWN_EFFECT = (
+    "For scale, what full-scale students gain here from 2 steps to 6, and in brackets how much of it a margin is:"
+)
 
 FIGURES = {
     "compute": "Quality against compute. Further left costs less; arrows point to better; bars and bands "
@@ -83,7 +90,7 @@ def claims(result: ScoresResult) -> list[str]:
         return []
     heads = ("Verdict", "Claim", "Source", "Kind", "Metric", "Difference", "Margin", "p", "Images", "Captions", "Seeds")
     speed = SPEED_RULE_ONE_BY_ONE if result.is_published else SPEED_RULE
-    rules = [claim_rule(result.profile), RULE, *([speed] if result.experiment.clock else [])]
+    rules = [claim_rule(result.profile), known_effect(result), RULE, *([speed] if result.experiment.clock else [])]
     return ["## Claims", *claims_tables(result.judgements, heads), *rules]
 
 
@@ -92,6 +99,17 @@ def claim_rule(profile: Profile) -> str:
     fixed = [column for column in profile.columns if column.margin is not None and column.role is not None]
     margins = ", ".join(f"{column.label} {(column.margin or 0.0) * column.factor:g}" for column in fixed)
     return DIFFERENCE.replace("MARGINS", margins).replace("WHY", WHY_PUBLISHED if profile.scorers else WHY)
+
+
+def known_effect(result: ScoresResult) -> str:
+    """How large the margins are beside an effect that nobody doubts: what full-scale loses from 6 steps to 2."""
+    parts = [
+        f"{judged.column.label} {signed(found.difference * judged.column.factor, judged.column.digits)} "
+        f"({number(found.margin / abs(found.difference), 2)} of it)"
+        for judged in result.judgements
+        if judged.claim.statement == KNOWN and (found := judged.comparison) and found.margin and found.difference
+    ]
+    return f"{KNOWN_EFFECT} {'; '.join(parts)}." if parts else ""
 
 
 def figures(result: ScoresResult, folder: Path) -> list[str]:
