@@ -9,8 +9,10 @@ from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor
 
 from repro.harness.experiment import ExperimentError
+from repro.harness.files import digest_json
 from repro.harness.profile import Profile
 from repro.harness.systems import HubFile
+from repro.metrics.base import levels
 
 Autoencoder: TypeAlias = "AutoencoderKL | AutoencoderTiny"
 
@@ -69,8 +71,9 @@ def vae_source(profile: Profile, *, pipeline: str = "") -> HubFile:
 
 
 def vae_digest(vae: Autoencoder) -> str:
-    """Identity of a VAE: its config and weights."""
-    sha = hashlib.sha256(vae.to_json_string().encode())
+    """Identity of a VAE: its class, options and weights, wherever it was loaded from and by which diffusers."""
+    options = {name: value for name, value in vae.config.items() if not name.startswith("_")}
+    sha = hashlib.sha256(f"{type(vae).__name__} {digest_json(options)}".encode())
     for name, tensor in sorted(vae.state_dict().items()):
         sha.update(name.encode())
         sha.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
@@ -115,5 +118,4 @@ def reconstructed(vae: Autoencoder, images: Tensor) -> Tensor:
     """
     latents = whitened_latents(vae, images.to(vae.device) / 127.5 - 1)
     decoded = vae.decode(latents / vae.config.scaling_factor + (vae.config.shift_factor or 0.0)).sample
-    levels: Tensor = ((decoded.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu()
-    return levels
+    return levels(decoded).cpu()

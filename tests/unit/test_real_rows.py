@@ -1,5 +1,7 @@
 """Rows of real images: what they are, what they show, and that nothing takes them for a teacher's."""
 
+import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +23,7 @@ from repro.kinds.scores.result import ScoresResult
 from repro.kinds.scores.tables import NOT_SAMPLED, prompt_set
 from repro.metrics.base import pixels
 from repro.profiles import load_profile, smoke
-from repro.stages.autoencoders import load_vae, reconstructed
+from repro.stages.autoencoders import load_vae, reconstructed, vae_digest
 from repro.stages.store import StageStore
 from repro.table2 import TABLE as TABLE2
 from repro.table4 import TABLE as TABLE4
@@ -60,6 +62,20 @@ def test_only_images_through_the_vae_follow_from_it(tmp_path: Path) -> None:
     assert "vae" not in real
     assert len(decoded["vae"]) == 64
     assert real["world"] == decoded["world"]
+
+
+def test_a_vae_is_what_it_is_wherever_it_lies(tmp_path: Path) -> None:
+    folder = ROOT / smoke.PROFILE.weights.pipeline / "vae"
+    shutil.copytree(folder, tmp_path / "elsewhere" / "vae")
+    config = tmp_path / "elsewhere" / "vae" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "_diffusers_version": "0.1.0"}))
+    here, there = load_vae(smoke.PROFILE, ROOT), load_vae(smoke.PROFILE, tmp_path, pipeline="elsewhere")
+    assert vae_digest(here) == vae_digest(there)
+    there.register_to_config(scaling_factor=2.0)
+    assert vae_digest(here) != vae_digest(there)
+    with torch.no_grad():
+        next(here.parameters()).view(-1)[0] += 1
+    assert vae_digest(here) != vae_digest(load_vae(smoke.PROFILE, ROOT))
 
 
 def test_real_images_are_nobody_s(tmp_path: Path) -> None:
