@@ -9,6 +9,9 @@ from PIL.Image import Image
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from repro.harness.files import digest_json
+from repro.harness.profile import Execution
+from repro.harness.provenance import versions
 from repro.harness.sampling import SamplingPlan
 from repro.metrics.base import Prompt, pictures
 from repro.stages.image_sets import ImageSet, ImageSetError, identified
@@ -31,6 +34,7 @@ __all__ = [
     "check_whole",
     "finished",
     "generator_of",
+    "image_inputs",
     "load_pipeline",
     "make_images",
     "missing_images",
@@ -38,6 +42,39 @@ __all__ = [
 ]
 
 STAGE, VERSION = "images", 2
+LIBRARIES = ("torch", "diffusers", "transformers", "peft")
+
+
+def image_inputs(
+    own: Mapping[str, Any],
+    prompts: Sequence[Prompt],
+    execution: Execution,
+    device: torch.device,
+    *,
+    shard_size: int | None = None,
+) -> dict[str, Any]:
+    """All that the images of a network follow from.
+
+    Args:
+        own: network and steps.
+        prompts: id, caption and seed of every image.
+        execution: batch, dtype and encoding.
+        device: where networks run.
+        shard_size: images in a shard; the execution's by default.
+    """
+    inputs = {
+        "version": VERSION,
+        **own,
+        "prompts": digest_json(prompts),
+        "count": len(prompts),
+        "dtype": execution.dtype,
+        "device": device.type,
+        "versions": versions(LIBRARIES),
+        "shard_size": shard_size or execution.shard_size or execution.batch_size,
+    }
+    if execution.encoding != "png":  # the default says nothing, so that images of before it are known
+        inputs["encoding"] = execution.encoding
+    return inputs
 
 
 def finished(decoded: Tensor) -> list[Image | Unusable]:

@@ -13,7 +13,7 @@ from repro.harness.experiment import Column, ExperimentError, Row
 from repro.harness.options import RunOptions
 from repro.harness.records import load
 from repro.harness.schema import Record, RecordError, RecordSet, Series
-from repro.kinds.validity import keys
+from repro.kinds.validity import keys, measure
 from repro.kinds.validity.declare import Candidate, Condition, ValidityPage
 from repro.kinds.validity.measure import run
 from repro.kinds.validity.page import page
@@ -21,6 +21,7 @@ from repro.kinds.validity.result import Held, ValidityResult
 from repro.kinds.validity.sources import blurred, compressed, others, shown_for, worsened
 from repro.metrics.trials import UNDETERMINED
 from repro.profiles import load_profile, mini
+from repro.stages.images import image_inputs
 from repro.validity import PAGE
 
 CONDITIONS = (
@@ -225,6 +226,25 @@ def test_whose_scene_is_shown() -> None:
     assert shown_for(CONDITIONS[0], prompts) == prompts
     with pytest.raises(ValueError, match="no prompt of kind x has another caption than 'a'"):
         others(prompts[:2])
+
+
+def test_sampled_images_follow_from_all_that_those_of_a_table_do(tmp_path: Path) -> None:
+    options = RunOptions(out=tmp_path, work=tmp_path, command="test", device="cpu")
+    own = ("pipeline", "adapter", "sampling")
+    execution = replace(mini.EXECUTION, dtype="float64", encoding="webp")
+    runners = [
+        measure._Runner(SAMPLED, profile, options)
+        for profile in (mini.PROFILE, replace(mini.PROFILE, execution=execution))
+    ]
+    prompts = runners[0].prompts
+    expected = image_inputs({key: "" for key in own}, prompts, mini.EXECUTION, torch.device("cpu"), shard_size=50)
+    found, other = (runner._config() for runner in runners)
+    sampled = found["sampled"]["half"]
+    assert {key: value for key, value in sampled.items() if key not in own} == {
+        key: value for key, value in expected.items() if key not in own
+    }
+    assert (other["sampled"]["half"]["dtype"], other["sampled"]["half"]["encoding"]) == ("float64", "webp")
+    assert found["device"] == "cpu"
 
 
 @pytest.mark.slow

@@ -19,11 +19,10 @@ import torch
 from diffusers import AutoencoderTiny
 
 from repro.harness.experiment import ExperimentError, Row
-from repro.harness.files import ROOT, digest_folder, digest_json
+from repro.harness.files import ROOT, digest_folder
 from repro.harness.needs import BYTES_PER_PIXEL
 from repro.harness.plan import resolve
 from repro.harness.profile import Profile
-from repro.harness.provenance import versions
 from repro.harness.systems import HubFile, System
 from repro.kinds.scores.available import is_published, system_of
 from repro.kinds.scores.cards import student_card
@@ -33,14 +32,20 @@ from repro.kinds.scores.row_source import RowSource
 from repro.metrics import Prompt
 from repro.profiles import load_profile
 from repro.stages import hub
-from repro.stages.images import VERSION, Generate, ImageSet, generator_of, load_pipeline, make_images, missing_images
+from repro.stages.images import (
+    Generate,
+    ImageSet,
+    generator_of,
+    image_inputs,
+    load_pipeline,
+    make_images,
+    missing_images,
+)
 from repro.stages.measurement import Measurement
 from repro.stages.students import check_adapter, distil, shipped_adapter, shipped_training
 from repro.stages.systems import check_student, load_system, system_generator, system_inputs
 from swd.backbones.base import Condition
 from swd.schedule import ScaleSchedule
-
-LIBRARIES = ("torch", "diffusers", "transformers", "peft")
 
 
 @dataclass(frozen=True)
@@ -95,20 +100,7 @@ class Studio:
         return missing * side**2 * BYTES_PER_PIXEL[self.measurement.execution.encoding]
 
     def _inputs(self, prompts: Sequence[Prompt], own: Mapping[str, Any]) -> dict[str, Any]:
-        execution = self.measurement.execution
-        inputs = {
-            "version": VERSION,
-            **own,
-            "prompts": digest_json(prompts),
-            "count": len(prompts),
-            "dtype": execution.dtype,
-            "device": self.measurement.device.type,
-            "versions": versions(LIBRARIES),
-            "shard_size": execution.shard_size or execution.batch_size,
-        }
-        if execution.encoding != "png":  # the default says nothing, so that images of before it are known
-            inputs["encoding"] = execution.encoding
-        return inputs
+        return image_inputs(own, prompts, self.measurement.execution, self.measurement.device)
 
     def _adapter(self, row: Row, seed: int) -> Path | None:
         if row.is_teacher:

@@ -21,16 +21,26 @@ from repro.harness.schema import Line, Record, RecordSet, Run, Series
 from repro.harness.work_plan import text
 from repro.kinds.upscaling import keys
 from repro.kinds.upscaling.declare import Cell, UpscalingTable, distance_column, narrowed
+from repro.kinds.upscaling.distances import VERSION as DISTANCE_VERSION
 from repro.kinds.upscaling.distances import Distance, Distances, distances
 from repro.kinds.upscaling.latents import noisy_latents
 from repro.kinds.upscaling.options import UpscalingOptions
 from repro.kinds.upscaling.planned import planned
 from repro.metrics import Prompt
-from repro.metrics.base import pictures, pixels, reasons
+from repro.metrics.base import levels, pictures, pixels, reasons
 from repro.stages.autoencoders import precise_latents
 from repro.stages.failures import told
 from repro.stages.image_files import ImageFileError, read_image
-from repro.stages.images import Generate, ImageSet, Unusable, check_pipeline, finished, load_pipeline, make_images
+from repro.stages.images import (
+    Generate,
+    ImageSet,
+    Unusable,
+    check_pipeline,
+    finished,
+    image_inputs,
+    load_pipeline,
+    make_images,
+)
 from repro.stages.measurement import Measurement
 from repro.stages.sample_grid import image_grid
 from swd.backbones import backbone_of_folder, denoiser_of
@@ -39,8 +49,7 @@ from swd.guidance import with_guidance
 from swd.pipelines import ScalewiseStableDiffusion3Pipeline
 from swd.sampler import finish_teacher
 
-LIBRARIES = ("torch", "diffusers", "transformers")
-STAGE, VERSION = "upscaling", 2
+STAGE, VERSION = "upscaling", 3
 SHOWN = 3  # scenes in the picture, for each noise level
 THUMBNAIL = 256  # largest side of a picture there
 
@@ -110,9 +119,12 @@ class _Runner(Measurement[UpscalingTable, UpscalingOptions]):
             "profile": self.profile.name,
             "sampling": self._sampling(),
             "pipeline": self.pipeline_digest,
+            "distance": {"column": self._column.key, "version": DISTANCE_VERSION},
+            "references": self.profile.data.reference_images,
             "metrics": self.world.metric_inputs(),
             "world": self.world.fingerprint(),
             "prompts": digest_json(self.prompts),
+            "dtype": self.execution.dtype,
             "versions": versions(),
             "device": self.device.type,
             "version": VERSION,
@@ -128,22 +140,16 @@ class _Runner(Measurement[UpscalingTable, UpscalingOptions]):
         return None if self.profile.scorers else self.profile.teacher.shift
 
     def _images(self, cell: Cell, timestep: int) -> ImageSet:
-        inputs = {
-            "version": VERSION,
+        own = {
+            "upscaling": VERSION,
             "cell": asdict(self._here(cell)),
             "timestep": timestep,
             "sampling": self._sampling(),
             "pipeline": self.pipeline_digest,
             "world": self.world.fingerprint(),
             "resolution": self.profile.data.resolution,
-            "prompts": digest_json(self.prompts),
-            "versions": versions(LIBRARIES),
-            "shard_size": self.execution.shard_size or self.execution.batch_size,
-            "dtype": self.execution.dtype,
-            "device": self.device.type,
         }
-        if self.execution.encoding != "png":  # as in repro.kinds.scores.sources
-            inputs["encoding"] = self.execution.encoding
+        inputs = image_inputs(own, self.prompts, self.execution, self.device)
         make = partial(self._generator, cell, timestep)
         label = f"{cell.key} at t = {timestep}"
         batch, side = self.execution.batch_size, self.profile.data.resolution
@@ -213,7 +219,7 @@ class _Runner(Measurement[UpscalingTable, UpscalingOptions]):
         start = len(self.prompts) - len(self.prompts) // len(self.profile.prompt_sets)
         shown = range(start, start + SHOWN)
         captions = [f"t = {t}: {self.prompts[i]['caption']}" for t in self.table.timesteps for i in shown]
-        real = pictures(((self.world.real_images([self.prompts[i] for i in shown], _read) + 1) * 127.5).round().byte())
+        real = pictures(levels(self.world.real_images([self.prompts[i] for i in shown], _read)))
         grid = [self._thumbnails(real * len(self.table.timesteps))]
         for cell in self.table.cells:
             found = [images[cell, t].shown(shown.stop)[shown.start :] for t in self.table.timesteps]

@@ -26,14 +26,22 @@ from repro.kinds.validity.sources import real_images, shown_for, worsened
 from repro.metrics.base import Prompt, measure_batch, pictures, pixels
 from repro.metrics.trials import UNDETERMINED, Replicated, Rows, Trials, replicated
 from repro.stages.failures import told
-from repro.stages.images import Generate, ImageSet, check_pipeline, generator_of, load_pipeline, make_images
+from repro.stages.images import (
+    Generate,
+    ImageSet,
+    check_pipeline,
+    generator_of,
+    image_inputs,
+    load_pipeline,
+    make_images,
+)
 from repro.stages.measurement import Measurement
 from repro.stages.references import StoredReferences
 from repro.stages.sample_grid import image_grid
 from repro.stages.students import shipped_adapter
 from repro.worlds.base import TriedWorld, load_world
 
-STAGE, VERSION = "validity", 3
+STAGE, VERSION = "validity", 4
 BATCH = 50
 SHOWN = 8  # captions in the picture
 LABEL_WIDTH = 13  # characters of a row label there, in a line
@@ -94,6 +102,8 @@ class _Runner(Measurement[ValidityPage, RunOptions]):
             "sampled": {c.key: self._sampled(c.row) for c in self.table.conditions if c.row is not None},
             "metrics": self.world.metric_inputs(),
             "world": self.world.fingerprint(),
+            "prompts": digest_json(self.prompts),
+            "device": self.device.type,
             "versions": versions(),
             "version": VERSION,
         }
@@ -101,13 +111,12 @@ class _Runner(Measurement[ValidityPage, RunOptions]):
     def _sampled(self, row: Row) -> dict[str, Any]:
         """All that the images of a network follow from."""
         adapter = self._adapter(row)
-        return {
+        own = {
             "pipeline": self.pipeline_digest,
             "adapter": None if adapter is None else digest_folder(adapter),
             "sampling": resolve(self.profile, row).sample.as_json(),
-            "shard_size": BATCH,
-            "prompts": self.prompts,
         }
+        return image_inputs(own, self.prompts, self.execution, self.device, shard_size=BATCH)
 
     def _adapter(self, row: Row) -> Path | None:
         return None if row.is_teacher else shipped_adapter(ROOT, self.profile, row)
