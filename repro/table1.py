@@ -89,18 +89,18 @@ TABLE = UpscalingTable(
     relative_tolerance=RELATIVE_TOLERANCE,
     notes=(
         "A, B and C build x_t from the latents of real images (held-out scenes, area-downscaled in pixels for B and "
-        "C); the undistilled teacher finishes from there. Every row sees the same scenes, captions and noise, so "
-        "differences are paired: their intervals come from a jackknife over 20 groups of captions that leaves the same "
-        "images out of every row. In C the noise is drawn at the small side.",
+        "C); the undistilled teacher finishes from there. Every row sees the same scenes and captions, "
+        "A and B the same noise too; in C the noise is drawn at the small side. Differences are paired: their "
+        "intervals come from a jackknife over 20 groups of captions that leaves the same images out of every row.",
         "FID-E compares with other scenes whose captions have the same distribution; its value has a floor at so few "
         "images, which every row shares.",
     ),
     published_notes=(
         "A, B and C build x_t from the latents of real COCO images (the photograph behind each caption: its centre "
         "square by Lanczos' filter, area-downscaled in pixels for B and C; the mode of the VAE's posterior); the "
-        "undistilled teacher finishes from there with the caption. Every row sees the same images, captions and noise, "
-        "so differences are paired: their intervals come from a jackknife over 12 cells of images that leaves the same "
-        "images out of every row. In C the noise is drawn at the small side.",
+        "undistilled teacher finishes from there with the caption. Every row sees the same images and captions, A and "
+        "B the same noise too; in C the noise is drawn at the small side. Differences are paired: their intervals come "
+        "from a jackknife over 12 cells of images that leaves the same images out of every row.",
         "FID compares with those very photographs, or with `reference.npz` where the data folder has one. The paper "
         "does not say which it takes; at 5,000 images that moves the value by points, and every row alike.",
     ),
@@ -177,9 +177,10 @@ EXTENDED = replace(
     ),
     notes=(
         *TABLE.notes,
-        "D and E are not in the paper. D (spectral expansion, as in SPEED, arXiv 2605.18736) noises the small latent "
-        "less, to the level from which growth arrives at t, keeps its DCT coefficients as the low ones of the large "
-        "x_t and draws the others. E spends one guided evaluation of the teacher on the small x_t, upscales the "
+        "D and E are not in the paper. Their small side takes its noise from the low DCT coefficients of A's. D "
+        "(spectral expansion, as in SPEED, arXiv 2605.18736) noises the small latent less, to the level from which "
+        "growth arrives at t; its DCT coefficients are the low ones of the large x_t, those of A's noise are the "
+        "others: all its noise is A's. E spends one guided evaluation of the teacher on the small x_t, upscales the "
         "estimate of x0 and keeps the noise that it implies as the low coefficients of the new noise. Unlike B, E "
         "never renoises what the small latent holds, and unlike B and D, its x0 is the teacher's.",
     ),

@@ -137,6 +137,26 @@ def replace_low(large: Tensor, small: Tensor) -> Tensor:
     return rows.T @ spectrum @ columns
 
 
+def keep_low(large: Tensor, size: tuple[int, int]) -> Tensor:
+    """The smaller latent whose coefficients are the low ones of a latent, unscaled: what `replace_low` puts back.
+
+    White noise gives white noise of the same variance.
+
+    Args:
+        large: (B, C, H, W).
+        size: (h, w), no larger.
+
+    Raises:
+        ValueError: it is larger.
+    """
+    if any(side > of for side, of in zip(size, _size(large), strict=True)):
+        raise ValueError(f"low frequencies of {_size(large)} make no latent of size {size}")
+    rows, columns = (_cosines(side, large) for side in _size(large))
+    low = (rows @ large @ columns.T)[..., : size[0], : size[1]]
+    low_rows, low_columns = (_cosines(side, large) for side in size)
+    return low_rows.T @ low @ low_columns
+
+
 def _cosines(side: int, like: Tensor) -> Tensor:
     return _dct_matrix(side).to(like)
 

@@ -9,7 +9,7 @@ from scipy.fft import dctn, idctn
 
 from swd.flow import FlowMatching, NoiseProcess, VariancePreserving, signal_and_noise
 from swd.grid import time_shift
-from swd.growth import expand_noisy, grown_sigma, lift_estimate, replace_low, side_ratio
+from swd.growth import expand_noisy, grown_sigma, keep_low, lift_estimate, replace_low, side_ratio
 from swd.resize import upscale_bicubic
 from swd.spectra import radial_spectrum
 
@@ -35,6 +35,20 @@ def test_replacing_low_frequencies_is_scipys_zero_padding(small: Size, large: Si
     spectrum[..., : small[0], : small[1]] = dctn(x.numpy(), axes=(-2, -1), norm="ortho")
     expected = torch.from_numpy(idctn(spectrum, axes=(-2, -1), norm="ortho"))
     torch.testing.assert_close(replace_low(noise, x), expected)
+
+
+@pytest.mark.parametrize(("small", "large"), SIZES)
+def test_low_frequencies_that_are_kept_are_scipys_and_go_back_to_their_place(small: Size, large: Size) -> None:
+    noise = normal(2, 3, *large)
+    kept = keep_low(noise, small)
+    spectrum = dctn(noise.numpy(), axes=(-2, -1), norm="ortho")[..., : small[0], : small[1]]
+    torch.testing.assert_close(kept, torch.from_numpy(idctn(spectrum, axes=(-2, -1), norm="ortho")))
+    torch.testing.assert_close(replace_low(noise, kept), noise)
+
+
+def test_no_low_frequencies_of_a_larger_size() -> None:
+    with pytest.raises(ValueError, match=r"low frequencies of \(8, 8\) make no latent of size \(8, 9\)"):
+        keep_low(normal(1, 1, 8, 8), (8, 9))
 
 
 def test_white_noise_stays_white_with_variance_one() -> None:

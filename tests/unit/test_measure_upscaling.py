@@ -11,6 +11,7 @@ from repro.harness import render
 from repro.harness.claim_words import difference
 from repro.harness.claims import Judgement, Verdict, judge
 from repro.harness.experiment import ExperimentError
+from repro.harness.files import digest_json
 from repro.harness.profile import Profile
 from repro.harness.records import Record, RecordSet, Series, load
 from repro.harness.scope import ClaimKind
@@ -32,7 +33,7 @@ from repro.metrics.fid import (
 )
 from repro.profiles.smoke import PROFILE
 from repro.table1 import EXTENDED, TABLE
-from swd.growth import replace_low
+from swd.growth import keep_low, replace_low
 from swd.resize import downscale_area, upscale
 from swd.sampler import draw_noise, seed_rngs
 
@@ -55,9 +56,9 @@ def test_without_noise_the_orders_b_and_c_are_one() -> None:
     assert not torch.allclose(build(Cell("B", 16), 0.5), build(Cell("C", 16), 0.5), atol=0.1)
 
 
-def test_a_and_b_share_noise_and_c_blurs_it() -> None:
+def test_a_b_and_d_share_noise_and_c_blurs_it() -> None:
     noise = draw_noise(seed_rngs((3, 4)), (3, 32, 32), "cpu")
-    for cell in (Cell("A", 32), Cell("B", 16)):
+    for cell in (Cell("A", 32), Cell("B", 16), Cell("D", 16), Cell("D", 8)):
         torch.testing.assert_close(build(cell, 1.0), noise)
     assert build(Cell("C", 16), 1.0).std() < 0.9  # interpolated noise is not white
 
@@ -65,11 +66,9 @@ def test_a_and_b_share_noise_and_c_blurs_it() -> None:
 def test_d_is_the_low_frequencies_of_the_small_latent_at_the_level_of_the_table() -> None:
     images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     small = halve(downscale_area(images, (32, 32)))
-    rngs = seed_rngs((3, 4))
-    eps, fresh = draw_noise(rngs, (3, 16, 16), "cpu"), draw_noise(rngs, (3, 32, 32), "cpu")
+    noise = draw_noise(seed_rngs((3, 4)), (3, 32, 32), "cpu")  # A's own
     signal = replace_low(torch.zeros(2, 3, 32, 32), 2 * small)  # twice the side, twice the coefficient
-    expected = 0.4 * signal + 0.6 * replace_low(fresh, eps)
-    torch.testing.assert_close(build(Cell("D", 16), 0.6), expected)
+    torch.testing.assert_close(build(Cell("D", 16), 0.6), 0.4 * signal + 0.6 * noise)
 
 
 def test_e_lifts_the_estimate_and_keeps_the_noise_that_it_implies() -> None:
@@ -83,11 +82,22 @@ def test_e_lifts_the_estimate_and_keeps_the_noise_that_it_implies() -> None:
     found = noisy_latents(
         Cell("E", 16), images, halve, factor=2, sigma=0.5, seeds=(3, 4), estimate=estimate
     )  # fmt: skip
-    rngs = seed_rngs((3, 4))
-    x_t = 0.5 * halve(downscale_area(images, (32, 32))) + 0.5 * draw_noise(rngs, (3, 16, 16), "cpu")
-    noise = replace_low(draw_noise(rngs, (3, 32, 32), "cpu"), 2 * (x_t - 0.45 * x_t))
+    drawn = draw_noise(seed_rngs((3, 4)), (3, 32, 32), "cpu")
+    x_t = 0.5 * halve(downscale_area(images, (32, 32))) + 0.5 * keep_low(drawn, (16, 16))
+    noise = replace_low(drawn, 2 * (x_t - 0.45 * x_t))
     torch.testing.assert_close(found, 0.5 * upscale(0.9 * x_t, (32, 32), "bicubic") + 0.5 * noise)
     assert asked == [0.5]
+
+
+def test_with_the_true_small_latent_e_has_the_noise_of_the_full_side() -> None:
+    """As A and B have it: then rows differ in the signal alone."""
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    small = halve(downscale_area(images, (32, 32)))
+    cell, seeds = Cell("E", 16), (3, 4)
+    found = noisy_latents(
+        cell, images, halve, factor=2, sigma=0.6, seeds=seeds, estimate=lambda *_: small
+    )  # fmt: skip
+    torch.testing.assert_close(found, build(Cell("B", 16), 0.6), rtol=1e-4, atol=1e-5)
 
 
 def test_e_without_a_teacher_is_refused() -> None:
@@ -215,6 +225,21 @@ def test_what_was_not_measured_is_said() -> None:
     judged = judge_one(claim("C_16", "B_16"), made({"C_16": (1.0, 0.1)}))
     assert judged.verdict is Verdict.NOT_MEASURED
     assert difference(judged) == "B_16 was not measured at t = 400"
+
+
+def test_all_that_distances_follow_from_is_in_the_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = UpscalingOptions(out=tmp_path, work=tmp_path, device="cpu")
+    raw = tuple(replace(column, key="fid_e") if column == FID_E else column for column in PROFILE.columns)
+    profiles = (
+        PROFILE,
+        replace(PROFILE, data=replace(PROFILE.data, reference_images=17)),
+        replace(PROFILE, columns=raw),
+        replace(PROFILE, execution=replace(PROFILE.execution, dtype="float64")),
+    )
+    runners = [upscaling._Runner(TINY, profile, options) for profile in profiles]
+    found = [digest_json(runner._config()) for runner in runners]
+    monkeypatch.setattr(upscaling, "DISTANCE_VERSION", -1)
+    assert len({*found, digest_json(runners[0]._config())}) == 5
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,13 @@ from torch import Tensor
 
 from repro.kinds.upscaling.declare import Cell
 from swd.flow import FlowMatching, NoiseProcess
-from swd.growth import expand_noisy, grown_sigma, lift_estimate
+from swd.growth import expand_noisy, grown_sigma, keep_low, lift_estimate
 from swd.resize import downscale_area, upscale
 from swd.sampler import draw_noise, seed_rngs
 
 FLOW = FlowMatching()
+GROWN = ("D", "E")
+"""Orders whose small noise is the low frequencies of the full side's, which A and B have."""
 
 
 def noisy_latents(
@@ -46,15 +48,15 @@ def noisy_latents(
         latents = upscale(latents, full, cell.mode)
     rngs = seed_rngs(seeds)
     draw = partial(draw_noise, rngs, device=latents.device)
-    noise = draw(tuple(latents.shape[1:]))
+    if cell.order not in GROWN:
+        x_t = process.add_noise(latents, draw(tuple(latents.shape[1:])), sigma)
+        return upscale(x_t, full, cell.mode) if cell.order == "C" else x_t
+    noise = draw((latents.shape[1], *full))
+    small = keep_low(noise, (latents.shape[-2], latents.shape[-1]))
     if cell.order == "D":
         lower = grown_sigma(sigma, cell.side / full[0], process)  # from there growth arrives at sigma
-        fresh = draw((latents.shape[1], *full))
-        return expand_noisy(process.add_noise(latents, noise, lower), fresh, lower, process)[0]
-    x_t = process.add_noise(latents, noise, sigma)
-    if cell.order == "E":
-        if estimate is None:
-            raise ValueError("order E lifts the teacher's estimate, got none")
-        x0, fresh = estimate(x_t, sigma), draw((latents.shape[1], *full))
-        return lift_estimate(x_t, x0, fresh, sigma, mode=cell.mode, process=process)
-    return upscale(x_t, full, cell.mode) if cell.order == "C" else x_t
+        return expand_noisy(process.add_noise(latents, small, lower), noise, lower, process)[0]
+    if estimate is None:
+        raise ValueError("order E lifts the teacher's estimate, got none")
+    x_t = process.add_noise(latents, small, sigma)
+    return lift_estimate(x_t, estimate(x_t, sigma), noise, sigma, mode=cell.mode, process=process)
