@@ -7,7 +7,7 @@ runs or reads anything.
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, asdict, dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from repro.harness.sampling import SamplingPlan
 from repro.harness.systems import System
@@ -67,6 +67,9 @@ class Experiment:
         variant: how it is asked for, where that is not by its key.
     """
 
+    PAGE_ONLY: ClassVar[frozenset[str]] = frozenset({"title", "question", "notes", "variant"})
+    """What is declared and no number follows from: the page reads it, whenever it is rendered."""
+
     key: str
     title: str
     question: str
@@ -80,8 +83,8 @@ class Experiment:
 
     @property
     def content(self) -> dict[str, Any]:
-        """All that is declared, as plain data, but for how it is asked for: part of what numbers follow from."""
-        return {name: value for name, value in asdict(self).items() if name != "variant"}
+        """All that is declared and that numbers may follow from, as plain data."""
+        return {name: value for name, value in asdict(self).items() if name not in self.PAGE_ONLY}
 
 
 @dataclass(frozen=True, slots=True)

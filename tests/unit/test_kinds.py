@@ -11,7 +11,7 @@ import pytest
 
 import repro
 from repro import __main__ as cli
-from repro import experiments, kinds
+from repro import experiments, figure1, kinds, table1, validity
 from repro.harness.experiment import Experiment, Variant
 from repro.kinds import kind_of
 
@@ -192,3 +192,28 @@ def test_words_of_a_variant_are_not_what_is_measured() -> None:
     variant = replace(lone, variant=Variant("a", "b", "help"))
     assert (lone.command, variant.command) == (("a_b",), ("a", "--b"))
     assert lone.content == variant.content
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        replace(table1.EXTENDED, contrasts=(), notes=("n",), title="t", published_notes=("p",)),
+        replace(figure1.FIGURE, calibration=None, derived=(), reading="r", question="q"),
+        replace(validity.PAGE, separation=4.0, primary=("scene_score",), notes=()),
+    ],
+    ids=lambda changed: changed.key,
+)
+def test_nothing_is_measured_again_for_what_only_the_page_reads(changed: Experiment) -> None:
+    declared = experiments()[changed.key]
+    assert changed != declared
+    assert changed.content == declared.content
+
+
+def test_what_is_measured_is_part_of_what_numbers_follow_from() -> None:
+    fewer = (
+        replace(table1.TABLE, cells=table1.TABLE.cells[:2]),
+        replace(figure1.FIGURE, timesteps=(250,)),
+        replace(validity.PAGE, candidates=validity.PAGE.candidates[:-1], kept_of="fid_e"),
+        replace(validity.PAGE, references=validity.PAGE.references + 1),
+    )
+    assert all(changed.content != experiments()[changed.key].content for changed in fewer)

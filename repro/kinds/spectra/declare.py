@@ -1,7 +1,7 @@
 """What a figure of spectra is, as data: which latents or images, at which noise levels."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from repro.harness.experiment import Column, Experiment, UnknownNameError
 from repro.harness.profile import Profile
@@ -69,6 +69,8 @@ class SpectraFigure(Experiment):
         calibration: what the margin of the rule is fitted to; None for a margin of 1 alone.
         derived: presets, without the profile's prefix, whose scales follow from the spectrum at equal cost.
     """
+
+    PAGE_ONLY: ClassVar[frozenset[str]] = Experiment.PAGE_ONLY | {"reading", "calibration", "derived"}
 
     panels: tuple[Panel, ...]
     timesteps: tuple[int, ...]

@@ -1,7 +1,7 @@
 """What Table 1 is, as data: where to upscale on the way from a small clean latent to a large noisy one."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 from repro.harness.experiment import Column, Experiment, ExperimentError, Reported
 from repro.harness.plan import latent_side
@@ -86,6 +86,14 @@ class UpscalingTable(Experiment):
         relative_tolerance: agreement allows this share of a published number, where that is more than its tolerance.
         published_notes: in place of ``notes`` where models and metrics are the published ones.
     """
+
+    PAGE_ONLY: ClassVar[frozenset[str]] = Experiment.PAGE_ONLY | {
+        "contrasts",
+        "reported",
+        "sources",
+        "relative_tolerance",
+        "published_notes",
+    }
 
     cells: tuple[Cell, ...]
     timesteps: tuple[int, ...]

@@ -1,7 +1,7 @@
 """What the page of metrics is, as data: images of known quality, and what each metric must say of them."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from repro.harness.experiment import Column, Experiment, Row
 
@@ -87,6 +87,22 @@ class ValidityPage(Experiment):
         room: its other bar: standard errors between a sampled condition and ``decoded`` in each of these.
     """
 
+    PAGE_ONLY: ClassVar[frozenset[str]] = Experiment.PAGE_ONLY | {
+        "candidates",
+        "real",
+        "decoded",
+        "separation",
+        "steadiness",
+        "floor",
+        "floor_of",
+        "kept",
+        "kept_of",
+        "primary",
+        "worse",
+        "worse_in",
+        "room",
+    }
+
     images: tuple[tuple[str, int], ...]
     references: int
     conditions: tuple[Condition, ...]
@@ -103,6 +119,12 @@ class ValidityPage(Experiment):
     worse: Pair
     worse_in: int
     room: float
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """Without what is asked of the numbers; with their names."""
+        declared = super(ValidityPage, self).content  # a class with slots knows no bare super()
+        return {**declared, "candidates": [candidate.column.key for candidate in self.candidates]}
 
     def __post_init__(self) -> None:
         known = {condition.key for condition in self.conditions}
