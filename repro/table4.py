@@ -192,7 +192,15 @@ V2_TABLE3 = Reported(
 )
 
 SAME_SIZE = "SwD is preferred no less than the teacher that it was distilled from, which is several times slower"
-OTHERS = "SwD Medium at 6 steps is preferred to other few-step models of its size"
+PREFERRED = "SwD Medium at 6 steps is preferred to SDXL-Turbo"
+OTHERS = "SwD Medium at 6 steps is better than other few-step models of its size"
+
+
+def _real(key: str, text: str, check: Check, statement: str = "") -> Claim:
+    """A claim of the project page about published models."""
+    return Claim(key, text, check, source=SOURCE, statement=statement)
+
+
 REAL_CLAIMS = (
     Claim(
         "medium_speed",
@@ -208,13 +216,15 @@ REAL_CLAIMS = (
         source=NOT_IN_PAPER,
         primary=False,
     ),
-    Claim("medium_pickscore", SAME_SIZE, not_worse("preference", "swd_medium_6", "sd35_medium"), source=SOURCE),
-    Claim("medium_reward", SAME_SIZE, not_worse("reward", "swd_medium_6", "sd35_medium"), source=SOURCE),
-    Claim("large_pickscore", SAME_SIZE, not_worse("preference", "swd_large_4", "sd35_large"), source=SOURCE),
-    Claim("large_reward", SAME_SIZE, not_worse("reward", "swd_large_4", "sd35_large"), source=SOURCE),
-    Claim("turbo_pickscore", OTHERS, better("preference", "swd_medium_6", "sdxl_turbo"), source=SOURCE),
-    Claim("turbo_reward", OTHERS, better("reward", "swd_medium_6", "sdxl_turbo"), source=SOURCE),
-    Claim("dmd2_reward", OTHERS, better("reward", "swd_medium_6", "dmd2_sdxl"), source=SOURCE),
+    _real("medium_pickscore", SAME_SIZE, not_worse("preference", "swd_medium_6", "sd35_medium"), "as_teacher"),
+    _real("medium_reward", SAME_SIZE, not_worse("reward", "swd_medium_6", "sd35_medium"), "as_teacher"),
+    _real("large_pickscore", SAME_SIZE, not_worse("preference", "swd_large_4", "sd35_large"), "as_teacher"),
+    _real("large_reward", SAME_SIZE, not_worse("reward", "swd_large_4", "sd35_large"), "as_teacher"),
+    _real("turbo_pickscore", PREFERRED, better("preference", "swd_medium_6", "sdxl_turbo")),
+    _real("turbo_reward", OTHERS, better("reward", "swd_medium_6", "sdxl_turbo"), "beats_few_step"),
+    _real("dmd2_reward", OTHERS, better("reward", "swd_medium_6", "dmd2_sdxl"), "beats_few_step"),
+    _real("turbo_geneval", OTHERS, better("prompt_alignment", "swd_medium_6", "sdxl_turbo"), "beats_few_step"),
+    _real("dmd2_geneval", OTHERS, better("prompt_alignment", "swd_medium_6", "dmd2_sdxl"), "beats_few_step"),
     Claim(
         "medium_geneval",
         "SwD Medium at 6 steps is not worse than its teacher on GenEval",
