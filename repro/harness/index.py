@@ -11,13 +11,13 @@ from typing import Any
 
 from repro.harness.cells import DASH, markdown
 from repro.harness.claim_words import ADJUSTED, RULE, cells, verdict_words
-from repro.harness.claims import Judgement, Verdict
+from repro.harness.claims import NOT_IN_PAPER, Judgement, Verdict
 from repro.harness.page import EDITED, joined
 from repro.harness.result import Measured
 from repro.harness.statements import Statement, statements
 
 UNTESTED = (Verdict.NOT_MEASURED, Verdict.NOT_TESTED)
-WORDS, NUMBERS = ("Verdict", "Claim", "Kind", "Metric"), ("Difference", "Margin", "p", "Seeds")
+WORDS, NUMBERS = ("Verdict", "Claim", "Source", "Kind", "Metric"), ("Difference", "Margin", "p", "Seeds")
 
 INTRODUCTION = """\
 What the paper says, asked again: each claim is a comparison that was declared, with its margin, before these records
@@ -34,6 +34,7 @@ class Strength(StrEnum):
     UNTRAINED = "Without training"
     ONE_SEED = "One training seed"
     SECONDARY = "Secondary, not adjusted"
+    OWN = "Not in the paper"
 
 
 MEANING: Mapping[Strength, str] = {
@@ -41,6 +42,7 @@ MEANING: Mapping[Strength, str] = {
     Strength.UNTRAINED: "Nothing was trained for the comparison: the teacher, its latents, the clock.",
     Strength.ONE_SEED: "One distillation of each student: what is said holds for these; another seed may differ.",
     Strength.SECONDARY: "Beside the claims above, each with a p of its own: hints, not findings.",
+    Strength.OWN: "Questions of this project: p of a page's primary claims are adjusted over them, others are not.",
 }
 
 
@@ -59,7 +61,20 @@ class Tested:
     @property
     def is_measured(self) -> bool:
         """Whether it was measured, whatever came of it."""
-        return self.judgement.verdict not in UNTESTED
+        return self.judgement.is_measured
+
+    @property
+    def compared(self) -> str:
+        """The rows that it compares, and what else was held fixed."""
+        scope = self.judgement.claim.scope
+        rows = " against ".join(f"`{row}`" for row in scope.rows[:2])
+        more = "".join(f", `{row}`" for row in scope.rows[2:])
+        return rows + more + (f", {scope.conditions}" if scope.conditions else "")
+
+    @property
+    def rank(self) -> tuple[bool, int]:
+        """Measured before unmeasured, then by training seeds."""
+        return self.is_measured, self.seeds or 0
 
     @property
     def seeds(self) -> int | None:
@@ -70,6 +85,8 @@ class Tested:
     @property
     def strength(self) -> Strength:
         """How much stands behind it."""
+        if self.judgement.claim.source == NOT_IN_PAPER:
+            return Strength.OWN
         if not self.judgement.is_primary:
             return Strength.SECONDARY
         if self.seeds is None:
@@ -106,58 +123,81 @@ def _statements(tested: Sequence[Tested]) -> list[str]:
     rows = [[statement.where, statement.text, _outcome(statement, tested)] for statement in statements().values()]
     asked = sum(1 for one in statements().values() if not one.not_asked)
     head = (
-        f"{len(rows)} statements of version 1, in our words, of which {asked} are asked. With each verdict stand its "
-        "metrics and the page; where a claim was measured over several training seeds, that verdict alone."
+        f"{len(rows)} statements of version 1 and its project page, in our words, of which {asked} are asked. With "
+        "each verdict stand the rows that were compared, metrics and page; where a claim was measured over several "
+        "training seeds, that verdict alone."
     )
     return ["## What the paper says", head, markdown(["Where", "Statement", "What came of it"], rows, left=3)]
 
 
 def _outcome(statement: Statement, tested: Sequence[Tested]) -> str:
-    """Verdicts of the strongest claims of a statement: those over most training seeds, else all."""
+    """Verdicts of the strongest claims of a statement, and the metrics in which it was asked without an answer."""
     asked = [one for one in tested if one.judgement.claim.statement == statement.key]
-    found = [one for one in asked if one.is_measured]
-    if not found:
-        return statement.not_asked or "not measured"
-    names: dict[tuple[str, str], list[str]] = {}
-    for one in _strongest(found):
-        names.setdefault((verdict_words(one.judgement), one.link), []).append(one.judgement.column.label)
-    return "; ".join(
-        f"**{word}** ({', '.join(dict.fromkeys(labels))}, {link})" for (word, link), labels in names.items()
-    )
+    if not asked:
+        return statement.not_asked or str(Verdict.NOT_MEASURED)
+    several = len({one.result.profile.name for one in tested}) > 1
+    names: dict[str, dict[str, list[str]]] = {}
+    for one in filter(lambda one: one.is_measured, _strongest(asked)):
+        where = f"`{one.result.profile.name}`, {one.link}" if several else one.link
+        compared = names.setdefault(f"**{verdict_words(one.judgement)}**", {}).setdefault(
+            f"{one.compared}; {where}", []
+        )
+        compared.append(one.judgement.column.label)
+    found = [
+        f"{word} ({_metrics(labels)}: {rows})" for word, by_rows in names.items() for rows, labels in by_rows.items()
+    ]
+    return "; ".join([*found, *(_unanswered(verdict, asked) for verdict in UNTESTED if _unanswered(verdict, asked))])
 
 
-def _strongest(found: Sequence[Tested]) -> list[Tested]:
-    """Of the same claim in several tables the one over most training seeds."""
-    best: dict[tuple[str, str], Tested] = {}
+def _unanswered(verdict: Verdict, asked: Sequence[Tested]) -> str:
+    """The metrics of claims that got this verdict on every page that has them."""
+    labels = [one.judgement.column.label for one in _strongest(asked) if one.judgement.verdict is verdict]
+    return f"{verdict}: {_metrics(labels)}" if labels else ""
+
+
+def _metrics(labels: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(labels))
+
+
+def _strongest(found: Iterable[Tested]) -> list[Tested]:
+    """Of the same claim in a table and its variants the one that was measured over most training seeds."""
+    best: dict[tuple[str, str, str], Tested] = {}
     for one in found:
-        key = (one.judgement.claim.key, one.result.profile.name)
-        if key not in best or (one.seeds or 0) > (best[key].seeds or 0):
+        experiment = one.result.experiment
+        table = experiment.variant.of if experiment.variant else experiment.key
+        key = (table, one.judgement.claim.key, one.result.profile.name)
+        if key not in best or one.rank > best[key].rank:
             best[key] = one
     return list(best.values())
 
 
 def _by_strength(tested: Sequence[Tested]) -> list[str]:
-    """All claims that were measured, the best founded first."""
+    """All claims that were measured, the best founded first; of one on two pages that over more seeds."""
     groups: dict[Strength, list[Tested]] = {strength: [] for strength in Strength}
-    for one in filter(lambda one: one.is_measured, tested):
+    found_once = [one for one in _strongest(tested) if one.is_measured]
+    for one in found_once:
         groups[one.strength].append(one)
     if not any(groups.values()):
         return ["## Claims", "None was tested yet."]
-    blocks = ["## Claims by the strength of their evidence", _counts(tested), RULE]
+    blocks = ["## Claims by the strength of their evidence", _counts(found_once), RULE]
     for strength, found in groups.items():
         blocks += [f"### {strength}", MEANING[strength], _claims(found)] if found else []
     return blocks
 
 
-def _counts(tested: Iterable[Tested]) -> str:
-    """How many of each verdict."""
-    found = [one.judgement.verdict for one in tested if one.is_measured]
+def _counts(measured: Sequence[Tested]) -> str:
+    """How many of each verdict, without this project's own claims."""
+    found = [one.judgement.verdict for one in measured if one.strength is not Strength.OWN]
     parts = [f"{found.count(verdict)} {verdict}" for verdict in Verdict if found.count(verdict)]
-    return f"Of {len(found)} claims that were measured, {', '.join(parts)}." if found else ""
+    own = len(measured) - len(found)
+    beside = f" {own} more {'is' if own == 1 else 'are'} not in the paper." if own else ""
+    counted = f"Of {len(found)} claims of the paper that were measured, {', '.join(parts)}." if found else ""
+    return f"{counted}{beside} A claim that stands on two pages counts once, where it has more training seeds.".strip()
 
 
 def _claims(found: Sequence[Tested]) -> str:
-    numbers = [ADJUSTED if head == "p" and found[0].judgement.is_primary else head for head in NUMBERS]
+    adjusted = all(one.judgement.is_primary for one in found)
+    numbers = [ADJUSTED if head == "p" and adjusted else head for head in NUMBERS]
     rows = [
         [*cells(one.judgement, WORDS), one.link, f"`{one.result.profile.name}`", *cells(one.judgement, NUMBERS)]
         for one in found
@@ -168,20 +208,18 @@ def _claims(found: Sequence[Tested]) -> str:
 
 def _untested(tested: Sequence[Tested]) -> list[str]:
     """What was not asked, by reason."""
-    reasons: dict[tuple[str, str], list[str]] = {}
-    for one in tested:
+    reasons: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for one in _strongest(tested):
         if not one.is_measured:
-            compared = cells(one.judgement, ("Difference",))[0]
-            reasons.setdefault((one.link, f"{one.judgement.verdict}: {compared}"), []).append(
-                one.judgement.column.label
-            )
+            because = f"{one.judgement.verdict}: {cells(one.judgement, ('Difference',))[0]}"
+            claims = reasons.setdefault((one.link, because), {})
+            claims.setdefault(one.judgement.claim.text, []).append(one.judgement.column.label)
     lines = [
-        f"- {link}: {len(labels)} in {', '.join(dict.fromkeys(labels))}, {reason}"
-        for (link, reason), labels in reasons.items()
+        f"- {link}, {because}. " + "; ".join(f"{text} ({_metrics(labels)})" for text, labels in claims.items())
+        for (link, because), claims in reasons.items()
     ]
-    return (
-        ["## Not tested", "Claims about metrics or rows that a world does not have.", "\n".join(lines)] if lines else []
-    )
+    head = "Claims about metrics or rows that a world does not have, or that were not measured yet."
+    return ["## Not tested", head, "\n".join(lines)] if lines else []
 
 
 def _pages(results: Sequence[Measured[Any]]) -> list[str]:
@@ -193,5 +231,5 @@ def _pages(results: Sequence[Measured[Any]]) -> list[str]:
 
 
 def _reproduced(result: Measured[Any]) -> str:
-    found = [judgement.verdict for judgement in result.judgements if judgement.verdict not in UNTESTED]
+    found = [judgement.verdict for judgement in result.judgements if judgement.is_measured]
     return f"{found.count(Verdict.REPRODUCED)} of {len(found)}" if found else DASH

@@ -1,16 +1,17 @@
 """The index of results: claims by the strength of their evidence, statements of the paper with what came of them."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 from harness_world import PROFILE
 
 from repro import experiments
-from repro.harness.claims import Comparison, Judgement, NoComparison, Verdict, judge
-from repro.harness.experiment import Column, Experiment
+from repro.harness.claims import NOT_IN_PAPER, Comparison, Judgement, NoComparison, Verdict, judge
+from repro.harness.experiment import Column, Experiment, Variant
 from repro.harness.index import index
 from repro.harness.inference import Part, Spread
+from repro.harness.profile import Profile
 from repro.harness.result import Measured
 from repro.harness.schema import RecordSet
 from repro.harness.statements import Statement, statements
@@ -39,10 +40,13 @@ def compared(difference: float, seeds: int | None) -> Comparison:
     return Comparison(difference=difference, spread=spread, kind="better", margin=0.1, n=9, seeds=seeds)
 
 
-def result(key: str, *found: tuple[Claim, Comparison | NoComparison]) -> Judged:
+def result(
+    key: str, *found: tuple[Claim, Comparison | NoComparison], of: str = "", profile: Profile = PROFILE
+) -> Judged:
     outcomes = {claim.key: outcome for claim, outcome in found}
     judged = judge([claim for claim, _ in found], lambda claim: (COLUMN, outcomes[claim.key]))
-    return Judged(Experiment(key=key, title=key, question="?"), PROFILE, RecordSet(), judged)
+    variant = Variant(of, "more", "more") if of else None
+    return Judged(Experiment(key=key, title=key, question="?", variant=variant), profile, RecordSet(), judged)
 
 
 def section(page: str, title: str) -> str:
@@ -59,6 +63,7 @@ def test_claims_stand_by_the_strength_of_their_evidence() -> None:
                 (claim("clock"), compared(0.5, None)),
                 (claim("hint", primary=False), compared(0.5, 5)),
                 (claim("unasked"), NoComparison(Verdict.NOT_TESTED, "no metric of this")),
+                (claim("ours", primary=False, source=NOT_IN_PAPER), compared(0.5, 5)),
             )
         ]
     )
@@ -68,21 +73,61 @@ def test_claims_stand_by_the_strength_of_their_evidence() -> None:
     hints = section(page, "Secondary, not adjusted")
     assert "Claim hint" in hints
     assert "p, Holm" not in hints
-    assert "1 in Accuracy, not tested: no metric of this" in section(page, "Not tested")
-    assert "Of 4 claims that were measured, 3 reproduced, 1 worse." in page
+    assert "Claim ours" not in hints
+    assert "Claim ours" in section(page, "Not in the paper")
+    assert ", not tested: no metric of this. Claim unasked (Accuracy)" in section(page, "Not tested")
+    assert "Of 4 claims of the paper that were measured, 3 reproduced, 1 worse. 1 more is not in the paper." in page
 
 
-def test_of_one_claim_on_two_pages_the_one_over_more_seeds_answers_the_paper() -> None:
-    asked = claim("equal_cost", statement="equal_cost")
-    page = index([result("few", (asked, compared(0.5, 1))), result("many", (asked, compared(-0.5, 5)))])
-    (line,) = [line for line in page.splitlines() if "At about the cost of two full-resolution steps" in line]
-    assert "**worse by 0.50** (Accuracy, [many](many.md))" in line
+def line_of(page: str, text: str) -> str:
+    (line,) = [line for line in page.splitlines() if text in line and line.startswith("| v1")]
+    return line
+
+
+EQUAL_COST = "At about the cost of two full-resolution steps"
+
+
+def test_of_one_claim_on_two_pages_the_one_over_more_seeds_counts_alone() -> None:
+    asked = claim("equal_cost", statement="equal_cost", source="v1, Table 2")
+    few = result("few", (asked, compared(0.5, 1)))
+    page = index([few, result("many", (asked, compared(-0.5, 5)), of="few")])
+    line = line_of(page, EQUAL_COST)
+    assert "**worse by 0.50** (Accuracy: `a` against `b`; [many](many.md))" in line
     assert "few.md" not in line
+    claims = page.split("## Claims by")[1].split("## Tables and figures")[0]
+    assert "Of 1 claims of the paper that were measured, 1 worse." in claims
+    assert claims.count("| v1, Table 2 |") == 1
+    unmeasured = result("many", (asked, NoComparison(Verdict.NOT_MEASURED, "no clock")), of="few")
+    assert "**reproduced** (Accuracy: `a` against `b`; [few](few.md))" in line_of(index([few, unmeasured]), EQUAL_COST)
+
+
+def test_an_outcome_names_rows_worlds_and_what_was_not_measured() -> None:
+    other = replace(better("prompt_alignment", "c", "d"))
+    asked = [claim(key, statement="equal_cost") for key in ("one", "two", "three", "four")]
+    asked[1] = replace(asked[1], check=other)
+    found = result(
+        "page",
+        (asked[0], compared(0.5, 1)),
+        (asked[1], compared(-0.5, 1)),
+        (asked[2], NoComparison(Verdict.NOT_MEASURED, "too slow")),
+        (asked[3], NoComparison(Verdict.NOT_TESTED, "no metric")),
+    )
+    line = line_of(index([found]), EQUAL_COST)
+    for part in (
+        "(Accuracy: `a` against `b`;",
+        "(Accuracy: `c` against `d`;",
+        "; not measured: Accuracy; not tested: Acc",
+    ):
+        assert part in line
+    elsewhere = result("page", (asked[0], compared(-0.5, 1)), profile=replace(PROFILE, name="moon"))
+    line = line_of(index([found, elsewhere]), EQUAL_COST)
+    assert "**worse by 0.50** (Accuracy: `a` against `b`; `moon`, [" in line
+    assert "`toy`, [page]" in line
 
 
 def test_a_statement_that_nothing_asks_says_why_and_one_that_was_not_measured_says_so() -> None:
     page = index([result("one", (claim("equal_cost", statement="equal_cost"), compared(0.5, 1)))])
-    lines = [line for line in page.splitlines() if line.startswith("| v1")]
+    lines = [line for line in page.splitlines() if line.startswith(("| v1", "| project page"))]
     assert len(lines) == len(statements())
     assert sum("There are no assessors here" in line for line in lines) == 1
     assert sum("not measured" in line for line in lines) == sum(not one.not_asked for one in statements().values()) - 1

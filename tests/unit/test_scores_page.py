@@ -11,9 +11,9 @@ from repro.harness.cells import Footnotes
 from repro.harness.experiment import Column, PromptSet, Row
 from repro.harness.published import column_name, published_cost
 from repro.harness.schema import CAPTIONS, Line, PerImage, Record, RecordSet, Series
-from repro.kinds.scores.declare import SKIPPED, Check, Table
+from repro.kinds.scores.declare import SKIPPED, Check, Claim, Table, better
 from repro.kinds.scores.lines import score_records
-from repro.kinds.scores.page import page
+from repro.kinds.scores.page import known_effect, page
 from repro.kinds.scores.result import ScoresResult
 from repro.kinds.scores.teachers import teacher_of
 from repro.metrics import Estimate, EvaluationResult
@@ -308,9 +308,17 @@ def test_every_claim_of_not_worse_has_a_margin_that_was_fixed_in_a_real_profile(
     assert margins.keys() & set(roles)
 
 
+def test_a_page_says_how_large_margins_are_beside_what_few_full_steps_cost() -> None:
+    claim = Claim("k", "A claim", better("prompt_alignment", "small", "big"), statement="fewer_full_steps")
+    known = ScoresResult(replace(TABLE, claims=(claim,)), PROFILE, RecordSet.of(lines()))
+    margin = (PROFILE.columns[0].margin or 0.0) / 0.4
+    assert known_effect(known).endswith(f"a margin is: Accuracy +40.0 ({margin:.2f} of it).")
+    assert known_effect(replace(known, experiment=replace(TABLE, claims=()))) == ""
+
+
 def test_a_page_says_which_margin_its_claims_have() -> None:
     claims = " ".join(section(shown(scored("scalewise_6")), "Claims").split())
-    assert "(PS 0.002, CS 0.003, IR 0.04, FID 1, GenEval 0.02) were fixed before anything was measured" in claims
+    assert "(PS 0.002, CS 0.003, IR 0.04, FID 1, GenEval 0.02) were fixed before these records were measured" in claims
     assert "as far apart as the publications' own numbers of one model are" in claims
     mini = " ".join(section(shown([], profile="mini"), "Claims").split())
     assert "(Scene score 0.01, Contour error 0.04, FID-E, decoded reference 3.5, Placement 0.35" in mini

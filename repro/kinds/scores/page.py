@@ -71,15 +71,17 @@ def page(result: ScoresResult, folder: Path) -> str:
 
 def reading(result: ScoresResult) -> str:
     """One sentence: how many claims hold, and how the first one came out."""
-    judged = [judgement for judgement in result.judgements if judgement.is_tested and judgement.is_primary]
-    if not judged:
+    primary = [judgement for judgement in result.judgements if judgement.is_tested and judgement.is_primary]
+    if not primary:
         return f"No claim of this table can be tested in {result.profile.title}."
+    judged = [judgement for judgement in primary if judgement.is_measured]
+    if not judged:
+        return f"None of {len(primary)} claims that can be tested in {result.profile.title} was measured yet."
     counts = [(verdict, sum(j.verdict is verdict for j in judged)) for verdict in Verdict]
     parts = ", ".join(f"{count} {verdict}" for verdict, count in counts if count)
-    sentence = f"Of {len(judged)} claims tested in {result.profile.title}, {parts}"
+    rest = f" ({len(primary) - len(judged)} more were not measured)" if len(judged) < len(primary) else ""
+    sentence = f"Of {len(judged)} claims tested in {result.profile.title}, {parts}{rest}"
     first = judged[0]
-    if first.comparison is None:
-        return f"{sentence}."
     gap = f"{first.column.label} {difference(first)}"
     return f'{sentence}; the first, "{lower(first.claim.text)}", is {verdict_words(first)}: {gap}.'
 
