@@ -1,11 +1,13 @@
-"""Rounds of a clock: the ratio of two times against one that is claimed, and the interval of a median.
+"""Rounds of a clock: the ratio of two times against one that is claimed, and the mean of one.
 
 A ratio is that of two times within a round, so that a machine that drifts moves none. Its logarithms over rounds have
 Student's t, which keeps its level for three rounds and for many, and is merely cautious where single rounds hang; a
-bootstrap of the median ratio covers 74 % at three rounds and 91 % at fifteen (docs/decisions/verdicts.md).
+bootstrap of the median covers 74 % at three rounds and 91 % at fifteen (docs/decisions/verdicts.md). A latency by
+itself is therefore the geometric mean of its rounds, with the same interval.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -16,8 +18,6 @@ from repro.harness.schema import Series
 
 SPEED = Column("speedup", "Speed-up", better="higher", digits=2)
 FEWEST_ROUNDS = 3  # for a verdict
-RESAMPLES = 10_000
-_SEED = 20250324  # fixed: the same records always give the same interval
 
 
 def compared_times(
@@ -54,8 +54,10 @@ def compared_rounds(slow: Array, fast: Array, *, ratio: float, margin: float = 0
     )
 
 
-def median_interval(values: Array) -> tuple[float, float]:
-    """95 % percentile interval of the median of so many rounds, (R,), of 10,000 resamples."""
-    drawn = np.random.default_rng(_SEED).integers(0, len(values), (RESAMPLES, len(values)))
-    low, high = np.percentile(np.median(values[drawn], axis=1), [2.5, 97.5])
-    return float(low), float(high)
+def mean_time(seconds: Sequence[float]) -> tuple[float, tuple[float | None, float | None]]:
+    """Geometric mean of the rounds of a row, with the 95 % interval of their logarithms; none of a single round."""
+    if len(seconds) < 2:
+        return float(seconds[0]), (None, None)
+    mean, spread = of_differences(np.log(np.array(seconds, dtype=float)))
+    half = spread.half()
+    return math.exp(mean), (math.exp(mean - half), math.exp(mean + half))

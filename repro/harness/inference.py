@@ -25,7 +25,7 @@ docs/decisions/verdicts.md.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,7 +84,7 @@ class Spread:
         return math.exp(brentq(gap, *ends))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Effects:
     """A number for each training seed, and what each group of images contributes to it.
 
@@ -129,7 +129,7 @@ class Effects:
     def among(self, seeds: Sequence[int]) -> "Effects":
         """Of these seeds alone."""
         kept = [self.seeds.index(seed) for seed in seeds]
-        return Effects(self.values[kept], self.shares[kept], self.df, tuple(seeds), self.n, self.groups)
+        return replace(self, values=self.values[kept], shares=self.shares[kept], seeds=tuple(seeds))
 
 
 def of_images(values: Array, groups: NDArray[np.int64], seeds: Sequence[int]) -> Effects:
@@ -155,7 +155,8 @@ def of_images(values: Array, groups: NDArray[np.int64], seeds: Sequence[int]) ->
     centred = np.where(known, values - means, 0.0) / counts
     sums = np.stack([np.bincount(place, weights=row) for row in centred])
     shares = (math.sqrt(size / (size - 1)) * sums).astype(np.float64)
-    return Effects(means[:, 0], shares, size - 1, tuple(seeds), int(counts.min()), size)
+    n = int(counts.min())
+    return Effects(values=means[:, 0], shares=shares, df=size - 1, seeds=tuple(seeds), n=n, groups=size)
 
 
 def of_replicates(values: Array, replicates: Array, seeds: Sequence[int], n: int) -> Effects:
@@ -174,7 +175,7 @@ def of_replicates(values: Array, replicates: Array, seeds: Sequence[int], n: int
     if groups < 2:
         raise ValueError(f"{groups} group of a jackknife, a variance takes at least 2")
     shares = math.sqrt((groups - 1) / groups) * (replicates - replicates.mean(axis=1, keepdims=True))
-    return Effects(values, shares, groups - 1, tuple(seeds), n, groups)
+    return Effects(values=values, shares=shares, df=groups - 1, seeds=tuple(seeds), n=n, groups=groups)
 
 
 def averaged(sets: Sequence[Effects]) -> Effects:
@@ -191,12 +192,12 @@ def averaged(sets: Sequence[Effects]) -> Effects:
     if total > 0:  # Satterthwaite's, which is exact enough for the many groups of captions
         df = total**2 / sum(v**2 / found.df for v, found in zip(variances, sets, strict=True))
     return Effects(
-        np.mean([found.values for found in sets], axis=0),
-        np.concatenate([found.shares for found in sets], axis=1) / len(sets),
-        df,
-        sets[0].seeds,
-        sum(found.n for found in sets),
-        sum(found.groups for found in sets),
+        values=np.mean([found.values for found in sets], axis=0),
+        shares=np.concatenate([found.shares for found in sets], axis=1) / len(sets),
+        df=df,
+        seeds=sets[0].seeds,
+        n=sum(found.n for found in sets),
+        groups=sum(found.groups for found in sets),
     )
 
 
@@ -216,7 +217,7 @@ def difference(candidate: Effects, baseline: Effects) -> tuple[float, Spread]:
     if candidate.seeds == baseline.seeds or 1 in {len(candidate.seeds), len(baseline.seeds)}:
         values, shares = candidate.values - baseline.values, candidate.shares - baseline.shares
         seeds = max(candidate.seeds, baseline.seeds, key=len)
-        paired = Effects(values, shares, df, seeds, candidate.n, candidate.groups)
+        paired = replace(candidate, values=values, shares=shares, df=df, seeds=seeds)
         return paired.value, paired.spread()
     shares = candidate.shares.mean(axis=0) - baseline.shares.mean(axis=0)
     parts = (Part(float(np.square(shares).sum()), df), *_seed_part(candidate), *_seed_part(baseline))

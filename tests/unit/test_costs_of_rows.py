@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from repro import table2, table4
 from repro.harness.claim_words import claims_table
 from repro.harness.claims import NoComparison, Verdict
-from repro.harness.clock import compared_rounds, median_interval
+from repro.harness.clock import compared_rounds, mean_time
 from repro.harness.files import ROOT
 from repro.harness.plan import resolve
 from repro.harness.schema import Line, Record, RecordSet, Run, Series
@@ -75,7 +76,7 @@ def test_an_image_is_text_steps_and_decoding() -> None:
     assert without[-1] < spans[-1]
 
 
-def test_lines_hold_median_rounds_and_parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_hold_mean_rounds_and_parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plans = {row.key: resolve(mini.PROFILE, row).sample for row in table4.TABLE.rows[1:3]}
     rows = TimedRows(
         plans=plans,
@@ -94,7 +95,7 @@ def test_lines_hold_median_rounds_and_parameters(tmp_path: Path, monkeypatch: py
         (latency,), series = found.find(key, "", LATENCY.key), found.find_series(key, SECONDS)
         assert series is not None
         assert len(series.values) == latency.n == 3
-        assert latency.value == pytest.approx(np.median(series.values), rel=1e-5)
+        assert latency.value == pytest.approx(stats.gmean(series.values), rel=1e-5)
         assert latency.ci_low <= latency.value <= latency.ci_high
         (parameters,) = found.find(key, "", PARAMETERS)
         assert parameters.value == sum(weight.numel() for weight in rows.pipeline.transformer.parameters())
@@ -219,7 +220,7 @@ def under(clock_batch: int, profile: str, tiny_vae: bool = False) -> str:
 
 def test_a_page_says_how_its_rows_were_timed() -> None:
     mini_page, real, typed = under(8, "mini"), under(8, "sdxl"), under(2, "sdxl", tiny_vae=True)
-    assert "in batches of 8, the median of 15 interleaved rounds;" in mini_page
+    assert "in batches of 8, the geometric mean of 15 interleaved rounds;" in mini_page
     assert "the ratio of two latencies within a round, the geometric mean" in mini_page
     assert "without `torch.compile` and with the full VAE" in real
     assert "interleaved" not in real
@@ -233,7 +234,14 @@ def test_a_ratio_is_taken_within_a_round() -> None:
     slow, fast = np.array([2.0, 20.0, 2.0]), np.array([1.0, 10.0, 1.0])
     found = compared_rounds(slow, fast, ratio=1.5)
     assert (*found.shown, found.n) == pytest.approx((0.5, 0.5, 0.5, 3))
-    assert median_interval(np.array([1.0, 2.0, 3.0])) == (1.0, 3.0)
+
+
+def test_a_latency_is_the_geometric_mean_of_its_rounds_with_students_t_of_the_logarithms() -> None:
+    logs = np.random.default_rng(0).normal(-3, 0.1, 9)
+    value, bounds = mean_time(np.exp(logs))
+    assert value == pytest.approx(np.exp(logs.mean()))
+    assert np.log(bounds) == pytest.approx(stats.t.interval(0.95, 8, logs.mean(), stats.sem(logs)))
+    assert mean_time([0.5]) == (0.5, (None, None))
 
 
 @pytest.mark.parametrize(

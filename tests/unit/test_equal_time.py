@@ -8,6 +8,7 @@ import pytest
 from harness_world import PROFILE, TABLE, record
 
 from repro import load_experiment
+from repro.harness.claim_words import difference
 from repro.harness.claims import Comparison, Judgement, NoComparison, Verdict, judge
 from repro.harness.effects import without_group
 from repro.harness.experiment import Row
@@ -37,7 +38,7 @@ def judged(check: Check, made: list[Line]) -> Judgement:
     return found
 
 
-@pytest.mark.parametrize(("own", "share"), [(1.0, 0.0), (1.5, 0.25), (3.0, 1.0)])
+@pytest.mark.parametrize(("own", "share"), [(1.0, 0.0), (1.5, 0.25), (3.0, 1.0), (0.5, 0.0)])
 def test_the_share_is_where_the_candidate_lies_between_the_medians(own: float, share: float) -> None:
     assert share_of_slower(CHECK, RecordSet.of(timed(small=own, big=1.0, bigger=3.0))) == pytest.approx(share)
 
@@ -50,6 +51,18 @@ def test_a_difference_is_that_to_the_line_between_the_two_rows() -> None:
     assert found is not None
     assert found.difference == pytest.approx(by_hand.mean(), abs=1e-6)
     assert found.spread.error == pytest.approx(by_hand.std(ddof=1) / 40**0.5, rel=1e-4)
+
+
+def test_a_candidate_that_is_faster_than_both_is_compared_with_the_faster_one_and_says_so() -> None:
+    made = [scored(row, RNG.random(40)) for row in ("small", "big", "bigger")]
+    faster = judged(CHECK, [*timed(small=0.5, big=1.0, bigger=3.0), *made])
+    plain = judged(replace(CHECK, slower=""), list(made))
+    assert faster.comparison is not None
+    assert plain.comparison is not None
+    assert faster.comparison.difference == pytest.approx(plain.comparison.difference)
+    assert difference(faster) == f"{difference(plain)} (no slower than big, so compared with that)"
+    between = judged(CHECK, [*timed(small=1.5, big=1.0, bigger=3.0), *made])
+    assert difference(between).endswith("(against 75% big and 25% bigger)")
 
 
 def test_numbers_of_whole_sets_are_on_the_line_with_their_replicates() -> None:
@@ -84,9 +97,10 @@ def test_seeds_are_those_that_both_rows_of_the_line_have() -> None:
     [
         ({"small": 1.5, "big": 1.0}, "big, small, bigger were not all timed"),
         (
-            {"small": 0.5, "big": 1.0, "bigger": 3.0},
-            r"small takes 0.5000 s, not between big (1.0000) and bigger (3.0000)",
+            {"small": 3.5, "big": 1.0, "bigger": 3.0},
+            r"small takes 3.5000 s, not between big (1.0000) and bigger (3.0000)",
         ),
+        ({"small": 0.5, "big": 2.0, "bigger": 1.0}, "not between"),
         ({"small": 1.0, "big": 1.0, "bigger": 1.0}, "not between"),
     ],
 )

@@ -54,7 +54,7 @@ def _clock(result: ScoresResult) -> str:
     )
     elsewhere = f" {PUBLISHED_CLOCK}" if result.published_costs else ""
     return (
-        f"> **Latency**: seconds of an image from text to pixels in {batches}, the median of "
+        f"> **Latency**: seconds of an image from text to pixels in {batches}, the geometric mean of "
         f"{rounds}; **parameters**: of the network, without text encoders and VAE.{elsewhere}"
     )
 

@@ -6,8 +6,9 @@ an image or of a whole set is
 
     q = (1 - w) q_0 + w q_1,
 
-as if a share w of the images were drawn by the slower row. The uncertainty of w, a few percent of a small difference,
-is left out.
+as if a share w of the images were drawn by the slower row. A candidate that is faster than both is compared with the
+faster one, w = 0, which favours the baseline by the time that it has in addition. The uncertainty of w, a few percent
+of a small difference, is left out.
 """
 
 from dataclasses import replace
@@ -25,17 +26,24 @@ BLEND = "baseline at equal latency"
 
 
 def share_of_slower(check: Check, records: RecordSet) -> float | str:
-    """The share w of the slower row; why there is none where a row was not timed, or is faster or slower than both."""
+    """The share w of the slower row, 0 for a candidate that is faster than both; why there is none else."""
     rows = (check.baseline, check.candidate, check.slower)
     series = [records.find_series(row, SECONDS) for row in rows]
     seconds = [median(one.values) for one in series if one is not None and len(one.values) >= FEWEST_ROUNDS]
     if len(seconds) < len(rows):
         return f"{', '.join(rows)} were not all timed"
     first, own, last = seconds
-    if not first <= own <= last or first == last:
+    if own > last or first >= last:
         between = f"{check.baseline} ({first:.4f}) and {check.slower} ({last:.4f})"
         return f"{check.candidate} takes {own:.4f} s, not between {between}"
-    return (own - first) / (last - first)
+    return max(own - first, 0.0) / (last - first)
+
+
+def words(check: Check, share: float) -> str:
+    """What a page says beside the difference: with which mixture the candidate was compared."""
+    if share == 0:
+        return f"no slower than {check.baseline}, so compared with that"
+    return f"against {1 - share:.0%} {check.baseline} and {share:.0%} {check.slower}"
 
 
 def blended(check: Check, metric: str, share: float, records: RecordSet) -> RecordSet:

@@ -10,7 +10,7 @@ published system) is the same for every seed. Students that share no seed are in
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from repro.harness.claims import Compared, Comparison, NoComparison, Verdict, fixed_margin
 from repro.harness.clock import compared_times
@@ -21,7 +21,7 @@ from repro.harness.profile import Profile
 from repro.harness.schema import RecordError, RecordSet
 from repro.kinds.scores.costs import SECONDS
 from repro.kinds.scores.declare import Check, Claim, Faster, Table
-from repro.kinds.scores.equal_time import against_blend, blended, share_of_slower
+from repro.kinds.scores.equal_time import against_blend, blended, share_of_slower, words
 
 
 def tested(claim: Claim, table: Table, profile: Profile, records: RecordSet) -> Compared:
@@ -45,9 +45,8 @@ def tested(claim: Claim, table: Table, profile: Profile, records: RecordSet) -> 
     if isinstance(share, str):
         return column, NoComparison(Verdict.NOT_MEASURED, share)
     check, wider = against_blend(claim.check, table)
-    return column, _Pair(check, column, wider, profile, blended(claim.check, column.key, share, records)).compared(
-        margin
-    )
+    found = _Pair(check, column, wider, profile, blended(claim.check, column.key, share, records)).compared(margin)
+    return column, replace(found, note=words(claim.check, share)) if isinstance(found, Comparison) else found
 
 
 def _timed(check: Faster, records: RecordSet) -> Compared:

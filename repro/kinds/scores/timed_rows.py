@@ -3,13 +3,11 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
-from statistics import median
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 
-from repro.harness.clock import median_interval
+from repro.harness.clock import mean_time
 from repro.harness.provenance import versions
 from repro.harness.sampling import SamplingPlan
 from repro.harness.schema import Record, Run, Series
@@ -110,8 +108,8 @@ def cost_lines(run: Run, table: Table, rows: Timed) -> Iterator[Record | Series]
     short = f"Out of memory in batches of {table.clock.batch_size}; --clock-batch N takes smaller ones."
     for key, timed in rows.timings(table.clock):
         if timed.seconds:
-            bounds, n = median_interval(np.array(timed.seconds)), len(timed.seconds)
-            yield Record.of(run, key, LATENCY.key, median(timed.seconds), n=n, bounds=bounds, unit="s")
+            seconds, bounds = mean_time(timed.seconds)
+            yield Record.of(run, key, LATENCY.key, seconds, n=len(timed.seconds), bounds=bounds, unit="s")
             yield Series.of(key, SECONDS, timed.seconds, over="round", unit="s")
         else:
             yield replace(Record.of(run, key, LATENCY.key, 0.0, n=0, unit="s"), value=None, note=short)
