@@ -25,11 +25,12 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import resize
 
-from repro.metrics.base import Estimate, Measured, Prompt, WeightsError, pixels, t_quantile
+from repro.metrics.base import Estimate, Measured, Prompt, WeightsError, pixels
 from repro.metrics.jackknife import caption_groups
+from repro.metrics.jackknife import jackknife as of_replicates
 
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-VERSION = 1  # raise it when the same images get other values
+VERSION = 2  # raise it when the same images get other values or replicates
 BLOCKS = 20
 """Groups of the jackknife: 19 degrees of freedom, at a price of 20 distances."""
 SPLITS = 3
@@ -200,8 +201,7 @@ def jackknife(
     if n < 4:
         return Estimate(value, None, None, n)
     replicates = jackknife_replicates(sample, statistic, in_turn(n) if groups is None else groups)
-    half = t_quantile(len(replicates) - 1) * jackknife_error(replicates)
-    return Estimate(value, value - half, value + half, n)
+    return of_replicates(value, replicates, n)
 
 
 def in_turn(n: int) -> np.ndarray:
@@ -224,12 +224,6 @@ def jackknife_replicates(sample: Sample, statistic: Callable[[Sample], float], g
         raise ValueError(f"{len(groups)} images in groups, {len(sample)} in the sample")
     member = torch.from_numpy(groups)
     return np.array([statistic(sample[member != group]) for group in range(int(groups.max()) + 1)])
-
-
-def jackknife_error(replicates: np.ndarray) -> float:
-    """Standard error from replicates, also from those of a difference."""
-    blocks = len(replicates)
-    return float(np.sqrt((blocks - 1) / blocks * np.square(replicates - replicates.mean()).sum()))
 
 
 class FrechetDistance:

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from repro.harness.inference import of_replicates
 from repro.metrics.base import Estimate, Prompt, t_quantile
 
 GROUPS = 20
 
 
-def jackknife(value: float, replicates: Sequence[float], n: int) -> Estimate:
+def jackknife(value: float, replicates: Sequence[float] | np.ndarray, n: int) -> Estimate:
     """A number with its 95 % interval and its replicates.
 
     Args:
@@ -30,9 +31,14 @@ def jackknife(value: float, replicates: Sequence[float], n: int) -> Estimate:
     groups = len(replicates)
     if groups < 2:
         raise ValueError(f"a jackknife needs at least 2 replicates, got {groups}")
-    error = ((groups - 1) / groups * np.square(np.subtract(replicates, np.mean(replicates))).sum()) ** 0.5
-    half = t_quantile(groups - 1) * float(error)
+    half = t_quantile(groups - 1) * jackknife_error(replicates)
     return Estimate(value, value - half, value + half, n, replicates=tuple(map(float, replicates)))
+
+
+def jackknife_error(replicates: Sequence[float] | np.ndarray) -> float:
+    """Standard error from replicates, also from those of a difference."""
+    found = np.asarray(replicates, dtype=np.float64)
+    return of_replicates(found[:1], found[None, :], (0,), 0).spread().error
 
 
 def groups_of_captions(captions: Sequence[str], groups: int = GROUPS) -> np.ndarray:

@@ -135,6 +135,8 @@ def test_jackknife_of_a_mean_is_the_error_of_block_means() -> None:
     half = t_quantile(19) * float(block_means.std()) / 20**0.5
     assert estimate.ci_high - estimate.value == pytest.approx(half)
     assert estimate.value - estimate.ci_low == pytest.approx(half)
+    assert len(estimate.replicates) == 20  # so that two sets can be compared, pair by pair
+    assert estimate.replicates[3] == pytest.approx((float(features.sum()) - 10 * float(block_means[3])) / 190)
 
 
 @pytest.mark.parametrize(("n", "keys", "bounded"), [(3, {"fid_e"}, False), (16, {"fid_e", "fid_e_inf"}, True)])

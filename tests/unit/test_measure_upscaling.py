@@ -28,9 +28,9 @@ from repro.metrics.fid import (
     frechet_distance,
     in_turn,
     jackknife,
-    jackknife_error,
     jackknife_replicates,
 )
+from repro.metrics.jackknife import jackknife_error
 from repro.profiles.smoke import PROFILE
 from repro.table1 import EXTENDED, TABLE
 from swd.growth import keep_low, replace_low

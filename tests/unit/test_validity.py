@@ -124,6 +124,14 @@ def test_bars_are_held_missed_or_open() -> None:
     assert result().distance_bar.ratio == pytest.approx(1.8)
 
 
+def test_a_changed_caption_has_no_ceiling() -> None:
+    """Contours are measured on captioned objects: with one object less there are fewer to get wrong."""
+    counted = Condition("decoded", "Other count", "real", change="count")
+    changed = replace(SMALL, conditions=(CONDITIONS[0], counted, *CONDITIONS[2:]))
+    assert result(experiment=SMALL, score_decoded=1.1).faults(SCORE)
+    assert not result(experiment=changed, score_decoded=1.1).faults(SCORE)
+
+
 def test_conditions_that_older_records_do_not_have_are_named() -> None:
     """A page of such records can be shown, and no metric passes on what was not measured."""
     colour = Condition("colour", "Other colour", "real", change="colour")

@@ -25,7 +25,7 @@ from repro.kinds.upscaling.declare import distance_column
 from repro.metrics import Estimate, Prompt, WeightsError
 from repro.metrics.base import Skipped, pixels
 from repro.metrics.distances import FeatureDistances
-from repro.metrics.fid import Reference, extract_features, frechet_distance, jackknife, jackknife_replicates
+from repro.metrics.fid import Reference, extract_features, frechet_distance, jackknife
 from repro.metrics.frechet import Fid, cells_of
 from repro.metrics.jackknife import GROUPS, groups_of_captions
 from repro.stages.images import ImageSet, ImageSetError
@@ -91,7 +91,7 @@ class OfWorld:
         distance = partial(frechet_distance, self._reference)
         groups = groups_of(images.prompts)
         estimate = jackknife(sample, distance, distance(sample), groups)
-        return Distance(estimate, jackknife_replicates(sample, distance, groups).tolist())
+        return Distance(estimate, estimate.replicates)
 
     @cached_property
     def _reference(self) -> Reference:

@@ -11,8 +11,8 @@ from enum import StrEnum
 from functools import cached_property
 
 import numpy as np
-from scipy.special import stdtrit
 
+from repro.harness.inference import Spread, of_replicates
 from repro.harness.result import Measured
 from repro.harness.schema import RecordError
 from repro.kinds.validity import keys
@@ -35,14 +35,16 @@ class Number:
     @property
     def error(self) -> float:
         """Standard error by the jackknife."""
-        groups = len(self.replicates)
-        spread = float(np.square(self.replicates - self.replicates.mean()).sum())
-        return math.sqrt((groups - 1) / groups * spread)
+        return self._spread.error
 
     @property
     def half(self) -> float:
         """Half-width of the 95 % interval, Student's t over groups."""
-        return float(stdtrit(len(self.replicates) - 1, 0.975)) * self.error
+        return self._spread.half()
+
+    @property
+    def _spread(self) -> Spread:
+        return of_replicates(np.array([self.value]), self.replicates[None, :], (0,), 0).spread()
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +177,11 @@ class ValidityResult(Measured[ValidityPage]):
                 yield f"does not tell {better} from {worse} ({_errors(found.errors)})"
 
     def _above_ceiling(self, candidate: Candidate) -> Iterator[str]:
-        others = (condition.key for condition in self.experiment.conditions if condition.key != candidate.ceiling)
+        others = (  # under a changed caption the same images are asked about other objects
+            condition.key
+            for condition in self.experiment.conditions
+            if condition.key != candidate.ceiling and not condition.change
+        )
         for other in others if candidate.ceiling else ():
             found = self.contrast(candidate, other, candidate.ceiling)
             if found is not None and found.errors > self.experiment.separation:
