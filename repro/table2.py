@@ -248,8 +248,8 @@ OVER_SEEDS = replace(
 
 
 def teacher(key: str, label: str, **sample: Any) -> Row:
-    """The undistilled teacher, sampled otherwise than the profile does; measured in the mini world alone."""
-    return Row(key, label, sample=sample, profiles=("mini", "smoke"))
+    """The undistilled teacher, sampled otherwise than the profile does; its steps are those of the mini world alone."""
+    return Row(key, label, sample=sample, profiles=("mini",))
 
 
 def by_spectrum(steps: int) -> Row:
@@ -288,6 +288,7 @@ EXTENDED = replace(
         "spectrum gives?"
     ),
     rows=(
+        *real_rows("Real scenes", "mini", "smoke"),
         Row("teacher", "Teacher"),
         teacher("teacher_grow_2", "Teacher, grown from 1/2", schedule="grow-2", grow="spectral"),
         teacher("teacher_grow_3", "Teacher, grown from 1/4", schedule="grow-3", grow="spectral"),
@@ -298,6 +299,7 @@ EXTENDED = replace(
         by_spectrum(6),
         by_spectrum(4),
         fullscale(6),
+        fullscale(4),
         fullscale(2),
     ),
     claims=(

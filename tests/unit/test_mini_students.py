@@ -7,9 +7,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from repro import experiments
 from repro.harness.experiment import Row
-from repro.profiles.mini import ADAPTERS
+from repro.kinds.scores.declare import Table
+from repro.profiles.mini import ADAPTERS, PROFILE
 from repro.stages.store import StageStore
+from repro.stages.students import shipped_training
 from repro.worlds.mini import ship
 from repro.worlds.mini.report import extend_report, write_report
 from swd.lora.files import ADAPTER_FILE
@@ -17,7 +20,7 @@ from swd.lora.files import ADAPTER_FILE
 LINE = {"iteration": 0, "step": 0, "consistency": 0.5, "total": 0.5, "grad_norm": 1.0, "seconds": 2.0}
 
 
-def test_tables_2_and_4_share_what_they_can() -> None:
+def test_tables_share_what_they_can() -> None:
     assert list(ship.STUDENTS) == [
         "scalewise_6",
         "scalewise_4",
@@ -26,7 +29,17 @@ def test_tables_2_and_4_share_what_they_can() -> None:
         "fullscale_2",
         "lcm_4",
         "dmd2_4",
+        "spectrum_6",
+        "spectrum_4",
     ]
+
+
+def test_every_student_of_a_table_of_the_mini_world_can_be_shipped() -> None:
+    tables = [table for table in experiments().values() if isinstance(table, Table)]
+    wanted = {row.variant: row for table in tables for row in table.rows_in("mini") if row.is_student}
+    assert {"scalewise_4", "spectrum_4", "lcm_4"} <= set(wanted)
+    for variant, row in wanted.items():
+        assert shipped_training(PROFILE, ship.STUDENTS[variant]) == shipped_training(PROFILE, row)
 
 
 def test_only_those_asked_for_are_trained_and_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

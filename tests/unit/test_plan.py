@@ -75,6 +75,14 @@ def test_the_teacher_may_grow_on_its_own_steps_with_its_own_guidance() -> None:
     assert "grow" not in resolve(PROFILE, TABLE.row("scalewise_6")).sample.as_json()  # finished images stay
 
 
+def test_teachers_of_so_many_steps_stand_beside_one_of_as_many_only() -> None:
+    """In a smoke run the teacher takes 4 steps; those of 14 to 28 would be no cheaper variants of it."""
+    own = {row.key for row in EXTENDED.rows if row.is_teacher and row.sample}
+    assert own == {"teacher_grow_2", "teacher_grow_3", "teacher_16", "teacher_14"}
+    assert own <= {row.key for row in EXTENDED.rows_in("mini")}
+    assert not own & {row.key for row in EXTENDED.rows_in("smoke")}
+
+
 def test_growing_needs_a_schedule_and_a_known_way() -> None:
     options: dict[str, Any] = {"steps": 2, "guidance_scale": 1.0, "shift": 3.0}
     with pytest.raises(ValueError, match="growing by 'spectral' needs a schedule, got none"):

@@ -22,6 +22,7 @@ from repro.kinds.scores.figure import (
     draw_compute,
 )
 from repro.profiles import mini
+from repro.table2 import EXTENDED
 from repro.table2 import TABLE as TABLE2
 from repro.table4 import TABLE as TABLE4
 
@@ -123,6 +124,28 @@ def test_panels_and_ceilings_come_from_the_records() -> None:
     assert data.panels[0].ceiling == Ceiling("Real scenes through the VAE", 0.97)
     assert data.panels[4].ceiling is None
     assert [point.label for point in data.panels[0].points] == ["Teacher"]
+
+
+def test_teachers_that_grow_stand_at_what_they_cost() -> None:
+    """The profile's own teacher stays a line, and so do all teachers of a table in which none grows."""
+    cost = {"teacher": 28_672, "teacher_grow_2": 16_384, "teacher_16": 16_384, "teacher_4": 4_096, "scalewise_4": 2_000}
+    made = [
+        line
+        for row, tokens in cost.items()
+        for line in (record(row, "short", "tokens", tokens), record(row, "short", "scene_score", 0.8))
+    ]
+    data = compute_data(EXTENDED, mini.PROFILE, RecordSet.of(made))
+    lines = {point.label: point.teacher for point in data.panels[0].points}
+    assert lines == {
+        "Teacher": True,
+        "Teacher, grown from 1/2": False,
+        "Teacher, fewer steps": False,
+        "Scale-wise": False,
+    }
+    assert all(point.teacher for point in compute_data(TABLE4, mini.PROFILE, RecordSet.of(made)).panels[0].points[:2])
+    figure = _compute_figure(data)
+    places = {float(x) for line in figure.axes[0].lines for x in line.get_xdata()}
+    assert any(abs(place / 16_384 - 1) < 0.2 for place in places)
 
 
 def test_the_png_is_that_of_the_figure() -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-VERSION = 3  # of the drawing code: raise it when the figure should look different
+VERSION = 4  # of the drawing code: raise it when the figure should look different
 LEGEND_LINE = 0.2  # inches
 CHARACTERS_PER_INCH, HANDLE = 14, 7  # of the legend's text, and what a handle with its gaps takes, in characters
 
@@ -53,7 +53,7 @@ def drawing(result: ScoresResult) -> Drawing | None:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One row of a table in one panel; ``low`` and ``high`` bound the quality. The teacher is drawn as a line."""
+    """One row of a table in one panel; ``low`` and ``high`` bound the quality. A ``teacher`` is drawn as a line."""
 
     label: str
     teacher: bool
@@ -138,14 +138,17 @@ def draw_compute(data: ComputeData) -> bytes:
 
 
 def _points(table: Table, profile: Profile, records: RecordSet, prompts: str, column: Column) -> Iterator[Point]:
-    for row in table.rows_in(profile.name):
+    rows = table.rows_in(profile.name)
+    grows = any(row.sample.get("grow") for row in rows)
+    for row in rows:
         tokens = estimate(records.find(row.key, prompts, TOKENS.key))
         found = measured(records, row.key, prompts, column.key)
         if tokens is None or found is None:
             continue
         bounds = [found.value if bound is None else bound for bound in (found.low, found.high)]
         value, low, high = (column.factor * number for number in (found.value, *bounds))
-        yield Point(row.label, row.is_teacher, steps_of(profile, row) or 0, tokens.value, value, low, high)
+        line = row.is_teacher and not (grows and row.sample)  # a teacher that is compared at its cost stands there
+        yield Point(row.label, line, steps_of(profile, row) or 0, tokens.value, value, low, high)
 
 
 def _compute_figure(data: ComputeData) -> "Figure":

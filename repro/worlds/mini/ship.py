@@ -14,7 +14,8 @@ from repro.worlds.mini.world import MiniWorld
 from swd.files import save_tensors
 from swd.lora.files import ADAPTER_FILE
 
-_ROWS = (*table2.TABLE.rows_in(PROFILE.name), *table4.TABLE.rows_in(PROFILE.name))
+_TABLES = (table2.TABLE, table4.TABLE, table2.EXTENDED)
+_ROWS = tuple(row for table in _TABLES for row in table.rows_in(PROFILE.name))
 STUDENTS = {row.variant: row for row in _ROWS if row.is_student}  # tables that share a variant share its training
 
 
