@@ -65,9 +65,13 @@ def test_rows_are_counted_as_they_are_sampled(medium: Profile, options: ScoresOp
     assert rows["fullscale_2"].flops is None
 
 
-def test_seeds_multiply_images(medium: Profile, options: ScoresOptions) -> None:
-    _, rows = made(medium, replace(options, seeds=(0, 1, 2)), "scalewise_4")
+def test_seeds_multiply_images_of_students_alone(medium: Profile, options: ScoresOptions) -> None:
+    _, rows = made(medium, replace(options, seeds=(0, 1, 2)), "scalewise_4", "teacher")
     assert rows["scalewise_4"].images == 3 * IMAGES
+    assert rows["teacher"].images == IMAGES
+    mini = load_profile("mini")
+    _, rows = made(mini, replace(options, seeds=(0, 1, 2)), "real", "real_decoded", "fullscale_2")
+    assert [rows[key].images for key in ("real", "real_decoded", "fullscale_2")] == [600, 600, 1_800]
 
 
 def test_a_model_of_several_rows_is_named_once_with_terms_and_command(medium: Profile, options: ScoresOptions) -> None:

@@ -30,8 +30,8 @@ def planned(table: Table, rows: tuple[Row, ...], profile: Profile, options: Scor
     """
     world = load_world(profile, ROOT)
     prompts = tuple(world.prompt_plans())
-    images = sum(found.images for found in prompts) * len(options.seeds)
-    made = tuple(_row(profile, row, options, images) for row in rows)
+    images = sum(found.images for found in prompts)
+    made = tuple(_row(profile, row, options, images * _seeds(row, options)) for row in rows)
     sampled = [row for row, plan in zip(rows, made, strict=True) if not plan.skipped]
     return Plan(
         title=table.title,
@@ -43,6 +43,11 @@ def planned(table: Table, rows: tuple[Row, ...], profile: Profile, options: Scor
         tflops=options.tflops,
         free_bytes=shutil.disk_usage(_existing(options.work)).free,
     )
+
+
+def _seeds(row: Row, options: ScoresOptions) -> int:
+    """How often a row is sampled: a student once for each training seed, all else once."""
+    return len(options.seeds) if row.is_student and row.key not in options.images else 1
 
 
 def _row(profile: Profile, row: Row, options: ScoresOptions, images: int) -> RowPlan:
