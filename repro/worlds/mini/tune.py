@@ -1,24 +1,28 @@
 """`python -m repro.worlds.mini.tune`: short distillations at several rates, judged on captions of the training range.
 
 It is there to choose the rates in `repro/profiles/mini.py`, one for each kind of student, and the number of iterations.
-Both kinds get the same rates and the same counts. What the tables are measured on is never looked at. Finished counts
-are not trained or scored again; what was found is kept beside the weights, with a figure.
+Both kinds get the same rates and the same counts. What the tables are measured on is never looked at. What was found is
+kept beside the weights, with a figure; finished counts of the same training, pipeline and images are not repeated. The
+rules by which `chosen` decides were fixed before the runs: docs/decisions/student-training.md.
 """
 
 import argparse
+import fcntl
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import torch
 from accelerate import Accelerator
 
 from repro.harness.experiment import Row
-from repro.harness.files import ROOT, digest_folder, write_atomic
+from repro.harness.files import ROOT, digest_folder, digest_json, write_atomic
+from repro.harness.inference import clustered_error
 from repro.harness.plan import resolve
 from repro.harness.profile import Distil, Profile
 from repro.harness.provenance import git_stamp
@@ -34,11 +38,17 @@ from repro.worlds.mini.scene_score import SceneScore
 from repro.worlds.mini.scenes import sample_scene
 from repro.worlds.mini.world import MiniWorld
 from swd.backbones import denoiser_of
-from swd.training import train
+from swd.training import DistillConfig, train
 
 BATCH = 50
 RESULT = Path(__file__).parent / "weights" / "tuning.json"
 SHOWN = {"scene_score": "Scene score", "contour_error": "Contour error, px", "colour_error": "Colour error, levels"}
+RATES = (1e-4, 2e-4, 4e-4, 8e-4, 1.6e-3, 3.2e-3)
+COUNTS = (25, 50)
+JUDGED_AFTER = 50
+"""Iterations after which rates are compared."""
+GAIN = 0.0033
+"""A third of the scene score's margin: doubling the iterations must gain as much to be worth it."""
 Trial = dict[str, Any]
 
 
@@ -52,16 +62,28 @@ def score(row: Row, adapter: Path, images: int) -> EvaluationResult:
     """Scene score of a student's images for captions that no training image has the seed of."""
     pipeline = load_pipeline(ROOT / PROFILE.weights.pipeline, EXECUTION.dtype, torch.device("cpu"))
     generate = generator_of(resolve(PROFILE, row).sample, pipeline, adapter)
-    scenes = [sample_scene(seed) for seed in TRAIN_SEEDS[TRAIN_SCENES : TRAIN_SCENES + images]]
+    scenes = [sample_scene(seed) for seed in _seeds(images)]
     prompts = [{"caption": scene.caption, "kind": scene.kind, "seed": scene.seed} for scene in scenes]
     shards = [prompts[start : start + BATCH] for start in range(0, images, BATCH)]
     return evaluate(((generate(part), part) for part in shards), [SceneScore()])
 
 
+def training(row: Row, lr: float, iterations: int) -> DistillConfig:
+    """How a row is distilled at a rate."""
+    return replace(resolve(at_rate(PROFILE, lr), row, PROFILE.seeds[0]).training, iterations=iterations)
+
+
+def identity(row: Row, lr: float, images: int) -> str:
+    """What a trial follows from besides its iterations: the other options of the training, the pipeline, the images."""
+    options = {name: value for name, value in training(row, lr, 1).as_json().items() if name != "iterations"}
+    pipeline = digest_folder(ROOT / PROFILE.weights.pipeline)
+    return digest_json({"training": options, "pipeline": pipeline, "images": images})
+
+
 def distilled(row: Row, lr: float, iterations: int, work: Path) -> Path:
     """The adapter of a row after so many iterations at a rate; goes on from fewer in the same folder."""
     world = MiniWorld(at_rate(PROFILE, lr), ROOT)
-    config = replace(resolve(world.profile, row, PROFILE.seeds[0]).training, iterations=iterations)
+    config = training(row, lr, iterations)
     pipeline = load_pipeline(ROOT / PROFILE.weights.pipeline, "float32", torch.device("cpu"))
     store = StageStore(ROOT / "results" / "stages", stamp=git_stamp(ROOT))
     cache = latent_cache(store, world, TABLE.rows, pipeline, digest_folder(ROOT / PROFILE.weights.pipeline))
@@ -74,12 +96,87 @@ def trial(row: Row, lr: float, iterations: int, images: int, work: Path) -> Tria
     result = score(row, distilled(row, lr, iterations, work), images)
     values = {key: [found.value, found.ci_low, found.ci_high] for key, found in result.values.items()}
     per_image = [round(float(value), 4) for value in result.per_image["scene_score"]]
-    return {"row": row.key, "lr": lr, "iterations": iterations, **values, "scene_scores": per_image}
+    known = {"row": row.key, "lr": lr, "iterations": iterations, "identity": identity(row, lr, images)}
+    return {**known, **values, "scene_scores": per_image}
 
 
-def tried() -> list[Trial]:
+def tried(result: Path = RESULT) -> list[Trial]:
     """What was found so far, by whichever process."""
-    return json.loads(RESULT.read_text()) if RESULT.exists() else []
+    return json.loads(result.read_text()) if result.exists() else []
+
+
+def is_known(row: Row, lr: float, iterations: int, images: int, trials: Sequence[Trial]) -> bool:
+    """Whether this very trial is among those found: with other options, weights or images it is another."""
+    wanted = (row.key, lr, iterations, identity(row, lr, images))
+    return any((one["row"], one["lr"], one["iterations"], one.get("identity")) == wanted for one in trials)
+
+
+def keep(found: Trial, result: Path = RESULT) -> None:
+    """Add a trial to the file, in place of one of the same row, rate and count; processes take turns."""
+    lock = ROOT / "results" / "tuning.lock"
+    lock.parent.mkdir(exist_ok=True)
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        key = ("row", "lr", "iterations")
+        others = [one for one in tried(result) if any(one[name] != found[name] for name in key)]
+        write_atomic(result, json.dumps([*others, found]) + "\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What the rules choose.
+
+    Attributes:
+        rates: row -> learning rate.
+        gains: count -> row -> scene score that doubling it gains at that rate; only where both counts were tried.
+        iterations: the smallest count from which doubling gains less than ``GAIN`` in every row; None where that was
+            not tried in all of them.
+    """
+
+    rates: Mapping[str, float]
+    gains: Mapping[int, Mapping[str, float]]
+
+    @property
+    def iterations(self) -> int | None:
+        """By the rule of lengths."""
+        for count, of_row in sorted(self.gains.items()):
+            if len(of_row) == len(self.rates) and max(of_row.values()) < GAIN:
+                return count
+        return None
+
+
+def chosen(trials: Sequence[Trial]) -> Chosen:
+    """Rates and length by the written rules, of the rows that were tried.
+
+    Raises:
+        ValueError: a row was not tried for as many iterations as rates are compared after.
+    """
+    scores = {(one["row"], one["lr"], one["iterations"]): np.array(one["scene_scores"]) for one in trials}
+    rates = {row: _rate(row, scores) for row in sorted({one["row"] for one in trials})}
+    gains: dict[int, dict[str, float]] = {}
+    for (row, lr, count), values in scores.items():
+        if lr == rates[row] and (twice := scores.get((row, lr, 2 * count))) is not None:
+            gains.setdefault(count, {})[row] = float(twice.mean() - values.mean())
+    return Chosen(rates, gains)
+
+
+def _rate(row: str, scores: Mapping[tuple[str, float, int], np.ndarray]) -> float:
+    """The best rate of a row; of those within a standard error of it, over captions, the lowest."""
+    found = {lr: values for (name, lr, count), values in scores.items() if (name, count) == (row, JUDGED_AFTER)}
+    if not found:
+        raise ValueError(f"{row} was not tried for {JUDGED_AFTER} iterations")
+    best = max(found.values(), key=lambda values: float(values.mean()))
+    captions = np.unique([sample_scene(seed).caption for seed in _seeds(len(best))], return_inverse=True)[1]
+    for lr, values in sorted(found.items()):
+        lost = best - values
+        if float(lost.mean()) <= (clustered_error(lost, captions) or 0.0):
+            return lr
+    raise AssertionError("the best rate is within an error of itself")
+
+
+def _seeds(images: int) -> Sequence[int]:
+    """Of scenes that no training image shows."""
+    return TRAIN_SEEDS[TRAIN_SCENES : TRAIN_SCENES + images]
 
 
 def draw(trials: Sequence[Mapping[str, Any]], figure: Path) -> None:
@@ -117,18 +214,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m repro.worlds.mini.tune", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("--rows", nargs="+", default=["scalewise_4", "fullscale_4"], help="rows of Table 2")
-    parser.add_argument("--lr", nargs="+", type=float, default=[1e-4, 2e-4, 4e-4, 8e-4], help="learning rates")
-    parser.add_argument("--iterations", nargs="+", type=int, default=[25, 50], help="counts to score after, rising")
+    parser.add_argument("--lr", nargs="+", type=float, default=list(RATES), help="learning rates")
+    parser.add_argument("--iterations", nargs="+", type=int, default=list(COUNTS), help="counts to score after, rising")
     parser.add_argument("--images", type=int, default=300, help="images of each student")
     parser.add_argument("--work", type=Path, default=ROOT / "results" / "tuning", help="folder of the trainings")
     options = parser.parse_args(arguments)
     asked = [(row, lr, count) for lr in options.lr for row in options.rows for count in sorted(options.iterations)]
     for row, lr, count in asked:
-        if not any((known["row"], known["lr"], known["iterations"]) == (row, lr, count) for known in tried()):
+        if not is_known(TABLE.row(row), lr, count, options.images, tried()):
             found = trial(TABLE.row(row), lr, count, options.images, options.work)
             print(row, f"{lr:g}", count, *(f"{found[key][0]:.4f}" for key in SHOWN), flush=True)
-            write_atomic(RESULT, json.dumps([*tried(), found]) + "\n")
+            keep(found)
     draw(tried(), RESULT.with_suffix(".png"))
+    print(chosen(tried()))
     return 0
 
 
