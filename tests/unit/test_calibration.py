@@ -142,7 +142,7 @@ def shown(tmp_path: Path, lines: list[Line]) -> str:
         own = run()
         lines = [replace(it, run=own.run, table=own.table) if isinstance(it, Record) else it for it in lines]
         records.save(tmp_path / "records" / "table1_extended.jsonl", RecordSet.of([own, *lines]))
-    return page(SpectraResult(FIGURE, profile, RecordSet.of([CLEAN])), tmp_path)
+    return page(SpectraResult(FIGURE, profile, RecordSet.of([CLEAN, replace(CLEAN, variant="pixels")])), tmp_path)
 
 
 def run() -> Run:
@@ -156,6 +156,9 @@ def test_the_page_prints_the_margin_and_its_held_out_hits(tmp_path: Path) -> Non
     assert "**The calibrated margin is " in text
     assert "of 6 on the half that was held out" in text
     assert "| Safe by margin" in text
+    sides = text[text.index("| Safe by margin") :].split("\n\n")[0].splitlines()
+    assert len(sides) == 3  # the latents that the margin is fitted to, and no others
+    assert "is not untouched" in text
     assert text.count(" hit |") + text.count(" miss |") == 6
 
 

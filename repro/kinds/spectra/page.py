@@ -8,6 +8,7 @@ from repro.harness.experiment import Column
 from repro.harness.page import footer, joined, lower
 from repro.kinds.spectra import keys
 from repro.kinds.spectra.calibration import Calibrated, safe_side
+from repro.kinds.spectra.declare import Calibration
 from repro.kinds.spectra.figure import PICTURE
 from repro.kinds.spectra.result import SpectraResult, side_of
 from swd.schedule import PRESETS
@@ -91,7 +92,7 @@ def _margin(result: SpectraResult, folder: Path) -> list[str]:
     filled = {"METRIC": metric.label, "ALLOWED": number(calibrated.allowed, 1), "COUNT": f"{len(margins)} margins"}
     filled |= {"LOW": f"{min(margins):g}", "HIGH": f"{max(margins):g}"}
     text = reduce(lambda text, item: text.replace(*item), filled.items(), MARGIN)
-    return [head, text, _fit(calibrated), _trials(calibrated, metric), _safe_sides(result, calibrated)]
+    return [head, text, _fit(calibrated), _trials(calibrated, metric), _safe_sides(result, declared, calibrated)]
 
 
 def _fit(found: Calibrated) -> str:
@@ -127,10 +128,12 @@ def _trials(found: Calibrated, metric: Column) -> str:
     return markdown(heads, rows)
 
 
-def _safe_sides(result: SpectraResult, found: Calibrated) -> str:
-    """Safe sides by the calibrated margin, beside those of the table above."""
+def _safe_sides(result: SpectraResult, declared: Calibration, found: Calibrated) -> str:
+    """Safe sides by the calibrated margin, of the latents alone that it is fitted to."""
     rows = []
     for panel, clean in result.measured:
+        if panel.key != declared.panel:
+            continue
         sides = [number(safe_side(clean, t / 1000, found.margin), 0) for t in result.experiment.timesteps]
         rows.append([panel.label, *sides])
     heads = [f"Safe by margin {found.margin:g}", *(f"t = {t}" for t in result.experiment.timesteps)]
