@@ -15,7 +15,8 @@ from repro.profiles import load_profile
 from repro.profiles.mini import PROFILE
 from repro.profiles.sd35_large import PROFILE as LARGE
 from repro.stages.students import check_adapter, shipped_adapter, shipped_training
-from repro.table2 import EXTENDED, TABLE
+from repro.table2 import TABLE
+from repro.table2_extended import EXTENDED
 from repro.table3 import TABLE as TABLE3
 from swd.grid import sigma_grid
 from swd.schedule import ScaleSchedule, preset

@@ -7,7 +7,7 @@ from repro.harness.files import ROOT
 from repro.harness.plan import resolve
 from repro.kinds.scores.counts import Skeleton, network_cost
 from repro.profiles.mini import PROFILE
-from repro.table2 import EXTENDED
+from repro.table2_extended import EXTENDED
 from swd.backbones.sd3.condition import TextCondition
 from swd.backbones.sd3.denoiser import SD3Denoiser
 from swd.cost import forward_cost

@@ -22,8 +22,8 @@ from repro.kinds.scores.figure import (
     draw_compute,
 )
 from repro.profiles import mini
-from repro.table2 import EXTENDED
 from repro.table2 import TABLE as TABLE2
+from repro.table2_extended import EXTENDED
 from repro.table4 import TABLE as TABLE4
 
 

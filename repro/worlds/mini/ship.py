@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
-from repro import table2, table4
+from repro import table2, table2_extended, table4
 from repro.profiles.mini import ADAPTERS, PROFILE
 from repro.stages.store import StageStore
 from repro.stages.students import distil
@@ -14,7 +14,7 @@ from repro.worlds.mini.world import MiniWorld
 from swd.files import save_tensors
 from swd.lora.files import ADAPTER_FILE
 
-_TABLES = (table2.TABLE, table4.TABLE, table2.EXTENDED)
+_TABLES = (table2.TABLE, table4.TABLE, table2_extended.EXTENDED)
 _ROWS = tuple(row for table in _TABLES for row in table.rows_in(PROFILE.name))
 STUDENTS = {row.variant: row for row in _ROWS if row.is_student}  # tables that share a variant share its training
 
