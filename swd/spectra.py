@@ -60,12 +60,21 @@ class Spectrum:
 
 @dataclass(frozen=True, slots=True)
 class PowerLaw:
-    """Power = amplitude * frequency^-exponent, with the 95 % interval of the exponent."""
+    """Power = amplitude * frequency^-exponent.
+
+    Attributes:
+        exponent: of the law.
+        low: lower bound of its 95 % interval.
+        high: upper bound.
+        amplitude: power at one cycle per sample.
+        fit: R^2, the share of the variance of log power that the law explains; 1 where it is exact.
+    """
 
     exponent: float
     low: float
     high: float
     amplitude: float
+    fit: float
 
 
 def radial_spectrum(x: Tensor) -> Spectrum:
@@ -247,9 +256,36 @@ def fit_power_law(clean: Spectrum) -> PowerLaw:
     )
     if len(power) < 4 or not (power > 0).all():
         raise ValueError(f"a power law needs at least four rings of positive power, got {power}")
-    (slope, intercept), covariance = np.polyfit(np.log(frequency), np.log(power), 1, w=np.sqrt(population), cov=True)
+    x, y = np.log(frequency), np.log(power)
+    (slope, intercept), covariance = np.polyfit(x, y, 1, w=np.sqrt(population), cov=True)
     spread = 1.96 * math.sqrt(covariance[0, 0])
-    return PowerLaw(-slope, -slope - spread, -slope + spread, math.exp(intercept))
+    unexplained = np.average((y - slope * x - intercept) ** 2, weights=population)
+    total = np.average((y - np.average(y, weights=population)) ** 2, weights=population)
+    fit = 1 - float(unexplained / total) if total > 0 else 0.0
+    return PowerLaw(-slope, -slope - spread, -slope + spread, math.exp(intercept), fit)
+
+
+def fall_to_upper_octave(clean: Spectrum) -> float:
+    """How much less power a frequency of the upper octave has than one below it, in dB; 0 for white noise.
+
+    Noise is white, so where this is positive it masks the upper octave, 1/4 to 1/2 cycle per sample, before the rest.
+    Every frequency counts alike; the mean (frequency 0) and the corners are left out.
+
+    Args:
+        clean: power (F,), as from `Spectrum.mean`.
+
+    Raises:
+        ValueError: power of another shape, or a side below 8, which has too few rings below the octave.
+    """
+    _check(clean, margin=1.0)
+    if min(clean.size) < 8:
+        raise ValueError(f"an upper octave takes a side of at least 8, got {clean.size}")
+    above = clean.inscribed & (clean.frequency > NYQUIST / 2)
+    below = (clean.frequency > 0) & (clean.frequency <= NYQUIST / 2)
+    high, low = (
+        float((clean.power * clean.population)[rings].sum() / clean.population[rings].sum()) for rings in (above, below)
+    )
+    return 10 * math.log10(low / high)
 
 
 def _check(clean: Spectrum, margin: float) -> None:

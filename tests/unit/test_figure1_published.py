@@ -73,7 +73,7 @@ def test_the_images_of_the_data_folder_are_measured(
     assert "Images: 6 of 6 images of MJHQ-30K, evenly by their names." in page
     records = load(tmp_path / "out" / "records" / f"{profile.stem('figure1')}.jsonl")
     assert {record.variant for record in records.records} == {"images", "image_pixels"}
-    proposed = [line for line in records.series if line.variant == "images"]
+    proposed = [line for line in records.series if line.variant == "images" and line.over == "step"]
     assert len(proposed) == len([name for name in ("6", "4") if f"{profile.presets}-{name}" in page])
     own = tmp_path / "own"
     own.mkdir()

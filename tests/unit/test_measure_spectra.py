@@ -162,6 +162,39 @@ def test_a_panel_that_was_not_measured_is_not_shown(out: Path, tmp_path: Path) -
     assert "| Latents of photographs" in page
 
 
+def law_field(exponent: float) -> torch.Tensor:
+    """Latents (64, 4, 32, 32) of which the power falls with this exponent."""
+    white = torch.randn(64, 4, 32, 32, generator=torch.Generator().manual_seed(0))
+    frequency = torch.hypot(torch.fft.fftfreq(32)[:, None], torch.fft.rfftfreq(32)[None]).clamp(min=1 / 32)
+    return torch.fft.irfft2(torch.fft.rfft2(white) * frequency ** (-exponent / 2), s=(32, 32))
+
+
+@pytest.mark.parametrize(
+    ("exponent", "law", "masks"),
+    [(2.0, "reproduced", "reproduced"), (0.0, "not reproduced", "not reproduced"), (-2.0, "reproduced", "worse")],
+)
+def test_claims_get_the_verdicts_of_what_was_built(out: Path, exponent: float, law: str, masks: str) -> None:
+    panel = spectra.PanelSpectra.of([law_field(exponent)], FIGURE.timesteps, FlowMatching())
+    (run,) = load(out / "records" / "figure1.jsonl").runs
+    records = RecordSet.of([run, *spectra.measured_lines(run, "scenes", panel, FIGURE)])
+    verdicts = {judged.claim.key: judged.verdict for judged in SpectraResult(FIGURE, PROFILE, records).judgements}
+    assert verdicts["power_law_scenes"] == law
+    assert verdicts["masks_from_above_scenes"] == masks
+    assert verdicts["power_law_pixels"] == "not measured"  # the profile has photographs
+    assert not any("images" in key for key in verdicts)  # and no folder
+
+
+def test_claims_stand_on_the_page(out: Path) -> None:
+    page = (out / "figure1.md").read_text(encoding="utf-8")
+    assert "The spectrum of latents of scenes is about a power law" in page
+    assert "In pixels of photographs white noise masks the upper octave first" in page
+
+
+def test_a_single_image_decides_no_claim() -> None:
+    panel = spectra.PanelSpectra.of([law_field(2.0)[:1]], (), FlowMatching())
+    assert list(panel.claimed()) == []
+
+
 def test_a_second_run_measures_nothing(
     out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,6 +1,7 @@
 """Spectra: closed-form cases, Parseval, the analytic spectrum of x_t, and schedules that follow from a spectrum."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from swd.resize import downscale_area
 from swd.schedule import PRESETS, preset
 from swd.spectra import (
     Spectrum,
+    fall_to_upper_octave,
     fit_power_law,
     noisy_spectrum,
     radial_spectrum,
@@ -75,6 +77,25 @@ def test_the_exponent_of_a_power_law_is_found(exponent: float) -> None:
     fit = fit_power_law(radial_spectrum(power_law_field(exponent, batch=64, side=128)).mean())
     assert fit.exponent == pytest.approx(exponent, abs=0.05)
     assert fit.low < fit.exponent < fit.high
+    assert fit.fit > 0.99
+
+
+def test_the_fit_of_a_law_is_the_share_that_it_explains() -> None:
+    assert fit_power_law(power_law(1.5)).fit == pytest.approx(1.0)
+    white = radial_spectrum(noise(256, 1, 64, 64)).mean()
+    assert fit_power_law(white).fit < 0.5
+    bent = power_law(2.0)
+    bent = replace(bent, power=torch.where(bent.frequency > 0.25, bent.power[16], bent.power))  # falls, then stays
+    assert 0.3 < fit_power_law(bent).fit < 0.9
+
+
+def test_the_fall_to_the_upper_octave_is_a_ratio_of_powers() -> None:
+    assert abs(fall_to_upper_octave(radial_spectrum(noise(256, 1, 64, 64)).mean())) < 0.1
+    stepped = power_law()
+    stepped = replace(stepped, power=torch.where(stepped.frequency > 0.25, 0.01, 1.0))
+    assert fall_to_upper_octave(stepped) == pytest.approx(20)
+    rising = replace(stepped, power=1 / stepped.power)
+    assert fall_to_upper_octave(rising) == pytest.approx(-20)
 
 
 @pytest.mark.parametrize("process", [FlowMatching(), VariancePreserving()])
@@ -183,6 +204,7 @@ def bad(clean: Spectrum, **changes: object) -> None:
         (lambda clean: bad(clean, sigmas=None, scales=(32, 32, 64)), "rise strictly"),
         (lambda clean: bad(clean, sigmas=None, scales=(31, 64)), "multiples of the patch size"),
         (lambda _: fit_power_law(radial_spectrum(noise(1, 1, 4, 4)).mean()), "four rings"),
+        (lambda _: fall_to_upper_octave(radial_spectrum(noise(1, 1, 4, 4)).mean()), "side of at least 8"),
     ],
 )
 def test_bad_input_is_named(call, message: str) -> None:  # noqa: ANN001 - a function of a spectrum

@@ -5,10 +5,15 @@ from typing import ClassVar, Literal
 
 from repro.harness.experiment import Column, Experiment, UnknownNameError
 from repro.harness.profile import Profile
+from repro.harness.scope import ClaimKind, Scope
 from repro.kinds.spectra import keys
 from swd.schedule import PRESETS
 
 EXPONENT = Column(keys.EXPONENT, "Exponent of the power law", digits=2)
+# Margins: a law that leaves a tenth of the variance of log power is still one "about", and a factor of two in power is
+# the least that an eye sees on Figure 1's axes.
+FIT = Column(keys.FIT, "R\u00b2 of the law", better="higher", digits=3, margin=0.1)
+FALL = Column(keys.FALL, "Fall to the upper octave", better="higher", digits=1, unit="dB", margin=3.0)
 
 FOLDER = "folder"  # source of a user's images; the others are the world's
 
@@ -56,6 +61,38 @@ class Calibration:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SpectrumClaim:
+    """A number of a panel's clean spectrum is more than a bound, or not worse than it.
+
+    Args:
+        key: name in the tables of claims.
+        text: what the paper says.
+        panel: key of the panel.
+        column: the number, with its margin.
+        bound: that it is compared with, in the unit of the records.
+        kind: better or not worse than the bound.
+        statement: key of the sentence of the paper that it asks.
+        source: where the paper makes it.
+        primary: whether it belongs to the family of the page.
+    """
+
+    key: str
+    text: str
+    panel: str
+    column: Column
+    bound: float
+    kind: ClaimKind
+    statement: str
+    source: str = "v1, Figure 1"
+    primary: bool = True
+
+    @property
+    def scope(self) -> Scope:
+        """The panel."""
+        return Scope(rows=(self.panel,))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SpectraFigure(Experiment):
     """Spectra of clean, noisy and pure-noise latents, and how small a latent each noise level allows.
 
@@ -66,11 +103,12 @@ class SpectraFigure(Experiment):
         fractions: lower resolutions marked in the panels, as fractions of the side.
         schedules: presets, without the profile's prefix, whose sigmas give a schedule by the spectrum.
         reading: what the paper reads off its figure.
+        claims: of the panels; those whose images a profile has are tested.
         calibration: what the margin of the rule is fitted to; None for a margin of 1 alone.
         derived: presets, without the profile's prefix, whose scales follow from the spectrum at equal cost.
     """
 
-    PAGE_ONLY: ClassVar[frozenset[str]] = Experiment.PAGE_ONLY | {"reading", "calibration", "derived"}
+    PAGE_ONLY: ClassVar[frozenset[str]] = Experiment.PAGE_ONLY | {"reading", "claims", "calibration", "derived"}
 
     panels: tuple[Panel, ...]
     timesteps: tuple[int, ...]
@@ -78,6 +116,7 @@ class SpectraFigure(Experiment):
     fractions: tuple[float, ...]
     schedules: tuple[str, ...]
     reading: str
+    claims: tuple[SpectrumClaim, ...] = ()
     calibration: Calibration | None = None
     derived: tuple[str, ...] = ()
 
@@ -87,8 +126,8 @@ class SpectraFigure(Experiment):
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """Columns of the table: the exponent, then a side for each noise level."""
-        return (EXPONENT, *map(self.safe_side, self.timesteps))
+        """Columns of the table: the law and the fall, then a side for each noise level."""
+        return (EXPONENT, FIT, FALL, *map(self.safe_side, self.timesteps))
 
     def presets(self, profile: Profile) -> list[str]:
         """Full names of the schedules in a profile, in the order of the page."""

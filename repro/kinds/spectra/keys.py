@@ -6,6 +6,13 @@ Curves give power over frequency, in cycles per sample; noise levels are timeste
 PUBLISHED = "published"  # variant of the published schedules
 CLEAN = "clean"  # curve: measured spectrum of the clean samples
 EXPONENT = "exponent"  # record: exponent of the power law fitted to that spectrum
+FIT = "power_law_fit"  # record: R^2 of that fit
+FALL = "fall_to_upper_octave"  # record: power below 1/4 cycle per sample by that from there to 1/2, in dB
+
+
+def without_block(metric: str) -> str:
+    """A number without each group of images in turn: a series over groups."""
+    return f"{metric}_without_block"
 
 
 def noisy(timestep: int) -> str:

@@ -1,7 +1,7 @@
 """Measures a figure of spectra: images, latents, noise, averages over rings, and the safe side of each noise level."""
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -17,11 +17,13 @@ from repro.harness.experiment import ExperimentError
 from repro.harness.files import ROOT, digest_file, digest_json
 from repro.harness.profile import Profile
 from repro.harness.provenance import git_stamp, start_run, versions
-from repro.harness.schema import Curve, Line, Record, RecordSet, Series
+from repro.harness.schema import Curve, Line, Record, RecordSet, Run, Series
 from repro.kinds.spectra import keys
 from repro.kinds.spectra.declare import FOLDER, Panel, SpectraFigure
 from repro.kinds.spectra.options import SpectraOptions
 from repro.kinds.spectra.planned import RANDOM_IMAGES, batch_size, planned
+from repro.metrics.base import Estimate
+from repro.metrics.jackknife import GROUPS, jackknife
 from repro.stages.autoencoders import Autoencoder, load_vae, vae_digest, whitened_latents
 from repro.stages.device import torch_device
 from repro.stages.store import StageStore
@@ -32,6 +34,7 @@ from swd.sampler import draw_noise, seed_rngs
 from swd.schedule import PRESETS, preset
 from swd.spectra import (
     Spectrum,
+    fall_to_upper_octave,
     fit_power_law,
     noisy_spectrum,
     radial_spectrum,
@@ -39,10 +42,13 @@ from swd.spectra import (
     schedule_from_spectrum,
 )
 
-STAGE, VERSION = "spectra", 3
+STAGE, VERSION = "spectra", 4
 RESAMPLES = 500
 PROCESSES: Mapping[str, NoiseProcess] = MappingProxyType(
     {"flow": FlowMatching(), "variance-preserving": VariancePreserving()}
+)
+CLAIMED: Mapping[str, Callable[[Spectrum], float]] = MappingProxyType(
+    {keys.FIT: lambda clean: fit_power_law(clean).fit, keys.FALL: fall_to_upper_octave}
 )
 
 
@@ -103,6 +109,20 @@ class PanelSpectra:
             value = safe_side(self.clean.mean(), timestep / NUM_TIMESTEPS, process=self.process)
             yield keys.safe_side(timestep), value, float(low), float(high)
 
+    def claimed(self) -> Iterator[tuple[str, Estimate]]:
+        """Numbers that claims are about, by a jackknife over runs of images: squares of a photograph follow each other.
+
+        Nothing of a single image.
+        """
+        count = len(self.clean.power)
+        runs = np.array_split(np.arange(count), min(GROUPS, count))
+        kept = [torch.from_numpy(np.setdiff1d(np.arange(count), run)) for run in runs]
+        if count < 2:
+            return
+        means = [replace(self.clean, power=self.clean.power[index]).mean() for index in kept]
+        for key, number in CLAIMED.items():
+            yield key, jackknife(number(self.clean.mean()), [number(mean) for mean in means], count)
+
 
 def _schedules(figure: SpectraFigure, profile: Profile, panels: Mapping[str, PanelSpectra]) -> Iterator[Series]:
     """Published schedules, and what the spectrum of each kind of latents proposes at the same sigmas."""
@@ -158,13 +178,22 @@ def run(figure: SpectraFigure, profile: Profile, options: SpectraOptions) -> Pat
     closed = opened.close(device=device.type, dtype="float32", data_hash=data_hash, weights_hash=config["vae"])
     lines: list[Line] = [closed]
     for key, panel in panels.items():
-        lines += panel.curves(key)
-        for metric, value, low, high in panel.numbers(figure):
-            lines.append(Record.of(closed, key, metric, value, n=len(panel.clean.power), bounds=(low, high)))
+        lines += measured_lines(closed, key, panel, figure)
     lines += _schedules(figure, profile, panels)
     records.save(path, RecordSet.of(lines))
     store.finish(STAGE, config, {"records": digest_file(path)})
     return path
+
+
+def measured_lines(run: Run, key: str, panel: PanelSpectra, figure: SpectraFigure) -> Iterator[Line]:
+    """All that is recorded of a panel."""
+    yield from panel.curves(key)
+    for metric, value, low, high in panel.numbers(figure):
+        yield Record.of(run, key, metric, value, n=len(panel.clean.power), bounds=(low, high))
+    for metric, number in panel.claimed():
+        yield Record.of(run, key, metric, number.value, n=number.n, bounds=(number.ci_low, number.ci_high))
+        replicates = keys.without_block(metric)
+        yield Series.of(key, replicates, number.replicates, over="replicate", n=number.n, digits=8)
 
 
 def _sources(figure: SpectraFigure, profile: Profile, options: SpectraOptions) -> dict[str, ImageSource]:

@@ -4,6 +4,7 @@ from functools import reduce
 from pathlib import Path
 
 from repro.harness.cells import DASH, estimate, header, markdown, number, with_interval
+from repro.harness.claim_words import RULE, claims_tables
 from repro.harness.experiment import Column
 from repro.harness.page import footer, joined, lower
 from repro.kinds.spectra import keys
@@ -19,6 +20,10 @@ LEGEND = (
     "side. Green: a side whose limit lies here loses nothing, for noise masks all that it cannot hold. Red: it loses "
     "signal."
 )
+DIFFERENCE = """\
+Difference: of the number to its bound, 1 for R\u00b2 and 0 for the fall, with its 95 % interval from a jackknife over
+runs of images; squares of one photograph follow each other. The margin is that of the number, fixed before this was
+measured."""
 SCHEDULES = (
     "A step hands its x0 over at its scale, to be renoised to the next sigma. The spectrum proposes the smallest "
     "scale, a multiple of the patch size, that loses nothing by the rule above; the last step works at the full side. "
@@ -45,6 +50,7 @@ def page(result: SpectraResult, folder: Path) -> str:
         _table(result),
         f"*Paper: {figure.reading}*",
         f"![{figure.title}]({name})\n\n*{LEGEND}*" if (folder / name).exists() else "",
+        *_claims(result),
         *_margin(result, folder),
         *_schedules(result),
         *figure.notes,
@@ -78,6 +84,13 @@ def _table(result: SpectraResult) -> str:
             cells.append(with_interval(shown, column) if shown else DASH)
         rows.append(cells)
     return markdown(heads, rows)
+
+
+def _claims(result: SpectraResult) -> list[str]:
+    if not result.judgements:
+        return []
+    heads = ("Verdict", "Claim", "Source", "Kind", "Metric", "Difference", "Margin", "p", "Images")
+    return ["## Claims", *claims_tables(result.judgements, heads), DIFFERENCE, RULE]
 
 
 def _margin(result: SpectraResult, folder: Path) -> list[str]:
