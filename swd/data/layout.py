@@ -1,5 +1,6 @@
 """What a cache folder looks like: ``index.json``, ``prompts.json``, shards of latents and of prompt embeddings."""
 
+import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -71,6 +72,13 @@ class CacheIndex:
         if self.schema == SCHEMA:
             del values["online"]
         return values
+
+    @property
+    def content(self) -> str:
+        """Names what a batch holds: caches that differ in sides or shards alone give the same batches at a side."""
+        beside = ("schema", "fingerprint", "scales", "pairs", "shard_size", "prompt_shard_size")
+        values = {name: value for name, value in self.as_json().items() if name not in beside}
+        return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
 
     @property
     def token_length(self) -> int | None:

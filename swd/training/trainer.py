@@ -76,7 +76,7 @@ class Trainer:
         check_data(config, self.schedule, denoiser, data)
         check_fit(config, denoiser, accelerator.num_processes, accelerator.device)
         teacher = weights_fingerprint({denoiser.backbone.component: denoiser.network})
-        self.identity = RunIdentity(config=config.as_json(), data=data.index.fingerprint, teacher=teacher)
+        self.identity = RunIdentity(config=config.as_json(), data=data.index.content, teacher=teacher)
         denoiser = denoiser.to(accelerator.device).eval()
         # with its index: a thread that reads ahead has a current GPU of its own
         self.device = next(denoiser.network.parameters()).device

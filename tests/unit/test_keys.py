@@ -132,6 +132,7 @@ def of_spectra(figure: SpectraFigure, profile: Profile, records: RecordSet) -> s
     return {
         spectra.CLEAN,
         spectra.EXPONENT,
+        *(key for name in (spectra.FIT, spectra.FALL) for key in (name, spectra.without_block(name))),
         *(key(timestep) for timestep in figure.timesteps for key in levels),
         *(key(preset) for preset in figure.presets(profile) for key in (spectra.sigmas, spectra.scales)),
     }

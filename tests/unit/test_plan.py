@@ -26,8 +26,8 @@ STUDENTS = [row for row in TABLE.rows if row.is_student]
 MINI_STUDENT: dict[str, Any] = {
     "objective": "distribution", "consistency_skip": 1, "consistency_distance": "huber", "consistency_huber_c": 1e-3,
     "consistency_decay": None,
-    "preset": "mini-6", "scales": None, "boundaries": None, "iterations": 100, "batch_size": 24, "lr": 4e-4,
-    "lr_fake": 4e-4, "lr_discriminator": 1e-3, "betas": [0.9, 0.999], "weight_decay": 0.01, "clip_norm": 10.0,
+    "preset": "mini-6", "scales": None, "boundaries": None, "iterations": 50, "batch_size": 24, "lr": 3.2e-3,
+    "lr_fake": 3.2e-3, "lr_discriminator": 1e-3, "betas": [0.9, 0.999], "weight_decay": 0.01, "clip_norm": 10.0,
     "warmup": 10, "weight_pdm": 1.0, "weight_dmd": 1.0, "weight_gan": 5e-3, "weight_gan_discriminator": 1e-2,
     "fake_updates": 2, "rank": 16, "alpha": 16.0, "guidance_scale": 4.0, "pdm_kernel": "linear", "pdm_huber_c": 1e-3,
     "pdm_bandwidth": 100.0, "pdm_method": "auto", "pdm_pool_batch": False, "pdm_features": "teacher",
@@ -48,9 +48,9 @@ def row(**changes: Any) -> Row:
     [
         ("scalewise_6", {}),
         ("scalewise_4", {"preset": "mini-4"}),
-        ("fullscale_6", {"preset": "mini-full-6", "lr": 2e-4, "lr_fake": 2e-4}),
-        ("fullscale_4", {"preset": "mini-full-4", "lr": 2e-4, "lr_fake": 2e-4}),
-        ("fullscale_2", {"preset": "mini-full-2", "lr": 2e-4, "lr_fake": 2e-4}),
+        ("fullscale_6", {"preset": "mini-full-6", "lr": 8e-4, "lr_fake": 8e-4}),
+        ("fullscale_4", {"preset": "mini-full-4", "lr": 8e-4, "lr_fake": 8e-4}),
+        ("fullscale_2", {"preset": "mini-full-2", "lr": 8e-4, "lr_fake": 8e-4}),
     ],
 )
 def test_mini_students_are_trained_as_they_always_were(key: str, changes: dict[str, Any]) -> None:
@@ -105,7 +105,7 @@ def test_a_student_may_sample_otherwise_than_it_was_trained() -> None:
 
 def test_rates_follow_the_schedule_that_is_trained() -> None:
     trained = resolve(PROFILE, row(train={"schedule": "6"}, sample={"schedule": "full-6"})).training
-    assert (trained.lr, trained.preset) == (4e-4, "mini-6")
+    assert (trained.lr, trained.preset) == (3.2e-3, "mini-6")
 
 
 def test_a_row_changes_what_it_names_and_nothing_else() -> None:

@@ -223,13 +223,21 @@ def test_folder_of_another_run_is_refused(world: World, changes: dict) -> None:
 def test_state_of_another_teacher_or_data_is_refused(world: World) -> None:
     world.train("run", iterations=1)
     other = cache()
-    object.__setattr__(other.index, "fingerprint", "else")
-    with pytest.raises(StateError, match="data: print -> else"):
+    object.__setattr__(other.index, "source", "else")
+    with pytest.raises(StateError, match=f"data: {cache().index.content} -> {other.index.content}"):
         train(config(), world.denoiser, other, world.folder / "run")
     with torch.no_grad():
         world.denoiser.network.proj_out.bias.add_(1)
     with pytest.raises(StateError, match="teacher weights"):
         world.train("run")
+
+
+def test_a_cache_of_more_sides_goes_on_with_a_run(world: World) -> None:
+    world.train("run", iterations=1)
+    wider = cache(scales=(4, 6, 8))
+    assert wider.index.content == cache().index.content
+    result = train(config(iterations=2), world.denoiser, wider, world.folder / "run")
+    assert len(losses(result)) == 2
 
 
 def test_fewer_iterations_than_done_are_refused(world: World) -> None:
