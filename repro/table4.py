@@ -119,7 +119,8 @@ SYSTEMS = (
     system("sd35_large", "SD3.5 Large", systems.SD35_LARGE, "SD3.5 Large", "SD3.5-L"),
     system("sd35_large_turbo", "SD3.5 Large Turbo", systems.SD35_LARGE_TURBO, v2="SD3.5-L-Turbo"),
     dmd2_pdm("large", "DMD2+PDM Large"),
-    system("swd_large_4", "SwD Large", systems.SWD_LARGE_4, "SwD Large", "SD3.5-L-SwD"),
+    system("swd_large_6", "SwD Large", systems.SWD_LARGE_6, "SwD Large"),
+    system("swd_large_4", "SwD Large", systems.SWD_LARGE_4, v2="SD3.5-L-SwD"),
     system("flux_dev", "FLUX.1-dev", systems.FLUX_DEV, v2="FLUX"),
     system("flux_turbo_alpha", "FLUX Turbo Alpha", systems.FLUX_TURBO_ALPHA, v2="FLUX-Turbo-Alpha"),
     system("hyper_flux", "Hyper-FLUX", systems.HYPER_FLUX, v2="Hyper-FLUX"),
@@ -211,15 +212,15 @@ REAL_CLAIMS = (
     ),
     Claim(
         "large_speed",
-        "SwD Large at 4 steps is at least 10 times as fast as its teacher with guidance, as it is used",
-        Faster(candidate="swd_large_4", baseline="sd35_large", factor=10.0),
+        "SwD Large at 6 steps is at least 10 times as fast as its teacher with guidance, as it is used",
+        Faster(candidate="swd_large_6", baseline="sd35_large", factor=10.0),
         source=NOT_IN_PAPER,
         primary=False,
     ),
     _real("medium_pickscore", SAME_SIZE, not_worse("preference", "swd_medium_6", "sd35_medium"), "as_teacher"),
     _real("medium_reward", SAME_SIZE, not_worse("reward", "swd_medium_6", "sd35_medium"), "as_teacher"),
-    _real("large_pickscore", SAME_SIZE, not_worse("preference", "swd_large_4", "sd35_large"), "as_teacher"),
-    _real("large_reward", SAME_SIZE, not_worse("reward", "swd_large_4", "sd35_large"), "as_teacher"),
+    _real("large_pickscore", SAME_SIZE, not_worse("preference", "swd_large_6", "sd35_large"), "as_teacher"),
+    _real("large_reward", SAME_SIZE, not_worse("reward", "swd_large_6", "sd35_large"), "as_teacher"),
     _real("turbo_pickscore", PREFERRED, better("preference", "swd_medium_6", "sdxl_turbo")),
     _real("turbo_reward", OTHERS, better("reward", "swd_medium_6", "sdxl_turbo"), "beats_few_step"),
     _real("dmd2_reward", OTHERS, better("reward", "swd_medium_6", "dmd2_sdxl"), "beats_few_step"),
@@ -236,6 +237,10 @@ REAL_CLAIMS = (
 CONFLICT = (
     "The project page's row *SwD Medium* differs from *Scale-wise, 6 steps* of v1's Table 2, which should be the "
     "same model (COCO: FID 20.3 against 23.0, IR 1.09 against 1.11); v2 is near the latter (23.1, 1.12)."
+)
+STEPS_OF_LARGE = (
+    "The project page does not say how many steps its row *SwD Large* takes; its 0.41 s are those of 6 steps in v1's "
+    "Table 3, so it stands beside the student of 6. v2's row takes 4."
 )
 TABLE = Table(
     key="table4",
@@ -255,5 +260,5 @@ TABLE = Table(
         "[deviations](../docs/deviations.md).",
         CONFLICT,
     ),
-    published_notes=(CONFLICT,),
+    published_notes=(CONFLICT, STEPS_OF_LARGE),
 )

@@ -66,6 +66,7 @@ SD35_LARGE_TURBO = System(
     parameters=8.0,
     licence=STABILITY,
 )
+SWD_LARGE_6 = System(**OF_LARGE, steps=6, student=HubFile("yresearch/swd-large-6-steps"))
 SWD_LARGE_4 = System(**OF_LARGE, steps=4, student=HubFile("yresearch/swd-large-4-steps"))
 FLUX_DEV = System(**OF_FLUX, steps=30, guidance_scale=3.5)
 FLUX_TURBO_ALPHA = System(

@@ -48,6 +48,7 @@ def _four(family: str) -> Callable[[], ScaleSchedule]:
 STUDENTS: Mapping[str, tuple[str, Callable[[], ScaleSchedule]]] = {
     "yresearch/swd-medium-6-steps": ("sd35-medium", lambda: preset("mini-6")),
     "yresearch/swd-medium-4-steps": ("sd35-medium", lambda: preset("mini-4")),
+    "yresearch/swd-large-6-steps": ("sd35-large", lambda: preset("mini-6")),
     "yresearch/swd-large-4-steps": ("sd35-large", lambda: preset("mini-4")),
     "yresearch/swd-sdxl": ("sdxl", _four("sdxl")),
     "yresearch/swd_flux": ("flux", _four("flux")),

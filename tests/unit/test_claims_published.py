@@ -17,7 +17,7 @@ MODELS = {
     "sdxl_turbo": "SDXL-Turbo",
     "dmd2_sdxl": "DMD2-SDXL",
     "swd_medium_6": "SwD Medium",
-    "swd_large_4": "SwD Large",
+    "swd_large_6": "SwD Large",
 }
 MODELS |= {"sd35_medium": "SD3.5 Medium", "sd35_large": "SD3.5 Large"}
 

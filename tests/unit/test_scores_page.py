@@ -237,7 +237,7 @@ def test_diversity_stands_beside_its_share_of_the_teachers() -> None:
         ("dmd2_pdm_medium", "sd35_medium"),
         ("dmd2_sdxl", "sdxl"),
         ("hyper_flux", "flux_dev"),
-        ("swd_large_4", "sd35_large"),
+        ("swd_large_6", "sd35_large"),
         ("sd35_medium_turbo", None),  # weights of its own: what it was distilled from is not declared
         ("sdxl", None),
         ("switti", None),
