@@ -1,4 +1,4 @@
-"""Coverage of intervals that are made of others: four cells, two sets of prompts, KID, placement, blends, latencies.
+"""Coverage of intervals made of others: four cells, two sets of prompts, KID, placement, blends, latencies, spectra.
 
 Each truth is known by construction, and the replicates are those of the jackknife over 20 groups of captions that the
 records hold. Tolerances as in `test_coverage`; a jackknife may be cautious, up to 98 %, where that says so.
@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from coverage_world import Array, allowed, jackknifed
 from harness_world import RUN
 
@@ -19,6 +20,9 @@ from repro.harness.schema import Record, RecordSet, Series
 from repro.kinds.scores.costs import SECONDS
 from repro.kinds.scores.declare import better
 from repro.kinds.scores.equal_time import share_of_slower
+from repro.kinds.spectra.measure import CLAIMED, PanelSpectra
+from swd.flow import FlowMatching
+from swd.spectra import Spectrum
 
 GROUPS, EACH = 20, 15
 Draw = Callable[[np.random.Generator], tuple[float, float]]
@@ -190,3 +194,23 @@ def test_latencies_cover(rounds: int, hang: float) -> None:
         return float(np.log(seconds)) - hang * 0.02, float(np.log(high / seconds))
 
     assert_covers(draw, runs=1500)
+
+
+def test_numbers_of_a_mean_spectrum_cover() -> None:
+    """Images differ in loudness, and each of their rings from the law, which is bent: R^2 is not 1."""
+    side, images, runs = 32, 100, 150
+    rings = torch.arange(side // 2 + 1)
+    clean = Spectrum(
+        torch.ones(len(rings)), rings / side, torch.clamp(2 * np.pi * rings, min=1) / side**2, (side, side)
+    )
+    law = torch.clamp(rings, min=1, max=12).double() ** -2
+    truth = {key: number(replace(clean, power=law)) for key, number in CLAIMED.items()}
+    rng, within = np.random.default_rng(0), dict.fromkeys(CLAIMED, 0)
+    for _ in range(runs):
+        noise = rng.lognormal(sigma=0.5, size=(images, 1)) * rng.gamma(3.0, size=(images, len(rings)))
+        panel = PanelSpectra(replace(clean, power=law * torch.from_numpy(noise)), {}, FlowMatching())
+        for key, number in panel.claimed():
+            assert number.ci_low is not None
+            within[key] += abs(number.value - truth[key]) <= number.value - number.ci_low
+    for count in within.values():
+        assert 1 - allowed(0.07, runs) <= count / runs <= allowed(0.98, runs)
