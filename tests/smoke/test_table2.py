@@ -88,3 +88,14 @@ def test_smoke_numbers_may_not_enter_paper_tables() -> None:
     )
     assert done.returncode == 2
     assert "do not belong into paper_tables" in done.stderr
+
+
+@pytest.mark.slow
+def test_the_extended_table_runs(tmp_path: Path) -> None:
+    done = subprocess.run([*command(tmp_path), "--extended"], cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = records.load(tmp_path / "out" / "records" / "table2_extended.jsonl")
+    assert {record.variant for record in found.records} == ROWS | {"spectrum_6", "spectrum_4"}
+    page = (tmp_path / "out" / "table2_extended.md").read_text(encoding="utf-8")
+    assert "scales from the spectrum (3 % fewer tokens) are not worse" in page
+    assert "grows from half the side" not in page  # a smoke run has no such rows
