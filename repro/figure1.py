@@ -24,21 +24,25 @@ PANELS = (
 )
 
 
+ABOUT = 0.9
+"""R^2 of what is "about" a power law: no more than a tenth of the variance of log power is left."""
+
+
 def _claims(panel: Panel) -> tuple[SpectrumClaim, SpectrumClaim]:
     return (
         SpectrumClaim(
             key=f"power_law_{panel.key}",
             statement="power_law",
-            text=f"The spectrum of {lower(panel.label)} is about a power law",
+            text=f"The spectrum of {lower(panel.label)} falls about as a power law (R\u00b2 above {ABOUT})",
             panel=panel.key,
             column=FIT,
-            bound=1.0,
-            kind="not_worse",
+            bound=ABOUT,
+            kind="better",
         ),
         SpectrumClaim(
             key=f"masks_from_above_{panel.key}",
             statement="masks_from_above",
-            text=f"In {lower(panel.label)} white noise masks the upper octave first",
+            text=f"In {lower(panel.label)} white noise masks octave by octave from above (each falls)",
             panel=panel.key,
             column=FALL,
             bound=0.0,
@@ -70,9 +74,10 @@ FIGURE = SpectraFigure(
         "mean of x^2. Rings of equal frequency are averaged, up to the Nyquist frequency of the axes; the corners "
         "beyond belong to no smaller side. A side is *safe* at a noise level if noise exceeds signal at every "
         "frequency that it cannot hold, on the average over images and channels. Neighbouring rings differ by two "
-        "samples of side, and so do the steps of the table. Intervals: of the exponent by its fit, of the sides by a "
-        "bootstrap over images. R\u00b2 is the share of the variance of log power that the law explains; the fall "
-        "compares the mean power of a frequency below 1/4 cycle per sample with that of one from there to 1/2.",
+        "samples of side, and so do the steps of the table. Intervals: a jackknife over images, or photographs; of "
+        "the sides, which take few values and are in no claim, a percentile bootstrap over the same. R\u00b2 is the "
+        "share of the variance of log power that the law explains, 0 where power does not fall; an octave falls by the "
+        "ratio of its mean power of a frequency to that of the next one, and the least of these falls is shown.",
         "Latents are whitened as the network sees them, pixels lie in [-1, 1]. Scenes are held-out ones. Photographs "
         "are those that scikit-image and scikit-learn ship, halved in size and cut into squares; the mini VAE has seen "
         "no photograph in training.",

@@ -135,7 +135,8 @@ EXTENDED = replace(
             text="At t = 400, bicubic upscaling of x0 is better than nearest",
             larger=(("B_16_nearest", 400),),
             smaller=(("B_16", 400),),
-            source="the released code: a wrong upscale mode aliases",
+            source="the released code",
+            statement="upscale_mode",
         ),
         Contrast(
             key="start_8_t800",

@@ -229,7 +229,7 @@ EQUAL_LATENCY = tuple(
         f"equal_latency_{SHORT[role]}",
         "At its measured latency, scale-wise at 4 steps is better than full-scale (on the line between 2 and 4 steps)",
         replace(better(role, "scalewise_4", "fullscale_2"), slower="fullscale_4"),
-        source=SOURCE,
+        source="v1, abstract and Tables 2 and 3",
         statement="equal_cost",
     )
     for role in roles_of("equal_cost")

@@ -42,16 +42,19 @@ PAGE = ValidityPage(
             column=Column("scene_score", "Scene score", better="higher", digits=3),
             orders=QUALITY + CAPTION + ONE_WORD,
             ceiling="real",
+            cost=("real", "half"),
         ),
         Candidate(
             column=Column("contour_error", "Contour error", better="lower", digits=3, unit="px"),
             orders=QUALITY,
             ceiling="real",
+            cost=("real", "half"),
         ),
         Candidate(
             column=Column("colour_error", "Colour error", better="lower", digits=2, unit="levels"),
             orders=QUALITY,
             ceiling="real",
+            cost=("real", "half"),
         ),
         Candidate(
             column=Column("detail", "Detail", digits=3),
@@ -75,6 +78,7 @@ PAGE = ValidityPage(
             column=Column("fid_e_decoded", "FID-E, decoded reference", better="lower", digits=1),
             orders=DECODED,
             ceiling="decoded",
+            cost=("decoded", "half"),
         ),
         Candidate(
             column=Column("kid_e", "KID-E", better="lower", digits=2, scale=1000.0, unit="1e-3"),
@@ -89,11 +93,13 @@ PAGE = ValidityPage(
             ),
             orders=DECODED,
             ceiling="decoded",
+            cost=("decoded", "half"),
         ),
         Candidate(
             column=Column("placement", "Placement", better="higher", digits=2, unit="% of the side"),
             orders=(("real", "same"), ("decoded", "same")),
             ceiling="real",
+            cost=("real", "same"),
             steady=("decoded", "half"),
             against="same",
         ),

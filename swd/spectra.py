@@ -265,27 +265,28 @@ def fit_power_law(clean: Spectrum) -> PowerLaw:
     return PowerLaw(-slope, -slope - spread, -slope + spread, math.exp(intercept), fit)
 
 
-def fall_to_upper_octave(clean: Spectrum) -> float:
-    """How much less power a frequency of the upper octave has than one below it, in dB; 0 for white noise.
+def least_octave_fall(clean: Spectrum) -> float:
+    """The least fall of power from an octave to the next one above, in dB; 0 for white noise.
 
-    Noise is white, so where this is positive it masks the upper octave, 1/4 to 1/2 cycle per sample, before the rest.
-    Every frequency counts alike; the mean (frequency 0) and the corners are left out.
+    Noise is white, so where this is positive it masks octave by octave from above. Octaves are (1/4, 1/2] cycle per
+    sample, (1/8, 1/4] and so on down to the last with a ring of its own; in each every frequency counts alike. The mean
+    (frequency 0) and the corners are left out.
 
     Args:
         clean: power (F,), as from `Spectrum.mean`.
 
     Raises:
-        ValueError: power of another shape, or a side below 8, which has too few rings below the octave.
+        ValueError: power of another shape, or a side below 8, which has too few octaves.
     """
     _check(clean, margin=1.0)
     if min(clean.size) < 8:
-        raise ValueError(f"an upper octave takes a side of at least 8, got {clean.size}")
-    above = clean.inscribed & (clean.frequency > NYQUIST / 2)
-    below = (clean.frequency > 0) & (clean.frequency <= NYQUIST / 2)
-    high, low = (
-        float((clean.power * clean.population)[rings].sum() / clean.population[rings].sum()) for rings in (above, below)
-    )
-    return 10 * math.log10(low / high)
+        raise ValueError(f"octaves are compared from a side of 8 on, got {clean.size}")
+    levels, top = [], NYQUIST
+    while (rings := (clean.frequency <= top) & (clean.frequency > top / 2)).any():
+        total = (clean.power * clean.population)[rings].sum() / clean.population[rings].sum()
+        levels.append(10 * math.log10(float(total)))
+        top /= 2
+    return min(lower - upper for upper, lower in pairwise(levels))
 
 
 def _check(clean: Spectrum, margin: float) -> None:

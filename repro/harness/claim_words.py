@@ -8,11 +8,12 @@ from repro.harness.claims import Comparison, Judgement, NoComparison, Verdict
 RULE = """\
 *Better* is reproduced if the difference is above zero (*by less than the margin* if that is shown as well), *worse* by
 so much if it is below, and not reproduced if it is shown to be smaller than the margin either way. *Not worse* is
-reproduced if the difference is above minus the margin, *not reproduced: worse* by so much if it is below that, and
-*worse* by so much if it is below zero and more is not known; a speed is never only *worse*. These are
-one-sided tests at 2.5 %, adjusted over the primary claims of a page by Holm's procedure, so an interval beside zero
-may not suffice; all else is not decided, and so are two rows that agree on every image. *p* is that of the verdict,
-or of the claim where nothing is decided."""
+reproduced if the difference is above minus the margin (*though worse* by so much if it is shown to be below zero), *not
+reproduced: worse* by so much if it is below minus the margin, and *worse* by so much if it is below zero and more is
+not known; a speed is never *worse* only. These are one-sided tests at 2.5 %, adjusted by Holm's procedure over the
+primary claims of a page, the paper's and our own apart, so an interval beside zero may not suffice; all else is not
+decided, and so are two rows that agree on every image. *p* is that of the verdict, or of the claim where nothing is
+decided."""
 
 
 def difference(judgement: Judgement) -> str:
@@ -28,8 +29,11 @@ def difference(judgement: Judgement) -> str:
 def verdict_words(judgement: Judgement) -> str:
     """The verdict as a page prints it: what is worse with by how much, what is hardly better as such."""
     compared, verdict = judgement.comparison, judgement.verdict
-    if compared is None or verdict in {Verdict.REPRODUCED, Verdict.NOT_DECIDED}:
-        return f"{verdict}, by less than the margin" if judgement.is_slight else str(verdict)
+    if compared is None or verdict is Verdict.NOT_DECIDED:
+        return str(verdict)
+    if verdict is Verdict.REPRODUCED:
+        tolerated = f", though {_worse(judgement, compared)}, less than the margin" if judgement.is_tolerated else ""
+        return f"{verdict}{', by less than the margin' if judgement.is_slight else tolerated}"
     if verdict is Verdict.WORSE:
         return _worse(judgement, compared)
     inferior = compared.kind == "not_worse" and compared.ratio is None

@@ -12,11 +12,13 @@ The first that is shown is the verdict, in the order reproduced, worse, not repr
 reproduced, worse for *not_worse*; where none is, or where the two sides agree on every single value, it is not decided.
 A claim of a ratio, at least F times as fast, is *not_worse* than F, which is a bound already, so slower than F is all
 that could be *worse*: it is reproduced, not reproduced or not decided. A claim of *better* that is reproduced while
-|d| < m is shown too is so by less than the margin, and its words say that.
+|d| < m is shown too is so by less than the margin, and one of *not_worse* that is reproduced while d < 0 is shown too
+is worse, by less than the margin: their words say that.
 
-The primary claims of a table are a family: the p of each statement are adjusted over it by Holm's (1979) procedure, so
-that the chance of any wrong statement of one sort in a table is at most 2.5 %. Secondary claims are not adjusted. A
-claim without a comparison was not measured here, or cannot be tested in this profile; the page says why.
+The primary claims of a table that are the paper's are a family, and so are those of our own: the p of each statement
+are adjusted over a family by Holm's (1979) procedure, so that the chance of any wrong statement of one sort in it is at
+most 2.5 %. Secondary claims are not adjusted. A claim without a comparison was not measured here, or cannot be tested
+in this profile; the page says why.
 """
 
 import math
@@ -196,9 +198,19 @@ class Judgement:
     @property
     def is_slight(self) -> bool:
         """Whether a claim of *better* holds by less than the margin: both were shown."""
+        return self._also("better", Verdict.NOT_REPRODUCED)
+
+    @property
+    def is_tolerated(self) -> bool:
+        """Whether a claim of *not worse* holds although it is worse, by less than the margin: both were shown."""
+        return self._also("not_worse", Verdict.WORSE)
+
+    def _also(self, kind: ClaimKind, statement: Verdict) -> bool:
+        """Whether a claim of a kind is reproduced and another statement about it was shown as well."""
         found = self.comparison
-        alike = found is not None and found.kind == "better" and self.p[Verdict.NOT_REPRODUCED] <= ALPHA
-        return alike and self.verdict is Verdict.REPRODUCED
+        if found is None or found.kind != kind or statement not in found.statements:
+            return False
+        return self.verdict is Verdict.REPRODUCED and self.p[statement] <= ALPHA
 
     @property
     def comparison(self) -> Comparison | None:
@@ -225,13 +237,18 @@ C = TypeVar("C", bound=Claim)
 
 
 def judge(claims: Iterable[C], compare: Callable[[C], Compared]) -> tuple[Judgement, ...]:
-    """Every claim with its verdict, in the order of the declaration; p of primary ones adjusted over all of them."""
+    """Every claim with its verdict, in the order of the declaration.
+
+    p of primary ones are adjusted, those of the paper's claims over these and those of our own over our own.
+    """
     found = [(claim, *compare(claim)) for claim in claims]
     raw = [outcome.p_values() if isinstance(outcome, Comparison) else {} for _, _, outcome in found]
-    family = [place for place, (claim, _, _) in enumerate(found) if claim.primary and raw[place]]
-    for statement in ORDER["better"]:
-        for place, p in zip(family, holm([raw[place][statement] for place in family]), strict=True):
-            raw[place] = {**raw[place], statement: p}
+    primary = [place for place, (claim, _, _) in enumerate(found) if claim.primary and raw[place]]
+    for own in (False, True):
+        family = [place for place in primary if (found[place][0].source == NOT_IN_PAPER) is own]
+        for statement in ORDER["better"]:
+            for place, p in zip(family, holm([raw[place][statement] for place in family]), strict=True):
+                raw[place] = {**raw[place], statement: p}
     return tuple(Judgement(*parts, p) for parts, p in zip(found, raw, strict=True))
 
 

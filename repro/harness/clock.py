@@ -14,7 +14,7 @@ import numpy as np
 from repro.harness.claims import Compared, Comparison, NoComparison, Verdict
 from repro.harness.experiment import Column
 from repro.harness.inference import Array, of_differences
-from repro.harness.schema import Series
+from repro.harness.schema import RecordError, Series
 
 SPEED = Column("speedup", "Speed-up", better="higher", digits=2)
 FEWEST_ROUNDS = 3  # for a verdict
@@ -23,10 +23,17 @@ FEWEST_ROUNDS = 3  # for a verdict
 def compared_times(
     slow: Series | None, fast: Series | None, *, missing: str, ratio: float, margin: float = 0.0
 ) -> Compared:
-    """A claim of speed from the rounds of two rows; ``missing`` says that not both were timed."""
+    """A claim of speed from the rounds of two rows; ``missing`` says that not both were timed.
+
+    Raises:
+        RecordError: the rows have different numbers of rounds.
+    """
     if slow is None or fast is None:
         return SPEED, NoComparison(Verdict.NOT_MEASURED, missing)
-    rounds = min(len(slow.values), len(fast.values))
+    rounds = len(slow.values)
+    if len(fast.values) != rounds:
+        counts = f"{rounds} and {len(fast.values)} rounds of {slow.variant} and {fast.variant}"
+        raise RecordError(f"{counts} cannot be paired: times are compared within a round")
     if rounds < FEWEST_ROUNDS:
         reason = f"a verdict takes at least {FEWEST_ROUNDS} rounds, {rounds} were timed"
         return SPEED, NoComparison(Verdict.NOT_MEASURED, reason)

@@ -14,6 +14,7 @@ from repro.harness.claim_words import ADJUSTED, RULE, cells, verdict_words
 from repro.harness.claims import NOT_IN_PAPER, Judgement, Verdict
 from repro.harness.page import EDITED, joined
 from repro.harness.result import Measured
+from repro.harness.scope import Scope
 from repro.harness.statements import Statement, statements
 
 UNTESTED = (Verdict.NOT_MEASURED, Verdict.NOT_TESTED)
@@ -70,6 +71,11 @@ class Tested:
         rows = " against ".join(f"`{row}`" for row in scope.rows[:2])
         more = "".join(f", `{row}`" for row in scope.rows[2:])
         return rows + more + (f", {scope.conditions}" if scope.conditions else "")
+
+    @property
+    def comparing(self) -> tuple[str, str, Scope]:
+        """What is compared, whatever page or statement asks it: in a world and metric, which rows in what way."""
+        return self.result.profile.name, self.judgement.column.key, self.judgement.claim.scope
 
     @property
     def rank(self) -> tuple[bool, int]:
@@ -132,7 +138,8 @@ def _statements(tested: Sequence[Tested]) -> list[str]:
 
 def _outcome(statement: Statement, tested: Sequence[Tested]) -> str:
     """Verdicts of the strongest claims of a statement, and the metrics in which it was asked without an answer."""
-    asked = [one for one in tested if one.judgement.claim.statement == statement.key]
+    of_it = {one.comparing for one in tested if one.judgement.claim.statement == statement.key}
+    asked = [one for one in tested if one.comparing in of_it]  # also where another statement asks the same
     if not asked:
         return statement.not_asked or str(Verdict.NOT_MEASURED)
     several = len({one.result.profile.name for one in tested}) > 1
@@ -160,14 +167,11 @@ def _metrics(labels: Iterable[str]) -> str:
 
 
 def _strongest(found: Iterable[Tested]) -> list[Tested]:
-    """Of the same claim in a table and its variants the one that was measured over most training seeds."""
-    best: dict[tuple[str, str, str], Tested] = {}
+    """Of the same comparison on several pages the one that was measured over most training seeds."""
+    best: dict[tuple[str, str, Scope], Tested] = {}
     for one in found:
-        experiment = one.result.experiment
-        table = experiment.variant.of if experiment.variant else experiment.key
-        key = (table, one.judgement.claim.key, one.result.profile.name)
-        if key not in best or one.rank > best[key].rank:
-            best[key] = one
+        if one.comparing not in best or one.rank > best[one.comparing].rank:
+            best[one.comparing] = one
     return list(best.values())
 
 
@@ -192,7 +196,8 @@ def _counts(measured: Sequence[Tested]) -> str:
     own = len(measured) - len(found)
     beside = f" {own} more {'is' if own == 1 else 'are'} not in the paper." if own else ""
     counted = f"Of {len(found)} claims of the paper that were measured, {', '.join(parts)}." if found else ""
-    return f"{counted}{beside} A claim that stands on two pages counts once, where it has more training seeds.".strip()
+    once = "A comparison that stands on two pages counts once, where it has more training seeds."
+    return f"{counted}{beside} {once}".strip()
 
 
 def _claims(found: Sequence[Tested]) -> str:

@@ -1,4 +1,4 @@
-"""What a claim is about: which rows it compares, and on what."""
+"""What a claim is about: which rows it compares, on what and how."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -15,8 +15,12 @@ class Scope:
         rows: as the records name them, the side that the claim favours first.
         prompts: keys of the prompt sets that count; None for all of the profile, empty where there are none.
         conditions: what else was held fixed, in words.
+        kind: better, or not worse.
+        factor: that is claimed, where times are compared.
     """
 
     rows: tuple[str, ...]
     prompts: tuple[str, ...] | None = ()
     conditions: str = ""
+    kind: ClaimKind = "better"
+    factor: float | None = None

@@ -23,13 +23,17 @@ FILES = (
 SHRINK = 2  # sensors and JPEG blur the finest pixels: half the size has detail up to its own limit
 
 
-def photograph_crops(side: int) -> Tensor:
+def photograph_crops(side: int) -> tuple[Tensor, tuple[int, ...]]:
     """Squares (N, 3, side, side) of uint8 that tile every photograph, row by row from its top left corner.
+
+    Returns:
+        The squares, and the number of the photograph of each.
 
     Raises:
         ExperimentError: a package that ships photographs is not installed.
     """
-    return torch.cat([_tiles(_read(package, file), side) for package, file in FILES])
+    tiled = [_tiles(_read(package, file), side) for package, file in FILES]
+    return torch.cat(tiled), tuple(number for number, squares in enumerate(tiled) for _ in squares)
 
 
 def _read(package: str, file: str) -> Tensor:

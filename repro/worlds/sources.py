@@ -31,6 +31,7 @@ class ImageSource:
         image: gives one, (3, side, side) in [-1, 1].
         skipped: files that could not be read.
         named: what they are, for the page; empty where their name in the figure says it.
+        groups: the group of each image, such as the photograph that it is cut from; empty where each is one by itself.
     """
 
     count: int
@@ -39,6 +40,7 @@ class ImageSource:
     image: Callable[[int], Tensor]
     skipped: int = 0
     named: str = ""
+    groups: tuple[int, ...] = ()
 
     def batches(self, size: int) -> Iterator[Tensor]:
         """Images (B, 3, side, side), B up to ``size``."""
@@ -48,9 +50,10 @@ class ImageSource:
 
 def photographs(side: int, count: int) -> ImageSource:
     """The first crops of the photographs that packages ship."""
-    crops = photograph_crops(side)[:count]
+    squares, photograph = photograph_crops(side)
+    crops = squares[:count]
     digest = hashlib.sha256(np.ascontiguousarray(crops.numpy())).hexdigest()
-    return ImageSource(len(crops), side, digest, lambda index: crops[index] / 127.5 - 1)
+    return ImageSource(len(crops), side, digest, lambda index: crops[index] / 127.5 - 1, groups=photograph[:count])
 
 
 def random_images(side: int, count: int) -> ImageSource:

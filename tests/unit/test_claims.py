@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from repro import load_experiment
 from repro.harness.claim_words import cells, claims_tables, difference, verdict_words
 from repro.harness.claims import ALPHA, NOT_IN_PAPER, Comparison, Judgement, NoComparison, Verdict, holm, judge
-from repro.harness.clock import SPEED, compared_rounds
+from repro.harness.clock import SPEED, compared_rounds, compared_times
 from repro.harness.effects import without_group
 from repro.harness.experiment import Column, ExperimentError
 from repro.harness.inference import Part, Spread, of_images
@@ -140,7 +140,7 @@ def test_claims_of_the_paper_are_primary_and_its_statements_are_asked_by_them(ke
     claims = getattr(found, "claims", None) or found.contrasts  # type: ignore[attr-defined]
     assert {claim.primary for claim in claims if claim.source == NOT_IN_PAPER} <= {False}
     assert {claim.primary for claim in claims if claim.source != NOT_IN_PAPER} == {True}
-    assert not [claim.key for claim in claims if claim.source == NOT_IN_PAPER and claim.statement]
+    assert not [claim.key for claim in claims if (claim.source == NOT_IN_PAPER) is bool(claim.statement)]
 
 
 def test_nine_times_is_asked_of_a_teacher_timed_as_the_published_one() -> None:
@@ -186,6 +186,15 @@ def test_primary_claims_are_adjusted_together_and_secondary_ones_are_not() -> No
     assert secondary.p == alone.p
 
 
+def test_claims_of_the_paper_and_our_own_are_families_apart() -> None:
+    first = compared("better", 0.22)
+    sources = {"a": "v1", "b": NOT_IN_PAPER, "c": NOT_IN_PAPER}
+    claims = [Claim(key, key, better("prompt_alignment", "small", "big"), source=sources[key]) for key in sources]
+    of_paper, own, _ = judge(claims, lambda _: (SPEED, first))
+    assert of_paper.p == only(first)[0].p
+    assert own.p == only(first, first)[0].p
+
+
 def test_claims_that_cannot_be_compared_are_no_part_of_the_family() -> None:
     claims = [Claim(key, key, better("prompt_alignment", "small", "big")) for key in "ab"]
     absent = NoComparison(Verdict.NOT_MEASURED, "nothing")
@@ -214,6 +223,11 @@ def test_not_worse_that_is_not_reproduced_says_by_how_much_and_a_slight_gain_tha
     assert verdict_words(only(compared("better", 0.5))[0]) == "reproduced, by less than the margin"
     assert verdict_words(only(compared("better", 1.1))[0]) == "reproduced"
     assert verdict_words(only(compared("not_worse", 0.5))[0]) == "reproduced"
+    assert (
+        verdict_words(only(compared("not_worse", -0.5))[0]) == "reproduced, though worse by 0.50, less than the margin"
+    )
+    fast = compared_rounds(np.array([1.40, 1.41, 1.39, 1.40]), np.ones(4), ratio=1.5, margin=0.1)
+    assert verdict_words(only(fast)[0]) == "reproduced"  # of a speed, *worse* says nothing beside the bound
 
 
 def test_a_note_stands_beside_the_difference() -> None:
@@ -333,6 +347,7 @@ def test_students_without_a_seed_in_common_are_independent() -> None:
     assert found is not None
     assert [part.df for part in found.spread.parts] == [8, 1, 2]
     alone = [line for line in made if not (isinstance(line, PerImage) and line.variant == "small" and line.seed)]
+    alone += [record(row, "", "tokens", 64.0) for row in ("small", "big")]  # costs carry no training seed
     judged = one(better("prompt_alignment", "small", "big", prompts=("short",)), alone)
     assert judged.verdict is Verdict.NOT_MEASURED
     assert "share no training seed" in difference(judged)
@@ -397,6 +412,27 @@ def test_a_ratio_is_judged_by_its_logarithm_and_shown_as_a_ratio() -> None:
     assert low < value < high
     assert found.shown_margin == pytest.approx(0.15)
     assert only(found)[0].verdict is Verdict.REPRODUCED
+
+
+def test_rounds_of_different_numbers_cannot_be_paired() -> None:
+    sides = [Series.of(row, "seconds", [1.0] * count, over="round") for row, count in (("small", 5), ("big", 4))]
+    with pytest.raises(RecordError, match="5 and 4 rounds of small and big cannot be paired"):
+        compared_times(sides[0], sides[1], missing="", ratio=1.0)
+
+
+def test_a_published_system_was_trained_once() -> None:
+    table = load_experiment("table4")
+    assert isinstance(table, Table)
+    profile = load_profile("sd35-medium")
+    made = [
+        PerImage.of([0.1, 0.3, 0.2], variant=row, prompts=prompts.key, metric="image_reward", seed=0)
+        for row in ("swd_medium_6", "sdxl_turbo")
+        for prompts in profile.prompt_sets
+    ]
+    claim = next(claim for claim in table.claims if claim.key == "turbo_reward")
+    _, found = tested(claim, table, profile, RecordSet.of(made))
+    assert isinstance(found, Comparison)
+    assert found.seeds == 1
 
 
 def test_a_margin_of_a_ratio_is_a_share() -> None:

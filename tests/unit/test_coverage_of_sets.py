@@ -20,7 +20,7 @@ from repro.harness.schema import Record, RecordSet, Series
 from repro.kinds.scores.costs import SECONDS
 from repro.kinds.scores.declare import better
 from repro.kinds.scores.equal_time import share_of_slower
-from repro.kinds.spectra.measure import CLAIMED, PanelSpectra
+from repro.kinds.spectra.measure import NUMBERS, PanelSpectra
 from swd.flow import FlowMatching
 from swd.spectra import Spectrum
 
@@ -204,12 +204,12 @@ def test_numbers_of_a_mean_spectrum_cover() -> None:
         torch.ones(len(rings)), rings / side, torch.clamp(2 * np.pi * rings, min=1) / side**2, (side, side)
     )
     law = torch.clamp(rings, min=1, max=12).double() ** -2
-    truth = {key: number(replace(clean, power=law)) for key, number in CLAIMED.items()}
-    rng, within = np.random.default_rng(0), dict.fromkeys(CLAIMED, 0)
+    truth = {key: number(replace(clean, power=law)) for key, number in NUMBERS.items()}
+    rng, within = np.random.default_rng(0), dict.fromkeys(NUMBERS, 0)
     for _ in range(runs):
         noise = rng.lognormal(sigma=0.5, size=(images, 1)) * rng.gamma(3.0, size=(images, len(rings)))
         panel = PanelSpectra(replace(clean, power=law * torch.from_numpy(noise)), {}, FlowMatching())
-        for key, number in panel.claimed():
+        for key, number in panel.numbers():
             assert number.ci_low is not None
             within[key] += abs(number.value - truth[key]) <= number.value - number.ci_low
     for count in within.values():

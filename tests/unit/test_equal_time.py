@@ -24,7 +24,7 @@ RNG = np.random.default_rng(0)
 
 
 def timed(**seconds: float) -> list[Line]:
-    return [Series.of(row, SECONDS, [0.9 * s, s, 1.3 * s], over="round", unit="s") for row, s in seconds.items()]
+    return [Series.of(row, SECONDS, [0.8 * s, s, 1.25 * s], over="round", unit="s") for row, s in seconds.items()]
 
 
 def scored(row: str, values: np.ndarray, seed: int = 0) -> PerImage:
@@ -39,7 +39,7 @@ def judged(check: Check, made: list[Line]) -> Judgement:
 
 
 @pytest.mark.parametrize(("own", "share"), [(1.0, 0.0), (1.5, 0.25), (3.0, 1.0), (0.5, 0.0)])
-def test_the_share_is_where_the_candidate_lies_between_the_medians(own: float, share: float) -> None:
+def test_the_share_is_where_the_candidate_lies_between_the_means(own: float, share: float) -> None:
     assert share_of_slower(CHECK, RecordSet.of(timed(small=own, big=1.0, bigger=3.0))) == pytest.approx(share)
 
 

@@ -31,8 +31,9 @@ class Judged(Measured[Experiment]):
         return self.found
 
 
-def claim(key: str, **changes: Any) -> Claim:
-    return Claim(key, f"Claim {key}", better("prompt_alignment", "a", "b"), **changes)
+def claim(key: str, rows: tuple[str, str] | None = None, **changes: Any) -> Claim:
+    """A claim about rows of its own, unless they are named."""
+    return Claim(key, f"Claim {key}", better("prompt_alignment", *(rows or (key, "b"))), **changes)
 
 
 def compared(difference: float, seeds: int | None) -> Comparison:
@@ -88,7 +89,7 @@ EQUAL_COST = "At about the cost of two full-resolution steps"
 
 
 def test_of_one_claim_on_two_pages_the_one_over_more_seeds_counts_alone() -> None:
-    asked = claim("equal_cost", statement="equal_cost", source="v1, Table 2")
+    asked = claim("equal_cost", ("a", "b"), statement="equal_cost", source="v1, Table 2")
     few = result("few", (asked, compared(0.5, 1)))
     page = index([few, result("many", (asked, compared(-0.5, 5)), of="few")])
     line = line_of(page, EQUAL_COST)
@@ -101,9 +102,21 @@ def test_of_one_claim_on_two_pages_the_one_over_more_seeds_counts_alone() -> Non
     assert "**reproduced** (Accuracy: `a` against `b`; [few](few.md))" in line_of(index([few, unmeasured]), EQUAL_COST)
 
 
+def test_the_same_comparison_under_two_statements_has_one_verdict() -> None:
+    """Of one training seed under one statement, of five under another: that of five is told for both."""
+    one = result("table4", (claim("same", ("a", "b"), statement="beats_same_losses"), compared(0.5, 1)))
+    five = result("table2_seeds", (claim("steps", ("a", "b"), statement="equal_cost"), compared(-0.5, 5)))
+    page = index([one, five])
+    assert "Of 1 claims of the paper that were measured, 1 worse." in page
+    (line,) = [line for line in page.splitlines() if "of the same losses and faster" in line]
+    assert "**worse by 0.50** (Accuracy: `a` against `b`; [table2_seeds]" in line
+    assert "reproduced" not in line
+
+
 def test_an_outcome_names_rows_worlds_and_what_was_not_measured() -> None:
     other = replace(better("prompt_alignment", "c", "d"))
-    asked = [claim(key, statement="equal_cost") for key in ("one", "two", "three", "four")]
+    rows = {"one": "a", "two": "x", "three": "y", "four": "z"}
+    asked = [claim(key, (row, "b"), statement="equal_cost") for key, row in rows.items()]
     asked[1] = replace(asked[1], check=other)
     found = result(
         "page",
@@ -127,7 +140,7 @@ def test_an_outcome_names_rows_worlds_and_what_was_not_measured() -> None:
 
 def test_a_statement_that_nothing_asks_says_why_and_one_that_was_not_measured_says_so() -> None:
     page = index([result("one", (claim("equal_cost", statement="equal_cost"), compared(0.5, 1)))])
-    lines = [line for line in page.splitlines() if line.startswith(("| v1", "| project page"))]
+    lines = [line for line in page.splitlines() if line.startswith(("| v1", "| project page", "| the released code"))]
     assert len(lines) == len(statements())
     assert sum("There are no assessors here" in line for line in lines) == 1
     assert sum("not measured" in line for line in lines) == sum(not one.not_asked for one in statements().values()) - 1

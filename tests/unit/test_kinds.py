@@ -28,6 +28,7 @@ from repro.harness.options import RunOptions
 from repro.harness.page import footer, joined
 from repro.harness.records import RecordSet, save
 from repro.harness.result import Measured
+from repro.harness.scope import Scope
 
 FACE = Column("face", "Face", digits=1)
 
@@ -40,6 +41,10 @@ class Guess:
     source: str = "nowhere"
     primary: bool = True
     statement: str = ""
+
+    @property
+    def scope(self):
+        return Scope(rows=("die", self.key))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -319,10 +319,10 @@ def test_a_page_says_how_large_margins_are_beside_what_few_full_steps_cost() -> 
 def test_a_page_says_which_margin_its_claims_have() -> None:
     claims = " ".join(section(shown(scored("scalewise_6")), "Claims").split())
     assert "(PS 0.002, CS 0.003, IR 0.04, FID 1, GenEval 0.02) were fixed before these records were measured" in claims
-    assert "as far apart as the publications' own numbers of one model are" in claims
+    assert "of the order of what the publications' own numbers of one model are apart" in claims
     mini = " ".join(section(shown([], profile="mini"), "Claims").split())
     assert "(Scene score 0.01, Contour error 0.04, FID-E, decoded reference 3.5, Placement 0.35" in mini
-    assert "a tenth of what half resolution costs on [the page of metrics](validity.md)" in mini
+    assert "a tenth of what half resolution cost on [the page of metrics](validity.md)" in mini
     for text in (claims, mini):
         assert "half-width" not in text
         assert "at least as good" not in text

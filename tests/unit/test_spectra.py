@@ -13,8 +13,8 @@ from swd.resize import downscale_area
 from swd.schedule import PRESETS, preset
 from swd.spectra import (
     Spectrum,
-    fall_to_upper_octave,
     fit_power_law,
+    least_octave_fall,
     noisy_spectrum,
     radial_spectrum,
     safe_side,
@@ -89,13 +89,17 @@ def test_the_fit_of_a_law_is_the_share_that_it_explains() -> None:
     assert 0.3 < fit_power_law(bent).fit < 0.9
 
 
-def test_the_fall_to_the_upper_octave_is_a_ratio_of_powers() -> None:
-    assert abs(fall_to_upper_octave(radial_spectrum(noise(256, 1, 64, 64)).mean())) < 0.1
-    stepped = power_law()
-    stepped = replace(stepped, power=torch.where(stepped.frequency > 0.25, 0.01, 1.0))
-    assert fall_to_upper_octave(stepped) == pytest.approx(20)
-    rising = replace(stepped, power=1 / stepped.power)
-    assert fall_to_upper_octave(rising) == pytest.approx(-20)
+def test_the_least_fall_of_an_octave_is_a_ratio_of_powers() -> None:
+    white = radial_spectrum(noise(256, 1, 64, 64)).mean()
+    assert -1 < least_octave_fall(white) < 0.2  # the lowest octave has few frequencies
+    octave = torch.ceil(torch.log2(white.frequency.clamp(min=1 / 64) * 64))
+    stepped = replace(white, power=10.0**-octave)  # ten times less in each
+    assert least_octave_fall(stepped) == pytest.approx(10)
+    assert least_octave_fall(replace(stepped, power=1 / stepped.power)) == pytest.approx(-10)
+    louder = torch.where(octave == 5, 10 * stepped.power, stepped.power)  # the topmost as loud as the one below
+    assert least_octave_fall(replace(stepped, power=louder)) == pytest.approx(0, abs=1e-4)
+    loud_below = torch.where(white.frequency < 0.05, 100.0, 1.0) + (white.frequency > 0.25) * 4
+    assert least_octave_fall(replace(white, power=loud_below)) < -6  # whatever the lowest rings have
 
 
 @pytest.mark.parametrize("process", [FlowMatching(), VariancePreserving()])
@@ -204,7 +208,7 @@ def bad(clean: Spectrum, **changes: object) -> None:
         (lambda clean: bad(clean, sigmas=None, scales=(32, 32, 64)), "rise strictly"),
         (lambda clean: bad(clean, sigmas=None, scales=(31, 64)), "multiples of the patch size"),
         (lambda _: fit_power_law(radial_spectrum(noise(1, 1, 4, 4)).mean()), "four rings"),
-        (lambda _: fall_to_upper_octave(radial_spectrum(noise(1, 1, 4, 4)).mean()), "side of at least 8"),
+        (lambda _: least_octave_fall(radial_spectrum(noise(1, 1, 4, 4)).mean()), "from a side of 8 on"),
     ],
 )
 def test_bad_input_is_named(call, message: str) -> None:  # noqa: ANN001 - a function of a spectrum

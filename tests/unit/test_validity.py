@@ -192,6 +192,21 @@ def test_the_page_says_it_all(tmp_path: Path) -> None:
     assert "\u2014" in next(line for line in text.splitlines() if line.startswith("| Spread \u2191"))
 
 
+def test_margins_stand_beside_a_tenth_of_what_they_come_from(tmp_path: Path) -> None:
+    column = mini.PROFILE.columns[0]
+    candidate = replace(SCORE, column=replace(SCORE.column, key="score", digits=3), cost=("real", "half"))
+    small = replace(SMALL, candidates=(candidate, *(one for one in SMALL.candidates if one is not SCORE)))
+    found = result(experiment=small)
+    profile = replace(mini.PROFILE, columns=(replace(column, key="score", margin=0.017), *mini.PROFILE.columns[1:]))
+    text = page(ValidityResult(small, profile, found.records), tmp_path)
+    real, half = found.number("real", "score"), found.number("half", "score")
+    assert real is not None
+    assert half is not None
+    row = next(line for line in text.split("## Margins")[1].splitlines() if "half resolution against real" in line)
+    assert [cell.strip() for cell in row.split("|")][3:5] == ["0.0170", f"{(real.value - half.value) / 10:.4f}"]
+    assert "## Margins" not in page(result(), tmp_path)
+
+
 def test_unknown_conditions_are_refused() -> None:
     with pytest.raises(ValueError, match="asks for conditions quarter, which it does not declare"):
         replace(SMALL, candidates=(replace(SCORE, orders=(("half", "quarter"),)),))

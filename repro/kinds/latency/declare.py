@@ -117,7 +117,7 @@ class SpeedClaim:
         conditions = (
             f"training iterations, losses: {self.training}" if self.training else f"batches of {self.batch_size}"
         )
-        return Scope(rows=(self.fast, self.slow), conditions=conditions)
+        return Scope(rows=(self.fast, self.slow), conditions=conditions, kind="not_worse", factor=self.factor)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -139,9 +139,10 @@ class Claim:
     def scope(self) -> Scope:
         """The two rows, on the prompt sets of the check or on the clock."""
         if isinstance(self.check, Faster):
-            return Scope(rows=self.check.rows, conditions="seconds of an image, in rounds of the table's clock")
+            clock = "seconds of an image, in rounds of the table's clock"
+            return Scope(rows=self.check.rows, conditions=clock, kind="not_worse", factor=self.check.factor)
         equal = "equal seconds of an image, by the table's clock" if self.check.slower else ""
-        return Scope(rows=self.check.rows, prompts=self.check.prompts, conditions=equal)
+        return Scope(rows=self.check.rows, prompts=self.check.prompts, conditions=equal, kind=self.check.kind)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,8 @@
 """Two students at equal measured latency: a candidate against what its baseline would be with as much time.
 
 Latencies of few-step students are far apart, so the baseline at the candidate's latency t is on the line between two
-of its rows, t_0 <= t <= t_1 in median seconds of the table's clock: with w = (t - t_0) / (t_1 - t_0), every value q of
-an image or of a whole set is
+of its rows, t_0 <= t <= t_1 in mean seconds of the table's clock (`clock.mean_time`): with
+w = (t - t_0) / (t_1 - t_0), every value q of an image or of a whole set is
 
     q = (1 - w) q_0 + w q_1,
 
@@ -12,9 +12,8 @@ of a small difference, is left out.
 """
 
 from dataclasses import replace
-from statistics import median
 
-from repro.harness.clock import FEWEST_ROUNDS
+from repro.harness.clock import FEWEST_ROUNDS, mean_time
 from repro.harness.effects import without_group
 from repro.harness.experiment import Row
 from repro.harness.schema import Line, PerImage, RecordSet, Series
@@ -29,7 +28,8 @@ def share_of_slower(check: Check, records: RecordSet) -> float | str:
     """The share w of the slower row, 0 for a candidate that is faster than both; why there is none else."""
     rows = (check.baseline, check.candidate, check.slower)
     series = [records.find_series(row, SECONDS) for row in rows]
-    seconds = [median(one.values) for one in series if one is not None and len(one.values) >= FEWEST_ROUNDS]
+    timed = [one for one in series if one is not None and len(one.values) >= FEWEST_ROUNDS]
+    seconds = [mean_time(one.values)[0] for one in timed]
     if len(seconds) < len(rows):
         return f"{', '.join(rows)} were not all timed"
     first, own, last = seconds

@@ -18,7 +18,7 @@ from repro.harness.effects import captions_of, effects_of_sets, effects_of_value
 from repro.harness.experiment import ROLES, Column
 from repro.harness.inference import Effects, averaged, difference
 from repro.harness.profile import Profile
-from repro.harness.schema import RecordError, RecordSet
+from repro.harness.schema import PerImage, Record, RecordError, RecordSet
 from repro.kinds.scores.costs import SECONDS
 from repro.kinds.scores.declare import Check, Claim, Faster, Table
 from repro.kinds.scores.equal_time import against_blend, blended, share_of_slower, words
@@ -90,7 +90,8 @@ class _Pair:
             gap, spread = (first.value, first.spread()) if second is None else difference(first, second)
         except ValueError as error:
             raise RecordError(f"{self.check.candidate} and {self.check.baseline}, {self.column.key}: {error}") from None
-        trained = any(self.table.row(row).is_student for row in self._rows)
+        rows = [self.table.row(row) for row in self._rows]
+        trained = any(row.is_student or row.system is not None for row in rows)  # a published system: once
         return Comparison(
             difference=self.column.sign * gap,
             spread=spread,
@@ -144,11 +145,10 @@ class _Pair:
         """Why two students cannot be compared whose seeds differ: of a single one nobody knows how seeds vary."""
         if not all(self.table.row(row).is_student for row in self._rows):
             return ""
-        seeds = [
-            {found.seed for found in self.records.records if found.variant == row}
-            | {found.seed for found in self.records.per_image if found.variant == row}
-            for row in self._rows
-        ]
+        # records of costs carry no training seed
+        lines: list[Record | PerImage] = [*self.records.records, *self.records.per_image]
+        scores = [line for line in lines if line.metric == self.column.key and line.prompts]
+        seeds = [{line.seed for line in scores if line.variant == row} for row in self._rows]
         if any(len(side) == 1 for side in seeds) and not seeds[0] & seeds[1] and all(seeds):
             return f"{self.check.candidate} and {self.check.baseline} share no training seed, and one has one alone"
         return ""

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from repro.harness.effects import without_group
 from repro.harness.experiment import PromptSet
 from repro.harness.profile import Profile
 from repro.harness.schema import Line, PerImage, Record, Run, Series
 from repro.kinds.scores.declare import SKIPPED
-from repro.kinds.scores.keys import without_group
 from repro.metrics import EvaluationResult
 from repro.metrics.base import reasons
 

@@ -20,10 +20,11 @@ together; training seeds, where there are several, and captions are two crossed 
 Student's t; of one seed the interval holds for that seed. The margins of the metrics (MARGINS) were fixed before
 these records were measured ([what was known by then](../docs/decisions/verdicts.md)): WHY."""
 WHY = (
-    "a tenth of what half resolution costs on [the page of metrics](validity.md), against decoded scenes for the "
-    "distance whose reference is decoded and against real ones for the others, or of what one scene per caption costs"
+    "a tenth of what half resolution cost on [the page of metrics](validity.md) as it was then, through the decoder "
+    "before today's: against decoded scenes for the distance whose reference is decoded and against real ones for the "
+    "others, or of what one scene per caption cost; that page shows what a tenth is today"
 )
-WHY_PUBLISHED = "as far apart as the publications' own numbers of one model are"
+WHY_PUBLISHED = "of the order of what the publications' own numbers of one model are apart, FID's below it"
 
 SPEED_RULE = """\
 A speed-up is the ratio of two latencies within a round, the geometric mean over rounds, less the factor that is

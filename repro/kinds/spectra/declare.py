@@ -10,10 +10,9 @@ from repro.kinds.spectra import keys
 from swd.schedule import PRESETS
 
 EXPONENT = Column(keys.EXPONENT, "Exponent of the power law", digits=2)
-# Margins: a law that leaves a tenth of the variance of log power is still one "about", and a factor of two in power is
-# the least that an eye sees on Figure 1's axes.
-FIT = Column(keys.FIT, "R\u00b2 of the law", better="higher", digits=3, margin=0.1)
-FALL = Column(keys.FALL, "Fall to the upper octave", better="higher", digits=1, unit="dB", margin=3.0)
+FIT = Column(keys.FIT, "R\u00b2 of the law", better="higher", digits=3)
+# A factor of two in power is the least that an eye sees on Figure 1's axes.
+FALL = Column(keys.FALL, "Least fall of an octave", better="higher", digits=1, unit="dB", margin=3.0)
 
 FOLDER = "folder"  # source of a user's images; the others are the world's
 
@@ -89,7 +88,7 @@ class SpectrumClaim:
     @property
     def scope(self) -> Scope:
         """The panel."""
-        return Scope(rows=(self.panel,))
+        return Scope(rows=(self.panel,), kind=self.kind)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

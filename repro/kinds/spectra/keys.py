@@ -7,7 +7,7 @@ PUBLISHED = "published"  # variant of the published schedules
 CLEAN = "clean"  # curve: measured spectrum of the clean samples
 EXPONENT = "exponent"  # record: exponent of the power law fitted to that spectrum
 FIT = "power_law_fit"  # record: R^2 of that fit
-FALL = "fall_to_upper_octave"  # record: power below 1/4 cycle per sample by that from there to 1/2, in dB
+FALL = "least_octave_fall"  # record: the least fall of power from an octave to the next, in dB
 
 
 def without_block(metric: str) -> str:

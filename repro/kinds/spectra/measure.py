@@ -34,8 +34,8 @@ from swd.sampler import draw_noise, seed_rngs
 from swd.schedule import PRESETS, preset
 from swd.spectra import (
     Spectrum,
-    fall_to_upper_octave,
     fit_power_law,
+    least_octave_fall,
     noisy_spectrum,
     radial_spectrum,
     safe_side,
@@ -47,9 +47,18 @@ RESAMPLES = 500
 PROCESSES: Mapping[str, NoiseProcess] = MappingProxyType(
     {"flow": FlowMatching(), "variance-preserving": VariancePreserving()}
 )
-CLAIMED: Mapping[str, Callable[[Spectrum], float]] = MappingProxyType(
-    {keys.FIT: lambda clean: fit_power_law(clean).fit, keys.FALL: fall_to_upper_octave}
+
+
+def _fit(clean: Spectrum) -> float:
+    """R^2 of the power law; 0 where power does not fall."""
+    law = fit_power_law(clean)
+    return law.fit if law.exponent > 0 else 0.0
+
+
+NUMBERS: Mapping[str, Callable[[Spectrum], float]] = MappingProxyType(
+    {keys.EXPONENT: lambda clean: fit_power_law(clean).exponent, keys.FIT: _fit, keys.FALL: least_octave_fall}
 )
+"""Numbers of a mean spectrum that change smoothly with it, as a jackknife needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +69,22 @@ class PanelSpectra:
         clean: spectrum of every image, channels averaged: power (N, F).
         noisy: timestep -> measured spectrum of x_t, likewise.
         process: what makes x_t.
+        groups: the group of each image; empty where each is one by itself.
     """
 
     clean: Spectrum
     noisy: dict[int, Spectrum]
     process: NoiseProcess
+    groups: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, batches: Iterable[Tensor], timesteps: tuple[int, ...], process: NoiseProcess) -> "PanelSpectra":
+    def of(
+        cls,
+        batches: Iterable[Tensor],
+        timesteps: tuple[int, ...],
+        process: NoiseProcess,
+        groups: tuple[int, ...] = (),
+    ) -> "PanelSpectra":
         """Spectra of samples (B, C, H, W) and of what noise makes of them; the noise of image i follows from i."""
         clean: list[Spectrum] = []
         noisy: dict[int, list[Spectrum]] = {timestep: [] for timestep in timesteps}
@@ -78,7 +95,7 @@ class PanelSpectra:
             clean.append(_per_image(samples))
             for timestep, found in noisy.items():
                 found.append(_per_image(process.add_noise(samples, noise, timestep / NUM_TIMESTEPS)))
-        return cls(_joined(clean), {timestep: _joined(found) for timestep, found in noisy.items()}, process)
+        return cls(_joined(clean), {timestep: _joined(found) for timestep, found in noisy.items()}, process, groups)
 
     def curves(self, variant: str) -> Iterator[Curve]:
         """Clean and noisy spectra as measured, and the noisy ones as the clean one and the noise level give them."""
@@ -96,32 +113,35 @@ class PanelSpectra:
         silent = replace(self.clean, power=torch.zeros(1))
         return float(noisy_spectrum(silent, timestep / NUM_TIMESTEPS, self.process).power)
 
-    def numbers(self, figure: SpectraFigure) -> Iterator[tuple[str, float, float, float]]:
-        """Metric, value and 95 % interval: of the exponent by its fit, of the sides by a bootstrap over images."""
-        law = fit_power_law(self.clean.mean())
-        yield keys.EXPONENT, law.exponent, law.low, law.high
-        rng = np.random.default_rng(0)
-        drawn = torch.from_numpy(rng.integers(0, len(self.clean.power), (RESAMPLES, len(self.clean.power))))
-        resampled = [replace(self.clean, power=self.clean.power[index]).mean() for index in drawn]
+    def numbers(self) -> Iterator[tuple[str, Estimate]]:
+        """Those of ``NUMBERS``, by a jackknife over groups of images; none of a single group."""
+        clusters = self._clusters()
+        if len(clusters) < 2:
+            return
+        runs = np.array_split(np.arange(len(clusters)), min(GROUPS, len(clusters)))
+        means = [self._mean([c for n, c in enumerate(clusters) if n not in set(run.tolist())]) for run in runs]
+        for key, number in NUMBERS.items():
+            yield key, jackknife(number(self.clean.mean()), [number(mean) for mean in means], len(self.clean.power))
+
+    def sides(self, figure: SpectraFigure) -> Iterator[tuple[str, float, tuple[float, float]]]:
+        """The safe side of each noise level, which takes few values, with a percentile bootstrap over groups."""
+        clusters, rng = self._clusters(), np.random.default_rng(0)
+        drawn = rng.integers(0, len(clusters), (RESAMPLES, len(clusters)))
+        resampled = [self._mean([clusters[n] for n in one]) for one in drawn]
         for timestep in figure.timesteps:
             sides = [safe_side(s, timestep / NUM_TIMESTEPS, process=self.process) for s in resampled]
             low, high = np.percentile(sides, (2.5, 97.5))
             value = safe_side(self.clean.mean(), timestep / NUM_TIMESTEPS, process=self.process)
-            yield keys.safe_side(timestep), value, float(low), float(high)
+            yield keys.safe_side(timestep), value, (float(low), float(high))
 
-    def claimed(self) -> Iterator[tuple[str, Estimate]]:
-        """Numbers that claims are about, by a jackknife over runs of images: squares of a photograph follow each other.
+    def _clusters(self) -> list[np.ndarray]:
+        """Places of the images of each group, (n,)."""
+        groups = np.array(self.groups or range(len(self.clean.power)))
+        return [np.flatnonzero(groups == group) for group in np.unique(groups)]
 
-        Nothing of a single image.
-        """
-        count = len(self.clean.power)
-        runs = np.array_split(np.arange(count), min(GROUPS, count))
-        kept = [torch.from_numpy(np.setdiff1d(np.arange(count), run)) for run in runs]
-        if count < 2:
-            return
-        means = [replace(self.clean, power=self.clean.power[index]).mean() for index in kept]
-        for key, number in CLAIMED.items():
-            yield key, jackknife(number(self.clean.mean()), [number(mean) for mean in means], count)
+    def _mean(self, clusters: Sequence[np.ndarray]) -> Spectrum:
+        """Mean spectrum of the images of these groups."""
+        return replace(self.clean, power=self.clean.power[torch.from_numpy(np.concatenate(clusters))]).mean()
 
 
 def _schedules(figure: SpectraFigure, profile: Profile, panels: Mapping[str, PanelSpectra]) -> Iterator[Series]:
@@ -170,9 +190,11 @@ def run(figure: SpectraFigure, profile: Profile, options: SpectraOptions) -> Pat
     opened = start_run(table=figure.key, profile=profile.name, config=config, command=options.command, folder=ROOT)
     vae, process = vae.to(device), PROCESSES[profile.teacher.process]
     panels = {
-        panel.key: PanelSpectra.of(_samples(panel, found[panel.source], vae, device), figure.timesteps, process)
+        panel.key: PanelSpectra.of(
+            _samples(panel, source, vae, device), figure.timesteps, process, groups=source.groups
+        )
         for panel in figure.panels
-        if panel.source in found
+        if (source := found.get(panel.source)) is not None
     }
     data_hash = digest_json(config["images"])
     closed = opened.close(device=device.type, dtype="float32", data_hash=data_hash, weights_hash=config["vae"])
@@ -188,9 +210,9 @@ def run(figure: SpectraFigure, profile: Profile, options: SpectraOptions) -> Pat
 def measured_lines(run: Run, key: str, panel: PanelSpectra, figure: SpectraFigure) -> Iterator[Line]:
     """All that is recorded of a panel."""
     yield from panel.curves(key)
-    for metric, value, low, high in panel.numbers(figure):
-        yield Record.of(run, key, metric, value, n=len(panel.clean.power), bounds=(low, high))
-    for metric, number in panel.claimed():
+    for metric, value, bounds in panel.sides(figure):
+        yield Record.of(run, key, metric, value, n=len(panel.clean.power), bounds=bounds)
+    for metric, number in panel.numbers():
         yield Record.of(run, key, metric, number.value, n=number.n, bounds=(number.ci_low, number.ci_high))
         replicates = keys.without_block(metric)
         yield Series.of(key, replicates, number.replicates, over="replicate", n=number.n, digits=8)

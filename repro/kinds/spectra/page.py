@@ -21,9 +21,8 @@ LEGEND = (
     "signal."
 )
 DIFFERENCE = """\
-Difference: of the number to its bound, 1 for R\u00b2 and 0 for the fall, with its 95 % interval from a jackknife over
-runs of images; squares of one photograph follow each other. The margin is that of the number, fixed before this was
-measured."""
+Difference: of the number to the bound of the claim, with its 95 % interval from a jackknife over groups of images: all
+squares of a photograph belong together."""
 SCHEDULES = (
     "A step hands its x0 over at its scale, to be renoised to the next sigma. The spectrum proposes the smallest "
     "scale, a multiple of the patch size, that loses nothing by the rule above; the last step works at the full side. "

@@ -69,7 +69,8 @@ class Contrast:
         """The cells of both sides, and the noise levels that they are compared at."""
         terms = (*self.larger, *self.smaller)
         levels = ", ".join(str(level) for level in sorted({level for _, level in terms}))
-        return Scope(rows=tuple(dict.fromkeys(cell for cell, _ in terms)), conditions=f"t = {levels}")
+        rows = tuple(dict.fromkeys(cell for cell, _ in terms))
+        return Scope(rows=rows, conditions=f"t = {levels}", kind=self.kind)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,6 +53,7 @@ class Candidate:
         against: the condition that ``steady`` is measured by.
         transparent: whether the VAE's own share must be small: it compares with images that did not pass the VAE.
         barred: why no claim may use it however well it orders.
+        cost: conditions a tenth of whose difference is the margin of claims; None for what no claim is about.
     """
 
     column: Column
@@ -62,6 +63,7 @@ class Candidate:
     against: str = ""
     transparent: bool = False
     barred: str = ""
+    cost: Pair | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +132,7 @@ class ValidityPage(Experiment):
         known = {condition.key for condition in self.conditions}
         asked = {self.real, self.decoded, *self.worse}
         for candidate in self.candidates:
-            named = {candidate.ceiling, candidate.against, *candidate.steady} - {""}
+            named = {candidate.ceiling, candidate.against, *candidate.steady, *(candidate.cost or ())} - {""}
             asked |= named | {key for pair in candidate.orders for key in pair}
         if unknown := sorted(asked - known):
             raise ValueError(f"{self.key} asks for conditions {', '.join(unknown)}, which it does not declare")

@@ -11,6 +11,10 @@ from repro.kinds.validity.result import Bar, Contrast, Held, ValidityResult
 
 PLUS_MINUS = "\u00b1"
 SIGNS = "Positive: better than those; larger, where a metric has no better side."
+MARGINS = (
+    "A margin of claims is a tenth of what a known fault cost on this page when the margin was fixed, which was before "
+    "the records of claims, and never changes with the numbers ([when](../docs/decisions/verdicts.md))."
+)
 NOT_TRIED = "not measured"
 HUGE = 999  # standard errors; more are not worth telling apart
 
@@ -33,6 +37,7 @@ def page(result: ValidityResult, folder: Path) -> str:
             _separations(result),
             "## Bars",
             _bars(result),
+            *_margins(result),
             *result.experiment.notes,
             picture if (folder / name).exists() else "",
             *footer(result),
@@ -98,6 +103,22 @@ def _errors(errors: float) -> str:
     if abs(errors) > HUGE or not math.isfinite(errors):
         return ("> " if errors > 0 else "< ") + signed(math.copysign(HUGE, errors), 0)
     return signed(errors, 1)
+
+
+def _margins(result: ValidityResult) -> list[str]:
+    """Margins of claims beside what they would be by the numbers of today."""
+    margins = {column.key: column.margin for column in result.profile.columns if column.margin is not None}
+    rows = []
+    for candidate in result.experiment.candidates:
+        margin, column = margins.get(candidate.column.key), candidate.column
+        found = result.contrast(candidate, *candidate.cost) if candidate.cost else None
+        if margin is None or found is None:
+            continue
+        best, worse = (lower(result.experiment.condition(key).label) for key in (found.better, found.worse))
+        shown = (number(value * column.factor, column.digits + 1) for value in (margin, found.difference / 10))
+        rows.append([_head(candidate), f"{worse} against {best}", *shown])
+    heads = ["Metric", "What costs ten margins", "Margin", "A tenth now"]
+    return ["## Margins", MARGINS, markdown(heads, rows, left=2)] if rows else []
 
 
 def _bars(result: ValidityResult) -> str:

@@ -3,7 +3,7 @@
 It is there to choose the rates in `repro/profiles/mini.py`, one for each kind of student, and the number of iterations.
 Both kinds get the same rates and the same counts. What the tables are measured on is never looked at. What was found is
 kept beside the weights, with a figure; finished counts of the same training, pipeline and images are not repeated. The
-rules by which `chosen` decides were fixed before the runs: docs/decisions/student-training.md.
+rules by which `chosen` decides, and what had been seen when they were written: docs/decisions/student-training.md.
 """
 
 import argparse
