@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from repro.harness.cells import markdown, number, signed
 from repro.harness.claims import Comparison, Judgement, NoComparison, Verdict
+from repro.harness.page import lower
 
 RULE = """\
 *Better* is reproduced if the difference is above zero (*by less than the margin* if that is shown as well), *worse* by
@@ -113,8 +114,24 @@ def claims_table(judgements: Iterable[Judgement], heads: Sequence[str]) -> str:
 
 
 def claims_tables(judgements: Sequence[Judgement], heads: Sequence[str]) -> list[str]:
-    """A table of the primary claims, and where there are others one of those."""
-    primary = [judgement for judgement in judgements if judgement.is_primary]
-    others = [judgement for judgement in judgements if not judgement.is_primary]
+    """A table of the primary claims, where there are others one of those, and a line on those that are not tested."""
+    tested = [judgement for judgement in judgements if judgement.is_tested]
+    primary = [judgement for judgement in tested if judgement.is_primary]
+    others = [judgement for judgement in tested if not judgement.is_primary]
     blocks = [claims_table(primary, heads)] if primary else []
-    return [*blocks, *([SECONDARY, claims_table(others, heads)] if others else [])]
+    blocks += [SECONDARY, claims_table(others, heads)] if others else []
+    return [*blocks, *_untested(judgements)]
+
+
+def _untested(judgements: Sequence[Judgement]) -> list[str]:
+    """How many claims a profile cannot test, by reason, and in which metrics they are."""
+    reasons: dict[str, list[Judgement]] = {}
+    for judgement in judgements:
+        if not judgement.is_tested:
+            reasons.setdefault(difference(judgement), []).append(judgement)
+    lines = []
+    for reason, found in reasons.items():
+        metrics = ", ".join(dict.fromkeys(lower(judgement.column.label) for judgement in found))
+        count = "One more claim is" if len(found) == 1 else f"{len(found)} more claims are"
+        lines.append(f"*{count} not tested: {reason} ({metrics}).*")
+    return lines

@@ -93,7 +93,7 @@ PROFILE = Profile(
         PromptSet("short", "Short captions", reported="COCO 2014"),
         PromptSet("compositional", "Compositional captions", reported="MJHQ"),
     ),
-    images_per_set=300,  # 8 rows of Table 2 in about ten minutes on 2 cores; short captions repeat, as placement needs
+    images_per_set=250,  # 8 rows of Table 2 within twelve minutes on 2 cores; short captions repeat, as placement needs
     data=DATA,
     weights=Weights(
         pipeline="repro/worlds/mini/weights/pipeline",
