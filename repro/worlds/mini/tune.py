@@ -19,6 +19,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from accelerate import Accelerator
+from matplotlib.lines import Line2D
 
 from repro.harness.experiment import Row
 from repro.harness.files import ROOT, digest_folder, digest_json, write_atomic
@@ -183,6 +184,7 @@ def draw(trials: Sequence[Mapping[str, Any]], figure: Path) -> None:
     """Each metric against iterations, a line for every row and rate."""
     rows = sorted({found["row"] for found in trials})
     rates = sorted({found["lr"] for found in trials})
+    colours = dict(zip(rates, plt.get_cmap("viridis")(np.linspace(0, 0.9, len(rates))), strict=True))
     drawing, axes = plt.subplots(
         len(rows), len(SHOWN), figsize=(3.4 * len(SHOWN), 2.4 * len(rows)), layout="constrained", squeeze=False
     )
@@ -197,13 +199,16 @@ def draw(trials: Sequence[Mapping[str, Any]], figure: Path) -> None:
                     [v - low for v, low in zip(values, lows, strict=True)],
                     [high - v for v, high in zip(values, highs, strict=True)],
                 ]
-                axis.errorbar(counts, values, errors, label=f"{lr:g}", lw=1, marker="o", ms=3, capsize=2)
+                axis.errorbar(counts, values, errors, color=colours[lr], lw=1, marker="o", ms=3, capsize=2)
             axis.set_title(f"{TABLE.row(row).label}, {row[-1]} steps", fontsize=9)
             axis.set_ylabel(label, fontsize=8)
             axis.set_xlabel("Iterations", fontsize=8)
             axis.tick_params(labelsize=7)
             axis.spines[["top", "right"]].set_visible(False)
-    axes[0, 0].legend(title="Learning rate", title_fontsize=7, fontsize=7, frameon=False)
+    handles = [Line2D([], [], color=colour, marker="o", ms=3, lw=1, label=f"{lr:g}") for lr, colour in colours.items()]
+    drawing.legend(
+        handles=handles, title="Learning rate", title_fontsize=8, fontsize=8, frameon=False, loc="outside right upper"
+    )
     drawing.savefig(figure, dpi=100, metadata={"Software": None})
     plt.close(drawing)
 
