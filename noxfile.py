@@ -130,7 +130,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def mini(session: nox.Session) -> None:
-    """Train the mini pipeline from nothing (repro/worlds/mini/weights): about three hours on two cores, resumable."""
+    """Train the mini pipeline from nothing (repro/worlds/mini/weights): about four hours on two cores, resumable."""
     python(session, "repro.worlds.mini", *session.posargs)
 
 
