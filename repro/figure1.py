@@ -1,6 +1,6 @@
 """Figure 1: spectra of latents under noise, the reason why early steps may work at a low resolution."""
 
-from repro.harness.page import lower
+from repro.harness.words import lower
 from repro.kinds.spectra.declare import FALL, FIT, FOLDER, Calibration, Panel, SpectraFigure, SpectrumClaim
 
 # Fixed before the second half was looked at in this metric: ten margins a decade, and every start side of Table 1,

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from repro.harness.claims import NOT_IN_PAPER
 from repro.harness.experiment import Agreement, Column, Reported, Variant
+from repro.harness.scope import NOT_IN_PAPER
 from repro.kinds.upscaling.declare import Cell, Contrast, UpscalingTable
 
 LEVELS = (400, 600, 800)

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
-from repro.harness.claims import NOT_IN_PAPER
 from repro.harness.experiment import Role, Row, Variant
+from repro.harness.scope import NOT_IN_PAPER
 from repro.kinds.scores.declare import Claim, better, not_worse, real_rows
 from repro.table2 import TABLE, Compare, fullscale, scalewise
 

@@ -1,7 +1,7 @@
 """Table 3: seconds per image and per training iteration, and what the arithmetic says of them."""
 
-from repro.harness.claims import NOT_IN_PAPER
 from repro.harness.experiment import Row
+from repro.harness.scope import NOT_IN_PAPER
 from repro.kinds.latency.declare import LatencyTable, Protocol, SpeedClaim, TimedRow
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from repro.harness.cells import markdown, number, signed
 from repro.harness.claims import Comparison, Judgement, NoComparison, Verdict
-from repro.harness.page import lower
+from repro.harness.words import lower
 
 RULE = """\
 *Better* is reproduced if the difference is above zero (*by less than the margin* if that is shown as well), *worse* by

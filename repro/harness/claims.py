@@ -29,11 +29,10 @@ from typing import Protocol, TypeVar
 
 from repro.harness.experiment import Column, ExperimentError
 from repro.harness.inference import Spread
-from repro.harness.scope import ClaimKind, Scope
+from repro.harness.scope import NOT_IN_PAPER, ClaimKind, Scope
 
 ALPHA = 0.025
 """Of each one-sided test."""
-NOT_IN_PAPER = "not in the paper"
 """Source of a claim of this project's own."""
 
 

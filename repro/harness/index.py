@@ -11,10 +11,10 @@ from typing import Any
 
 from repro.harness.cells import DASH, markdown
 from repro.harness.claim_words import ADJUSTED, RULE, cells, verdict_words
-from repro.harness.claims import NOT_IN_PAPER, Judgement, Verdict
+from repro.harness.claims import Judgement, Verdict
 from repro.harness.page import EDITED, joined
 from repro.harness.result import Measured
-from repro.harness.scope import Scope
+from repro.harness.scope import NOT_IN_PAPER, Scope
 from repro.harness.statements import Statement, statements
 
 UNTESTED = (Verdict.NOT_MEASURED, Verdict.NOT_TESTED)

@@ -64,9 +64,3 @@ def provenance(run: Run) -> str:
     minutes, memory = run.wall_seconds / 60, run.peak_memory_bytes / 2**30
     cost = f"{minutes:.1f} min, {memory:.1f} GiB at peak"
     return f"{run.start[:10]}, {state}, {run.device}, {run.dtype}, {used}, {cost}: `{run.command}`"
-
-
-def lower(text: str) -> str:
-    """With a small first letter, but for a name such as SwD or FLUX."""
-    first = text.partition(" ")[0]
-    return text if first[1:] != first[1:].lower() else text[:1].lower() + text[1:]

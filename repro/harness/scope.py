@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+NOT_IN_PAPER = "not in the paper"
+"""Source of a claim of our own."""
 ClaimKind = Literal["better", "not_worse"]
 """Superiority, or non-inferiority by a margin that was fixed before the records were measured."""
 

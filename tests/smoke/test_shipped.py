@@ -33,7 +33,7 @@ def pipeline() -> ScalewiseStableDiffusion3Pipeline:
 def test_weights_are_small_and_never_pickled() -> None:
     files = [path for path in WEIGHTS.rglob("*") if path.is_file()]
     assert {path.suffix for path in files} <= {".safetensors", ".json", ".png"}
-    assert sum(path.stat().st_size for path in files) < 16e6  # of 25 MB for weights and records
+    assert sum(path.stat().st_size for path in files) < 17.5e6  # of 25 MB for weights and records
 
 
 def test_the_vae_reconstructs_held_out_scenes(pipeline: ScalewiseStableDiffusion3Pipeline) -> None:
@@ -78,9 +78,10 @@ def test_committed_pages_follow_from_their_records() -> None:
 def test_committed_numbers_are_those_of_the_shipped_weights() -> None:
     (run,) = records.load(RESULTS / "records" / "table2.jsonl").runs
     assert run.dirty is False
-    assert run.config["pipeline"] == digest_folder(WEIGHTS / "pipeline")
+    sampled = {name: row for name, row in run.config["rows"].items() if "adapter" in row}
+    assert {row["pipeline"] for row in sampled.values()} == {digest_folder(WEIGHTS / "pipeline")}
     shipped = {f"{row.key} seed 0": digest_folder(WEIGHTS / "adapters" / row.key) for row in STUDENTS}
-    assert run.config["adapters"] == {"teacher seed 0": None, **shipped}
+    assert {name: row["adapter"] for name, row in sampled.items()} == {"teacher seed 0": None, **shipped}
 
 
 def test_the_committed_table_kept_to_its_memory() -> None:

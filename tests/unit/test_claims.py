@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from repro import load_experiment
 from repro.harness.claim_words import cells, claims_tables, difference, verdict_words
-from repro.harness.claims import ALPHA, NOT_IN_PAPER, Comparison, Judgement, NoComparison, Verdict, holm, judge
+from repro.harness.claims import ALPHA, Comparison, Judgement, NoComparison, Verdict, holm, judge
 from repro.harness.clock import SPEED, compared_rounds, compared_times
 from repro.harness.effects import without_group
 from repro.harness.experiment import Column, ExperimentError
 from repro.harness.inference import Part, Spread, of_images
 from repro.harness.schema import CAPTIONS, Line, PerImage, RecordError, RecordSet, Series
-from repro.harness.scope import ClaimKind
+from repro.harness.scope import NOT_IN_PAPER, ClaimKind
 from repro.kinds.scores.declare import Check, Claim, Table, better, not_worse
 from repro.kinds.scores.judge import tested
 from repro.profiles import PROFILES, load_profile

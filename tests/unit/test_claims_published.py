@@ -5,8 +5,8 @@ from statistics import fmean
 import pytest
 
 from repro import table2, table3, table4
-from repro.harness.claims import NOT_IN_PAPER
 from repro.harness.published import NOISE, published
+from repro.harness.scope import NOT_IN_PAPER
 from repro.harness.statements import statements
 from repro.kinds.latency.declare import SpeedClaim
 from repro.kinds.scores.declare import Check, Claim

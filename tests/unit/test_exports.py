@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repro import __main__ as cli
+from repro import load_experiment
 from repro.harness.experiment import Row
 from repro.harness.exports.every_eval_ever import every_eval_ever
 from repro.harness.exports.hub import Benchmark, eval_results
@@ -27,6 +28,7 @@ from repro.harness.records import Line, RecordSet, save
 from repro.harness.systems import HubFile, System
 from repro.kinds.scores.declare import Clock
 from repro.kinds.scores.result import ScoresResult
+from repro.profiles import load_profile
 
 PAPER_TABLES = Path(__file__).parents[2] / "paper_tables"
 BENCHMARK = Benchmark("someone/text-to-image")
@@ -363,10 +365,12 @@ def test_a_table_without_scores_is_skipped_with_its_reason_and_refused_alone(
 def test_the_committed_records_export_as_they_are(tmp_path: Path) -> None:
     assert cli.main(["export", "--out", str(tmp_path), "--benchmark", "someone/text-to-image"]) == 0
     recorded = [json.loads(text) for text in (PAPER_TABLES / "records" / "table2.jsonl").read_text().splitlines()]
+    scored = {column.key for column in load_profile("mini").columns if column.better is not None}
+    models = {row.key for row in load_experiment("table2").rows if not row.real}
     values = {
         (line["variant"], line["prompts"], line["metric"]): line["value"]
         for line in recorded
-        if line["kind"] == "record" and line["prompts"]
+        if line["kind"] == "record" and line["prompts"] and line["metric"] in scored and line["variant"] in models
     }
     exported = {}
     for path in tmp_path.glob("table2.mini/*/eval.json"):

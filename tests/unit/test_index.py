@@ -7,13 +7,14 @@ import pytest
 from harness_world import PROFILE
 
 from repro import experiments
-from repro.harness.claims import NOT_IN_PAPER, Comparison, Judgement, NoComparison, Verdict, judge
+from repro.harness.claims import Comparison, Judgement, NoComparison, Verdict, judge
 from repro.harness.experiment import Column, Experiment, Variant
 from repro.harness.index import index
 from repro.harness.inference import Part, Spread
 from repro.harness.profile import Profile
 from repro.harness.result import Measured
 from repro.harness.schema import RecordSet
+from repro.harness.scope import NOT_IN_PAPER
 from repro.harness.statements import Statement, statements
 from repro.kinds.scores.declare import Claim, better
 

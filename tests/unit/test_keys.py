@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repro import load_experiment
+from repro.harness.effects import without_group
 from repro.harness.experiment import COMPUTE
 from repro.harness.files import ROOT
 from repro.harness.profile import Profile
@@ -18,7 +19,6 @@ from repro.kinds.benchmarks import keys as benchmarks
 from repro.kinds.benchmarks.declare import BenchmarkPage
 from repro.kinds.latency import keys as latency
 from repro.kinds.latency.declare import AUTOENCODERS, LOSSES, LatencyTable
-from repro.kinds.scores import keys as scores
 from repro.kinds.scores.costs import LATENCY, PARAMETERS, SECONDS
 from repro.kinds.scores.declare import SKIPPED, Table
 from repro.kinds.spectra import keys as spectra
@@ -131,8 +131,7 @@ def of_spectra(figure: SpectraFigure, profile: Profile, records: RecordSet) -> s
     levels = (spectra.noisy, spectra.expected, spectra.signal, spectra.safe_side)
     return {
         spectra.CLEAN,
-        spectra.EXPONENT,
-        *(key for name in (spectra.FIT, spectra.FALL) for key in (name, spectra.without_block(name))),
+        *(key for name in (spectra.EXPONENT, spectra.FIT, spectra.FALL) for key in (name, spectra.without_block(name))),
         *(key(timestep) for timestep in figure.timesteps for key in levels),
         *(key(preset) for preset in figure.presets(profile) for key in (spectra.sigmas, spectra.scales)),
     }
@@ -156,7 +155,7 @@ def of_training_cost(page: TrainingCostPage, profile: Profile, records: RecordSe
 def of_scores(table: Table, profile: Profile, records: RecordSet) -> set[str]:
     clock = {LATENCY.key, PARAMETERS, SECONDS} if table.clock is not None else set()
     replicates = {
-        scores.without_group(column.key, prompts.key, seed)
+        without_group(column.key, prompts.key, seed)
         for column in profile.columns
         for prompts in profile.prompt_sets
         for seed in {record.seed for record in records.records}

@@ -155,7 +155,7 @@ def test_a_trackio_without_logbooks_is_refused(folder: Path, tmp_path: Path, mon
 def test_the_committed_claims_each_have_a_page_and_all_are_of_toy_scale(tmp_path: Path) -> None:
     assert cli.main(["logbook", "--out", str(tmp_path)]) == 0
     made = pages(tmp_path)
-    claims = sum(len(found.judgements) for found in cli._found(cli._root() / "paper_tables"))
+    claims = sum(len(found.result.judgements) for found in cli._found(cli._root() / "paper_tables"))
     assert len(made) == claims + 2 > 10  # and the index, and the summary
     assert all("Toy scale" in text for name, text in made.items() if not name.endswith("index.md"))
 

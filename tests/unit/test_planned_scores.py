@@ -71,7 +71,7 @@ def test_seeds_multiply_images_of_students_alone(medium: Profile, options: Score
     assert rows["teacher"].images == IMAGES
     mini = load_profile("mini")
     _, rows = made(mini, replace(options, seeds=(0, 1, 2)), "real", "real_decoded", "fullscale_2")
-    assert [rows[key].images for key in ("real", "real_decoded", "fullscale_2")] == [600, 600, 1_800]
+    assert [rows[key].images for key in ("real", "real_decoded", "fullscale_2")] == [500, 500, 1_500]
 
 
 def test_a_model_of_several_rows_is_named_once_with_terms_and_command(medium: Profile, options: ScoresOptions) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 from repro.harness.cells import DASH, estimate, header, markdown, number, with_interval
 from repro.harness.claim_words import RULE, claims_tables
 from repro.harness.experiment import Column
-from repro.harness.page import footer, joined, lower
+from repro.harness.page import footer, joined
+from repro.harness.words import lower
 from repro.kinds.spectra import keys
 from repro.kinds.spectra.calibration import Calibrated, safe_side
 from repro.kinds.spectra.declare import Calibration

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from repro.harness.cells import DASH, markdown, number, sentence, signed
-from repro.harness.page import footer, joined, lower
+from repro.harness.page import footer, joined
+from repro.harness.words import lower
 from repro.kinds.validity.declare import Candidate
 from repro.kinds.validity.result import Bar, Contrast, Held, ValidityResult
 
