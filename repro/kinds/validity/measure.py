@@ -44,7 +44,7 @@ from repro.worlds.base import TriedWorld, load_world
 STAGE, VERSION = "validity", 4
 BATCH = 50
 SHOWN = 8  # captions in the picture
-LABEL_WIDTH = 13  # characters of a row label there, in a line
+LABEL_WIDTH = 12  # characters of a row label there, in a line
 
 Numbers = Mapping[str, Mapping[str, Replicated]]
 """By condition and metric."""
