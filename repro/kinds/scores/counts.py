@@ -22,15 +22,12 @@ from repro.stages.random_weights import random_pipeline, random_tiny_vae
 from swd.backbones import backbone_of, backbone_of_folder, denoiser_of, loading
 from swd.backbones.base import Denoiser
 from swd.cost import decode_cost, prompt_cost, schedule_cost, weight_bytes
+from swd.grid import GRIDS
 from swd.schedule import ScaleSchedule
 from swd.training import DistillConfig
 from swd.training.cost import training_cost
 
 COUNTED = (
-    "preset",
-    "scales",
-    "boundaries",
-    "grid",
     "objective",
     "fake_updates",
     "feature_block",
@@ -109,11 +106,15 @@ def published_skeleton(name: str) -> Skeleton:
 def _counted_options(config: DistillConfig) -> DistillConfig:
     """What passes are made of, in one spelling: rates, seeds and how a kernel is computed move no FLOPs worth counting.
 
-    Steps that share a side cost the same whatever their noise levels.
+    Steps of one side cost the same whatever their noise levels.
     """
     options: dict[str, Any] = {name: getattr(config, name) for name in COUNTED}
+    grid, scales = config.teacher_grid, config.schedule().scales
+    name = next(name for name, known in GRIDS.items() if known.process == grid.process)
+    options |= {"grid": name, "grid_steps": grid.num_steps}
+    options |= {"scales": scales, "boundaries": (*range(len(scales)), grid.num_steps)}
     options |= {name: float(getattr(config, name) > 0) for name in ("weight_pdm", "weight_dmd", "weight_gan")}
-    return DistillConfig(**options)
+    return DistillConfig(preset="counted", **options)
 
 
 @cache

@@ -35,7 +35,7 @@ def planned(table: Table, rows: tuple[Row, ...], profile: Profile, options: Scor
     world = load_world(profile, ROOT)
     prompts = tuple(world.prompt_plans())
     images = sum(found.images for found in prompts)
-    made = tuple(_row(profile, row, options, images * _seeds(table, row, options)) for row in rows)
+    made = tuple(_row(table, profile, row, options, images * _seeds(table, row, options)) for row in rows)
     sampled = [row for row, plan in zip(rows, made, strict=True) if not plan.skipped]
     return Plan(
         title=table.title,
@@ -55,7 +55,7 @@ def _seeds(table: Table, row: Row, options: ScoresOptions) -> int:
     return len(table.seeds_of(row, options.seeds)) if is_trained else 1
 
 
-def _row(profile: Profile, row: Row, options: ScoresOptions, images: int) -> RowPlan:
+def _row(table: Table, profile: Profile, row: Row, options: ScoresOptions, images: int) -> RowPlan:
     skipped = unavailable(profile, row, options)
     cost = model = None
     side = profile.data.resolution
@@ -80,7 +80,7 @@ def _row(profile: Profile, row: Row, options: ScoresOptions, images: int) -> Row
         side=side,
         skipped=skipped,
         encoding=profile.execution.encoding if profile.execution else "png",
-        **_training(profile, row, options),
+        **(_training(profile, row, options) if table.is_distilled else {}),
     )
 
 

@@ -73,7 +73,8 @@ def _without(result: ScoresResult, rows: Sequence[Row], prompts: PromptSet) -> s
     for row in rows:
         notes = [record.note for record in result.records.records if _is_empty(record, row, prompts.key)]
         elsewhere = any(record.value is not None and record.prompts for record in result.records_of(row))
-        reason = notes[0] if notes and elsewhere else "Not measured; the other tables say why."
+        alone = len(result.profile.prompt_sets) == 1
+        reason = notes[0] if notes and (elsewhere or alone) else "Not measured; the other tables say why."
         reasons.setdefault(reason, []).append(result.named(row))
     return "\n".join(f"- {', '.join(names)}: {reason[:1].lower()}{reason[1:]}" for reason, names in reasons.items())
 
