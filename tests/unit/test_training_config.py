@@ -80,7 +80,7 @@ def test_own_boundaries_reach_into_a_finer_grid() -> None:
             {"preset": "sdxl-4", "grid": "sd35"},
             "cut from 50 steps of a var.*, the grid has 28 of flow: give scales",
         ),
-        ({"preset": "sdxl-4", "grid": "sd15"}, "grid must be one of sd35, flux, sdxl, got 'sd15'"),
+        ({"preset": "sdxl-4", "grid": "sd15"}, "grid must be one of sd35, sd35-even, flux, sdxl, got 'sd15'"),
         ({"preset": "mini-6", "grid_steps": 40}, "cut from 28 steps of a flow process, the grid has 40 of flow: give"),
         ({"preset": "mini-6", "grid": "sdxl"}, "cut from 28 steps of a flow process, the grid has 50 of variance-pres"),
         ({"preset": "mini-6", "shift": 0.0}, "num_steps and shift must be positive, got 28 and 0.0"),

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from repro.harness.experiment import ExperimentError, Row
 from repro.harness.files import ROOT
 from repro.harness.needs import Need
@@ -35,7 +37,8 @@ def planned(table: Table, rows: tuple[Row, ...], profile: Profile, options: Scor
     world = load_world(profile, ROOT)
     prompts = tuple(world.prompt_plans())
     images = sum(found.images for found in prompts)
-    made = tuple(_row(table, profile, row, options, images * _seeds(table, row, options)) for row in rows)
+    counted = tqdm(rows, desc="rows counted", unit="row", leave=False)
+    made = tuple(_row(table, profile, row, options, images * _seeds(table, row, options)) for row in counted)
     sampled = [row for row, plan in zip(rows, made, strict=True) if not plan.skipped]
     return Plan(
         title=table.title,
