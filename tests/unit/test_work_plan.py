@@ -117,5 +117,6 @@ def test_students_that_nobody_gave_have_options_and_hours_on_eight_gpus() -> Non
     assert "A student to be trained first" in section
     assert "8 GPU-hours, **1.0 hours on 8 GPUs** at 100 TFLOP/s" in section
     assert cells(section, "`none`") == ["`none`", "None", "`--preset sd35-6 --weight-pdm 0.0`", "8.0", "1.0"]
+    assert "is left out:" not in written
     assert "2 students to be trained" in text(plan(absent, replace(absent, key="other")))
     assert "## Students" not in text(plan(TEACHER, ABSENT))
