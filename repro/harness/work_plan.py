@@ -171,7 +171,8 @@ def _students(plan: Plan) -> list[str]:
     text = (
         f"{count[0].upper()}{count[1:]} to be trained first, one training seed each: {number(total, 0)} GPU-hours, "
         f"**{number(total / GPUS, 1)} hours on {GPUS} GPUs** at {plan.tflops:g} TFLOP/s (`--tflops`). It is "
-        f"`{TRAIN.format(gpus=GPUS)}` with the options of the row; the result is named with `--adapters ROW=DIR`, and until then the row is left out."
+        f"`{TRAIN.format(gpus=GPUS)}` with the options of the row; the result is named with "
+        "`--adapters ROW=DIR`, and until then the row is left out."
     )
     return ["## Students to train", text, markdown(("Row", "Setup", "Options", "GPU-hours", "Hours"), lines, left=3)]
 
