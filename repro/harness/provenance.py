@@ -3,6 +3,7 @@
 import json
 import platform
 import resource
+import shlex
 import subprocess
 import sys
 import time
@@ -15,6 +16,8 @@ from typing import Any
 
 from repro.harness.files import canonical_json, digest_json
 from repro.harness.records import Run
+
+PLACES = ("--out", "--work")  # options that say where files lie
 
 PACKAGES = (
     "torch",
@@ -136,7 +139,14 @@ class OpenRun:
 
 
 def start_run(*, table: str, profile: str, config: Mapping[str, Any], command: str, folder: Path) -> OpenRun:
-    """Open a run now; ``folder`` is any folder of the checkout whose commit is recorded.
+    """Open a run now.
+
+    Args:
+        table: key of the experiment.
+        profile: in which it is measured.
+        config: all that its numbers follow from, as plain data.
+        command: that was typed; where it puts files is left out, for that is a matter of one machine.
+        folder: any folder of the checkout whose commit is recorded.
 
     Raises:
         TypeError: the config holds something that is not plain data.
@@ -147,11 +157,21 @@ def start_run(*, table: str, profile: str, config: Mapping[str, Any], command: s
         table=table,
         profile=profile,
         config=config,
-        command=command,
+        command=_without_places(command),
         git=git_state(folder),
         start=start,
         clock=time.monotonic(),
     )
+
+
+def _without_places(command: str) -> str:
+    kept, words = [], iter(shlex.split(command))
+    for word in words:
+        if word in PLACES:
+            next(words, None)
+        elif word.partition("=")[0] not in PLACES:
+            kept.append(word)
+    return shlex.join(kept)
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -197,6 +197,13 @@ def test_a_run_records_its_start_and_cost(tmp_path: Path) -> None:
     assert set(versions(["numpy", "no-such-package"])) == {"python", "numpy"}
 
 
+@pytest.mark.parametrize("typed", ["--work /a/b --rows 'a b' --out=/c", "--rows 'a b'"])
+def test_a_recorded_command_does_not_say_where_files_lie(typed: str, tmp_path: Path) -> None:
+    command = f"python -m repro table2 {typed}"
+    opened = start_run(table="t", profile="p", config={}, command=command, folder=tmp_path)
+    assert opened.command == "python -m repro table2 --rows 'a b'"
+
+
 def test_a_config_that_cannot_be_recorded_fails_first(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="not plain data"):
         start_run(table="t", profile="p", config={"f": object()}, command="c", folder=tmp_path)
