@@ -57,7 +57,7 @@ TABLE = UpscalingTable(
         Contrast(
             key="no_loss_t800",
             statement="no_loss_high",
-            text="At t = 800, upscaling x0 loses nothing against the full latent",
+            text="At t = 800, upscaling x0 loses less than the margin to the full latent",
             larger=(("A", 800),),
             smaller=(("B_16", 800),),
             kind="not_worse",
@@ -141,7 +141,7 @@ EXTENDED = replace(
         Contrast(
             key="start_8_t800",
             statement="quarter_is_safe",
-            text="At t = 800, upscaling x0 from a quarter of the side loses nothing against the full latent",
+            text="At t = 800, upscaling x0 from a quarter of the side loses less than the margin to the full latent",
             larger=(("A", 800),),
             smaller=(("B_8", 800),),
             kind="not_worse",
@@ -162,7 +162,7 @@ EXTENDED = replace(
         ),
         Contrast(
             key="spectral_expansion_for_upscaling_t600",
-            text="At t = 600, spectral expansion of x_t loses nothing against upscaling x0 and renoising it",
+            text="At t = 600, spectral expansion of x_t loses less than the margin to upscaling x0 and renoising it",
             larger=(("B_16", 600),),
             smaller=(("D_16", 600),),
             kind="not_worse",

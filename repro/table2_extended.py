@@ -74,8 +74,9 @@ EXTENDED = replace(
         "Rows that grow without training are SPEED's spectral expansion (arXiv 2605.18736) on the teacher's 28 steps "
         "with its guidance. A step at a smaller side works at the noise level with the same ratio of noise to signal "
         "at every frequency, and x_t grows before noise falls below ten times the power of what the side cannot hold, "
-        "by [Figure 1](figure1.md); SPEED takes a threshold of its own and moves the timestep back where it grows. The "
-        "teachers of fewer steps cost as many tokens as the grown ones (16 steps: exactly; 14: 0.4 % more).",
+        "by [Figure 1](figure1.md) (ten was fixed before that figure's factor of 1.58 was known, by which it would "
+        "grow earlier and cost less); SPEED takes a threshold of its own and moves the timestep back where it grows. "
+        "The teachers of fewer steps cost as many tokens as the grown ones (16 steps: exactly; 14: 0.4 % more).",
         "Scales by spectrum: at the published noise levels, the widest margin of noise over signal that costs no more "
         "tokens than the published scales, no side below the smallest that the teacher was trained at.",
     ),

@@ -327,7 +327,7 @@ def test_a_page_says_which_margin_its_claims_have() -> None:
     assert "of the order of what the publications' own numbers of one model are apart" in claims
     mini = " ".join(section(shown([], profile="mini"), "Claims").split())
     assert "(Scene score 0.01, Contour error 0.04, FID-E, decoded reference 3.5, Placement 0.35" in mini
-    assert "a tenth of what half resolution cost on [the page of metrics](validity.md)" in mini
+    assert "a tenth of the damage that halving the resolution did" in mini
     for text in (claims, mini):
         assert "half-width" not in text
         assert "at least as good" not in text

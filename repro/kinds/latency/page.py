@@ -21,8 +21,9 @@ from repro.kinds.latency.result import LatencyResult
 DIFFERENCE = """\
 Difference: the ratio of two times, the geometric mean of the ratios within a round, minus the ratio that the claim
 asks for, with the 95 % interval of Student's t of the logarithms over rounds. That ratio is a bound, so a claim is
-one of *not worse* than it, reproduced, not reproduced or not decided; its margin, a share of the ratio, is 0 but for
-"approaches", which allows a tenth. What the FLOPs allow is no part of the test: it stands beside each claim."""
+one of *not worse* than it, reproduced, not reproduced or not decided; its margin, in units of the ratio, is 0 but for
+"approaches" and "about half", which allow a tenth of it. What the FLOPs allow is no part of the test: it stands beside
+each claim."""
 LOSS_LABELS = ("full loss", "PDM only")  # of LOSSES, in order
 LEGEND = (
     "Left: where the time of one image goes; a bar in outline is what the FLOPs of the row make of the time of "

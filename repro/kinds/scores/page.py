@@ -22,9 +22,9 @@ together; training seeds, where there are several, and captions are two crossed 
 Student's t; of one seed the interval holds for that seed. The margins of the metrics (MARGINS) were fixed before
 these records were measured ([what was known by then](../docs/decisions/verdicts.md)): WHY."""
 WHY = (
-    "a tenth of what half resolution cost on [the page of metrics](validity.md) as it was then, through the decoder "
-    "before today's: against decoded scenes for the distance whose reference is decoded and against real ones for the "
-    "others, or of what one scene per caption cost; that page shows what a tenth is today"
+    "a tenth of the damage that halving the resolution did (of placement: that one scene per caption does), as it was "
+    "measured on 26 November 2026 with the decoder of that day; what a tenth is with today's stands on [the page of "
+    "metrics](validity.md#margins)"
 )
 WHY_PUBLISHED = "of the order of what the publications' own numbers of one model are apart, FID's below it"
 
@@ -79,7 +79,7 @@ def page(result: ScoresResult, folder: Path) -> str:
 
 
 def reading(result: ScoresResult) -> str:
-    """One sentence: how many claims hold, and how the first one came out."""
+    """One sentence: how many claims hold, and how the first one came out in every metric that it is asked in."""
     tested = [judgement for judgement in result.judgements if judgement.is_tested]
     primary = [judgement for judgement in tested if judgement.is_primary] or tested
     if not primary:
@@ -92,8 +92,9 @@ def reading(result: ScoresResult) -> str:
     rest = f" ({len(primary) - len(judged)} more were not measured)" if len(judged) < len(primary) else ""
     sentence = f"Of {len(judged)} claims tested in {result.profile.title}, {parts}{rest}"
     first = judged[0]
-    gap = f"{first.column.label} {difference(first)}"
-    return f'{sentence}; the first, "{lower(first.claim.text)}", is {verdict_words(first)}: {gap}.'
+    asked = [judgement for judgement in judged if judgement.claim.text == first.claim.text]
+    found = " and ".join(f"{verdict_words(one)} in {one.column.label} ({difference(one)})" for one in asked)
+    return f'{sentence}; the first, "{lower(first.claim.text)}", is {found}.'
 
 
 def claims(result: ScoresResult) -> list[str]:
