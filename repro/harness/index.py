@@ -22,9 +22,9 @@ WORDS, NUMBERS = ("Verdict", "Claim", "Source", "Kind", "Metric"), ("Difference"
 
 INTRODUCTION = """\
 What the paper says, asked again: each claim is a comparison that was declared, with its margin, before these records
-were measured; what was known by then from earlier ones stands in [how a claim gets its
-verdict](../docs/decisions/verdicts.md). Numbers of a world hold in that world alone; below each of them stands which
-one it is.
+were measured, some of them after earlier records had been seen: which ones, and what was known by then, stands in [how
+a claim gets its verdict](../docs/decisions/verdicts.md). Numbers of a world hold in that world alone; the column
+*World* says which one it is.
 """
 
 
