@@ -33,7 +33,6 @@ from repro.harness.scope import NOT_IN_PAPER, ClaimKind, Scope
 
 ALPHA = 0.025
 """Of each one-sided test."""
-"""Source of a claim of this project's own."""
 
 
 class Verdict(StrEnum):
