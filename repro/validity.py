@@ -62,7 +62,7 @@ PAGE = ValidityPage(
             barred=IN_THE_MIDDLE,
         ),
         Candidate(
-            column=Column("scene_accuracy", "Scene accuracy", better="higher", digits=1, percent=True),
+            column=Column("scene_accuracy", "Scene accuracy", better="higher", digits=1, percent=True, most=1.0),
             orders=QUALITY + CAPTION + ONE_WORD,
             ceiling="real",
         ),

@@ -104,11 +104,12 @@ def signed(value: float, digits: int) -> str:
 
 
 def with_interval(shown: Estimate, column: Column) -> str:
-    """A value as the column shows it, and its interval in brackets where there is one."""
+    """A value as the column shows it, and its interval in brackets where there is one, cut at what is possible."""
     text = number(shown.value * column.factor, column.digits)
     if shown.low is None or shown.high is None:
         return text
-    low, high = (number(bound * column.factor, column.digits) for bound in (shown.low, shown.high))
+    bounds = (shown.low, shown.high if column.most is None else min(shown.high, column.most))
+    low, high = (number(bound * column.factor, column.digits) for bound in bounds)
     return f"{text} [{low}, {high}]"
 
 

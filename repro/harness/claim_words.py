@@ -7,14 +7,18 @@ from repro.harness.claims import Comparison, Judgement, NoComparison, Verdict
 from repro.harness.words import lower
 
 RULE = """\
-*Better* is reproduced if the difference is above zero (*by less than the margin* if that is shown as well), *worse* by
-so much if it is below, and not reproduced if it is shown to be smaller than the margin either way. *Not worse* is
-reproduced if the difference is above minus the margin (*though worse* by so much if it is shown to be below zero), *not
-reproduced: worse* by so much if it is below minus the margin, and *worse* by so much if it is below zero and more is
-not known; a speed is never *worse* only. These are one-sided tests at 2.5 %, adjusted by Holm's procedure over the
-primary claims of a page, the paper's and our own apart, so an interval beside zero may not suffice; all else is not
-decided, and so are two rows that agree on every image. *p* is that of the verdict, or of the claim where nothing is
-decided."""
+| Kind | Reproduced | Not reproduced | Worse by so much |
+|:-----|:-----------|:---------------|:-----------------|
+| better | d > 0 | \u2212m < d < m | d < 0 |
+| not worse | d > \u2212m | d < \u2212m | d < 0 |
+
+The first of these that is shown of the difference d, with margin m, is the verdict (of *better* reproduced, then worse,
+of *not worse* from left to right), else the claim is *not decided*, as are two rows that agree on every image. A
+*better* of which |d| < m is shown too is reproduced *by less than the margin*; a *not worse* of which d < 0 is shown
+too is so *though worse*, and one that is not reproduced is *not reproduced: worse*. A speed is never *worse* only.
+Each is shown by a one-sided test at 2.5 % (p \u2264 0.025), adjusted by Holm's procedure over the primary claims of a
+page, the paper's and our own apart, so an interval beside zero may not suffice. *p* is that of the verdict, or of the
+claim where nothing is decided."""
 
 
 def difference(judgement: Judgement) -> str:

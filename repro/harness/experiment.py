@@ -104,6 +104,7 @@ class Column:
         unit: shown in the header.
         percent: records hold a fraction in [0, 1], the page shows it times 100.
         scale: else the page shows what the records hold times this.
+        most: largest value that there is, in the unit of the records, at which intervals end; None where there is none.
         detail: shown in the table of details instead of the main one.
         of_teacher: shown as a share of the teacher's too.
         role: what it is for, in claims; None for what no claim is about.
@@ -122,6 +123,7 @@ class Column:
     unit: str = ""
     percent: bool = False
     scale: float = 1.0
+    most: float | None = None
     detail: bool = False
     of_teacher: bool = False
     prompts: tuple[str, ...] = ()

@@ -4,7 +4,7 @@ First the rules, then every statement of the paper with what came of it, then al
 is, then what could not be asked, then the pages.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -36,6 +36,7 @@ class Strength(StrEnum):
     ONE_SEED = "One training seed"
     SECONDARY = "Secondary, not adjusted"
     OWN = "Not in the paper"
+    OWN_SECONDARY = "Not in the paper, secondary, not adjusted"
 
 
 MEANING: Mapping[Strength, str] = {
@@ -43,7 +44,8 @@ MEANING: Mapping[Strength, str] = {
     Strength.UNTRAINED: "Nothing was trained for the comparison: the teacher, its latents, the clock.",
     Strength.ONE_SEED: "One distillation of each student: what is said holds for these; another seed may differ.",
     Strength.SECONDARY: "Beside the claims above, each with a p of its own: hints, not findings.",
-    Strength.OWN: "Questions of this project: p of a page's primary claims are adjusted over them, others are not.",
+    Strength.OWN: "Questions of this project, apart from the paper's: p are adjusted over those of a page.",
+    Strength.OWN_SECONDARY: "Beside those, each with a p of its own: hints, not findings.",
 }
 
 
@@ -63,6 +65,11 @@ class Tested:
     def is_measured(self) -> bool:
         """Whether it was measured, whatever came of it."""
         return self.judgement.is_measured
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is a question of this project, not a claim of the paper."""
+        return self.judgement.claim.source == NOT_IN_PAPER
 
     @property
     def compared(self) -> str:
@@ -93,8 +100,8 @@ class Tested:
     @property
     def strength(self) -> Strength:
         """How much stands behind it."""
-        if self.judgement.claim.source == NOT_IN_PAPER:
-            return Strength.OWN
+        if self.is_own:
+            return Strength.OWN if self.judgement.is_primary else Strength.OWN_SECONDARY
         if not self.judgement.is_primary:
             return Strength.SECONDARY
         if self.seeds is None:
@@ -193,7 +200,7 @@ def _by_strength(tested: Sequence[Tested]) -> list[str]:
 
 def _counts(measured: Sequence[Tested]) -> str:
     """How many of each verdict, without this project's own claims."""
-    found = [one.judgement.verdict for one in measured if one.strength is not Strength.OWN]
+    found = [one.judgement.verdict for one in measured if not one.is_own]
     parts = [f"{found.count(verdict)} {verdict}" for verdict in Verdict if found.count(verdict)]
     own = len(measured) - len(found)
     beside = f" {own} more {'is' if own == 1 else 'are'} not in the paper." if own else ""
@@ -231,12 +238,17 @@ def _untested(tested: Sequence[Tested]) -> list[str]:
 
 def _pages(results: Sequence[Measured[Any]]) -> list[str]:
     rows = [
-        [f"[{r.title}]({r.stem}.md)", f"`{r.profile.name}`", r.records.date or DASH, _reproduced(r)] for r in results
+        [f"[{r.title}]({r.stem}.md)", f"`{r.profile.name}`", r.records.date or DASH, *_reproduced(r)] for r in results
     ]
-    heads = ["Page", "World", "Measured", "Claims reproduced"]
+    heads = ["Page", "World", "Measured", "Claims of the paper reproduced", "Secondary ones", "Our own"]
     return ["## Tables and figures", markdown(heads, rows, left=3) if rows else "None yet."]
 
 
-def _reproduced(result: Measured[Any]) -> str:
-    found = [judgement.verdict for judgement in result.judgements if judgement.is_measured]
-    return f"{found.count(Verdict.REPRODUCED)} of {len(found)}" if found else DASH
+def _reproduced(result: Measured[Any]) -> Iterator[str]:
+    """How many of the paper's primary claims, of its secondary ones and of our own came out as they say."""
+    found = [Tested(judgement, result) for judgement in result.judgements if judgement.is_measured]
+    primary = [one for one in found if not one.is_own and one.judgement.is_primary]
+    secondary = [one for one in found if not one.is_own and not one.judgement.is_primary]
+    for group in (primary, secondary, [one for one in found if one.is_own]):
+        reproduced = sum(one.judgement.verdict is Verdict.REPRODUCED for one in group)
+        yield f"{reproduced} of {len(group)}" if group else DASH

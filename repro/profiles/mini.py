@@ -72,7 +72,7 @@ COLUMNS = (
     Column("fid_e_inf", "FID-E, infinite images", better="lower", digits=1, detail=True),
     Column("detail", "Detail", digits=3, detail=True),
     *(
-        Column(f"scene_accuracy{key}", label, better="higher", digits=1, percent=True, detail=True)
+        Column(f"scene_accuracy{key}", label, better="higher", digits=1, percent=True, most=1.0, detail=True)
         for key, label in (
             ("_050", "Scene accuracy, fit 0.5"),
             ("", "Scene accuracy, fit 0.6, the oracle's own"),

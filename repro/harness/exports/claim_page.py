@@ -39,10 +39,7 @@ class ClaimPage(BookPage):
         blocks = [*warnings([self.result.profile]), pairs(rows)]
         if self.judgement.comparison:
             family = "" if self.judgement.is_primary else " This claim is secondary: its p is not adjusted."
-            blocks.append(
-                "A positive difference favours the claim; in brackets its 95 % interval. "
-                f"{' '.join(RULE.split())}{family}"
-            )
+            blocks += [f"A positive difference favours the claim; in brackets its 95 % interval.{family}", RULE]
         return "\n\n".join(blocks)
 
     def _scope(self) -> str:

@@ -3,7 +3,7 @@
 from repro.harness.cells import TIMES
 from repro.harness.experiment import RELATIVE_FLOPS, TOKENS
 from repro.harness.page import comparable
-from repro.kinds.scores.clocked import clock_of, has_tiny_vae
+from repro.kinds.scores.clocked import clock_of, has_tiny_vae, newest
 from repro.kinds.scores.result import ScoresResult
 from repro.kinds.scores.skipped import summary
 
@@ -61,9 +61,11 @@ def _clock(result: ScoresResult) -> str:
         f"{clock.rounds} rounds{_one_by_one(result)}" if result.is_published else f"{clock.rounds} interleaved rounds"
     )
     elsewhere = f" {PUBLISHED_CLOCK}" if result.published_costs else ""
+    run = newest(result.records)
+    device = f" on {run.config['clocked_on']}" if run and "clocked_on" in run.config else ""
     return (
         f"> **Latency**: seconds of an image from text to pixels in {batches}, the geometric mean of "
-        f"{rounds}; **parameters**: of the network, without text encoders and VAE.{elsewhere}"
+        f"{rounds}{device}; **parameters**: of the network, without text encoders and VAE.{elsewhere}"
     )
 
 

@@ -11,6 +11,7 @@ from repro.harness.profile import Profile
 from repro.harness.words import lower
 from repro.kinds.scores.against import against
 from repro.kinds.scores.caption import caption
+from repro.kinds.scores.declare import Check, Faster
 from repro.kinds.scores.how import how
 from repro.kinds.scores.result import ScoresResult
 from repro.kinds.scores.tables import costs, details, prompt_set
@@ -28,6 +29,11 @@ WHY = (
 )
 WHY_PUBLISHED = "of the order of what the publications' own numbers of one model are apart, FID's below it"
 
+EQUAL_TIME = """\
+*At equal latency* the second row is what it would be with as much time as the first: on the straight line between two
+of its rows. Where quality rises fastest with the first steps, the line lies below the curve, which favours the first
+row; where the first is faster than both, it is compared with the faster of them, which favours the second. The note
+beside the difference says which."""
 SPEED_RULE = """\
 A speed-up is the ratio of two latencies within a round, the geometric mean over rounds, less the factor that is
 claimed; its interval is Student's t of the logarithms. The factor is a bound, so such a claim is one of *not worse*
@@ -102,9 +108,17 @@ def claims(result: ScoresResult) -> list[str]:
     if not result.judgements:
         return []
     heads = ("Verdict", "Claim", "Source", "Kind", "Metric", "Difference", "Margin", "p", "Images", "Captions", "Seeds")
-    speed = SPEED_RULE_ONE_BY_ONE if result.is_published else SPEED_RULE
-    rules = [claim_rule(result.profile), known_effect(result), RULE, *([speed] if result.experiment.clock else [])]
+    rules = [claim_rule(result.profile), known_effect(result), RULE, *_rules_of_time(result)]
     return ["## Claims", *claims_tables(result.judgements, heads), *rules]
+
+
+def _rules_of_time(result: ScoresResult) -> list[str]:
+    """How claims about speed, and those at equal latency, are judged, where a page has such."""
+    checks = [claim.check for claim in result.experiment.claims]
+    speed = SPEED_RULE_ONE_BY_ONE if result.is_published else SPEED_RULE
+    is_speed = any(isinstance(check, Faster) for check in checks)
+    at_equal_latency = any(isinstance(check, Check) and check.slower for check in checks)
+    return [*([speed] if is_speed else []), *([EQUAL_TIME] if at_equal_latency else [])]
 
 
 def claim_rule(profile: Profile) -> str:

@@ -10,7 +10,7 @@ from repro.kinds.spectra import keys
 from swd.schedule import PRESETS
 
 EXPONENT = Column(keys.EXPONENT, "Exponent of the power law", digits=2)
-FIT = Column(keys.FIT, "R\u00b2 of the law", better="higher", digits=3)
+FIT = Column(keys.FIT, "R\u00b2 of the law", better="higher", digits=3, most=1.0)
 # A factor of two in power is the least that an eye sees on Figure 1's axes.
 FALL = Column(keys.FALL, "Least fall of an octave", better="higher", digits=1, unit="dB", margin=3.0)
 
