@@ -15,6 +15,7 @@ from repro.harness.published import published_value
 from repro.harness.schema import Record, RecordSet
 
 MINUS, DASH, TIMES = "\u2212", "\u2014", "\u00d7"
+TRIED = "What the columns measure; how well each does stands on [the page of metrics](validity.md)."
 ARROWS = {"higher": " \u2191", "lower": " \u2193", None: ""}
 
 
@@ -117,6 +118,12 @@ def header(column: Column, group: str = "") -> str:
     """Column title: label, unit, group, and an arrow towards better."""
     unit = column.unit or ("%" if column.percent else "")
     return column.label + (f", {unit}" if unit else "") + (f" ({group})" if group else "") + ARROWS[column.better]
+
+
+def glossary(columns: Iterable[Column]) -> str:
+    """What columns measure, a line for each that says so; empty where none does."""
+    lines = [f"- *{column.label}*: {column.meaning}." for column in columns if column.meaning]
+    return "\n".join([TRIED, "", *lines]) if lines else ""
 
 
 def here(records: RecordSet, row: Row, prompts: str, column: Column, profile: Profile, notes: Footnotes) -> str:

@@ -111,6 +111,7 @@ class Column:
         margin: a row that is worse by less than this, in the unit of the records, is not worse; fixed before anything
             is measured. None for what no claim is about.
         prompts: sets of prompts in which it is measured; empty for all.
+        meaning: what it measures, in a few words; empty where the page says so elsewhere.
     """
 
     key: str
@@ -127,6 +128,7 @@ class Column:
     detail: bool = False
     of_teacher: bool = False
     prompts: tuple[str, ...] = ()
+    meaning: str = ""
 
     @property
     def sign(self) -> float:

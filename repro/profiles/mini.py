@@ -44,9 +44,36 @@ ADAPTERS = Adapters(folder="repro/worlds/mini/weights/adapters", distil=DISTIL)
 # scenes for the distances whose reference is decoded and against real ones for all else; of diversity, a tenth of what
 # one scene per caption costs. What was known from earlier students: docs/decisions/verdicts.md.
 COLUMNS = (
-    Column("scene_score", "Scene score", better="higher", role="prompt_alignment", margin=0.010, digits=3),
-    Column("contour_error", "Contour error", better="lower", role="fidelity", margin=0.04, digits=3, unit="px"),
-    Column("fid_e_decoded", "FID-E, decoded reference", better="lower", role="distribution", margin=3.5, digits=1),
+    Column(
+        "scene_score",
+        "Scene score",
+        better="higher",
+        role="prompt_alignment",
+        margin=0.010,
+        digits=3,
+        meaning="overlap of each object of the caption with its exact shape, 0 for one that is missing or that nobody "
+        "asked for, times how well their relation holds; 1 is a perfect scene",
+    ),
+    Column(
+        "contour_error",
+        "Contour error",
+        better="lower",
+        role="fidelity",
+        margin=0.04,
+        digits=3,
+        unit="px",
+        meaning="how far the outlines of the objects lie from those of the exact shapes, in pixels",
+    ),
+    Column(
+        "fid_e_decoded",
+        "FID-E, decoded reference",
+        better="lower",
+        role="distribution",
+        margin=3.5,
+        digits=1,
+        meaning="Fr\u00e9chet distance to 1,000 other scenes seen through the VAE, in features of EfficientNet-Lite0, "
+        "not of Inception; compares rows of this page alone",
+    ),
     Column(
         "placement",
         "Placement",
@@ -56,8 +83,19 @@ COLUMNS = (
         digits=2,
         unit="% of the side",
         prompts=("short",),  # captions of two objects hardly repeat: there are 9,024
+        meaning="standard deviation of an object's place over images of one caption, of which there are a few: 3.5 "
+        "for scenes, 0 for a model that draws a caption in one way",
     ),
-    Column("colour_error", "Colour error", better="lower", margin=0.9, digits=2, unit="levels", detail=True),
+    Column(
+        "colour_error",
+        "Colour error",
+        better="lower",
+        margin=0.9,
+        digits=2,
+        unit="levels",
+        detail=True,
+        meaning="distance of an object's colour from the palette's, in levels of 0 to 255",
+    ),
     Column(
         "kid_e_decoded",
         "KID-E, decoded reference",
@@ -67,17 +105,45 @@ COLUMNS = (
         scale=1000.0,
         unit="1e-3",
         detail=True,
+        meaning="kernel distance (squared MMD, cubic kernel) of the same features; its floor is 0",
     ),
-    Column("fid_e", "FID-E", better="lower", digits=1, detail=True),
-    Column("fid_e_inf", "FID-E, infinite images", better="lower", digits=1, detail=True),
-    Column("detail", "Detail", digits=3, detail=True),
+    Column(
+        "fid_e",
+        "FID-E",
+        better="lower",
+        digits=1,
+        detail=True,
+        meaning="to scenes that did not pass the VAE",
+    ),
+    Column(
+        "fid_e_inf",
+        "FID-E, infinite images",
+        better="lower",
+        digits=1,
+        detail=True,
+        meaning="its limit for ever more images",
+    ),
+    Column(
+        "detail",
+        "Detail",
+        digits=3,
+        detail=True,
+        meaning="logarithm of the power above a quarter cycle per pixel over that of the caption's own scene through "
+        "the VAE: 0 is right, less is softer",
+    ),
     *(
-        Column(f"scene_accuracy{key}", label, better="higher", digits=1, percent=True, most=1.0, detail=True)
-        for key, label in (
-            ("_050", "Scene accuracy, fit 0.5"),
-            ("", "Scene accuracy, fit 0.6, the oracle's own"),
-            ("_065", "Scene accuracy, fit 0.65"),
-            ("_070", "Scene accuracy, fit 0.7"),
+        Column(
+            f"scene_accuracy{key}", label, better="higher", digits=1, percent=True, most=1.0, detail=True, meaning=text
+        )
+        for key, label, text in (
+            (
+                "_050",
+                "Scene accuracy, fit 0.5",
+                "share of images that draw their caption, where an object counts if it overlaps its shape by the fit",
+            ),
+            ("", "Scene accuracy, fit 0.6, the oracle's own", ""),
+            ("_065", "Scene accuracy, fit 0.65", ""),
+            ("_070", "Scene accuracy, fit 0.7", ""),
         )
     ),
 )

@@ -65,7 +65,8 @@ def test_claims_stand_by_the_strength_of_their_evidence() -> None:
                 (claim("clock"), compared(0.5, None)),
                 (claim("hint", primary=False), compared(0.5, 5)),
                 (claim("unasked"), NoComparison(Verdict.NOT_TESTED, "no metric of this")),
-                (claim("ours", primary=False, source=NOT_IN_PAPER), compared(0.5, 5)),
+                (claim("ours", source=NOT_IN_PAPER), compared(0.5, 5)),
+                (claim("beside", primary=False, source=NOT_IN_PAPER), compared(-0.5, 5)),
             )
         ]
     )
@@ -76,9 +77,13 @@ def test_claims_stand_by_the_strength_of_their_evidence() -> None:
     assert "Claim hint" in hints
     assert "p, Holm" not in hints
     assert "Claim ours" not in hints
-    assert "Claim ours" in section(page, "Not in the paper")
+    own, beside = (section(page, f"Not in the paper{rest}") for rest in ("", ", secondary, not adjusted"))
+    assert ("Claim ours" in own, "p, Holm" in own, "Claim beside" in own) == (True, True, False)
+    assert ("Claim ours" in beside, "p, Holm" in beside, "Claim beside" in beside) == (False, False, True)
+    (line,) = [line for line in page.splitlines() if line.startswith("| [one](one.md)")]
+    assert [cell.strip() for cell in line.split("|")[-4:-1]] == ["2 of 3", "1 of 1", "1 of 2"]
     assert ", not tested: no metric of this. Claim unasked (Accuracy)" in section(page, "Not tested")
-    assert "Of 4 claims of the paper that were measured, 3 reproduced, 1 worse. 1 more is not in the paper." in page
+    assert "Of 4 claims of the paper that were measured, 3 reproduced, 1 worse. 2 more are not in the paper." in page
 
 
 def line_of(page: str, text: str) -> str:

@@ -19,8 +19,10 @@ from repro.kinds.benchmarks import keys as benchmarks
 from repro.kinds.benchmarks.declare import BenchmarkPage
 from repro.kinds.latency import keys as latency
 from repro.kinds.latency.declare import AUTOENCODERS, LOSSES, LatencyTable
+from repro.kinds.scores import keys as scores
 from repro.kinds.scores.costs import LATENCY, PARAMETERS, SECONDS
 from repro.kinds.scores.declare import SKIPPED, Table
+from repro.kinds.scores.training_lines import TERMS
 from repro.kinds.spectra import keys as spectra
 from repro.kinds.spectra.declare import SpectraFigure
 from repro.kinds.support import keys as support
@@ -154,13 +156,22 @@ def of_training_cost(page: TrainingCostPage, profile: Profile, records: RecordSe
 
 def of_scores(table: Table, profile: Profile, records: RecordSet) -> set[str]:
     clock = {LATENCY.key, PARAMETERS, SECONDS} if table.clock is not None else set()
+    sides = range(1, profile.data.resolution)
+    training = {scores.TRAINING_SECONDS, *(scores.loss_at(term, side) for term in TERMS for side in sides)}
     replicates = {
         without_group(column.key, prompts.key, seed)
         for column in profile.columns
         for prompts in profile.prompt_sets
         for seed in {record.seed for record in records.records}
     }
-    return {CAPTIONS, SKIPPED, *clock, *replicates, *(column.key for column in (*profile.columns, *COMPUTE))}
+    return {
+        CAPTIONS,
+        SKIPPED,
+        *clock,
+        *(training if table.is_distilled else ()),
+        *replicates,
+        *(column.key for column in (*profile.columns, *COMPUTE)),
+    }
 
 
 def of_support(page: SupportPage, profile: Profile, records: RecordSet) -> set[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+from scipy.stats import gmean
 
 from repro.harness.cells import DASH, Footnotes, markdown, number
 from repro.harness.claim_words import RULE, claims_tables
@@ -69,7 +70,8 @@ def _caption(result: LatencyResult) -> str:
         f"> **here**: {run.device}, {run.dtype}{products}, {weights}, {vae}, {text}, "
         f"{'fast' if protocol['fast'] else 'plain'} sampling path, torch.compile "
         f"{'on' if protocol['compile'] else 'off'}; median of {protocol['rounds']} interleaved rounds, quartiles in "
-        f"brackets. Fastest matrix product: {peak / 1e12:.3g} TFLOP/s.",
+        f"brackets; speed-ups are geometric means of ratios within a round. Fastest matrix product: {peak / 1e12:.3g} "
+        "TFLOP/s.",
         f"> **paper**: {_paper_model(result)}, one A100, float16, torch.compile, tiny VAE, batch size 8, mean of 100 "
         "runs; text encoding and decoding included. Another device: compare ratios, not seconds.",
     ]
@@ -97,7 +99,7 @@ def _images(result: LatencyResult, batch: int) -> list[str]:
         cells += [_quartiles(seconds, 1000), *_speedup(result, timed, batch)]
         cells += [number(rate / 1e12, 3), number(100 * rate / peak, 0) if peak else DASH, number(memory / 2**30, 2)]
         rows.append(cells)
-    heading = f"## Seconds per image, batch size {batch}"
+    heading = f"## Time of an image, batch size {batch}"
     return [heading, markdown(heads, rows), notes.text()]
 
 
@@ -106,7 +108,7 @@ def _speedup(result: LatencyResult, timed: TimedRow, batch: int) -> list[str]:
     ratios = result.ratios(timed.baseline, timed.key, batch) if timed.baseline else None
     if ratios is None:
         return ["", "", ""]
-    measured = float(np.median(ratios))
+    measured = float(gmean(ratios))
     ideal = result.ideal(timed.baseline, timed.key, batch) or math.nan
     return [number(measured, 2), number(ideal, 2), number(100 * measured / ideal, 0)]
 
@@ -127,7 +129,7 @@ def _paper_time(result: LatencyResult, timed: TimedRow, source: str, column: str
 
 def _training(result: LatencyResult) -> list[str]:
     if not result.protocol["train_rounds"]:
-        return ["## Seconds per training iteration", "Not measured in this run."]
+        return ["## Time of a training iteration", "Not measured in this run."]
     heads = ["Setup", "Steps", "s (v1)", "s (v2)", "MMD only, s (v2)"]
     for label in LOSS_LABELS:
         heads += [f"{label}, s (here)", "Speed-up", "Ideal", "Share, %"]
@@ -141,7 +143,7 @@ def _training(result: LatencyResult) -> list[str]:
         for loss in LOSSES:
             cells += _train_cells(result, timed, loss, notes)
         rows.append(cells)
-    return ["## Seconds per training iteration", markdown(heads, rows), notes.text(), *_how_trained(result)]
+    return ["## Time of a training iteration", markdown(heads, rows), notes.text(), *_how_trained(result)]
 
 
 def _how_trained(result: LatencyResult) -> list[str]:
@@ -170,7 +172,7 @@ def _train_cells(result: LatencyResult, timed: TimedRow, loss: str, notes: Footn
     slow = result.series(timed.baseline, keys.train_seconds(loss)) if timed.baseline else None
     if slow is None:
         return [shown, "", "", ""]
-    measured = float(np.median(np.array(slow.values) / np.array(seconds.values)))
+    measured = float(gmean(np.array(slow.values) / np.array(seconds.values)))
     flops = [result.value(key, keys.train_flops(loss)) or math.nan for key in (timed.baseline, timed.key)]
     ideal = flops[0] / flops[1]
     return [shown, number(measured, 2), number(ideal, 2), number(100 * measured / ideal, 0)]

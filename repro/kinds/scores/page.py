@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from repro.harness.agreement import agreement
-from repro.harness.cells import number, signed
+from repro.harness.cells import glossary, number, signed
 from repro.harness.claim_words import RULE, claims_tables, difference, verdict_words
 from repro.harness.claims import Verdict
 from repro.harness.page import footer, joined, session
@@ -74,6 +74,7 @@ def page(result: ScoresResult, folder: Path) -> str:
         *(block for prompts in result.profile.prompt_sets for block in prompt_set(result, prompts)),
         *against(result),
         *details(result),
+        glossary(result.profile.columns),
         *claims(result),
         *agreement(result.agreement),
         *figures(result, folder),

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from repro.harness.agreement import agreement
-from repro.harness.cells import Footnotes, estimate, header, markdown, number, with_interval
+from repro.harness.cells import Footnotes, estimate, glossary, header, markdown, number, with_interval
 from repro.harness.claim_words import RULE, claims_tables
 from repro.harness.experiment import Column, Reported
 from repro.harness.metric_words import features_of, formula, real_images
@@ -27,6 +27,7 @@ def page(result: UpscalingResult, folder: Path) -> str:
         table.question,
         _caption(result),
         _rows(result),
+        glossary([result.column]),
         "## Claims",
         *claims_tables(
             result.judgements, ("Verdict", "Claim", "Source", "Kind", "Difference", "Margin", "p", "Images")
