@@ -46,14 +46,18 @@ class StageStore:
 
     def done(self, name: str, inputs: Mapping[str, Any]) -> bool:
         """Whether the stage was finished; a torn or foreign marker counts as not."""
-        marker = self._marker(name, inputs)
+        marker = self._marker(name, digest_json(inputs))
         if marker is not None:
             self.reused.append(marker.get("stamp", {}))
         return marker is not None
 
     def finished(self, name: str, inputs: Mapping[str, Any]) -> bool:
         """Whether the stage was finished, as ``done``, but without taking note that it is used again."""
-        return self._marker(name, inputs) is not None
+        return self.marked(name, digest_json(inputs))
+
+    def marked(self, name: str, key: str) -> bool:
+        """As `finished`, for who asks again and again: ``key`` is the digest of the inputs."""
+        return self._marker(name, key) is not None
 
     def once(self, name: str, inputs: Mapping[str, Any], work: Callable[[], Mapping[str, Any] | None]) -> None:
         """Finish a stage with the result of ``work``, in one of the processes that ask for it; the others wait."""
@@ -79,7 +83,7 @@ class StageStore:
         Raises:
             LookupError: the stage is not finished.
         """
-        marker = self._marker(name, inputs)
+        marker = self._marker(name, digest_json(inputs))
         if marker is None:
             raise LookupError(f"stage {name!r} is not finished in {self.root}")
         result: dict[str, Any] = marker["result"]
@@ -95,8 +99,7 @@ class StageStore:
             if self.finished(name, inputs):
                 yield folder, inputs
 
-    def _marker(self, name: str, inputs: Mapping[str, Any]) -> dict[str, Any] | None:
-        key = digest_json(inputs)
+    def _marker(self, name: str, key: str) -> dict[str, Any] | None:
         try:
             marker = json.loads((self.root / name / key[:32] / MARKER).read_text())
         except (OSError, ValueError):

@@ -54,6 +54,7 @@ def units(table: Table, profile: Profile, options: ScoresOptions) -> Iterator[Un
 
 
 def _unit(runner: Runner, row: Row, seed: int, inputs: dict[str, Any]) -> Unit:
+    key = digest_json(inputs)
     trains = row.is_student and runner.options.retrain
     plan = None if row.real else resolve(runner.profile, row, seed)
     images = runner.profile.images_per_set * len(runner.profile.prompt_sets)
@@ -79,12 +80,12 @@ def _unit(runner: Runner, row: Row, seed: int, inputs: dict[str, Any]) -> Unit:
         return Spent(found["flops"], found["seconds"]) if "seconds" in found else None
 
     return Unit(
-        name=digest_json(inputs)[:32],
+        name=key[:32],
         label=f"{row.label}, seed {seed}" if row.is_student else row.label,
         flops=flops,
         training_flops=of_training,
         student=digest_json(inputs["student"])[:32] if trains else "",
-        done=lambda: runner.store.finished(STAGE, inputs),
+        done=lambda: runner.store.marked(STAGE, key),
         do=do,
         spent=spent,
     )
