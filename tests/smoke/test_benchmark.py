@@ -53,7 +53,11 @@ class Case:
 
 CASES = [
     Case("table1", (), 1),
-    Case("table2", ("--num-prompts", PROMPTS, "--adapters", "{world}/own"), 2),
+    Case(
+        "table2",
+        ("--rows", "teacher", "scalewise_6", "fullscale_2", "--num-prompts", PROMPTS, "--adapters", "{world}/own"),
+        2,
+    ),
     Case(
         "table4",
         # a pipeline, a network of another method, an adapter of another method, students published and own, a folder
