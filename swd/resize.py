@@ -3,13 +3,13 @@
 A wrong kernel is visible: nearest upscaling of latents aliases, latent downscaling is worse than pixel downscaling.
 """
 
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-UpscaleMode = Literal["bicubic", "bilinear", "nearest", "fourier"]
+from swd.schedule import UpscaleMode
 
 
 def downscale_area(x: Tensor, size: tuple[int, int]) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from swd.guidance import step_conditions, with_guidance
 from swd.predictor import CondT, X0Predictor
-from swd.resize import upscale_bicubic
+from swd.resize import upscale
 from swd.schedule import ScaleSchedule
 
 Seed = int | torch.Generator
@@ -92,7 +92,8 @@ def sample(
             on_step(step, x_t, x0)
         x_t = x0
         if step + 1 < schedule.num_steps:
-            x_t = denoiser.process.add_noise(upscale_bicubic(x0, sizes[step + 1]), noises[step + 1], sigmas[step + 1])
+            larger = upscale(x0, sizes[step + 1], schedule.upscale)
+            x_t = denoiser.process.add_noise(larger, noises[step + 1], sigmas[step + 1])
         if on_step_end is not None:
             x_t, go_on = on_step_end(step, x_t)
         if not go_on:

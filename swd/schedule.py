@@ -9,8 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from types import MappingProxyType
+from typing import Literal, get_args
 
 from swd.grid import GRID_STEPS, GRIDS, Process, TeacherGrid, sigma_grid
+
+UpscaleMode = Literal["bicubic", "bilinear", "nearest", "fourier"]
+"""Ways to a larger latent (`swd.resize.upscale`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,22 +23,25 @@ class ScaleSchedule:
 
     ``sigmas`` has one more entry than ``scales``: the last is the clean end, always 0.
     Scales are latent side lengths, so pixels are ``scale * vae_factor``. ``process`` says what the sigmas mean, None
-    leaves it open.
+    leaves it open. ``upscale`` is how x0 gets to the next scale; the method's is bicubic.
 
     Raises:
-        ValueError: when there is no step, a scale is not a positive integer, scales shrink, or sigmas do not fall
-            strictly from at most 1 to exactly 0.
+        ValueError: when there is no step, a scale is not a positive integer, scales shrink, sigmas do not fall strictly
+            from at most 1 to exactly 0, or the upscaling is unknown.
     """
 
     scales: tuple[int, ...]
     sigmas: tuple[float, ...]
     process: Process | None = None
+    upscale: UpscaleMode = "bicubic"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scales", tuple(self.scales))
         object.__setattr__(self, "sigmas", tuple(float(sigma) for sigma in self.sigmas))
         self._check_scales()
         self._check_sigmas()
+        if self.upscale not in get_args(UpscaleMode):
+            raise ValueError(f"upscale must be one of {', '.join(get_args(UpscaleMode))}, got {self.upscale!r}")
 
     def _check_scales(self) -> None:
         if not self.scales:
@@ -60,6 +67,7 @@ class ScaleSchedule:
         levels: Sequence[float] | None = None,
         *,
         process: Process | None = None,
+        upscale: UpscaleMode = "bicubic",
     ) -> "ScaleSchedule":
         """Cut a schedule from the teacher's grid.
 
@@ -68,6 +76,7 @@ class ScaleSchedule:
             scales: latent side of each step, one fewer than boundaries.
             levels: the grid; SD3.5's when absent.
             process: what the levels mean.
+            upscale: how x0 gets to the next scale.
 
         Raises:
             ValueError: when boundaries do not rise strictly within the grid and end where it does.
@@ -77,7 +86,7 @@ class ScaleSchedule:
         rises = all(low < high for low, high in pairwise(boundaries))
         if not boundaries or not rises or boundaries[0] < 0 or boundaries[-1] != num_steps:
             raise ValueError(f"boundaries must rise strictly within 0..{num_steps} and end there, got {boundaries}")
-        return cls(tuple(scales), tuple(levels[boundary] for boundary in boundaries), process)
+        return cls(tuple(scales), tuple(levels[boundary] for boundary in boundaries), process, upscale)
 
     @property
     def num_steps(self) -> int:
@@ -188,6 +197,11 @@ PRESETS: Mapping[str, ScheduleSpec] = MappingProxyType(
         "sdxl-4": ScheduleSpec(scales=(64, 80, 96, 128), boundaries=(0, 10, 20, 30, 50), family="sdxl"),
         "mini-6": ScheduleSpec(scales=(8, 12, 16, 20, 24, 32), boundaries=_SIX),
         "mini-4": ScheduleSpec(scales=(16, 20, 24, 32), boundaries=_FOUR),
+        # Constant until the last step: two compared with the progressive one in v2, Table 9.
+        "sd35-half-6": ScheduleSpec(scales=(64,) * 5 + (128,), boundaries=_SIX),
+        "sd35-quarter-6": ScheduleSpec(scales=(32,) * 5 + (128,), boundaries=_SIX),
+        "mini-half-6": ScheduleSpec(scales=(16,) * 5 + (32,), boundaries=_SIX),
+        "mini-quarter-6": ScheduleSpec(scales=(8,) * 5 + (32,), boundaries=_SIX),
         "mini-full-6": ScheduleSpec(scales=(32,) * 6, boundaries=_SIX),
         "mini-full-4": ScheduleSpec(scales=(32,) * 4, boundaries=_FOUR),
         "mini-full-2": ScheduleSpec(scales=(32,) * 2, boundaries=_TWO),

@@ -61,4 +61,6 @@ class SamplingPlan:
             return {"steps": self.steps, "guidance": self.guidance_scale, "shift": self.shift}
         guidance = {"guidance": self.guidance_scale} if self.is_guided else {}
         grow = {} if self.grow == "renoise" else {"grow": self.grow}
-        return {"scales": list(self.schedule.scales), "sigmas": list(self.schedule.sigmas), **guidance, **grow}
+        upscale = {} if self.schedule.upscale == "bicubic" else {"upscale": self.schedule.upscale}
+        schedule = {"scales": list(self.schedule.scales), "sigmas": list(self.schedule.sigmas), **upscale}
+        return {**schedule, **guidance, **grow}

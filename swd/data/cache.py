@@ -21,6 +21,7 @@ from swd.backbones import backbone_named
 from swd.backbones.base import Condition
 from swd.data.layout import AGAIN, CacheIndex, Shard, deviation_key, growing_pairs, lower_key, read_shard
 from swd.errors import CacheError
+from swd.resize import downscale_area
 from swd.rng import StepRandom, derived_rng
 from swd.schedule import ScaleSchedule
 
@@ -147,7 +148,15 @@ class LatentCache:
         """Prompt embeddings of the images, one each."""
         return self._condition(self._prompt_rows(rows))
 
-    def batch(self, rows: Sequence[int], schedule: ScaleSchedule, step: int, random: StepRandom | None = None) -> Batch:
+    def batch(
+        self,
+        rows: Sequence[int],
+        schedule: ScaleSchedule,
+        step: int,
+        random: StepRandom | None = None,
+        *,
+        from_latents: bool = False,
+    ) -> Batch:
         """What student step ``step`` trains on: targets at its scale, inputs from the scale before (section 4).
 
         Args:
@@ -156,9 +165,15 @@ class LatentCache:
             step: of it.
             random: draws latents from the Gaussians of the VAE, which takes a cache with moments; their modes when
                 absent.
+            from_latents: downscale the latents of the whole images, by area, in place of their pixels.
         """
         side = schedule.scales[step]
         below = schedule.scales[step - 1] if step else side
+        if from_latents:
+            whole = schedule.scales[-1]
+            latents = self._drawn(whole, whole, rows, random, "whole latent")
+            target, lower = (downscale_area(latents, (size, size)) for size in (side, below))
+            return Batch(target, lower, self.condition(rows))
         target = self._drawn(side, side, rows, random, "target latent")
         lower = target if below == side else self._drawn(below, side, rows, random, "lower latent")
         return Batch(target, lower, self.condition(rows))

@@ -7,10 +7,10 @@ from pathlib import PurePath
 from typing import Any, Self, get_args
 
 from swd.grid import Process
-from swd.schedule import ScaleSchedule
+from swd.schedule import ScaleSchedule, UpscaleMode
 
 _NUMBERS = ("guidance_scale",)
-_WORDS = ("base_model", "backbone", "process")
+_WORDS = ("base_model", "backbone", "process", "upscale")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +23,7 @@ class StudentCard:
         scales: latent side of each step.
         sigmas: noise levels, one more than scales, the last is 0.
         process: noise process whose levels they are.
+        upscale: how x0 gets from a scale to the next; bicubic where it does not say.
         token_length: tokens of the text encoder whose length can be chosen (T5).
         guidance_scale: what it is sampled with: 1 is none. A network that takes it as an input (FLUX) gets this one.
             Where the adapter does not say, students of the network's family have one of their own.
@@ -36,6 +37,7 @@ class StudentCard:
     scales: tuple[int, ...] | None = None
     sigmas: tuple[float, ...] | None = None
     process: Process | None = None
+    upscale: UpscaleMode | None = None
     token_length: int | None = None
     guidance_scale: float | None = None
 
@@ -44,6 +46,8 @@ class StudentCard:
             raise ValueError(f"scales and sigmas go together, got {self.scales} and {self.sigmas}")
         if self.process is not None and self.process not in get_args(Process):
             raise ValueError(f"process must be one of {', '.join(get_args(Process))}, got {self.process!r}")
+        if self.upscale is not None and self.upscale not in get_args(UpscaleMode):
+            raise ValueError(f"upscale must be one of {', '.join(get_args(UpscaleMode))}, got {self.upscale!r}")
         if self.token_length is not None and self.token_length < 0:
             raise ValueError(f"token_length must not be negative, got {self.token_length}")
         if self.guidance_scale is not None and not self.guidance_scale >= 0:
@@ -56,7 +60,7 @@ class StudentCard:
         """Its steps, where it says so."""
         if self.scales is None or self.sigmas is None:
             return None
-        return ScaleSchedule(self.scales, self.sigmas, self.process)
+        return ScaleSchedule(self.scales, self.sigmas, self.process, self.upscale or "bicubic")
 
     @classmethod
     def from_header(cls, header: Mapping[str, Any]) -> Self | None:

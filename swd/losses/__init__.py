@@ -3,7 +3,7 @@
 from swd.losses.consistency import consistency_loss
 from swd.losses.dmd import dmd_gradient, dmd_loss
 from swd.losses.gan import gan_discriminator_loss, gan_student_loss
-from swd.losses.patch import naive_patch, pdm_linear, pdm_rbf
+from swd.losses.patch import median_distance, naive_patch, pdm_linear, pdm_rbf
 
 __all__ = [
     "consistency_loss",
@@ -11,6 +11,7 @@ __all__ = [
     "dmd_loss",
     "gan_discriminator_loss",
     "gan_student_loss",
+    "median_distance",
     "naive_patch",
     "pdm_linear",
     "pdm_rbf",

@@ -93,6 +93,29 @@ def _check_finite(**features: Tensor) -> None:
             raise NonFiniteFeaturesError(f"{name} features hold NaN or infinite values, in sets {bad} of {len(tokens)}")
 
 
+@torch.no_grad()
+def median_distance(tokens: Tensor, *, most: int = 256) -> float:
+    """Median distance between two tokens of an image: the usual length scale of an RBF kernel (Gretton et al., 2012).
+
+    Args:
+        tokens: features, (B, N, D) with N >= 2.
+        most: tokens of an image that are compared, evenly spaced among all.
+
+    Raises:
+        ValueError: shapes, or tokens that are all alike, between which there is no distance.
+    """
+    if tokens.ndim != 3 or tokens.shape[1] < 2:
+        raise ValueError(f"tokens must be (B, N, D) with N of at least 2, got {tuple(tokens.shape)}")
+    count = tokens.shape[1]
+    chosen = torch.linspace(0, count - 1, min(most, count), device=tokens.device).round().long()
+    some = wide(tokens)[:, chosen]
+    upper = torch.triu_indices(len(chosen), len(chosen), 1, device=tokens.device)
+    median = float(torch.cdist(some, some)[:, upper[0], upper[1]].median())
+    if median == 0:
+        raise ValueError("the tokens of the batch are all alike: their median distance is 0 and no length scale")
+    return median
+
+
 def naive_patch(fake: Tensor, real: Tensor) -> Tensor:
     """Mean over L and C of (F_fake[l] - F_real[l])^2, token by token: the baseline of v1, Table 6, not the method.
 

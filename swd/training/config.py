@@ -5,7 +5,17 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from swd.errors import ConfigError
-from swd.training.options import Checkpointing, Distance, Method, Objective, Precision, check_options
+from swd.schedule import UpscaleMode
+from swd.training.options import (
+    BandwidthRule,
+    Checkpointing,
+    Distance,
+    Downscale,
+    Method,
+    Objective,
+    Precision,
+    check_options,
+)
 
 if TYPE_CHECKING:
     from swd.grid import TeacherGrid
@@ -91,12 +101,17 @@ class DistillConfig:
     """Width of the quadratic part of the linear kernel's pseudo-Huber."""
     pdm_bandwidth: float = 100.0
     """Length scale of the RBF kernel."""
+    pdm_bandwidth_rule: BandwidthRule = "fixed"
+    """Where the length scale comes from: pdm_bandwidth, or the median distance between tokens of the batch's targets
+    (Gretton et al., 2012), which follows the features."""
     pdm_method: Method = "auto"
     """How the RBF kernel is computed: see swd.kernels.rbf_mmd."""
     pdm_pool_batch: bool = False
     """Match patches of the whole (local) batch in place of image by image."""
     pdm_features: Literal["teacher", "fake"] = "teacher"
     """Whose features PDM and the naive loss compare: teacher (the paper) or fake (the released code)."""
+    pdm_noise: bool = True
+    """Noise sample and target before the features that PDM compares; without, both are clean."""
     feature_block: int = 11
     """Transformer block whose output PDM and GAN read: 11 for Medium, 20 for Large."""
     dmd_indices: tuple[int, int] | None = None
@@ -120,6 +135,12 @@ class DistillConfig:
     """Time shift of the teacher's sigma grid; the grid's own when absent (3 of sd35 and flux, none of sdxl)."""
     grid_steps: int | None = None
     """Steps of the teacher's sigma grid; the grid's own when absent (28 of sd35 and flux, 50 of sdxl)."""
+    upscale: UpscaleMode = "bicubic"
+    """How x0 gets from a scale to the next, in training and, by the student's card, in sampling."""
+    downscale: Downscale = "pixels"
+    """Where images get smaller: in pixels, before the VAE (the method), or their latents, by area."""
+    mixed_steps: bool = False
+    """Draw a step of the schedule for every image by itself, in place of one for the whole batch, which cycles."""
     sample_latents: bool = False
     """Draw every latent from the Gaussian that the VAE's encoder predicts, in place of its mode; takes a cache with
     moments."""
@@ -216,7 +237,10 @@ class DistillConfig:
             spec = preset_spec(self.preset)
             spec.check_grid(self.teacher_grid)
             scales, boundaries = spec.scales, spec.boundaries
-        return ScaleSchedule.from_boundaries(boundaries, scales, self.sigma_grid(), process=self.teacher_grid.process)
+        process = self.teacher_grid.process
+        return ScaleSchedule.from_boundaries(
+            boundaries, scales, self.sigma_grid(), process=process, upscale=self.upscale
+        )
 
     @property
     def teacher_grid(self) -> "TeacherGrid":

@@ -5,6 +5,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Literal, get_args
 
 from swd.errors import ConfigError
+from swd.schedule import UpscaleMode
 
 if TYPE_CHECKING:
     from swd.training.config import DistillConfig
@@ -13,6 +14,8 @@ Checkpointing = Literal["auto", "off", "selective", "half", "full"]
 Method = Literal["auto", "eager", "chunked", "triton"]  # as swd.kernels.rbf has them; torch stays out of here
 Precision = Literal["no", "bf16", "fp16"]
 Objective = Literal["distribution", "consistency"]
+BandwidthRule = Literal["fixed", "median"]
+Downscale = Literal["pixels", "latents"]
 Distance = Literal["huber", "l2"]  # as swd.losses.consistency has it
 OWN: dict[str, tuple[str, ...]] = {  # options that say what is learned, by the objective that reads them
     "distribution": (
@@ -23,7 +26,9 @@ OWN: dict[str, tuple[str, ...]] = {  # options that say what is learned, by the 
         "pdm_kernel",
         "pdm_huber_c",
         "pdm_bandwidth",
+        "pdm_bandwidth_rule",
         "pdm_pool_batch",
+        "pdm_noise",
         "pdm_features",
         "pdm_indices",
         "dmd_indices",
@@ -106,8 +111,16 @@ def _check_grid(config: "DistillConfig") -> None:
 
 def _check_together(config: "DistillConfig") -> None:
     """Options that are each fine alone, and choices from a list, which only the command line checks otherwise."""
-    listed = {"gradient_checkpointing": Checkpointing, "pdm_method": Method}
-    for name, choices in (listed | {"objective": Objective, "consistency_distance": Distance}).items():
+    listed = {
+        "gradient_checkpointing": Checkpointing,
+        "pdm_method": Method,
+        "pdm_bandwidth_rule": BandwidthRule,
+        "downscale": Downscale,
+        "upscale": UpscaleMode,
+        "objective": Objective,
+        "consistency_distance": Distance,
+    }
+    for name, choices in listed.items():
         if getattr(config, name) not in get_args(choices):
             known = ", ".join(get_args(choices))
             raise ConfigError(f"{name} must be one of {known}, got {getattr(config, name)!r}")
@@ -123,5 +136,11 @@ def _check_together(config: "DistillConfig") -> None:
         raise ConfigError("weight_gan_discriminator is 0, but weight_gan needs a discriminator that is trained")
     if config.pdm_pool_batch and config.pdm_kernel == "naive":
         raise ConfigError("pdm_pool_batch pools sets of tokens, but pdm_kernel naive compares place by place")
+    if config.pdm_bandwidth_rule == "median" and config.pdm_kernel != "rbf":
+        raise ConfigError(f"pdm_bandwidth_rule median is of pdm_kernel rbf and is not read by {config.pdm_kernel}")
+    if not config.pdm_noise and config.pdm_indices is not None:
+        raise ConfigError("pdm_indices are noise levels, which without pdm_noise nothing is noised to: leave them out")
+    if config.pdm_pool_batch and config.mixed_steps:
+        raise ConfigError("pdm_pool_batch needs the whole batch in one pass, and mixed_steps gives each step its own")
     if config.pdm_pool_batch and config.micro_batch_size is not None:
         raise ConfigError("pdm_pool_batch needs the whole batch in one pass: leave micro_batch_size out")

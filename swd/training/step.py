@@ -34,11 +34,12 @@ from swd.losses import (
     dmd_loss,
     gan_discriminator_loss,
     gan_student_loss,
+    median_distance,
     naive_patch,
     pdm_linear,
     pdm_rbf,
 )
-from swd.resize import upscale_bicubic
+from swd.resize import upscale
 from swd.rng import StepRandom
 from swd.schedule import ScaleSchedule
 from swd.training.config import DistillConfig
@@ -160,7 +161,7 @@ class DistillationStep:
         A variance-preserving process would leave 6.8 % of x0 in it: docs/decisions/sdxl.md.
         """
         side = batch.target.shape[-1]
-        upscaled = upscale_bicubic(batch.lower, (side, side))
+        upscaled = upscale(batch.lower, (side, side), self.schedule.upscale)
         noise = random.normal("student", upscaled)
         return noise if sigma == 1 else self._process.add_noise(upscaled, noise, sigma)
 
@@ -210,14 +211,18 @@ class DistillationStep:
             return alone, None if self.discriminator is None else self._logits(self._features(x_t, sigma, cond))
 
     def _pdm(self, x0: Tensor, batch: Batch, random: StepRandom) -> Tensor:
-        """L_PDM, or the naive loss, between F(x0_hat) and F(x0), both under the same noise.
+        """L_PDM, or the naive loss, between F(x0_hat) and F(x0), both under the same noise, or both clean.
 
         The target's pass is apart from the student's and records no graph: cheaper than one pass over both, whose
         backward would run through the target too.
         """
         config = self.config
         noise, sigma = self._draw(x0, "pdm", config.teacher_grid.pdm_indices, random)
-        fake, real = (self._process.add_noise(latent, noise, sigma) for latent in (x0, batch.target))
+        fake, real = (x0, batch.target)
+        if config.pdm_noise:
+            fake, real = (self._process.add_noise(latent, noise, sigma) for latent in (x0, batch.target))
+        else:
+            sigma = torch.zeros_like(sigma)
         with self.bank.use(None if config.pdm_features == "teacher" else "fake"):
             fake_features = self._features(fake, sigma, batch.cond)
             with torch.no_grad():
@@ -252,7 +257,8 @@ def _patch_loss(fake: Tensor, real: Tensor, config: DistillConfig) -> Tensor:
     if config.pdm_kernel == "naive":
         return naive_patch(fake, real)
     if config.pdm_kernel == "rbf":
-        bandwidth, method = config.pdm_bandwidth, config.pdm_method
+        median = config.pdm_bandwidth_rule == "median"
+        bandwidth, method = median_distance(real) if median else config.pdm_bandwidth, config.pdm_method
         # not checked here: the trainer stops on NaN, all processes together
         return pdm_rbf(fake, real, bandwidth=bandwidth, method=method, pool_batch=pool, check_finite=False)
     return pdm_linear(fake, real, huber_c=config.pdm_huber_c, pool_batch=pool)

@@ -17,6 +17,7 @@ def student_card(denoiser: Denoiser, schedule: ScaleSchedule, token_length: int 
         scales=schedule.scales,
         sigmas=schedule.sigmas,
         process=schedule.process,
+        upscale=None if schedule.upscale == "bicubic" else schedule.upscale,
         token_length=None if denoiser.backbone.t5 is None else token_length,
         guidance_scale=denoiser.backbone.student_guidance,
     )

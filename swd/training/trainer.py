@@ -139,38 +139,39 @@ class Trainer:
                     self._save()
 
     def _iterate(self, iteration: int, drawn: Sequence[Drawn]) -> dict[str, float]:
-        """Fake updates, then the student update, all of one schedule step: steps cycle over iterations."""
-        step = iteration % self.schedule.num_steps
+        """Fake updates, then the student update; all of one schedule step, which cycles, unless steps are mixed."""
         for descent in self.descents.values():
             descent.set_rates(iteration)
         *for_fake, for_student = drawn
-        samples = self._sample(for_fake, step)
-        fake = [self._update_fake(step, *one) for one in zip(for_fake, samples, strict=True)]
+        samples = self._sample(for_fake)
+        fake = [self._update_fake(*one) for one in zip(for_fake, samples, strict=True)]
         means = {name: math.fsum(losses[name] for losses in fake) / len(fake) for name in (fake[0] if fake else ())}
-        return {**self._update_student(step, for_student), **means}
+        return {**self._update_student(for_student), **means}
 
-    def _sample(self, drawn: Sequence[Drawn], step: int) -> Sequence[Tensor | None]:
+    def _sample(self, drawn: Sequence[Drawn]) -> Sequence[Tensor | None]:
         """The student's x0 for every fake update from one pass; None, for each to make its own, if not asked to."""
-        if not drawn or not self.config.share_student_pass or self.config.micro_batch_size is not None:
+        config = self.config
+        if not drawn or not config.share_student_pass or config.mixed_steps or config.micro_batch_size is not None:
             return [None] * len(drawn)
         assert isinstance(self.steps, DistillationStep)  # nothing else has a fake model to draw for
-        batches, randoms = zip(*drawn, strict=True)
+        pieces = [piece for (piece,) in drawn]
+        batches, randoms = [piece.batch for piece in pieces], [piece.random for piece in pieces]
         with self.accelerator.autocast():
-            return self.steps.samples(batches, step, randoms)
+            return self.steps.samples(batches, pieces[0].step, randoms)
 
-    def _update_fake(self, step: int, drawn: Drawn, samples: Tensor | None) -> dict[str, float]:
+    def _update_fake(self, drawn: Drawn, samples: Tensor | None) -> dict[str, float]:
         assert isinstance(self.steps, DistillationStep)
         given = () if samples is None else (samples,)
         with self.bank.trainable("fake"):
-            losses = self._backward(self.descents["fake"], self.steps.fake, step, drawn, *given)
-            losses["fake_grad_norm"] = self._descend(self.descents["fake"], "fake_grad_norm", drawn[1].iteration)
+            losses = self._backward(self.descents["fake"], self.steps.fake, drawn, *given)
+            losses["fake_grad_norm"] = self._descend(self.descents["fake"], "fake_grad_norm", _iteration(drawn))
         del losses["total"]  # the log's is the student's
         return losses
 
-    def _update_student(self, step: int, drawn: Drawn) -> dict[str, float]:
+    def _update_student(self, drawn: Drawn) -> dict[str, float]:
         with self.bank.trainable("student"):
-            losses = self._backward(self.descents["student"], self.steps.student, step, drawn)
-            losses["grad_norm"] = self._descend(self.descents["student"], "grad_norm", drawn[1].iteration)
+            losses = self._backward(self.descents["student"], self.steps.student, drawn)
+            losses["grad_norm"] = self._descend(self.descents["student"], "grad_norm", _iteration(drawn))
         self.steps.updated()
         if self.config.ema_decay is not None:
             weights = self.bank.state_dict("student")
@@ -178,22 +179,30 @@ class Trainer:
                 average.lerp_(weights[name], 1 - self.config.ema_decay)
         return losses
 
-    def _backward(
-        self, descent: Descent, losses: LossFunction, step: int, drawn: Drawn, *per_image: Tensor
-    ) -> dict[str, float]:
-        """Gradients and terms of a batch, in pieces: every term is a mean over images, so shares of them add up."""
-        batch, random = drawn
-        size = self.config.micro_batch_size or len(batch)
+    def _backward(self, descent: Descent, losses: LossFunction, drawn: Drawn, *per_image: Tensor) -> dict[str, float]:
+        """Gradients and terms of a batch, in pieces: every term is a mean over images, so shares of them add up.
+
+        Args:
+            descent: takes the gradients.
+            losses: of a batch at a step.
+            drawn: the batch.
+            per_image: more of each image, of a batch in one piece.
+        """
+        count = sum(map(len, drawn))
         terms: dict[str, Tensor] = {}
-        for start in range(0, len(batch), size):
-            rows = slice(start, start + size)
-            share = len(batch[rows]) / len(batch)
-            with self.accelerator.autocast():
-                result = losses(batch[rows], step, random[rows], *(values[rows] for values in per_image))
-            descent.backward(share * result.total)
-            for name, value in {**result.terms, "total": result.total}.items():
-                terms[name] = terms.get(name, 0.0) + share * value.detach()
-        return self._finite(terms, random.iteration)
+        for whole in drawn:
+            size = self.config.micro_batch_size or len(whole)
+            for start in range(0, len(whole), size):
+                rows = slice(start, start + size)
+                piece = whole[rows]
+                share = len(piece) / count
+                with self.accelerator.autocast():
+                    more = (values[rows] for values in per_image)
+                    result = losses(piece.batch, piece.step, piece.random, *more)
+                descent.backward(share * result.total)
+                for name, value in {**result.terms, "total": result.total}.items():
+                    terms[name] = terms.get(name, 0.0) + share * value.detach()
+        return self._finite(terms, _iteration(drawn))
 
     def _finite(self, terms: Mapping[str, Tensor], iteration: int) -> dict[str, float]:
         """Values of the terms, averaged over processes, so that all of them stop together."""
@@ -214,9 +223,9 @@ class Trainer:
         return norm
 
     def _report(self, iteration: int, losses: Mapping[str, float], elapsed: float) -> None:
-        step = iteration % self.schedule.num_steps
+        step = {} if self.config.mixed_steps else {"step": iteration % self.schedule.num_steps}
         if self.accelerator.is_main_process:
-            self.log.append({"iteration": iteration, "step": step, **losses, "seconds": round(elapsed, 4)})
+            self.log.append({"iteration": iteration, **step, **losses, "seconds": round(elapsed, 4)})
         if self.config.log_with:
             self.accelerator.log(dict(losses), step=iteration)
 
@@ -301,3 +310,7 @@ class Trainer:
 def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
     """Trackers take numbers and strings only."""
     return {name: value if isinstance(value, int | float | str) else str(value) for name, value in config.items()}
+
+
+def _iteration(drawn: Drawn) -> int:
+    return drawn[0].random.iteration

@@ -19,6 +19,7 @@ from swd.cost.counting import count
 from swd.data import build_cache
 from swd.training import DistillConfig
 from swd.training.cost import training_cost
+from swd.training.draws import Piece
 from swd.training.optim import Descent
 from swd.training.trainer import Trainer
 
@@ -113,7 +114,8 @@ def lean_iteration(trainer: Trainer, step: int) -> tuple[dict[str, float], list[
     watch(trainer.descents["student"], "student", {})
     batch = trainer.draws.data.batch(ROWS, trainer.schedule, step)
     iteration = trainer.schedule.num_steps + step
-    return trainer._iterate(iteration, [(batch, random) for _, random in trainer.draws.read(iteration)]), found
+    drawn = [(Piece(step, batch, piece.random),) for (piece,) in trainer.draws.read(iteration)]
+    return trainer._iterate(iteration, drawn), found
 
 
 SWITCHES: dict[str, dict[str, Any]] = {

@@ -257,10 +257,10 @@ def test_resumed_run_is_bit_equal(world: World, changes: dict, monkeypatch: pyte
     whole = world.train("whole", **FULL, iterations=4, **changes)
     update = Trainer._update_student
 
-    def interrupted(self: Trainer, step: int, drawn: Drawn) -> dict[str, float]:
-        if drawn[1].iteration == 3:
+    def interrupted(self: Trainer, drawn: Drawn) -> dict[str, float]:
+        if drawn[0].random.iteration == 3:
             raise KeyboardInterrupt
-        return update(self, step, drawn)
+        return update(self, drawn)
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_update_student", interrupted)

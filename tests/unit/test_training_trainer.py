@@ -54,10 +54,10 @@ def test_resumed_run_is_bit_equal(world: World, changes: dict, monkeypatch: pyte
     whole = world.train("whole", iterations=4, **changes)
     update = Trainer._update_student
 
-    def interrupted(self: Trainer, step: int, drawn: Drawn) -> dict[str, float]:
-        if drawn[1].iteration == 3:
+    def interrupted(self: Trainer, drawn: Drawn) -> dict[str, float]:
+        if drawn[0].random.iteration == 3:
             raise KeyboardInterrupt
-        return update(self, step, drawn)
+        return update(self, drawn)
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_update_student", interrupted)
@@ -139,9 +139,9 @@ def test_update_moves_its_own_model_and_nothing_else(world: World) -> None:
         return {part for part in before if any(not torch.equal(before[part][k], after[part][k]) for k in before[part])}
 
     start = weights()
-    made._update_fake(1, made.draws.one(0, 0, 1, "fake 0"), None)
+    made._update_fake(made.draws.one(1, 0, "fake 0"), None)
     after_fake = weights()
-    made._update_student(1, made.draws.one(0, 1, 1, "student"))
+    made._update_student(made.draws.one(1, 1, "student"))
     assert changed(start, after_fake) == {"fake", "head"}
     assert changed(after_fake, weights()) == {"student"}
 
