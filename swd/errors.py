@@ -63,6 +63,24 @@ class LossScaleError(FloatingPointError):
         )
 
 
+class DivergedError(FloatingPointError):
+    """The student's loss grew far beyond what it was at the start, so training stopped.
+
+    Attributes:
+        iteration: where it happened, counted from 0.
+        total: the student's whole loss there.
+        start: that of the first iteration.
+        last_good: newest complete state folder, or None when none was written yet.
+    """
+
+    def __init__(self, iteration: int, total: float, start: float, last_good: Path | None) -> None:
+        self.iteration, self.total, self.start, self.last_good = iteration, total, start, last_good
+        super().__init__(
+            f"the total loss is {total:.3g} at iteration {iteration} and was {start:.3g} at the start: training "
+            f"diverged and stopped; {what_is_kept(last_good)}"
+        )
+
+
 def what_is_kept(last_good: Path | None) -> str:
     """The end of a message about a run that stopped."""
     return f"the last good state is {last_good}" if last_good else "no state had been saved yet"
@@ -77,5 +95,6 @@ USER_ERRORS = (
     OutputFolderError,
     StateError,
     NonFiniteLossError,
+    DivergedError,
     LossScaleError,
 )

@@ -25,7 +25,8 @@ import torch
 from torch import Tensor
 
 from swd.flow import FlowMatching, NoiseProcess, signal_and_noise
-from swd.resize import UpscaleMode, upscale
+from swd.resize import upscale
+from swd.schedule import UpscaleMode
 
 _BISECTIONS = 60
 _FLOW = FlowMatching()

@@ -7,7 +7,7 @@ runs or reads anything.
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, asdict, dataclass, field, fields
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 from repro.harness.sampling import SamplingPlan
 from repro.harness.systems import System
@@ -151,7 +151,9 @@ class PromptSet:
     reported: str = ""
 
 
-TRAIN_OPTIONS = frozenset({"schedule"} | {field.name for field in fields(DistillConfig)} - {"preset", "seed"})
+TrainingData = Literal["world", "teacher"]
+"""Images that students are distilled on: those of the world, or drawn by the teacher for the same captions."""
+TRAIN_OPTIONS = frozenset({"schedule", "data"} | {field.name for field in fields(DistillConfig)} - {"preset", "seed"})
 SAMPLE_OPTIONS = frozenset(field.name for field in fields(SamplingPlan))
 
 
@@ -168,8 +170,8 @@ class Row:
     Args:
         key: name in claims and records.
         label: shown in the table.
-        train: ``schedule`` of the distillation, and fields of ``DistillConfig`` that differ from the profile's; None
-            for the teacher itself.
+        train: ``schedule`` of the distillation, ``data`` where it is not the world's, and fields of ``DistillConfig``
+            that differ from the profile's; None for the teacher itself.
         sample: fields of ``SamplingPlan`` that differ from the schedule trained with, or from the teacher's sampling.
         reported: cells that pick this row in the CSV of reported numbers; None where the paper has no such row.
         reported_in: the same in other CSVs, by their names, where the cells differ.
@@ -206,6 +208,10 @@ class Row:
                 raise UnknownNameError(f"{kind} option of row {self.key}", name, known)
         if self.train is not None and "schedule" not in self.train:
             raise ValueError(f"row {self.key} trains without a schedule")
+        if (data := (self.train or {}).get("data", "world")) not in get_args(TrainingData):
+            raise ValueError(
+                f"row {self.key} trains on data {data!r}, expected one of {', '.join(get_args(TrainingData))}"
+            )
         if [self.train is not None, self.system is not None, self.images, bool(self.real)].count(True) > 1:
             raise ValueError(
                 f"row {self.key} is a student, a system, a folder of images or the real ones, and not two of them"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from repro.harness.experiment import ExperimentError, Row
+from repro.harness.experiment import ExperimentError, Row, TrainingData
 from repro.harness.profile import Profile
 from repro.harness.sampling import SamplingPlan
 from swd.errors import ConfigError
@@ -19,10 +19,12 @@ class Plan:
     Attributes:
         train: the distillation; None where the teacher itself samples.
         sample: the steps of an image.
+        data: what the student is distilled on.
     """
 
     train: DistillConfig | None
     sample: SamplingPlan
+    data: TrainingData = "world"
 
     @property
     def training(self) -> DistillConfig:
@@ -49,7 +51,8 @@ def resolve(profile: Profile, row: Row, seed: int = 0) -> Plan:
     """
     try:
         config = None if row.train is None else _training(profile, row.train, seed)
-        return Plan(train=config, sample=_sampling(profile, row.sample, config))
+        data = (row.train or {}).get("data", "world")
+        return Plan(train=config, sample=_sampling(profile, row.sample, config), data=data)
     except ConfigError as error:
         raise ExperimentError(f"row {row.key} in profile {profile.name}: {error}") from error
 
@@ -86,7 +89,7 @@ def steps_of(profile: Profile, row: Row) -> int | None:
 def _training(profile: Profile, train: Mapping[str, Any], seed: int) -> DistillConfig:
     """Options of all students, of students whose scale grows or does not, and of the row; later ones win."""
     preset = f"{profile.presets}-{train['schedule']}"
-    own = {name: value for name, value in train.items() if name != "schedule"}
+    own = {name: value for name, value in train.items() if name not in ("schedule", "data")}
     options = {"shift": profile.teacher.shift, **profile.distil.common}
     grows = DistillConfig(preset=preset, seed=seed, **{**options, **own}).schedule().is_scalewise
     rates = profile.distil.scalewise if grows else profile.distil.fullscale

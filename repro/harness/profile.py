@@ -134,6 +134,7 @@ class Data:
         world: where prompts, references and training images come from, as "module:Class"; None where none are needed.
         reference_images: real images for each prompt set that the set metric compares with.
         training_images: images that students are distilled on.
+        drawn_images: those that the teacher draws where it is to be distilled on its own.
         sources: the world's sources of images whose spectra are measured.
         folder: of prompt files and reference images, where they are not made; empty for the checkout's own.
         num_prompts: at most so many of every set, where the command line says so.
@@ -146,6 +147,7 @@ class Data:
     world: str | None = None
     reference_images: int = 0
     training_images: int = 0
+    drawn_images: int = 0
     sources: tuple[str, ...] = ()
     folder: str = ""
     num_prompts: int | None = None

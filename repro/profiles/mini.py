@@ -8,6 +8,7 @@ DATA = Data(
     world="repro.worlds.mini.world:MiniWorld",
     reference_images=1000,
     training_images=8000,
+    drawn_images=3600,  # what a training reads
     sources=("scenes", "photographs"),
 )
 EXECUTION = Execution(

@@ -55,12 +55,11 @@ class StageStore:
         """Whether the stage was finished, as ``done``, but without taking note that it is used again."""
         return self._marker(name, inputs) is not None
 
-    def once(self, name: str, inputs: Mapping[str, Any], work: Callable[[], None]) -> None:
-        """Finish a stage as a whole: by one of the processes that ask for it, while the others wait."""
+    def once(self, name: str, inputs: Mapping[str, Any], work: Callable[[], Mapping[str, Any] | None]) -> None:
+        """Finish a stage with the result of ``work``, in one of the processes that ask for it; the others wait."""
 
         def do(_: str) -> None:
-            work()
-            self.finish(name, inputs)
+            self.finish(name, inputs, work())
 
         leases = Leases(self.folder(name, inputs) / LEASES)
         work_through({"whole": 1}, leases, done=lambda _: self.finished(name, inputs), do=do)
@@ -69,6 +68,10 @@ class StageStore:
         """Mark the stage as finished, atomically, with a small result to be read back."""
         marker = {"key": digest_json(inputs), "result": dict(result or {}), "stamp": dict(self.stamp)}
         write_atomic(self.folder(name, inputs) / MARKER, canonical_json(marker) + "\n")
+
+    def forget(self, name: str, inputs: Mapping[str, Any]) -> None:
+        """Take the mark of a finished stage away: what it left is no longer there."""
+        (self.place(name, inputs) / MARKER).unlink(missing_ok=True)
 
     def result(self, name: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """What ``finish`` was given.

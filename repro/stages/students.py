@@ -1,27 +1,37 @@
 """Student stage: distil the adapters of a table, or take the ones that ship."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from torch import Tensor
+from torchvision.transforms.functional import pil_to_tensor
 
-from repro.harness.experiment import ExperimentError, Row
-from repro.harness.files import digest_folder
-from repro.harness.plan import resolve
+from repro.harness.experiment import ExperimentError, Row, TrainingData
+from repro.harness.files import digest_folder, digest_json
+from repro.harness.plan import Plan, resolve
 from repro.harness.profile import Profile
-from repro.stages.images import load_pipeline
+from repro.stages.images import generator_of, image_inputs, load_pipeline, make_images
 from repro.stages.store import StageStore
 from repro.worlds.base import World
 from swd.backbones import backbone_of_folder, denoiser_of
 from swd.data import LatentCache, build_cache, cache_ladder
 from swd.data.layout import SCHEMA
+from swd.errors import DivergedError, NonFiniteLossError
 from swd.lora.files import ADAPTER_FILE, check_adapter_fits, read_adapter
 from swd.training import DistillConfig, train
 from swd.training.config import differences
 
 STAGE, CACHE_STAGE, VERSION = "students", "latents", 1
+DRAWN_SEED = 50_000_000  # of the first image that the teacher draws to train on: no prompt has it
+DIVERGED = "diverged"  # in the result of a stage: why there is no student
+
+
+class StudentDiverged(Exception):
+    """A training went astray: there is no student, which is a result, and the message says what happened."""
 
 
 def shipped_training(profile: Profile, row: Row) -> DistillConfig:
@@ -71,7 +81,7 @@ def check_adapter(folder: Path, pipeline: Path, wanted: DistillConfig) -> None:
 def distil(
     store: StageStore, world: World, row: Row, *, seed: int, rows: tuple[Row, ...], device: torch.device
 ) -> Path:
-    """Train the adapter of a row, or find it finished.
+    """Train the adapter of a row, or find it finished; of several processes one trains and the others wait.
 
     Args:
         store: where finished stages are; an interrupted training resumes from its last state.
@@ -83,32 +93,73 @@ def distil(
 
     Returns:
         Folder of the adapter.
+
+    Raises:
+        StudentDiverged: now, or when it was trained before.
     """
     profile = world.profile
-    config = resolve(profile, row, seed).training
-    pipeline_folder = world.root / profile.weights.pipeline
-    inputs = {
-        "version": VERSION,
-        "config": config.as_json(),
-        "pipeline": digest_folder(pipeline_folder),
-        "data": {**world.fingerprint(), "images": profile.data.training_images},
-        "device": device.type,
-    }
-    folder = store.folder(STAGE, inputs)
-    adapter = folder / "final"
-    if not store.done(STAGE, inputs) or not (adapter / ADAPTER_FILE).is_file():
-        pipeline = load_pipeline(pipeline_folder, "float32", device)
-        cache = latent_cache(store, world, rows, pipeline, inputs["pipeline"])
+    plan = resolve(profile, row, seed)
+    config = plan.training
+    inputs = student_inputs(world, row, seed, device)
+    adapter = store.folder(STAGE, inputs) / "final"
+
+    def work() -> Mapping[str, Any]:
+        pipeline = load_pipeline(world.root / profile.weights.pipeline, "float32", device)
+        cache = latent_cache(store, world, rows, pipeline, inputs["pipeline"], data=plan.data)
         accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=config.mixed_precision)
-        train(config, denoiser_of(pipeline), cache, folder, accelerator=accelerator)
-        store.finish(STAGE, inputs)
+        try:
+            train(config, denoiser_of(pipeline), cache, adapter.parent, accelerator=accelerator)
+        except (NonFiniteLossError, DivergedError) as error:
+            return {DIVERGED: str(error).partition(":")[0]}  # the rest is about files
+        return {}
+
+    if store.done(STAGE, inputs):
+        lost = not (adapter / ADAPTER_FILE).is_file()
+        if lost and DIVERGED not in store.result(STAGE, inputs):
+            store.forget(STAGE, inputs)
+    store.once(STAGE, inputs, work)
+    if reason := store.result(STAGE, inputs).get(DIVERGED):
+        raise StudentDiverged(f"seed {seed} diverged: {reason}")
     return adapter
 
 
+def student_inputs(world: World, row: Row, seed: int, device: torch.device) -> dict[str, Any]:
+    """What a student follows from."""
+    profile = world.profile
+    plan = resolve(profile, row, seed)
+    return {
+        "version": VERSION,
+        "config": plan.training.as_json(),
+        "pipeline": digest_folder(world.root / profile.weights.pipeline),
+        "data": {**world.fingerprint(), "images": profile.data.training_images, **_drawn(plan, profile)},
+        "device": device.type,
+    }
+
+
+def is_trained(store: StageStore, world: World, row: Row, seed: int, device: torch.device) -> bool:
+    """Whether `distil` has no more to do, the student having diverged or not."""
+    return store.finished(STAGE, student_inputs(world, row, seed, device))
+
+
 def latent_cache(
-    store: StageStore, world: World, rows: tuple[Row, ...], pipeline: Any, pipeline_digest: str
+    store: StageStore,
+    world: World,
+    rows: tuple[Row, ...],
+    pipeline: Any,
+    pipeline_digest: str,
+    *,
+    data: TrainingData = "world",
 ) -> LatentCache:
-    """Latents at every scale that any student of the table needs, encoded once for all of them."""
+    """Latents at every scale that any student of the table needs, encoded once for all of them.
+
+    Args:
+        store: where finished stages are.
+        world: gives the images, or the captions that the teacher draws.
+        rows: of the table.
+        pipeline: the teacher's.
+        pipeline_digest: hash of its files.
+        data: whose images.
+    """
     plans = [resolve(world.profile, row) for row in rows]
     scales, pairs = cache_ladder([plan.train.schedule().scales for plan in plans if plan.train is not None])
     count = world.profile.data.training_images
@@ -120,10 +171,45 @@ def latent_cache(
         "images": count,
         "scales": scales,
         "pairs": pairs,
+        **({} if data == "world" else {"drawn": world.profile.data.drawn_images}),
     }
     folder = store.folder(CACHE_STAGE, inputs)
-    if not store.done(CACHE_STAGE, inputs):
+
+    def build() -> None:
         images, captions, source = world.training_images()
+        if data == "teacher":
+            images, captions, source = _drawn_by_teacher(store, world, captions, pipeline, pipeline_digest)
         build_cache(images, captions, pipeline, scales, folder, pairs=pairs, source=source)
-        store.finish(CACHE_STAGE, inputs)
+
+    store.done(CACHE_STAGE, inputs)  # takes note of a cache of before
+    store.once(CACHE_STAGE, inputs, build)
     return LatentCache.open(folder)
+
+
+def _drawn(plan: Plan, profile: Profile) -> dict[str, int]:
+    """What names data that the teacher draws; those of the world need no word."""
+    return {} if plan.data == "world" else {"drawn": profile.data.drawn_images}
+
+
+def _drawn_by_teacher(
+    store: StageStore, world: World, captions: Sequence[str], pipeline: Any, pipeline_digest: str
+) -> tuple[Iterable[Tensor], list[str], str]:
+    """Images that the teacher draws for captions of the training data, as tables sample it."""
+    profile = world.profile
+    execution = profile.required(profile.execution, "batch size and dtype of images")
+    plan = resolve(profile, Row("teacher", "Teacher")).sample
+    chosen = list(captions[: profile.data.drawn_images])
+    prompts = [{"id": f"training-{n}", "caption": caption, "seed": DRAWN_SEED + n} for n, caption in enumerate(chosen)]
+    own = {"pipeline": pipeline_digest, "adapter": None, "sampling": plan.as_json()}
+    inputs = image_inputs(own, prompts, execution, torch.device(pipeline.device))
+    drawn = make_images(
+        store,
+        inputs,
+        prompts,
+        lambda: generator_of(plan, pipeline, None),
+        "training images by the teacher",
+        batch_size=execution.batch_size,
+        side=profile.data.resolution,
+    )
+    images = (pil_to_tensor(image) for batch, _ in drawn.batches() for image in batch)
+    return images, chosen, f"drawn by the teacher, {digest_json(inputs)[:16]}"

@@ -29,6 +29,7 @@ FREE_ON_RESUME = frozenset(
         "iterations",
         "checkpoint_every",
         "keep_last",
+        "diverged_above",
         "log_with",
         "progress",
         "micro_batch_size",
@@ -164,6 +165,8 @@ class DistillConfig:
     """Compile the blocks with torch.compile: minutes at the start, and a compiler (on the CPU for C++)."""
     ema_decay: float | None = None
     """Average the student adapter; the average is then what is exported."""
+    diverged_above: float = 100.0
+    """Stop once the student's total loss is more than so many times what it was in the first iteration."""
     seed: int = 0
     """Of adapters, data order and every random number of the losses."""
     checkpoint_every: int = 250

@@ -81,6 +81,8 @@ def _check_rates(config: "DistillConfig") -> None:
     for name in ("lr", "clip_norm", "alpha", "pdm_bandwidth", "pdm_huber_c", "consistency_huber_c"):
         if not 0 < getattr(config, name) < math.inf:
             raise ConfigError(f"{name} must be finite and positive, got {getattr(config, name)}")
+    if not config.diverged_above > 1:
+        raise ConfigError(f"diverged_above must be more than 1, got {config.diverged_above}")
     if not math.isfinite(config.guidance_scale):
         raise ConfigError(f"guidance_scale must be finite, got {config.guidance_scale}")
 

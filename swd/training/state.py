@@ -153,6 +153,13 @@ class LossLog:
         temporary.write_text("".join(kept), encoding="utf-8")
         os.replace(temporary, self.path)
 
+    def first(self, name: str) -> float | None:
+        """The loss of the first iteration; None before there is one."""
+        if not self.path.exists():
+            return None
+        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+        return next((float(json.loads(line)[name]) for line in _whole(lines[:1])), None)
+
     def append(self, values: Mapping[str, Any]) -> None:
         """Add one line."""
         with writing(self.path), self.path.open("a", encoding="utf-8") as file:

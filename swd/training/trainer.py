@@ -18,7 +18,7 @@ from swd.backbones.base import Denoiser
 from swd.backbones.compiled import compiled_blocks
 from swd.backbones.fingerprint import weights_fingerprint
 from swd.data.cache import LatentCache
-from swd.errors import LossScaleError, NonFiniteLossError, StateError
+from swd.errors import DivergedError, LossScaleError, NonFiniteLossError, StateError
 from swd.files import probe_writable, replacing_folder, write_json
 from swd.lora.files import save_adapter
 from swd.training.checks import check_data, check_fit
@@ -111,6 +111,7 @@ class Trainer:
         if self.accelerator.is_main_process:
             _LOG.info(start_line(self.config, self.accelerator, self.checkpointing))
             self.log.rewind(self.iteration)
+        self.accelerator.wait_for_everyone()
         if self.config.log_with:
             self.accelerator.init_trackers("swd", config=_flat(self.identity.config))
         self._loop()
@@ -127,9 +128,13 @@ class Trainer:
             ReadAhead(self.draws.read, config.iterations, active=config.prefetch) as read,
             tqdm(total=config.iterations, initial=self.iteration, desc=config.preset, disable=hidden) as bar,
         ):
+            first = self.log.first("total")
             for iteration in range(self.iteration, config.iterations):
                 start = time.perf_counter()
                 losses = self._iterate(iteration, read(iteration))
+                first = losses["total"] if first is None else first
+                if abs(losses["total"]) > config.diverged_above * abs(first):
+                    raise DivergedError(iteration, losses["total"], first, self.store.latest_folder())
                 elapsed = time.perf_counter() - start
                 self.iteration, self.seconds = iteration + 1, self.seconds + elapsed
                 self._report(iteration, losses, elapsed)

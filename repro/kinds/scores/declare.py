@@ -1,8 +1,9 @@
 """What a table of scores is, as data: rows to measure, claims to test, published numbers to show beside."""
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 
-from repro.harness.experiment import ROLES, Experiment, Reported, Role, Row, UnknownNameError
+from repro.harness.experiment import ROLES, Experiment, ExperimentError, Reported, Role, Row, UnknownNameError
+from repro.harness.profile import Profile
 from repro.harness.scope import ClaimKind, Scope
 
 SKIPPED = "skipped_images"  # metric of the record that counts images which could not be measured
@@ -158,9 +159,13 @@ class Table(Experiment):
         published_clock: under what the published latencies were measured: elsewhere they cannot be compared.
         published_notes: in place of ``notes`` where models and metrics are the published ones; None for the same.
         seeds: training seeds with which every student is distilled again, whatever ships; empty for what ships.
+        few_seeds: those of students that no primary claim is about; empty for all of ``seeds``.
+        prompts: the set of the paper's prompts that it is about; empty for every set of a profile.
+        against: key of the row that all others are compared with on the page; empty for none.
 
     Raises:
-        ValueError: two rows or claims share a key, or a claim names a row or a role that is not there.
+        ValueError: two rows or claims share a key, a claim names a row or a role that is not there, or the few seeds
+            are not among the seeds.
     """
 
     rows: tuple[Row, ...]
@@ -171,12 +176,19 @@ class Table(Experiment):
     published_clock: TimedUnder | None = None
     published_notes: tuple[str, ...] | None = None
     seeds: tuple[int, ...] = ()
+    few_seeds: tuple[int, ...] = ()
+    prompts: str = ""
+    against: str = ""
 
     def __post_init__(self) -> None:
         keys = [row.key for row in self.rows]
         for kind, names in (("row", keys), ("claim", [claim.key for claim in self.claims])):
             if len(set(names)) < len(names):
                 raise ValueError(f"{self.key}: {kind} keys repeat: {sorted(names)}")
+        if not set(self.few_seeds) <= set(self.seeds):
+            raise ValueError(f"{self.key}: the few seeds {self.few_seeds} are not among the seeds {self.seeds}")
+        if self.against and self.against not in keys:
+            raise ValueError(f"{self.key}: rows are compared with an unknown row {self.against!r}")
         for claim in self.claims:
             if strangers := set(claim.check.rows) - set(keys):
                 raise ValueError(f"{self.key}: claim {claim.key!r} names unknown rows {sorted(strangers)}")
@@ -197,6 +209,26 @@ class Table(Experiment):
     def rows_in(self, profile: str) -> tuple[Row, ...]:
         """The rows of a profile, in table order."""
         return tuple(row for row in self.rows if not row.profiles or profile in row.profiles)
+
+    def seeds_of(self, row: Row, asked: tuple[int, ...]) -> tuple[int, ...]:
+        """Training seeds of a row, of those that are asked for: the few where no primary claim is about it."""
+        if not self.few_seeds or asked != self.seeds:
+            return asked
+        about = {key for claim in self.claims if claim.primary for key in claim.check.rows}
+        return asked if row.key in about | {self.against} else self.few_seeds
+
+    def in_profile(self, profile: Profile) -> Profile:
+        """A profile with the prompts that the table is about.
+
+        Raises:
+            ExperimentError: it has no such set.
+        """
+        if not self.prompts:
+            return profile
+        sets = tuple(found for found in profile.prompt_sets if found.reported == self.prompts)
+        if not sets:
+            raise ExperimentError(f"{self.key} is about {self.prompts}: profile {profile.name} has no such prompts")
+        return replace(profile, prompt_sets=sets)
 
     def row(self, key: str) -> Row:
         """The row of that key.

@@ -40,6 +40,7 @@ from repro.stages.images import ImageSet, check_pipeline, load_pipeline
 from repro.stages.measurement import Measurement
 from repro.stages.sample_grid import image_grid
 from repro.stages.scores import VERSION as SCORES_VERSION
+from repro.stages.students import StudentDiverged
 from repro.stages.timing import device_name
 
 STAGE = "tables"
@@ -104,10 +105,26 @@ class _Runner(Measurement[Table, ScoresOptions]):
         return tuple(row for row in self._asked if row.key not in self.left_out)
 
     @cached_property
+    def _found(self) -> tuple[dict[tuple[str, int], RowSource], dict[tuple[str, int], str]]:
+        """Sources by row and training seed, and what became of the students that there are none of."""
+        studio, sources, diverged = Studio(self, self.options, self.rows), {}, {}
+        for row, seed in self.asked:
+            try:
+                sources[row.key, seed] = studio.source(row, seed)
+            except StudentDiverged as error:
+                diverged[row.key, seed] = str(error)
+        return sources, diverged
+
+    @property
+    def asked(self) -> list[tuple[Row, int]]:
+        """Every row with every training seed of it."""
+        seeds = {row.key: set(self.table.seeds_of(row, self.options.seeds)) for row in self.rows}
+        return [(row, seed) for seed in self.options.seeds for row in self.rows if seed in seeds[row.key]]
+
+    @property
     def sources(self) -> dict[tuple[str, int], RowSource]:
-        """Where the images of each row and training seed come from."""
-        studio = Studio(self, self.options, self.rows)
-        return {(row.key, seed): studio.source(row, seed) for seed in self.options.seeds for row in self.rows}
+        """Where the images of each row and training seed come from; none of a student that diverged."""
+        return self._found[0]
 
     @property
     def _asked(self) -> tuple[Row, ...]:
@@ -152,10 +169,12 @@ class _Runner(Measurement[Table, ScoresOptions]):
 
     def _config(self) -> dict[str, Any]:
         """All that the numbers follow from: the identity of the measurement."""
+        diverged = self._found[1]
         return {
             "profile": asdict(self.profile),
             "rows": {f"{key} seed {seed}": source.inputs() for (key, seed), source in self.sources.items()},
             "left out": self.left_out,
+            **({"diverged": {f"{key} seed {seed}": why for (key, seed), why in diverged.items()}} if diverged else {}),
             "metrics": self.world.metric_inputs(),
             "world": self.world.fingerprint(),
             "stages": {"images": IMAGES_VERSION, "scores": SCORES_VERSION},
@@ -198,6 +217,8 @@ class _Runner(Measurement[Table, ScoresOptions]):
             lines += score_records(closed, key, prompt_set, seed, result)
         for key, reason in self.left_out.items():
             lines += left_out_records(closed, self.profile, key, reason, self.profile.prompt_sets)
+        for (key, seed), reason in self._found[1].items():
+            lines += left_out_records(closed, self.profile, key, reason, self.profile.prompt_sets, seed=seed)
         for (key, seed), source in self.sources.items():
             absent = [prompts for prompts in self.profile.prompt_sets if not source.has(prompts.key)]
             lines += left_out_records(closed, self.profile, key, NO_IMAGES, absent, seed=seed)

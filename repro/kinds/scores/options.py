@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from repro.harness import overrides, settings
-from repro.harness.experiment import Row, UnknownNameError
+from repro.harness.experiment import ExperimentError, Row, UnknownNameError
 from repro.harness.kind import FindProfile, UsageError, profile_with_metrics, student_seeds
 from repro.harness.needs import TFLOPS
 from repro.harness.options import RunOptions
@@ -69,6 +69,11 @@ def choose_profile(table: Table, typed: Namespace, find: FindProfile) -> Profile
         UsageError: it has no metrics, or a setting is out of range.
     """
     profile = profile_with_metrics(table, typed, find)
+    if table.prompts:
+        try:
+            profile = table.in_profile(profile)
+        except ExperimentError as error:
+            raise UsageError(str(error)) from error
     systems = (row.system for row in table.rows_in(profile.name) if row.system is not None)
     return overrides.changed(profile, typed, [source for system in systems for source in system.sources])
 

@@ -9,6 +9,7 @@ from repro.harness.claims import Verdict
 from repro.harness.page import footer, joined
 from repro.harness.profile import Profile
 from repro.harness.words import lower
+from repro.kinds.scores.against import against
 from repro.kinds.scores.caption import caption
 from repro.kinds.scores.how import how
 from repro.kinds.scores.result import ScoresResult
@@ -60,6 +61,7 @@ def page(result: ScoresResult, folder: Path) -> str:
         caption(result),
         *costs(result),
         *(block for prompts in result.profile.prompt_sets for block in prompt_set(result, prompts)),
+        *against(result),
         *details(result),
         *claims(result),
         *agreement(result.agreement),

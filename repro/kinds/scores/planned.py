@@ -31,7 +31,7 @@ def planned(table: Table, rows: tuple[Row, ...], profile: Profile, options: Scor
     world = load_world(profile, ROOT)
     prompts = tuple(world.prompt_plans())
     images = sum(found.images for found in prompts)
-    made = tuple(_row(profile, row, options, images * _seeds(row, options)) for row in rows)
+    made = tuple(_row(profile, row, options, images * _seeds(table, row, options)) for row in rows)
     sampled = [row for row, plan in zip(rows, made, strict=True) if not plan.skipped]
     return Plan(
         title=table.title,
@@ -45,9 +45,10 @@ def planned(table: Table, rows: tuple[Row, ...], profile: Profile, options: Scor
     )
 
 
-def _seeds(row: Row, options: ScoresOptions) -> int:
+def _seeds(table: Table, row: Row, options: ScoresOptions) -> int:
     """How often a row is sampled: a student once for each training seed, all else once."""
-    return len(options.seeds) if row.is_student and row.key not in options.images else 1
+    is_trained = row.is_student and row.key not in options.images
+    return len(table.seeds_of(row, options.seeds)) if is_trained else 1
 
 
 def _row(profile: Profile, row: Row, options: ScoresOptions, images: int) -> RowPlan:

@@ -19,6 +19,10 @@ from repro.kinds.scores.judge import tested
 class ScoresResult(Measured[Table]):
     """Scores of a table's rows, and the verdicts."""
 
+    def __post_init__(self) -> None:
+        """With the prompts that the table is about alone."""
+        object.__setattr__(self, "profile", self.experiment.in_profile(self.profile))
+
     @cached_property
     def rows(self) -> tuple[Row, ...]:
         """The table's rows in this profile, then other systems that were measured from a folder of images."""
