@@ -7,6 +7,7 @@ python -m repro list
 """
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -26,8 +27,9 @@ from repro.profiles import PROFILES, load_profile
 
 if TYPE_CHECKING:
     from repro.harness.render import Entry
+    from repro.harness.units import Unit
 
-COMMANDS = ("render", "export", "logbook", "list")
+COMMANDS = ("render", "export", "logbook", "queue", "list")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,6 +58,8 @@ def _dispatch(arguments: list[str]) -> int:
         return _list()
     if typed.command == "render":
         return _render(typed.out or _root() / COMMITTED, check=typed.check)
+    if typed.command == "queue":
+        return _queue(typed)
     if "act" in typed:
         return exports.run(typed, _root(), COMMITTED, _found)
     return _measure(typed, arguments)
@@ -77,6 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     render.add_argument("--check", action="store_true", help="write nothing; exit 1 and name the files that are stale")
     render.add_argument("--out", type=Path, metavar="DIR", help=f"results folder (default: {COMMITTED})")
     exports.add_parsers(commands, COMMITTED)
+    _queue_arguments(
+        commands.add_parser("queue", help="measure several tables by several processes, in the background")
+    )
     commands.add_parser("list", help="list tables, figures and profiles")
     return parser
 
@@ -109,7 +116,65 @@ def _variant_argument(parser: argparse.ArgumentParser, variant: Variant, key: st
     parser.add_argument(f"--{variant.option}", dest="experiment", action="store_const", const=key, help=variant.help)
 
 
+def _queue_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("tables", nargs="+", metavar="TABLE", help="tables of scores, such as table5 table6 table7")
+    parser.add_argument("--profile", default="mini", help="world to measure in (default: mini)")
+    parser.add_argument("--device", default="auto", help="torch device (default: auto)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="results folder (default: the profile's)")
+    parser.add_argument("--work", type=Path, metavar="DIR", help="folder of unfinished work (default: results/stages)")
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="processes (default: one for each GPU; without GPUs one for each core)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the units and what is left; do nothing")
+    parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)  # a process of the queue: who started it
+
+
+def _queue(typed: argparse.Namespace) -> int:
+    """Train, sample and score what the tables ask for, by several processes, then measure each."""
+    from repro.stages import queue  # torch: not for --help
+
+    if typed.workers is not None and typed.workers < 1:
+        raise UsageError(f"--workers must be at least 1, got {typed.workers}")
+    jobs = [_job(name, typed) for name in dict.fromkeys(typed.tables)]
+    units: dict[str, Unit] = {}
+    for experiment, profile, options in jobs:
+        if (found := kind_of(experiment).units) is None:
+            raise UsageError(f"{experiment.key} is measured as a whole: python -m repro {' '.join(experiment.command)}")
+        units |= {unit.name: unit for unit in found(experiment, profile, options)}
+    work = jobs[0][2].work
+    if typed.worker is not None:
+        queue.work(list(units.values()), work, orphaned=lambda: os.getppid() != typed.worker)
+    elif typed.dry_run:
+        print(queue.planned(list(units.values())), end="")
+    else:
+        queue.watch(list(units.values()), queue.crew(typed.tables, _same(typed), typed.workers))
+        for experiment, profile, options in jobs:
+            _measure_and_print(experiment, profile, options)
+    return 0
+
+
+def _job(name: str, typed: argparse.Namespace) -> tuple[Experiment, Profile, RunOptions]:
+    """A table as its own command would measure it."""
+    words = [*load_experiment(name).command, *_same(typed)]
+    return _prepared(_parser().parse_args(words), words)
+
+
+def _same(typed: argparse.Namespace) -> list[str]:
+    """What was typed to a queue and holds for all of its tables."""
+    given = {"--profile": typed.profile, "--device": typed.device, "--out": typed.out, "--work": typed.work}
+    return [word for option, value in given.items() if value is not None for word in (option, str(value))]
+
+
 def _measure(typed: argparse.Namespace, words: Sequence[str]) -> int:
+    experiment, profile, options = _prepared(typed, words)
+    for folder in () if options.dry_run else (options.out, options.work):
+        probe_writable(folder)
+    _measure_and_print(experiment, profile, options)
+    return 0
+
+
+def _prepared(typed: argparse.Namespace, words: Sequence[str]) -> tuple[Experiment, Profile, RunOptions]:
+    """What was typed, checked as far as it can be before any work."""
     experiment = load_experiment(typed.experiment)
     kind = kind_of(experiment)
     profile = kind.choose_profile(experiment, typed, load_profile)
@@ -126,11 +191,7 @@ def _measure(typed: argparse.Namespace, words: Sequence[str]) -> int:
         replace=typed.replace or typed.out is None,  # the profile's own folder holds the newest
         dry_run=getattr(typed, "dry_run", False),
     )
-    options = kind.make_options(experiment, profile, typed, common)
-    for folder in () if options.dry_run else (options.out, options.work):
-        probe_writable(folder)
-    _measure_and_print(experiment, profile, options)
-    return 0
+    return experiment, profile, kind.make_options(experiment, profile, typed, common)
 
 
 def _is_committed(out: Path) -> bool:

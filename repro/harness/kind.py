@@ -16,8 +16,11 @@ from repro.harness.options import RunOptions
 from repro.harness.profile import Profile
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from repro.harness.plots import Drawing
     from repro.harness.result import Measured
+    from repro.harness.units import Unit
 
 E = TypeVar("E", bound=Experiment)
 FindProfile = Callable[[str], Profile]
@@ -95,6 +98,7 @@ class Kind(Generic[E]):
         page: Markdown of (result, results folder).
         drawing: figure of a result that its records determine; None where there is nothing to draw.
         profile: the only one that its experiments are measured in; empty where the command line asks.
+        units: what a queue hands out of (experiment, profile, options); None for a kind that is measured as a whole.
         add_arguments: adds the kind's own arguments to the parser of a command.
         choose_profile: the profile of (experiment, what was typed, how profiles are found). Raises ``UsageError``.
         make_options: options of (experiment, profile, what was typed, the options of every kind). Checks all that can
@@ -108,6 +112,7 @@ class Kind(Generic[E]):
     page: Callable[..., str]
     drawing: Callable[..., "Drawing | None"] = no_drawing
     profile: str = ""
+    units: "Callable[..., Iterator[Unit]] | None" = None
     add_arguments: Callable[[ArgumentParser], None] = no_arguments
     choose_profile: Callable[[E, Namespace, FindProfile], Profile] = named_profile
     make_options: Callable[[E, Profile, Namespace, RunOptions], RunOptions] = common_options

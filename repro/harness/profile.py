@@ -196,6 +196,7 @@ class Profile:
         execution: how images are made; None where none are.
         distil: how students are trained.
         seeds: training seeds of the students.
+        most_seeds: of a table over seeds, that are trained; None for all.
         committed: whether results belong into ``paper_tables``; others may never be written there.
         output: default output folder, relative to the repository.
         suffix: part of the file names ("table2.sd35-medium.md"); empty for mini and smoke.
@@ -218,6 +219,7 @@ class Profile:
     execution: Execution | None = None
     distil: Distil = field(default_factory=Distil)
     seeds: tuple[int, ...] = (0,)
+    most_seeds: int | None = None
     committed: bool = False
     output: str = "paper_tables"
     suffix: str = ""

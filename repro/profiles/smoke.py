@@ -14,6 +14,7 @@ PROFILE = replace(
     teacher=replace(mini.PROFILE.teacher, steps=4),
     execution=replace(mini.EXECUTION, batch_size=8),
     distil=replace(mini.DISTIL, common={**mini.DISTIL.common, "iterations": 3, "batch_size": 4, "checkpoint_every": 2}),
+    most_seeds=1,
     committed=False,
     output="results/smoke",
 )

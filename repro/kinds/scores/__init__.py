@@ -11,6 +11,7 @@ KIND = Kind(
     result=late("repro.kinds.scores.result:ScoresResult"),
     page=late("repro.kinds.scores.page:page"),
     drawing=late("repro.kinds.scores.figure:drawing"),
+    units=late("repro.kinds.scores.units:units"),
     add_arguments=add_arguments,
     choose_profile=choose_profile,
     make_options=make_options,

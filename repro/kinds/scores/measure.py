@@ -63,11 +63,14 @@ def run(table: Table, profile: Profile, options: ScoresOptions) -> Path:
     if table.clock is not None and options.clock_batch is not None:
         table = replace(table, clock=replace(table.clock, batch_size=options.clock_batch))
     with told(options.work):
-        return _Runner(table, profile, options).run()
+        return Runner(table, profile, options).run()
 
 
-class _Runner(Measurement[Table, ScoresOptions]):
+class Runner(Measurement[Table, ScoresOptions]):
+    """One measurement of a table."""
+
     def run(self) -> Path:
+        """Measure what is missing and write it; gives the records file."""
         if self.options.dry_run:
             print(text(planned(self.table, self._asked, self.profile, self.options)), end="")
             return self.records_path
@@ -78,13 +81,13 @@ class _Runner(Measurement[Table, ScoresOptions]):
         if self.is_done(STAGE, opened.config):
             return self.records_path
         self._check_room()
-        self._scoring.prepare()
+        self.scoring.prepare()
         images = {
             (key, name, seed): found
             for (key, seed), source in self.sources.items()
-            for name, found in self._images(source).items()
+            for name, found in self.images(source).items()
         }
-        scores = {key: self._scoring.scores(key[1], images[key]) for key in sorted(images, key=lambda key: key[1])}
+        scores = {key: self.scoring.scores(key[1], images[key]) for key in sorted(images, key=lambda key: key[1])}
 
         def write() -> None:
             self._draw_grid(images)
@@ -132,7 +135,7 @@ class _Runner(Measurement[Table, ScoresOptions]):
         asked = self.options.rows or (*declared, *(name for name in self.options.images if name not in declared))
         return tuple(declared.get(key) or Row(key, key, images=True) for key in asked)
 
-    def _images(self, source: RowSource) -> dict[str, ImageSet]:
+    def images(self, source: RowSource) -> dict[str, ImageSet]:
         """By prompt set; the networks that make them are let go."""
         try:
             names = [prompts.key for prompts in self.profile.prompt_sets if source.has(prompts.key)]
@@ -190,7 +193,8 @@ class _Runner(Measurement[Table, ScoresOptions]):
         return {} if clock is None else {"clock": asdict(clock), "clocked_on": device_name(self.device)}
 
     @cached_property
-    def _scoring(self) -> Scoring:
+    def scoring(self) -> Scoring:
+        """What scores images."""
         return Scoring(self)
 
     def _write(

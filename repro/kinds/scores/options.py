@@ -119,7 +119,7 @@ def make_options(table: Table, profile: Profile, typed: Namespace, common: RunOp
 def _students(table: Table, profile: Profile, typed: Namespace) -> tuple[tuple[int, ...], bool]:
     """Training seeds, and whether students are distilled again: a table over seeds says both itself."""
     if table.seeds and not typed.seeds:
-        return table.seeds, True
+        return table.seeds[: profile.most_seeds], True
     return student_seeds(profile, typed), typed.retrain
 
 
