@@ -155,7 +155,7 @@ def _queue(typed: argparse.Namespace) -> int:
 
 def _job(name: str, typed: argparse.Namespace) -> tuple[Experiment, Profile, RunOptions]:
     """A table as its own command would measure it."""
-    words = [*load_experiment(name).command, *_same(typed)]
+    words = [*load_experiment(name).command, *_same(typed), "--retrain"]
     return _prepared(_parser().parse_args(words), words)
 
 

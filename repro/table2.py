@@ -243,4 +243,5 @@ OVER_SEEDS = replace(
     claims=(*CLAIMS, *EQUAL_LATENCY),
     clock=Clock(),
     seeds=(0, 1, 2, 3, 4),
+    distils=True,
 )

@@ -1,6 +1,6 @@
 """Table 6: patch distribution matching against comparing patches one by one."""
 
-from repro import ablations
+from repro import _ablations as ablations
 from repro.harness.experiment import Row
 from repro.kinds.scores.declare import Table, real_rows
 

@@ -1,6 +1,6 @@
 """Table 7: what each part of the recipe gives, on the prompts that stand for COCO 2014."""
 
-from repro import ablations
+from repro import _ablations as ablations
 from repro.harness.experiment import Row
 from repro.kinds.scores.declare import Table, real_rows
 

@@ -109,7 +109,7 @@ def read_study(path: Path) -> list[str]:
     own = {key: value for key, value in values.items() if key != "distill"}
     _check_keys(path, own, TrainCommand)
     _check_keys(path, distill, DistillConfig)
-    return [argument for key, value in {**own, **distill}.items() for argument in _as_arguments(key, value)]
+    return as_arguments({**own, **distill})
 
 
 def _check_keys(path: Path, values: Mapping[str, Any], options: type) -> None:
@@ -120,11 +120,15 @@ def _check_keys(path: Path, values: Mapping[str, Any], options: type) -> None:
             raise StudyError(f"{path}: {options.__name__} has no option {key!r}; nearest: {near}")
 
 
-def _as_arguments(key: str, value: Any) -> list[str]:
-    name = key.replace("_", "-")
+def as_arguments(values: Mapping[str, Any]) -> list[str]:
+    """Options by their names as words of the command line."""
+    return [word for key, value in values.items() for word in _words(key.replace("_", "-"), value)]
+
+
+def _words(name: str, value: Any) -> list[str]:
     if isinstance(value, bool):
         return [f"--{name}" if value else f"--no-{name}"]
-    return [f"--{name}", *(str(item) for item in (value if isinstance(value, list) else [value]))]
+    return [f"--{name}", *(str(item) for item in (value if isinstance(value, list | tuple) else [value]))]
 
 
 def run(command: TrainCommand) -> None:

@@ -39,15 +39,16 @@ def footer(result: Measured[Any], measure: str = "") -> list[str]:
     """
     return [
         "## Make it again",
-        COMMANDS.format(measure=measure or _session(result)),
+        COMMANDS.format(measure=measure or session(result)),
         f"Numbers: [records/{result.stem}.jsonl](records/{result.stem}.jsonl). {EDITED}",
         "---",
         "\n".join(f"- {provenance(run)}" for run in result.records.runs),
     ]
 
 
-def _session(result: Measured[Any]) -> str:
-    name, *options = result.experiment.command
+def session(result: Measured[Any], *more: str) -> str:
+    """The command that measures a page, with more options."""
+    name, *options = (*result.experiment.command, *more)
     if result.profile.name != "mini":
         options += ["--profile", result.profile.name]
     return " ".join(["nox -s", name, *(["--", *options] if options else [])])

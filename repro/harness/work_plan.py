@@ -13,6 +13,8 @@ from repro.harness.page import joined
 from repro.harness.profile import Encoding
 
 GIB, TERA = 2**30, 1e12
+GPUS = 8  # that a distillation is planned for
+TRAIN = "accelerate launch --multi_gpu --num_processes {gpus} -m swd.train --pipeline PATH --data CACHE --output DIR"
 UNKNOWN = "not recorded here: see the page of the model"
 
 
@@ -31,6 +33,8 @@ class RowPlan:
         side: of an image in pixels.
         skipped: why it will not be measured; empty if it will.
         encoding: of the image files.
+        training: options of `python -m swd.train` for a student that is to be trained first; empty for what is there.
+        training_flops: of that.
     """
 
     key: str
@@ -43,6 +47,8 @@ class RowPlan:
     side: int
     skipped: str = ""
     encoding: Encoding = "png"
+    training: str = ""
+    training_flops: int = 0
 
     def gpu_hours(self, tflops: float) -> float:
         """At so many TFLOP/s."""
@@ -93,6 +99,7 @@ def text(plan: Plan) -> str:
             _summary(plan),
             "## Rows",
             _rows(plan),
+            *_students(plan),
             "## Prompts",
             _prompts(plan.prompts),
             "## Weights and data",
@@ -145,6 +152,26 @@ def _rows(plan: Plan) -> str:
             ]
         )
     return "\n\n".join(part for part in (markdown(heads, lines, left=3), "\n".join(notes)) if part)
+
+
+def _students(plan: Plan) -> list[str]:
+    """Students that nobody gave: how to train each, and how long it takes."""
+    rows = [row for row in plan.rows if row.training]
+    if not rows:
+        return []
+    hours = {row.key: row.training_flops / (plan.tflops * TERA) / 3600 for row in rows}
+    total = sum(hours.values())
+    lines = [
+        [f"`{row.key}`", row.label, f"`{row.training}`", number(hours[row.key], 1), number(hours[row.key] / GPUS, 1)]
+        for row in rows
+    ]
+    count = "a student" if len(rows) == 1 else f"{len(rows)} students"
+    text = (
+        f"{count[0].upper()}{count[1:]} to be trained first, one training seed each: {number(total, 0)} GPU-hours, "
+        f"**{number(total / GPUS, 1)} hours on {GPUS} GPUs** at {plan.tflops:g} TFLOP/s (`--tflops`). It is "
+        f"`{TRAIN.format(gpus=GPUS)}` with the options of the row; the result is named with `--adapters ROW=DIR`."
+    )
+    return ["## Students to train", text, markdown(("Row", "Setup", "Options", "GPU-hours", "Hours"), lines, left=3)]
 
 
 def _prompts(prompts: Sequence[PromptPlan]) -> str:

@@ -14,7 +14,7 @@ WEIGHTS = Weights(
     vae_config=sd35_architecture.VAE,
     architecture={**sd35_architecture.PIPELINE, "transformer": sd35_architecture.MEDIUM},
 )
-DISTIL = Distil(common={"batch_size": 4, "mixed_precision": "bf16"})
+DISTIL = Distil(common={"mixed_precision": "bf16"})
 
 PROFILE = Profile(
     name="sd35-medium",

@@ -1,7 +1,7 @@
 """Content-keyed stages: work that is never done twice, and is resumed where it was torn."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,16 @@ class StageStore:
             raise LookupError(f"stage {name!r} is not finished in {self.root}")
         result: dict[str, Any] = marker["result"]
         return result
+
+    def all_finished(self, name: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+        """Folder and inputs of every finished stage of that name."""
+        for folder in sorted((self.root / name).glob("*/")):
+            try:
+                inputs = json.loads((folder / INPUTS).read_text())
+            except (OSError, ValueError):
+                continue
+            if self.finished(name, inputs):
+                yield folder, inputs
 
     def _marker(self, name: str, inputs: Mapping[str, Any]) -> dict[str, Any] | None:
         key = digest_json(inputs)

@@ -18,12 +18,15 @@ from repro.stages.images import generator_of, image_inputs, load_pipeline, make_
 from repro.stages.store import StageStore
 from repro.worlds.base import World
 from swd.backbones import backbone_of_folder, denoiser_of
+from swd.backbones.base import Denoiser
 from swd.data import LatentCache, build_cache, cache_ladder
 from swd.data.layout import SCHEMA
-from swd.errors import DivergedError, NonFiniteLossError
+from swd.errors import ConfigError, DivergedError, NonFiniteLossError
 from swd.lora.files import ADAPTER_FILE, check_adapter_fits, read_adapter
 from swd.training import DistillConfig, train
+from swd.training.checks import check_fit, check_schedule
 from swd.training.config import differences
+from swd.training.state import LossLog, begin_from
 
 STAGE, CACHE_STAGE, VERSION = "students", "latents", 1
 DRAWN_SEED = 50_000_000  # of the first image that the teacher draws to train on: no prompt has it
@@ -106,6 +109,7 @@ def distil(
     def work() -> Mapping[str, Any]:
         pipeline = load_pipeline(world.root / profile.weights.pipeline, "float32", device)
         cache = latent_cache(store, world, rows, pipeline, inputs["pipeline"], data=plan.data)
+        _begin_from_shorter(store, inputs)
         accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=config.mixed_precision)
         try:
             train(config, denoiser_of(pipeline), cache, adapter.parent, accelerator=accelerator)
@@ -136,9 +140,47 @@ def student_inputs(world: World, row: Row, seed: int, device: torch.device) -> d
     }
 
 
-def is_trained(store: StageStore, world: World, row: Row, seed: int, device: torch.device) -> bool:
-    """Whether `distil` has no more to do, the student having diverged or not."""
-    return store.finished(STAGE, student_inputs(world, row, seed, device))
+def check_trainings(profile: Profile, rows: Iterable[Row], denoiser: Denoiser, device: torch.device) -> None:
+    """Make sure that every student can be trained, before the first one is.
+
+    Args:
+        profile: in which they are.
+        rows: students.
+        denoiser: of the teacher; its weights play no part.
+        device: that trains.
+
+    Raises:
+        ExperimentError: options of a row do not fit each other or the network; the message names the row.
+    """
+    for row in rows:
+        config = resolve(profile, row).training
+        try:
+            check_schedule(config.schedule(), denoiser)
+            check_fit(config, denoiser, 1, device)
+        except ConfigError as error:
+            raise ExperimentError(f"row {row.key} in profile {profile.name}: {error}") from error
+
+
+def training_log(store: StageStore, world: World, row: Row, seed: int, device: torch.device) -> list[dict[str, Any]]:
+    """Losses and seconds of every iteration of a training that is finished here."""
+    return LossLog.in_folder(store.folder(STAGE, student_inputs(world, row, seed, device))).lines()
+
+
+def _begin_from_shorter(store: StageStore, inputs: Mapping[str, Any]) -> None:
+    """Take over the last state of the same training of fewer iterations, where one was finished here.
+
+    How many are still to come changes no iteration, so the student is that of a training in one go, to the last bit
+    where the machine repeats itself.
+    """
+    count = inputs["config"]["iterations"]
+    shorter = {
+        other["config"]["iterations"]: folder
+        for folder, other in store.all_finished(STAGE)
+        if other["config"]["iterations"] < count
+        and {**other, "config": {**other["config"], "iterations": count}} == inputs
+    }
+    if shorter:
+        begin_from(shorter[max(shorter)], store.folder(STAGE, inputs))
 
 
 def latent_cache(

@@ -13,17 +13,11 @@ def check_data(config: DistillConfig, schedule: ScaleSchedule, denoiser: Denoise
     """Make sure that the network can work at every scale and that the cache holds what the run reads.
 
     Raises:
-        ConfigError: a scale is not a multiple of the patch size, or beyond the network's positions, or the schedule is
-            one of another noise process.
+        ConfigError: see `check_schedule`.
         CacheError: the data belong to another backbone, lack a scale, or deviations to draw latents with, or are of
             larger images where the network is told their size.
     """
-    try:
-        schedule.check_process(denoiser.process.name)
-        schedule.check_patch(denoiser.patch_size)
-        schedule.check_size(denoiser.max_side)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
+    check_schedule(schedule, denoiser)
     if data.index.backbone != denoiser.backbone.name:
         raise CacheError(
             f"the cache was made for the backbone {data.index.backbone}, training is of {denoiser.backbone.name}: "
@@ -36,6 +30,21 @@ def check_data(config: DistillConfig, schedule: ScaleSchedule, denoiser: Denoise
             f"the cache tells the network images of its largest scale {largest}, the schedule ends at "
             f"{schedule.scales[-1]}: build a cache of the schedule's own scales"
         )
+
+
+def check_schedule(schedule: ScaleSchedule, denoiser: Denoiser) -> None:
+    """Make sure that the network can work at every scale.
+
+    Raises:
+        ConfigError: a scale is not a multiple of the patch size, or beyond the network's positions, or the schedule is
+            one of another noise process.
+    """
+    try:
+        schedule.check_process(denoiser.process.name)
+        schedule.check_patch(denoiser.patch_size)
+        schedule.check_size(denoiser.max_side)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def check_fit(config: DistillConfig, denoiser: Denoiser, processes: int, device: torch.device) -> None:

@@ -139,26 +139,50 @@ class StateStore:
         return sorted(found, key=_number)
 
 
+def begin_from(other: Path, folder: Path) -> None:
+    """Let a run begin where another ended: copies its newest state and its log.
+
+    The run checks on resuming that the two differ in nothing that its iterations follow from.
+
+    Args:
+        other: output folder of the finished run.
+        folder: output folder of the run that is to begin; one that has a state of its own is left as it is.
+    """
+    state = StateStore(other, keep_last=1).latest_folder()
+    if state is None or StateStore(folder, keep_last=1).latest_folder() is not None:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(LossLog.in_folder(other).path, LossLog.in_folder(folder).path)
+    with replacing_folder(folder / state.name) as temporary:
+        shutil.copytree(state, temporary, dirs_exist_ok=True)
+
+
 class LossLog:
     """``log.jsonl``: one line of named losses per iteration; lines after a resumed state are cut off."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    @classmethod
+    def in_folder(cls, folder: Path) -> "LossLog":
+        """That of a run."""
+        return cls(folder / "log.jsonl")
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Iteration, losses and seconds, in order; half a line left by a kill is left out."""
+        text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
+        return [json.loads(line) for line in _whole(text.splitlines(keepends=True))]
+
     def rewind(self, iteration: int) -> None:
         """Keep the lines of the iterations before ``iteration``; half a line left by a kill goes too."""
-        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True) if self.path.exists() else []
-        kept = [line for line in _whole(lines) if json.loads(line)["iteration"] < iteration]
+        kept = [json.dumps(line) + "\n" for line in self.lines() if line["iteration"] < iteration]
         temporary = self.path.with_name(f".{self.path.name}.partial")
         temporary.write_text("".join(kept), encoding="utf-8")
         os.replace(temporary, self.path)
 
     def first(self, name: str) -> float | None:
         """The loss of the first iteration; None before there is one."""
-        if not self.path.exists():
-            return None
-        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-        return next((float(json.loads(line)[name]) for line in _whole(lines[:1])), None)
+        return next((float(line[name]) for line in self.lines()), None)
 
     def append(self, values: Mapping[str, Any]) -> None:
         """Add one line."""

@@ -99,7 +99,7 @@ class Trainer:
         self.ema = {}
         if config.ema_decay is not None:
             self.ema = {name: value.clone() for name, value in self.bank.state_dict("student").items()}
-        self.store, self.log = StateStore(output, config.keep_last), LossLog(output / "log.jsonl")
+        self.store, self.log = StateStore(output, config.keep_last), LossLog.in_folder(output)
         self.iteration, self.seconds = 0, 0.0
 
     def run(self, *, resume: bool) -> TrainResult:

@@ -123,7 +123,7 @@ def test_a_missing_adapter_is_named(tiny_pipeline_folder: Path, tmp_path: Path, 
 def test_a_full_disk_ends_the_run_with_what_to_do(tiny_pipeline_folder: Path, options: ScoresOptions) -> None:
     full = SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
     with (
-        patch.object(runner._Runner, "run", side_effect=full),
+        patch.object(runner.Runner, "run", side_effect=full),
         pytest.raises(ExperimentError, match="the disk is full; finished stages stay"),
     ):
         run(TABLE, with_weights(pipeline=str(tiny_pipeline_folder)), options)

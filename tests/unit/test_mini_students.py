@@ -35,7 +35,7 @@ def test_tables_share_what_they_can() -> None:
 
 
 def test_every_student_of_a_table_of_the_mini_world_can_be_shipped() -> None:
-    tables = [table for table in experiments().values() if isinstance(table, Table)]
+    tables = [table for table in experiments().values() if isinstance(table, Table) and not table.seeds]
     wanted = {row.variant: row for table in tables for row in table.rows_in("mini") if row.is_student}
     assert {"scalewise_4", "spectrum_4", "lcm_4"} <= set(wanted)
     for variant, row in wanted.items():

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from training_world import World, cache, config, draw, fresh_accelerate, losses, steps
+from training_world import World, assert_same, cache, config, draw, fresh_accelerate, losses, steps, tensors
 
 from swd.backbones.sd3.denoiser import SD3Denoiser
-from swd.errors import ConfigError
+from swd.errors import ConfigError, StateError
 from swd.lora.card import StudentCard
 from swd.lora.files import read_adapter
 from swd.losses import median_distance
@@ -20,6 +20,7 @@ from swd.sampler import sample
 from swd.schedule import ScaleSchedule
 from swd.training import DistillConfig, TrainResult
 from swd.training.draws import Drawn, Draws
+from swd.training.state import begin_from
 
 
 def draws(process: int = 0, processes: int = 1, **changes: Any) -> Draws:
@@ -219,3 +220,29 @@ def test_options_of_a_variant_are_part_of_a_run() -> None:
     for changes in ({"upscale": "nearest"}, {"downscale": "latents"}, {"pdm_noise": False}, {"mixed_steps": True}):
         assert config(**changes).as_json() == {**plain, **changes}
     assert isinstance(config(), DistillConfig)
+
+
+def test_a_run_that_begins_where_a_shorter_one_ended_is_that_of_one_go(world: World) -> None:
+    whole = world.train("whole", iterations=4, ema_decay=0.9)
+    shorter = world.train("shorter", iterations=2, ema_decay=0.9)
+    begin_from(shorter.log.parent, world.folder / "longer")
+    longer = world.train("longer", iterations=4, ema_decay=0.9)
+    assert_same(tensors(whole.adapter), tensors(longer.adapter))
+    assert losses(whole) == losses(longer)
+    assert longer.seconds > shorter.seconds
+
+
+def test_a_run_that_has_begun_takes_nothing_over(world: World) -> None:
+    world.train("first", iterations=3)
+    own = world.train("own", iterations=1)
+    begin_from(world.folder / "first", world.folder / "own")
+    assert len(losses(own)) == 1
+    begin_from(world.folder / "nothing", world.folder / "new")
+    assert not (world.folder / "new").exists()
+
+
+def test_a_run_is_not_begun_from_one_of_other_options(world: World) -> None:
+    world.train("other", iterations=1, lr=0.5)
+    begin_from(world.folder / "other", world.folder / "mine")
+    with pytest.raises(StateError, match=r"lr: 0.5 -> 0.01"):
+        world.train("mine", iterations=2)

@@ -27,7 +27,7 @@ def unavailable(profile: Profile, row: Row, options: ScoresOptions) -> str:
         resolve(profile, row)
     except ExperimentError as error:
         return f"{error}."
-    if not is_published(profile) or options.retrain or _student(profile, row, options) is not None:
+    if not is_published(profile) or options.retrain or student_of(profile, row, options) is not None:
         return ""
     schedule = f"{profile.presets}-{(row.train or {})['schedule']}"
     return (
@@ -55,7 +55,7 @@ def system_of(profile: Profile, row: Row, options: ScoresOptions) -> System:
             resolution=profile.data.resolution,
             architecture=profile.name,
         )
-    student = _student(profile, row, options)
+    student = student_of(profile, row, options)
     if student is None:
         raise ExperimentError(f"row {row.key}: {unavailable(profile, row, options)}")
     made = System(
@@ -79,7 +79,8 @@ def _has_variant(pipeline: str, variant: str | None) -> bool:
     return any(Path(pipeline).glob(f"*/*.{variant}*.safetensors"))
 
 
-def _student(profile: Profile, row: Row, options: ScoresOptions) -> HubFile | None:
+def student_of(profile: Profile, row: Row, options: ScoresOptions) -> HubFile | None:
+    """The student of a row of a published profile, given or released; None where there is none."""
     if row.key in options.adapters:
         return HubFile(str(options.adapters[row.key]))
     return profile.weights.released.get(row.variant)

@@ -23,6 +23,23 @@ from swd.backbones import backbone_of, backbone_of_folder, denoiser_of, loading
 from swd.backbones.base import Denoiser
 from swd.cost import decode_cost, prompt_cost, schedule_cost, weight_bytes
 from swd.schedule import ScaleSchedule
+from swd.training import DistillConfig
+from swd.training.cost import training_cost
+
+COUNTED = (
+    "preset",
+    "scales",
+    "boundaries",
+    "grid",
+    "objective",
+    "fake_updates",
+    "feature_block",
+    "pdm_features",
+    "rank",
+    "consistency_decay",
+    "share_student_pass",
+    "share_fake_pass",
+)  # options of a training that say which passes it makes, beside the losses
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +90,32 @@ def row_cost(profile: Profile, row: Row, options: ScoresOptions) -> RowCost | No
     schedule = resolve(profile, row).sample.schedule if row.is_student else None
     ladder = schedule or _ladder(system, pipeline)
     return _counted(pipeline, ladder, execution.batch_size, guided=system.is_guided)
+
+
+def training_cost_of(profile: Profile, row: Row) -> int:
+    """FLOPs of the distillation of a row of a published profile, forward and backward, without the optimiser's."""
+    config = resolve(profile, row).training
+    return config.iterations * config.batch_size * _iteration(profile.name, _counted_options(config))
+
+
+def _counted_options(config: DistillConfig) -> DistillConfig:
+    """What passes are made of, in one spelling: rates, seeds and how a kernel is computed move no FLOPs worth counting.
+
+    Steps that share a side cost the same whatever their noise levels.
+    """
+    return DistillConfig(
+        **{name: getattr(config, name) for name in COUNTED},
+        **{name: float(bool(getattr(config, name))) for name in ("weight_pdm", "weight_dmd", "weight_gan")},
+    )
+
+
+@cache
+def _iteration(name: str, config: DistillConfig) -> int:
+    """FLOPs of an iteration for every image of its batch."""
+    pipeline = _random(name, False, torch.bfloat16.itemsize)
+    backbone = backbone_of(pipeline)
+    tokens = backbone.count_text_tokens(pipeline, backbone.token_length(pipeline))
+    return sum(cost.flops for cost in training_cost(denoiser_of(pipeline), config, text_tokens=tokens).values())
 
 
 def _ladder(system: System, pipeline: Any) -> ScaleSchedule:

@@ -147,6 +147,19 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingCurve:
+    """Rows that are one training after more and more iterations.
+
+    Args:
+        label: in the legend.
+        rows: their keys by rising iterations; one that is not trained stands at 0.
+    """
+
+    label: str
+    rows: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Table(Experiment):
     """A table of the paper: rows to measure, claims to test, published numbers to show beside.
 
@@ -160,12 +173,16 @@ class Table(Experiment):
         published_notes: in place of ``notes`` where models and metrics are the published ones; None for the same.
         seeds: training seeds with which every student is distilled again, whatever ships; empty for what ships.
         few_seeds: those of students that no primary claim is about; empty for all of ``seeds``.
+        distils: whether it is about what training seeds change, so that a profile whose students are given, one for
+            each row, cannot have it.
         prompts: the set of the paper's prompts that it is about; empty for every set of a profile.
         against: key of the row that all others are compared with on the page; empty for none.
+        training_curves: rows that its figure shows against the iterations and seconds of their training, in place of
+            quality against compute; that of the first one's losses is drawn too.
 
     Raises:
-        ValueError: two rows or claims share a key, a claim names a row or a role that is not there, or the few seeds
-            are not among the seeds.
+        ValueError: two rows or claims share a key, a claim or a curve names a row or a role that is not there, or the
+            few seeds are not among the seeds.
     """
 
     rows: tuple[Row, ...]
@@ -177,8 +194,10 @@ class Table(Experiment):
     published_notes: tuple[str, ...] | None = None
     seeds: tuple[int, ...] = ()
     few_seeds: tuple[int, ...] = ()
+    distils: bool = False
     prompts: str = ""
     against: str = ""
+    training_curves: tuple[TrainingCurve, ...] = ()
 
     def __post_init__(self) -> None:
         keys = [row.key for row in self.rows]
@@ -189,6 +208,9 @@ class Table(Experiment):
             raise ValueError(f"{self.key}: the few seeds {self.few_seeds} are not among the seeds {self.seeds}")
         if self.against and self.against not in keys:
             raise ValueError(f"{self.key}: rows are compared with an unknown row {self.against!r}")
+        for curve in self.training_curves:
+            if strangers := set(curve.rows) - set(keys):
+                raise ValueError(f"{self.key}: curve {curve.label!r} names unknown rows {sorted(strangers)}")
         for claim in self.claims:
             if strangers := set(claim.check.rows) - set(keys):
                 raise ValueError(f"{self.key}: claim {claim.key!r} names unknown rows {sorted(strangers)}")

@@ -14,6 +14,7 @@ from repro.harness.profile import Profile
 from repro.harness.schema import RecordSet
 from repro.kinds.scores.declare import Table
 from repro.kinds.scores.result import ScoresResult
+from repro.kinds.scores.training_figure import training_drawing
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -46,7 +47,9 @@ MARKERS = ("D", "o", "s", "^", "v", "P")
 
 
 def drawing(result: ScoresResult) -> Drawing | None:
-    """Quality against compute."""
+    """Quality against compute, or against the iterations of trainings where the table has curves of these."""
+    if result.experiment.training_curves:
+        return training_drawing(result)
     data = compute_data(result.experiment, result.profile, result.records)
     return Drawing("compute", data.digest, lambda: draw_compute(data)) if data.panels else None
 

@@ -1,5 +1,6 @@
 """Carries out a table in a profile: students, images, scores, records, sample grid. Finished stages are not redone."""
 
+import sys
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
@@ -32,6 +33,7 @@ from repro.kinds.scores.scoring import Scoring
 from repro.kinds.scores.sources import NetworkSource, Studio, SystemSource
 from repro.kinds.scores.timed_rows import Timed, TimedRows, cost_lines
 from repro.kinds.scores.timed_systems import TimedSystems
+from repro.kinds.scores.training_lines import training_lines
 from repro.metrics import EvaluationResult
 from repro.metrics.base import pixels
 from repro.stages.failures import told
@@ -40,7 +42,7 @@ from repro.stages.images import ImageSet, check_pipeline, load_pipeline
 from repro.stages.measurement import Measurement
 from repro.stages.sample_grid import image_grid
 from repro.stages.scores import VERSION as SCORES_VERSION
-from repro.stages.students import StudentDiverged
+from repro.stages.students import StudentDiverged, check_trainings, training_log
 from repro.stages.timing import device_name
 
 STAGE = "tables"
@@ -53,8 +55,8 @@ def run(table: Table, profile: Profile, options: ScoresOptions) -> Path:
     """Measure a table and write its records and sample grid.
 
     Returns:
-        The records file, which is left alone where it already holds exactly these numbers. A dry run prints a plan and
-        does nothing.
+        The records file, which is left alone where it already holds exactly these numbers, or any and students would
+        have to be distilled again that nobody asked for. A dry run prints a plan and does nothing.
 
     Raises:
         ExperimentError: weights are missing or truncated, or the device is not there. Finished stages stay.
@@ -62,8 +64,12 @@ def run(table: Table, profile: Profile, options: ScoresOptions) -> Path:
     """
     if table.clock is not None and options.clock_batch is not None:
         table = replace(table, clock=replace(table.clock, batch_size=options.clock_batch))
+    runner = Runner(table, profile, options)
+    if options.keep and not options.dry_run and runner.records_path.exists():
+        print(f"{runner.records_path} stands; --retrain distils its students again and measures", file=sys.stderr)
+        return runner.records_path
     with told(options.work):
-        return Runner(table, profile, options).run()
+        return runner.run()
 
 
 class Runner(Measurement[Table, ScoresOptions]):
@@ -154,7 +160,18 @@ class Runner(Measurement[Table, ScoresOptions]):
         if not is_published(self.profile):
             check_pipeline(self.pipeline_folder)
         self.world.check()
+        self.check_trainings()
         _ = self.sources
+
+    def check_trainings(self) -> None:
+        """Whether every student that is to be distilled can be.
+
+        Raises:
+            ExperimentError: options of a row do not fit each other or the network.
+        """
+        if self.options.retrain:
+            students = [row for row in self.rows if row.is_student and row.key not in self.options.images]
+            check_trainings(self.profile, students, self._skeleton.denoiser, self.device)
 
     def _check_room(self) -> None:
         """Whether the images of all rows fit on the disk, before the first one; rows may share theirs."""
@@ -217,6 +234,7 @@ class Runner(Measurement[Table, ScoresOptions]):
         if self.table.clock is not None:
             for timed in self._timed():
                 lines += cost_lines(closed, self.table, timed)
+        lines += training_lines(closed, self.table, self.profile, self._logs())
         for (key, prompt_set, seed), result in scores.items():
             lines += score_records(closed, key, prompt_set, seed, result)
         for key, reason in self.left_out.items():
@@ -227,6 +245,18 @@ class Runner(Measurement[Table, ScoresOptions]):
             absent = [prompts for prompts in self.profile.prompt_sets if not source.has(prompts.key)]
             lines += left_out_records(closed, self.profile, key, NO_IMAGES, absent, seed=seed)
         records.save(self.records_path, RecordSet.of(lines))
+
+    def _logs(self) -> dict[tuple[str, int], list[dict[str, Any]]]:
+        """Of the trainings that the table's curves are about, by row and training seed."""
+        if not self.options.retrain:
+            return {}
+        keys = {key for curve in self.table.training_curves for key in curve.rows}
+        trained = [(row, seed) for row, seed in self.asked if row.key in keys and row.is_student]
+        return {
+            (row.key, seed): training_log(self.store, self.world, row, seed, self.device)
+            for row, seed in trained
+            if (row.key, seed) in self.sources
+        }
 
     def _caption_lines(self) -> Iterator[PerImage]:
         """Which images share a caption: claims draw captions, not images."""

@@ -20,7 +20,9 @@ class ScoresOptions(RunOptions):
 
     Args:
         seeds: training seeds of the students.
-        retrain: distil the students again in place of the shipped adapters.
+        retrain: distil the students, in place of the shipped adapters.
+        keep: leave records alone that are there: students of a table over seeds do not ship, and to distil them
+            again has to be asked for.
         rows: keys of those to measure, in table order; those of ``images`` come last.
         adapters: row -> folder of its student, in place of the released one.
         images: row -> folder of images that were sampled elsewhere; a name that the table does not have is a new row.
@@ -30,6 +32,7 @@ class ScoresOptions(RunOptions):
 
     seeds: tuple[int, ...] = (0,)
     retrain: bool = False
+    keep: bool = False
     rows: tuple[str, ...] = ()
     adapters: Mapping[str, Path] = field(default_factory=dict)
     images: Mapping[str, Path] = field(default_factory=dict)
@@ -96,9 +99,9 @@ def make_options(table: Table, profile: Profile, typed: Namespace, common: RunOp
         if name not in declared and name not in images:
             raise UsageError(str(UnknownNameError(f"row of {table.key}", name, [*declared, *images])))
     seeds, retrain = _students(table, profile, typed)
-    if retrain and profile.scorers:
+    if profile.scorers and (retrain or table.distils):
         raise UsageError(
-            f"{table.key if table.seeds else '--retrain'} distils the students of worlds that ship; for "
+            f"{table.key if table.distils else '--retrain'} distils the students of worlds that ship; for "
             f"{profile.name} train with python -m swd.train and name their folders with --adapters ROW=DIR"
         )
     if not typed.tflops > 0:
@@ -108,6 +111,7 @@ def make_options(table: Table, profile: Profile, typed: Namespace, common: RunOp
         common,
         seeds=seeds,
         retrain=retrain,
+        keep=bool(table.seeds) and not (typed.retrain or typed.seeds),
         rows=rows,
         adapters=adapters,
         images=images,
@@ -117,8 +121,8 @@ def make_options(table: Table, profile: Profile, typed: Namespace, common: RunOp
 
 
 def _students(table: Table, profile: Profile, typed: Namespace) -> tuple[tuple[int, ...], bool]:
-    """Training seeds, and whether students are distilled again: a table over seeds says both itself."""
-    if table.seeds and not typed.seeds:
+    """Training seeds, and whether students are distilled: a table over seeds says both where none are given."""
+    if table.seeds and not typed.seeds and not profile.scorers:
         return table.seeds[: profile.most_seeds], True
     return student_seeds(profile, typed), typed.retrain
 

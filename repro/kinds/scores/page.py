@@ -7,6 +7,7 @@ from repro.harness.cells import number, signed
 from repro.harness.claim_words import RULE, claims_tables, difference, verdict_words
 from repro.harness.claims import Verdict
 from repro.harness.page import footer, joined
+from repro.harness.page import footer, joined, lower, session
 from repro.harness.profile import Profile
 from repro.harness.words import lower
 from repro.kinds.scores.against import against
@@ -48,6 +49,9 @@ KNOWN_EFFECT = (
 FIGURES = {
     "compute": "Quality against compute. Further left costs less; arrows point to better; bars and bands "
     "are 95 % intervals; points of equal compute stand side by side.",
+    "training": "Training. Quality as mean, lowest and highest of the training seeds, against iterations and against "
+    "seconds; below, the terms of the first curve's loss in the steps at each latent side, means over training seeds "
+    "with their standard errors.",
     "samples": "Samples. In each column every row has the same prompt and the same seed.",
 }
 
@@ -68,7 +72,7 @@ def page(result: ScoresResult, folder: Path) -> str:
         *figures(result, folder),
         *how(result),
         *notes(result),
-        *footer(result),
+        *footer(result, session(result, "--retrain") if result.experiment.seeds else ""),
     ]
     return joined(blocks)
 

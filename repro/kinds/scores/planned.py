@@ -1,22 +1,27 @@
 """Makes the plan of a table: counts costs, looks for what is missing, and does nothing."""
 
+import shlex
 import shutil
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
-from repro.harness.experiment import Row
+from repro.harness.experiment import ExperimentError, Row
 from repro.harness.files import ROOT
 from repro.harness.needs import Need
 from repro.harness.plan import resolve, steps_of
 from repro.harness.profile import Profile
 from repro.harness.work_plan import Plan, RowPlan
-from repro.kinds.scores.available import is_published, system_of, unavailable
-from repro.kinds.scores.counts import Skeleton, network_cost, row_cost
+from repro.kinds.scores.available import is_published, student_of, system_of, unavailable
+from repro.kinds.scores.counts import Skeleton, network_cost, row_cost, training_cost_of
 from repro.kinds.scores.declare import Table
 from repro.kinds.scores.options import ScoresOptions
 from repro.metrics import weights
 from repro.stages import hub
 from repro.worlds.base import World, load_world
+from swd.train import as_arguments
+from swd.training import DistillConfig
 
 
 def planned(table: Table, rows: tuple[Row, ...], profile: Profile, options: ScoresOptions) -> Plan:
@@ -76,7 +81,25 @@ def _row(profile: Profile, row: Row, options: ScoresOptions, images: int) -> Row
         side=side,
         skipped=skipped,
         encoding=profile.execution.encoding if profile.execution else "png",
+        **_training(profile, row, options),
     )
+
+
+def _training(profile: Profile, row: Row, options: ScoresOptions) -> dict[str, Any]:
+    """Of a student of a published model that is not given; nothing for one whose options are not those of the model."""
+    if not row.is_student or not is_published(profile) or student_of(profile, row, options) is not None:
+        return {}
+    if row.key in options.images:
+        return {}
+    try:
+        config = resolve(profile, row).training
+    except ExperimentError:
+        return {}
+    plain = DistillConfig(preset=config.preset)
+    changed = {f.name: getattr(config, f.name) for f in fields(config) if f.name != "preset"}
+    different = {name: value for name, value in changed.items() if value != getattr(plain, name)}
+    words = as_arguments({"preset": config.preset, **different})
+    return {"training": shlex.join(words), "training_flops": training_cost_of(profile, row)}
 
 
 def _needs(rows: list[Row], profile: Profile, options: ScoresOptions, world: World) -> Iterator[Need]:

@@ -29,8 +29,12 @@ def units(table: Table, profile: Profile, options: ScoresOptions) -> Iterator[Un
         table: its rows.
         profile: in which they are measured.
         options: of the command; students are distilled where it says so.
+
+    Raises:
+        ExperimentError: a student cannot be distilled.
     """
     runner = Runner(table, profile, options)
+    runner.check_trainings()
     shared = {
         "version": VERSION,
         "stages": {"images": IMAGES_VERSION, "scores": SCORES_VERSION},

@@ -81,6 +81,16 @@ HALF_WAY = (
     variant("no_pdm_25", "Without PDM, half the iterations", iterations=25, weight_pdm=0.0, profiles=MINI),
 )
 
+OTHER_RATE = 8e-4
+"""A quarter of the scale-wise students' own, and the own one of full-scale ones."""
+
+
+def slower(row: Row) -> Row:
+    """The same training at the other rate."""
+    train = {**(row.train or {}), "lr": OTHER_RATE, "lr_fake": OTHER_RATE}
+    return Row(f"{row.key}_slower", f"{row.label}, a quarter of the rate", train=train, profiles=MINI)
+
+
 ROLES: tuple[Role, ...] = ("prompt_alignment", "fidelity", "distribution", "preference", "reward")
 """In these a claim is asked, one each in what a profile measures; pooling is said to hurt text agreement alone."""
 SHORT: dict[Role, str] = {
@@ -99,12 +109,21 @@ def claims(
     check: Check,
     *,
     source: str = V1_5_7,
-    statement: str,
+    statement: str = "",
     roles: tuple[Role, ...] = ROLES,
+    primary: bool = True,
 ) -> tuple[Claim, ...]:
     """A claim in each of the roles; that of the check is replaced."""
     return tuple(
-        Claim(f"{key}_{SHORT[role]}", text, in_role(check, role), source=source, statement=statement) for role in roles
+        Claim(
+            f"{key}_{SHORT[role]}",
+            text,
+            in_role(check, role),
+            source=source,
+            primary=primary,
+            statement=statement,
+        )
+        for role in roles
     )
 
 
