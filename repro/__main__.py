@@ -118,12 +118,15 @@ def _variant_argument(parser: argparse.ArgumentParser, variant: Variant, key: st
 
 def _queue_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("tables", nargs="+", metavar="TABLE", help="tables of scores, such as table5 table6 table7")
-    parser.add_argument("--profile", default="mini", help="world to measure in (default: mini)")
-    parser.add_argument("--device", default="auto", help="torch device (default: auto)")
+    parser.add_argument("--profile", help="world to measure in (default: mini)")
+    parser.add_argument("--device", help="torch device (default: auto)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="results folder (default: the profile's)")
     parser.add_argument("--work", type=Path, metavar="DIR", help="folder of unfinished work (default: results/stages)")
     parser.add_argument(
         "--workers", type=int, metavar="N", help="processes (default: one for each GPU; without GPUs one for each core)"
+    )
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", metavar="SEED", help="training seeds of every student (default: each table's)"
     )
     parser.add_argument("--dry-run", action="store_true", help="print the units and what is left; do nothing")
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)  # a process of the queue: who started it
@@ -155,14 +158,16 @@ def _queue(typed: argparse.Namespace) -> int:
 
 def _job(name: str, typed: argparse.Namespace) -> tuple[Experiment, Profile, RunOptions]:
     """A table as its own command would measure it."""
-    words = [*load_experiment(name).command, *_same(typed), "--retrain"]
+    experiment = load_experiment(name)
+    words = [*experiment.command, *_same(typed), *(["--retrain"] if experiment.is_distilled else [])]
     return _prepared(_parser().parse_args(words), words)
 
 
 def _same(typed: argparse.Namespace) -> list[str]:
     """What was typed to a queue and holds for all of its tables."""
     given = {"--profile": typed.profile, "--device": typed.device, "--out": typed.out, "--work": typed.work}
-    return [word for option, value in given.items() if value is not None for word in (option, str(value))]
+    words = [word for option, value in given.items() if value is not None for word in (option, str(value))]
+    return [*words, *(["--seeds", *map(str, typed.seeds)] if typed.seeds else [])]
 
 
 def _measure(typed: argparse.Namespace, words: Sequence[str]) -> int:

@@ -82,6 +82,11 @@ class Experiment:
         return (self.key,) if self.variant is None else (self.variant.of, f"--{self.variant.option}")
 
     @property
+    def is_distilled(self) -> bool:
+        """Whether its own students are distilled to measure it, and none of them ships."""
+        return False
+
+    @property
     def content(self) -> dict[str, Any]:
         """All that is declared and that numbers may follow from, as plain data."""
         return {name: value for name, value in asdict(self).items() if name not in self.PAGE_ONLY}

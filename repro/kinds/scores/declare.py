@@ -220,6 +220,11 @@ class Table(Experiment):
                 raise ValueError(f"{self.key}: claim {claim.key!r} names unknown role {claim.check.role!r}")
 
     @property
+    def is_distilled(self) -> bool:
+        """Whether it is about students of several training seeds."""
+        return bool(self.seeds)
+
+    @property
     def publications(self) -> tuple[Reported, ...]:
         """All of them, the first first."""
         return (*([self.reported] if self.reported else []), *self.also_reported)

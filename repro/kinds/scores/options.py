@@ -111,7 +111,7 @@ def make_options(table: Table, profile: Profile, typed: Namespace, common: RunOp
         common,
         seeds=seeds,
         retrain=retrain,
-        keep=bool(table.seeds) and not (typed.retrain or typed.seeds),
+        keep=table.is_distilled and not (typed.retrain or typed.seeds),
         rows=rows,
         adapters=adapters,
         images=images,
@@ -122,7 +122,7 @@ def make_options(table: Table, profile: Profile, typed: Namespace, common: RunOp
 
 def _students(table: Table, profile: Profile, typed: Namespace) -> tuple[tuple[int, ...], bool]:
     """Training seeds, and whether students are distilled: a table over seeds says both where none are given."""
-    if table.seeds and not typed.seeds and not profile.scorers:
+    if table.is_distilled and not typed.seeds and not profile.scorers:
         return table.seeds[: profile.most_seeds], True
     return student_seeds(profile, typed), typed.retrain
 

@@ -72,7 +72,7 @@ def page(result: ScoresResult, folder: Path) -> str:
         *figures(result, folder),
         *how(result),
         *notes(result),
-        *footer(result, session(result, "--retrain") if result.experiment.seeds else ""),
+        *footer(result, session(result, "--retrain") if result.experiment.is_distilled else ""),
     ]
     return joined(blocks)
 
