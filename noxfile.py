@@ -129,6 +129,12 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def queue(session: nox.Session) -> None:
+    """Distil, sample and score for several tables by several processes: `nox -s queue -- table5 table6 table7`."""
+    python(session, "repro", "queue", *session.posargs)
+
+
+@nox.session
 def mini(session: nox.Session) -> None:
     """Train the mini pipeline from nothing (repro/worlds/mini/weights): about four hours on two cores, resumable."""
     python(session, "repro.worlds.mini", *session.posargs)

@@ -11,6 +11,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -139,27 +140,51 @@ def _queue(typed: argparse.Namespace) -> int:
     if typed.workers is not None and typed.workers < 1:
         raise UsageError(f"--workers must be at least 1, got {typed.workers}")
     jobs = [_job(name, typed) for name in dict.fromkeys(typed.tables)]
-    units: dict[str, Unit] = {}
-    for experiment, profile, options in jobs:
-        if (found := kind_of(experiment).units) is None:
-            raise UsageError(f"{experiment.key} is measured as a whole: python -m repro {' '.join(experiment.command)}")
-        units |= {unit.name: unit for unit in found(experiment, profile, options)}
+    if typed.dry_run and any(profile.scorers for _, profile, _ in jobs):
+        for experiment, profile, options in jobs:  # their students are trained elsewhere: each plan says how
+            kind_of(experiment).run(experiment, profile, options)
+        return 0
+    units = [_units(*job) for job in jobs]
+    merged = list({unit.name: unit for found in units for unit in found}.values())
     work = jobs[0][2].work
+    workers = queue.count_workers(typed.workers)
     if typed.worker is not None:
-        queue.work(list(units.values()), work, orphaned=lambda: os.getppid() != typed.worker)
-    elif typed.dry_run:
-        print(queue.planned(list(units.values())), end="")
-    else:
-        queue.watch(list(units.values()), queue.crew(typed.tables, _same(typed), typed.workers))
-        for experiment, profile, options in jobs:
-            _measure_and_print(experiment, profile, options)
+        queue.work(merged, work, orphaned=lambda: os.getppid() != typed.worker)
+        return 0
+    if typed.dry_run:
+        print(queue.planned(merged, workers), end="")
+        return 0
+    for folder in (jobs[0][2].out, work):
+        probe_writable(folder)
+    command = [sys.executable, "-m", "repro", "queue", *typed.tables, *_same(typed), "--worker", str(os.getpid())]
+    try:
+        queue.watch(merged, queue.Crew(command, workers, partial(queue.environment, workers=workers)))
+    finally:  # a unit that failed is of some tables only
+        for (experiment, profile, options), found in zip(jobs, units, strict=True):
+            if all(unit.done() for unit in found):
+                _measure_and_print(experiment, profile, options)
     return 0
+
+
+def _units(experiment: Experiment, profile: Profile, options: RunOptions) -> "list[Unit]":
+    if (found := kind_of(experiment).units) is None:
+        raise UsageError(f"{experiment.key} is measured as a whole: python -m repro {' '.join(experiment.command)}")
+    if profile.scorers:
+        raise UsageError(
+            f"queue distils the students of worlds that ship; in {profile.name} start `python -m repro "
+            f"{' '.join(experiment.command)}` once for each GPU (--dry-run says how to train its students)"
+        )
+    return list(found(experiment, profile, options))
 
 
 def _job(name: str, typed: argparse.Namespace) -> tuple[Experiment, Profile, RunOptions]:
     """A table as its own command would measure it."""
     experiment = load_experiment(name)
-    words = [*experiment.command, *_same(typed), *(["--retrain"] if experiment.is_distilled else [])]
+    words = [*experiment.command, *_same(typed)]
+    if experiment.is_distilled and not load_profile(typed.profile or "mini").scorers:
+        words += ["--retrain"]
+    if typed.dry_run:
+        words += ["--dry-run"]
     return _prepared(_parser().parse_args(words), words)
 
 

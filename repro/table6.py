@@ -11,7 +11,7 @@ TABLE = Table(
     rows=(
         *real_rows("Real scenes", *ablations.MINI),
         Row("teacher", "Teacher"),
-        ablations.FULL,
+        ablations.FULL_SHORT,
         ablations.RBF,
         ablations.NAIVE,
         ablations.NO_PDM,

@@ -40,7 +40,8 @@ TABLE = Table(
     notes=(
         "A training of fewer iterations is the beginning of one of more: same initial weights, images and noise, and a "
         "rate that does not depend on their number. *Before training* is the teacher on the schedule of the students, "
-        "without guidance. Every student is the average of its weights, which at 10 iterations is still near the "
-        "start. Seconds are iterations times the median one on two cores, each of which trains one student.",
+        "without guidance. Every student is the running average of its weights (decay 0.98), of which after 10, 25, "
+        "50 and 100 iterations 82, 60, 36 and 13 % are still the start's. Seconds are iterations of each scale times "
+        "their median.",
     ),
 )

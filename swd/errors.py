@@ -69,15 +69,15 @@ class DivergedError(FloatingPointError):
     Attributes:
         iteration: where it happened, counted from 0.
         total: the student's whole loss there.
-        start: that of the first iteration.
+        start: the largest before it in the first cycle of the schedule.
         last_good: newest complete state folder, or None when none was written yet.
     """
 
     def __init__(self, iteration: int, total: float, start: float, last_good: Path | None) -> None:
         self.iteration, self.total, self.start, self.last_good = iteration, total, start, last_good
         super().__init__(
-            f"the total loss is {total:.3g} at iteration {iteration} and was {start:.3g} at the start: training "
-            f"diverged and stopped; {what_is_kept(last_good)}"
+            f"the total loss is {total:.3g} at iteration {iteration} and was at most {start:.3g} at the start: "
+            f"training diverged and stopped; {what_is_kept(last_good)}"
         )
 
 

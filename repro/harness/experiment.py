@@ -273,6 +273,7 @@ class Reported:
         cost_agreement: the same of ``costs``.
         images: behind each distance of distributions, which falls with their number; None where it does not say.
         missing: footnote for rows that the paper's table does not have.
+        lost: a version of the paper whose numbers of this table were not recovered: it gets a column that says so.
     """
 
     csv: str
@@ -287,3 +288,4 @@ class Reported:
     cost_agreement: Mapping[str, Agreement] = field(default_factory=dict)
     images: int | None = None
     missing: str = "not published"
+    lost: str = ""

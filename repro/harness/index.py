@@ -73,9 +73,11 @@ class Tested:
         return rows + more + (f", {scope.conditions}" if scope.conditions else "")
 
     @property
-    def comparing(self) -> tuple[str, str, Scope]:
+    def comparing(self) -> tuple[str, tuple[str, ...], str, Scope]:
         """What is compared, whatever page or statement asks it: in a world and metric, which rows in what way."""
-        return self.result.profile.name, self.judgement.column.key, self.judgement.claim.scope
+        profile = self.result.profile
+        sets = tuple(prompts.key for prompts in profile.prompt_sets)
+        return profile.name, sets, self.judgement.column.key, self.judgement.claim.scope
 
     @property
     def rank(self) -> tuple[bool, int]:
@@ -168,7 +170,7 @@ def _metrics(labels: Iterable[str]) -> str:
 
 def _strongest(found: Iterable[Tested]) -> list[Tested]:
     """Of the same comparison on several pages the one that was measured over most training seeds."""
-    best: dict[tuple[str, str, Scope], Tested] = {}
+    best: dict[tuple[str, tuple[str, ...], str, Scope], Tested] = {}
     for one in found:
         if one.comparing not in best or one.rank > best[one.comparing].rank:
             best[one.comparing] = one

@@ -29,13 +29,18 @@ NAMED = 5  # differences in a message
 LONG = 40  # characters of a value that is no longer shown
 
 
+def changing(typed: Namespace) -> list[str]:
+    """Names of the options that were typed and change what is measured."""
+    return [name for name, plain in CHANGING.items() if getattr(typed, name, plain) not in (plain, None)]
+
+
 def check_committed(typed: Namespace, common: RunOptions) -> None:
     """Refuse for the committed folder what is a part of a table, or measured with other models than the profile names.
 
     Raises:
         UsageError: names the options.
     """
-    changed = [name for name, plain in CHANGING.items() if getattr(typed, name, plain) not in (plain, None)]
+    changed = changing(typed)
     if changed and common.committed and not typed.dry_run:
         shown = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
         raise UsageError(

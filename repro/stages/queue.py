@@ -2,16 +2,16 @@
 
 There is no list of what is done but what lies on disk, and no owner of a unit but its lease (`repro.stages.work`): a
 queue that is started again goes on, two queues of the same tables share them, and a unit whose process was killed is
-taken over by the next. A unit that fails is tried once by each process, and named at the end.
+taken over by the next. A unit that fails, for whatever reason, is tried once by each process, and named at the end.
 """
 
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -25,6 +25,7 @@ from repro.stages.work import LEASES, Leases, work_through
 
 FOLDER = "queue"
 POLL_SECONDS = 2.0
+PETA = 1e15
 MOST_RESTARTS = 5  # of a process that was killed, in a row, without a unit done between
 
 
@@ -32,15 +33,11 @@ class QueueError(ExperimentError):
     """Units that could not be done; the message names each with its reason."""
 
 
-@dataclass
-class Failures:
-    """Units that failed in this process, with the reason."""
+class _KeptLeases(Leases):
+    """Leases that a process leaves alone when it has nothing more to do: others may still hold some."""
 
-    reasons: dict[str, str] = field(default_factory=dict)
-
-    def told(self) -> str:
-        """All of them."""
-        return "; ".join(f"{name}: {reason}" for name, reason in self.reasons.items())
+    def remove(self) -> None:
+        """Nothing."""
 
 
 def work(units: Sequence[Unit], folder: Path, *, orphaned: Callable[[], bool] = lambda: False) -> None:
@@ -55,22 +52,24 @@ def work(units: Sequence[Unit], folder: Path, *, orphaned: Callable[[], bool] = 
         QueueError: a unit failed here; all others were done or tried all the same.
         SystemExit: orphaned.
     """
-    by_name, failures = {unit.name: unit for unit in units}, Failures()
+    by_name, reasons = {unit.name: unit for unit in units}, dict[str, str]()
 
     def do(name: str) -> None:
         if orphaned():
             raise SystemExit(1)
         try:
             by_name[name].do()
-        except ExperimentError as error:
-            failures.reasons[name] = str(error)
-            print(f"{by_name[name].label} failed: {error}", file=sys.stderr)
+        except Exception as error:  # whatever it is, the other units have nothing to do with it
+            reasons[name] = f"{type(error).__name__}: {error}"
+            known = isinstance(error, ExperimentError)
+            traceback.print_exception(error, limit=0 if known else None, file=sys.stderr)
 
-    leases = Leases(folder / FOLDER / digest_json(sorted(by_name))[:32] / LEASES)
+    leases = _KeptLeases(folder / FOLDER / digest_json(sorted(by_name))[:32] / LEASES)
     shards = dict.fromkeys(by_name, 1)
-    work_through(shards, leases, done=lambda name: name in failures.reasons or by_name[name].done(), do=do)
-    if failures.reasons:
-        raise QueueError(failures.told())
+    work_through(shards, leases, done=lambda name: name in reasons or by_name[name].done(), do=do)
+    if reasons:
+        raise QueueError("; ".join(f"{by_name[name].label}: {reason}" for name, reason in reasons.items()))
+    Leases(leases.folder).remove()
 
 
 @dataclass
@@ -140,14 +139,16 @@ def watch(units: Sequence[Unit], crew: Crew) -> None:
         QueueError: processes ended and units are left.
     """
     left = {unit.name: unit for unit in units if not unit.done()}
-    total, begun = sum(unit.tokens for unit in left.values()) or 1.0, time.monotonic()
+    total, begun = flops_of(left.values()) or 1.0, time.monotonic()
+    if not left:
+        return
     with tqdm(total=len(units), initial=len(units) - len(left), unit="unit", desc="queue") as bar, crew:
         while left:
             found = [name for name, unit in left.items() if unit.done()]
             for name in found:
                 del left[name]
             bar.update(len(found))
-            share = 1 - sum(unit.tokens for unit in left.values()) / total
+            share = 1 - flops_of(left.values()) / total
             if share > 0:
                 seconds = (time.monotonic() - begun) * (1 - share) / share
                 bar.set_postfix_str(f"expected end {time.strftime('%H:%M', time.localtime(time.time() + seconds))}")
@@ -158,25 +159,15 @@ def watch(units: Sequence[Unit], crew: Crew) -> None:
             time.sleep(POLL_SECONDS if left else 0)
 
 
-def crew(tables: Sequence[str], words: Sequence[str], workers: int | None) -> Crew:
-    """Processes of this command: one for each GPU, else one for each core, unless told otherwise.
-
-    Args:
-        tables: that they work on.
-        words: of the command line besides.
-        workers: how many; as said above when absent.
-    """
-    from torch.cuda import device_count  # processes of the queue themselves need no torch before their first unit
-
-    gpus = device_count()
-    count = workers or gpus or os.cpu_count() or 1
-    command = [sys.executable, "-m", "repro", "queue", *tables, *words, "--worker", str(os.getpid())]
-    return Crew(command, count, partial(environment, workers=count, gpus=gpus))
+def flops_of(units: Iterable[Unit]) -> float:
+    """Of images, and of each training once, whichever of its units does it."""
+    found = list(units)
+    trainings = {unit.student: unit.training_flops for unit in found if unit.student}
+    return sum(unit.flops for unit in found) + sum(trainings.values())
 
 
-def planned(units: Sequence[Unit]) -> str:
+def planned(units: Sequence[Unit], workers: int) -> str:
     """What a queue would do, as Markdown: units that are alike but for their training seed in a line."""
-    total = sum(unit.tokens for unit in units) or 1.0
     lines: dict[str, list[Unit]] = {}
     for unit in units:
         lines.setdefault(unit.label.partition(", seed")[0], []).append(unit)
@@ -185,17 +176,49 @@ def planned(units: Sequence[Unit]) -> str:
             label,
             str(len({unit.student for unit in found})) if found[0].student else DASH,
             f"{sum(unit.done() for unit in found)} of {len(found)}",
-            number(100 * sum(unit.tokens for unit in found) / total, 1),
+            number(flops_of(found) / PETA, 2),
         ]
         for label, found in lines.items()
     ]
-    left = sum(unit.tokens for unit in units if not unit.done()) / total
-    head = f"{len(units)} units, {number(100 * left, 0)} % of the work is left. Nothing was done."
-    return joined([head, markdown(["Setup", "Trainings", "Done", "Share of the work, %"], rows)])
+    left = [unit for unit in units if not unit.done()]
+    heads = ["Setup", "Trainings", "Done", "PFLOP"]
+    summary = (
+        f"{len(units)} units, {number(flops_of(units) / PETA, 1)} PFLOP of networks; {len(left)} units are left with "
+        f"{number(flops_of(left) / PETA, 1)} PFLOP{_hours(units, left, workers)}. Trainings that several units share "
+        "count once in all, and in each line. Nothing was done."
+    )
+    return joined([summary, markdown(heads, rows)])
 
 
-def environment(place: int, *, workers: int, gpus: int) -> dict[str, str]:
+def _hours(units: Sequence[Unit], left: Sequence[Unit], workers: int) -> str:
+    """How long what is left takes, by what was done here."""
+    spent = [found for unit in units if (found := unit.spent()) is not None]
+    if not spent or not left:
+        return "" if not left else "; how long that takes is known once a unit was done"
+    speed = sum(found.flops for found in spent) / sum(found.seconds for found in spent)
+    hours = flops_of(left) / speed / workers / 3600
+    processes = "one process" if workers == 1 else f"{workers} processes"
+    return f", about {number(hours, 1)} hours for {processes} by the {len(spent)} units that were done here in one go"
+
+
+def count_workers(asked: int | None) -> int:
+    """Processes: those asked for, or one for each GPU, or without any one for each core."""
+    return asked or len(_gpus()) or os.cpu_count() or 1
+
+
+def environment(place: int, *, workers: int) -> dict[str, str]:
     """Of process number ``place``: its share of the cores, and its GPU where there are any."""
     threads = max(1, (os.cpu_count() or 1) // workers)
+    gpus = _gpus()
     found = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-    return found | ({"CUDA_VISIBLE_DEVICES": str(place % gpus)} if gpus else {})
+    return found | ({"CUDA_VISIBLE_DEVICES": gpus[place % len(gpus)]} if gpus else {})
+
+
+def _gpus() -> list[str]:
+    """By their names for CUDA: those that the user left visible, or all."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name.strip() for name in visible.split(",") if name.strip()]
+    from torch.cuda import device_count  # a queue itself needs no torch before its first unit
+
+    return [str(place) for place in range(device_count())]

@@ -12,8 +12,9 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from repro.harness.experiment import ExperimentError, Row, TrainingData
 from repro.harness.files import digest_folder, digest_json
-from repro.harness.plan import Plan, resolve
+from repro.harness.plan import resolve
 from repro.harness.profile import Profile
+from repro.stages.images import VERSION as IMAGES_VERSION
 from repro.stages.images import generator_of, image_inputs, load_pipeline, make_images
 from repro.stages.store import StageStore
 from repro.worlds.base import World
@@ -30,6 +31,7 @@ from swd.training.state import LossLog, begin_from
 
 STAGE, CACHE_STAGE, VERSION = "students", "latents", 1
 DRAWN_SEED = 50_000_000  # of the first image that the teacher draws to train on: no prompt has it
+TEACHER = Row("teacher", "Teacher")
 DIVERGED = "diverged"  # in the result of a stage: why there is no student
 
 
@@ -135,9 +137,18 @@ def student_inputs(world: World, row: Row, seed: int, device: torch.device) -> d
         "version": VERSION,
         "config": plan.training.as_json(),
         "pipeline": digest_folder(world.root / profile.weights.pipeline),
-        "data": {**world.fingerprint(), "images": profile.data.training_images, **_drawn(plan, profile)},
+        "data": {
+            **world.fingerprint(),
+            "images": profile.data.training_images,
+            **({} if plan.data == "world" else _drawn(profile)),
+        },
         "device": device.type,
     }
+
+
+def is_trained(store: StageStore, world: World, row: Row, seed: int, device: torch.device) -> bool:
+    """Whether `distil` has no more to do, the student having diverged or not."""
+    return store.finished(STAGE, student_inputs(world, row, seed, device))
 
 
 def check_trainings(profile: Profile, rows: Iterable[Row], denoiser: Denoiser, device: torch.device) -> None:
@@ -213,7 +224,7 @@ def latent_cache(
         "images": count,
         "scales": scales,
         "pairs": pairs,
-        **({} if data == "world" else {"drawn": world.profile.data.drawn_images}),
+        **({} if data == "world" else _drawn(world.profile)),
     }
     folder = store.folder(CACHE_STAGE, inputs)
 
@@ -228,9 +239,18 @@ def latent_cache(
     return LatentCache.open(folder)
 
 
-def _drawn(plan: Plan, profile: Profile) -> dict[str, int]:
-    """What names data that the teacher draws; those of the world need no word."""
-    return {} if plan.data == "world" else {"drawn": profile.data.drawn_images}
+def _drawn(profile: Profile) -> dict[str, Any]:
+    """What images that the teacher draws follow from, beside its weights and the captions."""
+    execution = profile.required(profile.execution, "batch size and dtype of images")
+    return {
+        "drawn": {
+            "images": profile.data.drawn_images,
+            "first_seed": DRAWN_SEED,
+            "sampling": resolve(profile, TEACHER).sample.as_json(),
+            "dtype": execution.dtype,
+            "version": IMAGES_VERSION,
+        }
+    }
 
 
 def _drawn_by_teacher(
@@ -239,7 +259,7 @@ def _drawn_by_teacher(
     """Images that the teacher draws for captions of the training data, as tables sample it."""
     profile = world.profile
     execution = profile.required(profile.execution, "batch size and dtype of images")
-    plan = resolve(profile, Row("teacher", "Teacher")).sample
+    plan = resolve(profile, TEACHER).sample
     chosen = list(captions[: profile.data.drawn_images])
     prompts = [{"id": f"training-{n}", "caption": caption, "seed": DRAWN_SEED + n} for n, caption in enumerate(chosen)]
     own = {"pipeline": pipeline_digest, "adapter": None, "sampling": plan.as_json()}

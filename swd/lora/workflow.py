@@ -16,6 +16,7 @@ from swd.lora.card import StudentCard, model_name
 Node = dict[str, Any]
 Workflow = dict[str, Node]
 Link = tuple[str, int]  # name of a node and one of its outputs
+UPSCALING = {"bicubic": "bicubic", "bilinear": "bilinear", "nearest": "nearest-exact"}  # as ComfyUI calls them
 PIXELS_PER_LATENT = 8  # of the VAEs of all three families, as ComfyUI has it too
 
 
@@ -80,11 +81,13 @@ def workflow(card: StudentCard, model: ComfyModel, *, lora_file: str, prompt: st
         seed: of the first step; each later step has the next one.
 
     Raises:
-        AdapterError: the card says no schedule.
+        AdapterError: the card says no schedule, or one whose upscaling ComfyUI does not have.
     """
     schedule = card.schedule()
     if schedule is None:
         raise AdapterError("the adapter does not say its schedule, so that no workflow follows from it")
+    if schedule.upscale not in UPSCALING:
+        raise AdapterError(f"ComfyUI does not upscale latents as the adapter wants it: {schedule.upscale}")
     sides = [scale * PIXELS_PER_LATENT for scale in schedule.scales]
     graph = _Graph()
     _load(graph, card, model, lora_file)
@@ -94,7 +97,8 @@ def workflow(card: StudentCard, model: ComfyModel, *, lora_file: str, prompt: st
     for step, (side, sigma) in enumerate(zip(sides, schedule.sigmas[:-1], strict=True), start=1):
         if step > 1 and side != sides[step - 2]:
             size = {"width": side, "height": side, "crop": "disabled"}
-            latent = graph.add(f"upscale {step}", "LatentUpscale", samples=latent, upscale_method="bicubic", **size)
+            method = UPSCALING[schedule.upscale]
+            latent = graph.add(f"upscale {step}", "LatentUpscale", samples=latent, upscale_method=method, **size)
         noise = graph.add(f"noise {step}", "RandomNoise", noise_seed=seed + step - 1)
         levels = graph.add(f"levels {step}", "ManualSigmas", sigmas=f"{model.level(sigma):.6f}, 0.0")
         parts = {"noise": noise, "guider": guider, "sampler": sampler, "sigmas": levels, "latent_image": latent}

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from swd.errors import ConfigError
 from swd.schedule import UpscaleMode
@@ -11,9 +11,12 @@ from swd.training.options import (
     Checkpointing,
     Distance,
     Downscale,
+    Features,
+    Kernel,
     Method,
     Objective,
     Precision,
+    Tracker,
     check_options,
 )
 
@@ -96,20 +99,20 @@ class DistillConfig:
     guidance_scale: float = 7.0
     """Classifier-free guidance of the teacher inside DMD, and along its ODE under consistency: 7.0 for Medium, 4.5 for
     Large."""
-    pdm_kernel: Literal["linear", "rbf", "naive"] = "linear"
+    pdm_kernel: Kernel = "linear"
     """Kernel of PDM: linear (pseudo-Huber of mean tokens), rbf (MMD), or naive, the token-by-token baseline."""
     pdm_huber_c: float = 1e-3
     """Width of the quadratic part of the linear kernel's pseudo-Huber."""
     pdm_bandwidth: float = 100.0
     """Length scale of the RBF kernel."""
     pdm_bandwidth_rule: BandwidthRule = "fixed"
-    """Where the length scale comes from: pdm_bandwidth, or the median distance between tokens of the batch's targets
-    (Gretton et al., 2012), which follows the features."""
+    """Where the length scale comes from: pdm_bandwidth, or the median distance between tokens of the (local) batch's
+    targets (Gretton et al., 2012), which follows the features."""
     pdm_method: Method = "auto"
     """How the RBF kernel is computed: see swd.kernels.rbf_mmd."""
     pdm_pool_batch: bool = False
     """Match patches of the whole (local) batch in place of image by image."""
-    pdm_features: Literal["teacher", "fake"] = "teacher"
+    pdm_features: Features = "teacher"
     """Whose features PDM and the naive loss compare: teacher (the paper) or fake (the released code)."""
     pdm_noise: bool = True
     """Noise sample and target before the features that PDM compares; without, both are clean."""
@@ -166,14 +169,14 @@ class DistillConfig:
     ema_decay: float | None = None
     """Average the student adapter; the average is then what is exported."""
     diverged_above: float = 100.0
-    """Stop once the student's total loss is more than so many times what it was in the first iteration."""
+    """Stop once the student's total loss is more than so many times the largest of the first cycle of the schedule."""
     seed: int = 0
     """Of adapters, data order and every random number of the losses."""
     checkpoint_every: int = 250
     """Iterations between saved states."""
     keep_last: int = 2
     """Saved states to keep."""
-    log_with: Literal["trackio", "tensorboard", "wandb"] | None = None
+    log_with: Tracker | None = None
     """A tracker of accelerate, beside log.jsonl which is always written."""
     progress: bool = True
     """Show a progress bar with every named loss."""

@@ -14,6 +14,9 @@ Checkpointing = Literal["auto", "off", "selective", "half", "full"]
 Method = Literal["auto", "eager", "chunked", "triton"]  # as swd.kernels.rbf has them; torch stays out of here
 Precision = Literal["no", "bf16", "fp16"]
 Objective = Literal["distribution", "consistency"]
+Kernel = Literal["linear", "rbf", "naive"]
+Features = Literal["teacher", "fake"]
+Tracker = Literal["trackio", "tensorboard", "wandb"]
 BandwidthRule = Literal["fixed", "median"]
 Downscale = Literal["pixels", "latents"]
 Distance = Literal["huber", "l2"]  # as swd.losses.consistency has it
@@ -113,17 +116,22 @@ def _check_grid(config: "DistillConfig") -> None:
 
 def _check_together(config: "DistillConfig") -> None:
     """Options that are each fine alone, and choices from a list, which only the command line checks otherwise."""
+    defaults = {field.name: field.default for field in fields(config)}
     listed = {
         "gradient_checkpointing": Checkpointing,
         "pdm_method": Method,
+        "pdm_kernel": Kernel,
+        "pdm_features": Features,
         "pdm_bandwidth_rule": BandwidthRule,
         "downscale": Downscale,
         "upscale": UpscaleMode,
         "objective": Objective,
         "consistency_distance": Distance,
+        "mixed_precision": Precision,
+        "log_with": Tracker,
     }
     for name, choices in listed.items():
-        if getattr(config, name) not in get_args(choices):
+        if getattr(config, name) not in (*get_args(choices), defaults[name]):
             known = ", ".join(get_args(choices))
             raise ConfigError(f"{name} must be one of {known}, got {getattr(config, name)!r}")
     if config.compile and config.gradient_checkpointing == "selective":
@@ -144,5 +152,10 @@ def _check_together(config: "DistillConfig") -> None:
         raise ConfigError("pdm_indices are noise levels, which without pdm_noise nothing is noised to: leave them out")
     if config.pdm_pool_batch and config.mixed_steps:
         raise ConfigError("pdm_pool_batch needs the whole batch in one pass, and mixed_steps gives each step its own")
+    if config.pdm_bandwidth_rule == "median" and (config.mixed_steps or config.micro_batch_size is not None):
+        raise ConfigError(
+            "pdm_bandwidth_rule median takes the tokens of a whole batch of one step: leave mixed_steps and "
+            "micro_batch_size out"
+        )
     if config.pdm_pool_batch and config.micro_batch_size is not None:
         raise ConfigError("pdm_pool_batch needs the whole batch in one pass: leave micro_batch_size out")

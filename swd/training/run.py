@@ -46,6 +46,7 @@ def train(
         OutputFolderError: ``output`` cannot be written or is too small; raised before training.
         StateError: ``output`` holds another run.
         NonFiniteLossError: a term became NaN or infinite.
+        DivergedError: the student's loss grew beyond ``config.diverged_above`` times its start.
         LossScaleError: in fp16, update after update overflowed.
     """
     output = Path(output)

@@ -180,10 +180,6 @@ class LossLog:
         temporary.write_text("".join(kept), encoding="utf-8")
         os.replace(temporary, self.path)
 
-    def first(self, name: str) -> float | None:
-        """The loss of the first iteration; None before there is one."""
-        return next((float(line[name]) for line in self.lines()), None)
-
     def append(self, values: Mapping[str, Any]) -> None:
         """Add one line."""
         with writing(self.path), self.path.open("a", encoding="utf-8") as file:

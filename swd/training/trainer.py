@@ -128,16 +128,17 @@ class Trainer:
             ReadAhead(self.draws.read, config.iterations, active=config.prefetch) as read,
             tqdm(total=config.iterations, initial=self.iteration, desc=config.preset, disable=hidden) as bar,
         ):
-            first = self.log.first("total")
+            at_start = [abs(line["total"]) for line in self.log.lines()[: self.schedule.num_steps]]
             for iteration in range(self.iteration, config.iterations):
                 start = time.perf_counter()
                 losses = self._iterate(iteration, read(iteration))
-                first = losses["total"] if first is None else first
-                if abs(losses["total"]) > config.diverged_above * abs(first):
-                    raise DivergedError(iteration, losses["total"], first, self.store.latest_folder())
                 elapsed = time.perf_counter() - start
-                self.iteration, self.seconds = iteration + 1, self.seconds + elapsed
                 self._report(iteration, losses, elapsed)
+                if at_start and abs(losses["total"]) > config.diverged_above * max(at_start):
+                    raise DivergedError(iteration, losses["total"], max(at_start), self.store.latest_folder())
+                if len(at_start) < self.schedule.num_steps:
+                    at_start.append(abs(losses["total"]))
+                self.iteration, self.seconds = iteration + 1, self.seconds + elapsed
                 bar.set_postfix({name: f"{value:.3g}" for name, value in losses.items()}, refresh=False)
                 bar.update()
                 if self.iteration % config.checkpoint_every == 0 or self.iteration == config.iterations:

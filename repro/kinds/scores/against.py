@@ -17,7 +17,8 @@ SHOWN = "\u2009*"
 RULE = """\
 SD: standard deviation of a row's values over its training seeds. Difference: of the row to ROW, positive where the row
 is better, of the same training seeds, images and captions, with its 95 % interval over both. *: it is shown not to be
-zero, by two-sided tests at 5 % that Holm's procedure adjusts over the rows of a metric."""
+zero, by two-sided tests at 5 % that Holm's procedure adjusts over the rows of a metric. Of three seeds the smallest of
+many p is too small at times ([by how much](../docs/decisions/verdicts.md)): a mark of such a row is a hint."""
 
 
 def against(result: ScoresResult) -> list[str]:

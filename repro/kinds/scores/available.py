@@ -58,8 +58,14 @@ def system_of(profile: Profile, row: Row, options: ScoresOptions) -> System:
     student = student_of(profile, row, options)
     if student is None:
         raise ExperimentError(f"row {row.key}: {unavailable(profile, row, options)}")
+    other = {"schedule": f"{profile.presets}-{row.sample['schedule']}"} if "schedule" in row.sample else {}
     made = System(
-        base=base, steps=plan.steps, resolution=profile.data.resolution, student=student, architecture=profile.name
+        base=base,
+        steps=plan.steps,
+        resolution=profile.data.resolution,
+        student=student,
+        architecture=profile.name,
+        call=other,  # of another schedule than its card's
     )
     return made.pinned(profile.weights.revisions)
 

@@ -25,8 +25,16 @@ def caption(result: ScoresResult) -> str:
 
 def _seeds(result: ScoresResult) -> str:
     """Over how many training seeds the numbers of the students are means, if over several."""
-    seeds = {record.seed for record in result.records.records if record.prompts}
-    return f"means over {len(seeds)} training seeds, " if len(seeds) > 1 else ""
+    students = {row.key for row in result.rows if row.is_student}
+    seeds: dict[str, set[int]] = {}
+    for record in result.records.records:
+        if record.prompts and record.variant in students:
+            seeds.setdefault(record.variant, set()).add(record.seed)
+    counts = sorted({len(found) for found in seeds.values()})
+    if not counts or counts[-1] == 1:
+        return ""
+    shown = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
+    return f"means over {shown} training seeds, "
 
 
 def _compute(result: ScoresResult) -> str:

@@ -92,10 +92,17 @@ def row_cost(profile: Profile, row: Row, options: ScoresOptions) -> RowCost | No
     return _counted(pipeline, ladder, execution.batch_size, guided=system.is_guided)
 
 
-def training_cost_of(profile: Profile, row: Row) -> int:
-    """FLOPs of the distillation of a row of a published profile, forward and backward, without the optimiser's."""
-    config = resolve(profile, row).training
-    return config.iterations * config.batch_size * _iteration(profile.name, _counted_options(config))
+def training_flops(config: DistillConfig, skeleton: Skeleton) -> int:
+    """Of a distillation, forward and backward, without the optimisers'."""
+    return config.iterations * config.batch_size * _iteration(skeleton, _counted_options(config))
+
+
+@cache
+def published_skeleton(name: str) -> Skeleton:
+    """The network of a published profile, on its published architecture."""
+    pipeline = _random(name, False, torch.bfloat16.itemsize)
+    backbone = backbone_of(pipeline)
+    return Skeleton(denoiser_of(pipeline), backbone.count_text_tokens(pipeline, backbone.token_length(pipeline)))
 
 
 def _counted_options(config: DistillConfig) -> DistillConfig:
@@ -103,19 +110,16 @@ def _counted_options(config: DistillConfig) -> DistillConfig:
 
     Steps that share a side cost the same whatever their noise levels.
     """
-    return DistillConfig(
-        **{name: getattr(config, name) for name in COUNTED},
-        **{name: float(bool(getattr(config, name))) for name in ("weight_pdm", "weight_dmd", "weight_gan")},
-    )
+    options: dict[str, Any] = {name: getattr(config, name) for name in COUNTED}
+    options |= {name: float(getattr(config, name) > 0) for name in ("weight_pdm", "weight_dmd", "weight_gan")}
+    return DistillConfig(**options)
 
 
 @cache
-def _iteration(name: str, config: DistillConfig) -> int:
+def _iteration(skeleton: Skeleton, config: DistillConfig) -> int:
     """FLOPs of an iteration for every image of its batch."""
-    pipeline = _random(name, False, torch.bfloat16.itemsize)
-    backbone = backbone_of(pipeline)
-    tokens = backbone.count_text_tokens(pipeline, backbone.token_length(pipeline))
-    return sum(cost.flops for cost in training_cost(denoiser_of(pipeline), config, text_tokens=tokens).values())
+    passes = training_cost(skeleton.denoiser, config, text_tokens=skeleton.text_tokens)
+    return sum(cost.flops for cost in passes.values())
 
 
 def _ladder(system: System, pipeline: Any) -> ScaleSchedule:

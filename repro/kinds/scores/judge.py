@@ -147,10 +147,13 @@ class _Pair:
             return ""
         # records of costs carry no training seed
         lines: list[Record | PerImage] = [*self.records.records, *self.records.per_image]
-        scores = [line for line in lines if line.metric == self.column.key and line.prompts]
+        scores = [line for line in lines if line.metric == self.column.key and line.prompts and not _is_empty(line)]
         seeds = [{line.seed for line in scores if line.variant == row} for row in self._rows]
         if any(len(side) == 1 for side in seeds) and not seeds[0] & seeds[1] and all(seeds):
             return f"{self.check.candidate} and {self.check.baseline} share no training seed, and one has one alone"
+        asked = {line.seed for line in lines if line.metric == self.column.key and line.variant in self._rows}
+        if len(seeds[0] & seeds[1]) == 1 < len(asked):
+            return f"{self.check.candidate} and {self.check.baseline} share one of {len(asked)} training seeds alone"
         return ""
 
     def _missing(self, sets: Sequence[str]) -> str:
@@ -161,3 +164,8 @@ class _Pair:
                 if not has_values and effects_of_sets(self.records, row, prompts, self.column.key) is None:
                     return f"{row} has no {self.column.label} of single images or groups of them"
         return f"{self.check.candidate} and {self.check.baseline} have too few captions to be compared"
+
+
+def _is_empty(line: Record | PerImage) -> bool:
+    """A record of a number that there is none of, such as those of a student that diverged."""
+    return isinstance(line, Record) and line.value is None

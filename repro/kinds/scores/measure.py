@@ -171,7 +171,7 @@ class Runner(Measurement[Table, ScoresOptions]):
         """
         if self.options.retrain:
             students = [row for row in self.rows if row.is_student and row.key not in self.options.images]
-            check_trainings(self.profile, students, self._skeleton.denoiser, self.device)
+            check_trainings(self.profile, students, self.skeleton.denoiser, self.device)
 
     def _check_room(self) -> None:
         """Whether the images of all rows fit on the disk, before the first one; rows may share theirs."""
@@ -278,7 +278,9 @@ class Runner(Measurement[Table, ScoresOptions]):
 
     def _timed(self) -> Iterator[Timed]:
         """Rows as they are timed: students on the base network, as they are deployed, and systems by themselves."""
-        sources = {key: source for (key, seed), source in self.sources.items() if seed == self.options.seeds[0]}
+        sources: dict[str, RowSource] = {}  # of the first training seed that did not diverge
+        for (key, _), source in self.sources.items():
+            sources.setdefault(key, source)
         systems = {key: source for key, source in sources.items() if isinstance(source, SystemSource)}
         if systems:
             yield TimedSystems(
@@ -288,7 +290,7 @@ class Runner(Measurement[Table, ScoresOptions]):
                 store=self.store,
                 dtype=self.execution.dtype,
             )
-        networks = [row for row in self.rows if isinstance(sources[row.key], NetworkSource)]
+        networks = [row for row in self.rows if isinstance(sources.get(row.key), NetworkSource)]
         if networks:
             yield TimedRows(
                 plans={row.key: resolve(self.profile, row).sample for row in networks},
@@ -307,11 +309,12 @@ class Runner(Measurement[Table, ScoresOptions]):
         if row.key in self.options.images or row.real:
             return None
         if row.system is None and not is_published(self.profile):
-            return network_cost(resolve(self.profile, row).sample, self._skeleton)
+            return network_cost(resolve(self.profile, row).sample, self.skeleton)
         return row_cost(self.profile, row, self.options)
 
     @cached_property
-    def _skeleton(self) -> Skeleton:
+    def skeleton(self) -> Skeleton:
+        """The network of the profile without its weights, to count on."""
         return Skeleton.of_folder(self.pipeline_folder)
 
     def _draw_grid(self, images: Mapping[tuple[str, str, int], ImageSet]) -> None:

@@ -111,7 +111,7 @@ def make_options(table: Table, profile: Profile, typed: Namespace, common: RunOp
         common,
         seeds=seeds,
         retrain=retrain,
-        keep=table.is_distilled and not (typed.retrain or typed.seeds),
+        keep=_stands(table, profile, typed),
         rows=rows,
         adapters=adapters,
         images=images,
@@ -125,6 +125,12 @@ def _students(table: Table, profile: Profile, typed: Namespace) -> tuple[tuple[i
     if table.is_distilled and not typed.seeds and not profile.scorers:
         return table.seeds[: profile.most_seeds], True
     return student_seeds(profile, typed), typed.retrain
+
+
+def _stands(table: Table, profile: Profile, typed: Namespace) -> bool:
+    """Whether records that are there are not measured again: its students do not ship, and nothing else was asked."""
+    asked = typed.retrain or typed.seeds or typed.replace or settings.changing(typed)
+    return table.is_distilled and not profile.scorers and not asked
 
 
 def _clock_batch(table: Table, typed: int | None) -> int | None:

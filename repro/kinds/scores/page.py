@@ -61,7 +61,7 @@ def page(result: ScoresResult, folder: Path) -> str:
     blocks = [
         f"# {result.experiment.title}",
         result.experiment.question,
-        f"**Reading.** {reading(result)}",
+        f"**Reading.** {reading(result)}" if result.experiment.claims else "",
         caption(result),
         *costs(result),
         *(block for prompts in result.profile.prompt_sets for block in prompt_set(result, prompts)),
@@ -79,7 +79,8 @@ def page(result: ScoresResult, folder: Path) -> str:
 
 def reading(result: ScoresResult) -> str:
     """One sentence: how many claims hold, and how the first one came out."""
-    primary = [judgement for judgement in result.judgements if judgement.is_tested and judgement.is_primary]
+    tested = [judgement for judgement in result.judgements if judgement.is_tested]
+    primary = [judgement for judgement in tested if judgement.is_primary] or tested
     if not primary:
         return f"No claim of this table can be tested in {result.profile.title}."
     judged = [judgement for judgement in primary if judgement.is_measured]

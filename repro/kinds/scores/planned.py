@@ -3,7 +3,6 @@
 import shlex
 import shutil
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from repro.harness.plan import resolve, steps_of
 from repro.harness.profile import Profile
 from repro.harness.work_plan import Plan, RowPlan
 from repro.kinds.scores.available import is_published, student_of, system_of, unavailable
-from repro.kinds.scores.counts import Skeleton, network_cost, row_cost, training_cost_of
+from repro.kinds.scores.counts import Skeleton, network_cost, published_skeleton, row_cost, training_flops
 from repro.kinds.scores.declare import Table
 from repro.kinds.scores.options import ScoresOptions
 from repro.metrics import weights
@@ -95,11 +94,10 @@ def _training(profile: Profile, row: Row, options: ScoresOptions) -> dict[str, A
         config = resolve(profile, row).training
     except ExperimentError:
         return {}
-    plain = DistillConfig(preset=config.preset)
-    changed = {f.name: getattr(config, f.name) for f in fields(config) if f.name != "preset"}
-    different = {name: value for name, value in changed.items() if value != getattr(plain, name)}
+    plain = DistillConfig(preset=config.preset).as_json()
+    different = {name: value for name, value in config.as_json().items() if value != plain[name]}
     words = as_arguments({"preset": config.preset, **different})
-    return {"training": shlex.join(words), "training_flops": training_cost_of(profile, row)}
+    return {"training": shlex.join(words), "training_flops": training_flops(config, published_skeleton(profile.name))}
 
 
 def _needs(rows: list[Row], profile: Profile, options: ScoresOptions, world: World) -> Iterator[Need]:

@@ -1,6 +1,6 @@
 """What was measured of a table of scores, and its claims tested."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 from repro.harness.agreement import Cell, compared
@@ -16,6 +16,7 @@ from repro.kinds.scores.declare import Table
 from repro.kinds.scores.judge import tested
 
 
+@dataclass(frozen=True)
 class ScoresResult(Measured[Table]):
     """Scores of a table's rows, and the verdicts."""
 

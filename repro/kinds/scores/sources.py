@@ -243,9 +243,7 @@ class SystemSource:
             self._check_schedule(found)
 
     def _check_schedule(self, found: ScaleSchedule) -> None:
-        wanted = resolve(self.studio.profile, self.row).sample.schedule
-        if wanted is None:
-            raise ExperimentError(f"row {self.row.key} has no schedule in profile {self.studio.profile.name}")
+        wanted = resolve(self.studio.profile, self.row).training.schedule()
         near = len(found.sigmas) == len(wanted.sigmas) and all(
             abs(ours - theirs) < 1e-3 for ours, theirs in zip(found.sigmas, wanted.sigmas, strict=True)
         )
@@ -253,6 +251,10 @@ class SystemSource:
             raise ExperimentError(
                 f"row {self.row.key} has scales {wanted.scales} at sigmas {_short(wanted.sigmas)}, but "
                 f"{self.system.student} was trained for {found.scales} at {_short(found.sigmas)}"
+            )
+        if found.upscale != wanted.upscale:
+            raise ExperimentError(
+                f"row {self.row.key} upscales {wanted.upscale}, but {self.system.student} was trained {found.upscale}"
             )
 
 

@@ -45,6 +45,7 @@ def prompt_set(result: ScoresResult, prompts: PromptSet) -> list[str]:
     beside = () if result.experiment.clock else result.costs
     marks = Footnotes()
     heads = ["Setup", "Steps", *map(header, beside), *(header(column, "paper") for column in published)]
+    heads += [f"{reported.lost} (paper)"] if reported is not None and reported.lost else []
     heads += [head for column in measured for head in _heads(column)]
     shown = [row for row in result.rows if published or _has(result, row, prompts, measured)]
     rows = []
@@ -53,6 +54,7 @@ def prompt_set(result: ScoresResult, prompts: PromptSet) -> list[str]:
         cells += [_cost(result, row, column, marks) for column in beside]
         if reported is not None:
             cells += [paper(reported, row, prompts, column, marks) for column in published]
+            cells += ["not recovered" if row.is_student else DASH] if reported.lost else []
         cells += [cell for column in measured for cell in _measured(result, row, prompts, column, marks)]
         rows.append(cells)
     others = [row for row in result.rows if shown and row not in shown]

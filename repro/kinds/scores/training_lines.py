@@ -33,8 +33,11 @@ def training_lines(run: Run, table: Table, profile: Profile, logs: Mapping[tuple
 
 
 def seconds(log: Log) -> float:
-    """Of a training: iterations times the median one, for a machine has other things to do at times."""
-    return len(log) * median(line["seconds"] for line in log)
+    """Of a training: iterations of every step times their median, for a machine has other things to do at times."""
+    of_step: dict[int, list[float]] = {}
+    for line in log:
+        of_step.setdefault(line.get("step", 0), []).append(line["seconds"])
+    return sum(len(found) * median(found) for found in of_step.values())
 
 
 def losses(profile: Profile, row: Row, logs: Sequence[Log]) -> Iterator[Curve]:

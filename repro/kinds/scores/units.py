@@ -1,5 +1,6 @@
 """A table of scores as units for a queue: a row and a training seed each, from the training to the scores."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,7 +9,8 @@ from repro.harness.files import digest_json
 from repro.harness.plan import resolve
 from repro.harness.profile import Profile
 from repro.harness.provenance import versions
-from repro.harness.units import Unit
+from repro.harness.units import Spent, Unit
+from repro.kinds.scores.counts import network_cost, training_flops
 from repro.kinds.scores.declare import Table
 from repro.kinds.scores.measure import Runner
 from repro.kinds.scores.options import ScoresOptions
@@ -16,10 +18,9 @@ from repro.kinds.scores.sources import Studio
 from repro.stages.failures import told
 from repro.stages.images import VERSION as IMAGES_VERSION
 from repro.stages.scores import VERSION as SCORES_VERSION
-from repro.stages.students import StudentDiverged, student_inputs
+from repro.stages.students import StudentDiverged, is_trained, student_inputs
 
 STAGE, VERSION = "units", 1
-BACKWARD = 3  # passes of the network that a pass with its gradient is worth
 
 
 def units(table: Table, profile: Profile, options: ScoresOptions) -> Iterator[Unit]:
@@ -53,25 +54,38 @@ def units(table: Table, profile: Profile, options: ScoresOptions) -> Iterator[Un
 
 def _unit(runner: Runner, row: Row, seed: int, inputs: dict[str, Any]) -> Unit:
     trains = row.is_student and runner.options.retrain
+    plan = None if row.real else resolve(runner.profile, row, seed)
+    images = runner.profile.images_per_set * len(runner.profile.prompt_sets)
+    flops = 0.0 if plan is None else float(images * network_cost(plan.sample, runner.skeleton).network_flops)
+    of_training = float(training_flops(plan.training, runner.skeleton)) if plan is not None and trains else 0.0
 
     def do() -> None:
+        begun = time.monotonic()
+        new = trains and not is_trained(runner.store, runner.world, row, seed, runner.device)
         with told(runner.options.work):
             try:
                 source = Studio(runner, runner.options, runner.rows).source(row, seed)
             except StudentDiverged:
-                pass  # a result too, which the table shows
+                new = False  # a result too, which the table shows
             else:
                 for prompts, images in runner.images(source).items():
                     runner.scoring.scores(prompts, images)
-            runner.store.finish(STAGE, inputs)
+            spent = {"flops": flops + of_training, "seconds": time.monotonic() - begun} if new else {}
+            runner.store.finish(STAGE, inputs, spent)
+
+    def spent() -> Spent | None:
+        found = runner.store.result(STAGE, inputs) if runner.store.finished(STAGE, inputs) else {}
+        return Spent(found["flops"], found["seconds"]) if "seconds" in found else None
 
     return Unit(
         name=digest_json(inputs)[:32],
         label=f"{row.label}, seed {seed}" if row.is_student else row.label,
-        tokens=_tokens(runner, row, seed, trains=trains),
+        flops=flops,
+        training_flops=of_training,
         student=digest_json(inputs["student"])[:32] if trains else "",
         done=lambda: runner.store.finished(STAGE, inputs),
         do=do,
+        spent=spent,
     )
 
 
@@ -83,19 +97,3 @@ def _own(runner: Runner, row: Row, seed: int) -> dict[str, Any]:
         "student": student,
         "sampling": None if row.real else resolve(runner.profile, row, seed).sample.as_json(),
     }
-
-
-def _tokens(runner: Runner, row: Row, seed: int, *, trains: bool) -> float:
-    if row.real:
-        return 1.0
-    plan = resolve(runner.profile, row, seed)
-    side = runner.profile.data.resolution
-    steps = plan.sample.ladder(side)
-    images = runner.profile.images_per_set * len(runner.profile.prompt_sets)
-    sampled = sum(scale**2 for scale in steps.scales) * plan.sample.passes * images
-    if not trains:
-        return float(sampled)
-    config = plan.training
-    schedule = config.schedule()
-    mean = sum(scale**2 for scale in schedule.scales) / schedule.num_steps
-    return float(sampled + BACKWARD * mean * config.images_read)
