@@ -33,7 +33,7 @@ TABLE = Table(
     question="How does quality grow while a student is distilled, and what does PDM change in that?",
     rows=(*real_rows("Real scenes", *ablations.MINI), Row("teacher", "Teacher"), UNTRAINED, *chain(*AFTER.values())),
     training_curves=tuple(
-        TrainingCurve(row.label, (UNTRAINED.key, *(after.key for after in AFTER[row.key]))) for row in LINES
+        TrainingCurve(label=row.label, rows=(UNTRAINED.key, *(after.key for after in AFTER[row.key]))) for row in LINES
     ),
     seeds=ablations.FEW_SEEDS,
     prompts="MJHQ",

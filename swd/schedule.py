@@ -183,7 +183,7 @@ class ScheduleSpec:
 
 
 _SIX, _FOUR, _TWO = (0, 4, 7, 12, 14, 18, 28), (0, 7, 14, 18, 28), (0, 14, 28)
-_UNIFORM_SIX = (0, 5, 9, 14, 19, 23, 28)
+_UNIFORM_SIX = (0, 5, 9, 14, 18, 23, 28)
 _EVERY = tuple(range(GRID_STEPS + 1))
 
 PRESETS: Mapping[str, ScheduleSpec] = MappingProxyType(

@@ -61,7 +61,13 @@ HARNESS_LIBRARIES |= {
     "swd.training.config",
     "swd.training.options",
 }  # declarations name their options
-TABLE_LIBRARIES = {"repro.harness", "repro.kinds", "repro.profiles.systems", "swd.schedule"} | sys.stdlib_module_names
+TABLE_LIBRARIES = {
+    "repro.harness",
+    "repro.kinds",
+    "repro.profiles.systems",
+    "repro._ablations",
+    "swd.schedule",
+} | sys.stdlib_module_names
 # Folders of repro in the order in which they may import; the tools of a world stand above what they use.
 REPRO_LAYERS = {
     "repro.harness": 0,
@@ -86,7 +92,7 @@ HEAVY = {
     "sources",
     "planned",
 }
-HEAVY |= {"cards", "distances", "latents", "lines", "scoring"}
+HEAVY |= {"cards", "distances", "latents", "lines", "scoring", "units"}
 WORLD_DOORS = {
     "repro.worlds.base",
     "repro.worlds.sources",

@@ -48,7 +48,8 @@ def footer(result: Measured[Any], measure: str = "") -> list[str]:
 
 def session(result: Measured[Any], *more: str) -> str:
     """The command that measures a page, with more options."""
-    name, *options = (*result.experiment.command, *more)
+    words: list[str] = [*result.experiment.command, *more]
+    name, *options = words
     if result.profile.name != "mini":
         options += ["--profile", result.profile.name]
     return " ".join(["nox -s", name, *(["--", *options] if options else [])])

@@ -50,7 +50,7 @@ def test_a_student_that_diverges_is_shown_and_stops_nothing(tmp_path: Path) -> N
     notes = {record.note for record in found.find("astray", "compositional", "scene_score")}
     (note,) = notes
     assert note.startswith("seed 0 diverged: ")
-    assert all(record.value is not None for record in found.find("scalewise_6", "compositional", "scene_score"))
+    assert all(record.value is not None for record in found.find("full", "compositional", "scene_score"))
     text = page(ScoresResult(TABLE, PROFILE, found), tmp_path / "out")
     assert "diverged" in text
     before = sorted(tmp_path.glob("work/students/*/finished.json"))
@@ -100,7 +100,7 @@ def test_a_queue_is_killed_and_gone_on_with(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert len(list(tmp_path.glob("work/students/*/finished.json"))) == 7
     planned = subprocess.run([*command, "--dry-run"], cwd=ROOT, capture_output=True, text=True, timeout=200)
-    assert "0 % of the work is left" in planned.stdout
+    assert "0 units are left with 0.0 PFLOP" in planned.stdout
     again = subprocess.run(
         [sys.executable, "-m", "repro", "table6", "--profile", "smoke", *typed[6:]],
         cwd=ROOT,

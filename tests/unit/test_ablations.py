@@ -8,7 +8,7 @@ from repro import _ablations as ablations
 from repro import load_experiment
 from repro.harness.experiment import Row, UnknownNameError
 from repro.harness.plan import resolve
-from repro.kinds.scores.declare import Table
+from repro.kinds.scores.declare import Check, Table
 from repro.profiles import load_profile
 from swd.errors import ConfigError
 from swd.training import DistillConfig
@@ -17,11 +17,10 @@ TABLES = ("table5", "table6", "table7", "table5_rates", "training_dynamics")
 # options that one named change moves together
 TOGETHER = {
     "pdm_only": {"weight_dmd", "weight_gan"},
-    "no_shift": {"shift", "dmd_indices", "pdm_indices"},
+    "no_shift": {"preset", "shift", "dmd_indices", "pdm_indices"},
     "rbf_median": {"pdm_kernel", "pdm_bandwidth_rule"},
     "rank_4": {"rank", "alpha"},
     "rank_64": {"rank", "alpha"},
-    "no_pdm_25": {"iterations", "weight_pdm"},
     "rbf_only": {"pdm_kernel", "weight_dmd", "weight_gan"},
     "naive_only": {"pdm_kernel", "weight_dmd", "weight_gan"},
 }
@@ -38,17 +37,15 @@ def students(key: str, profile: str = "mini") -> list[Row]:
     return [row for row in table(key).rows_in(profile) if row.is_student]
 
 
-@pytest.mark.parametrize("row", ablations.ROWS, ids=lambda row: row.key)
+@pytest.mark.parametrize("row", ablations.OTHERS, ids=lambda row: row.key)
 def test_a_variant_differs_from_the_full_loss_in_what_its_label_names(row: Row) -> None:
     profile = load_profile("mini" if "mini" in row.profiles or not row.profiles else row.profiles[0])
     full, other = (resolve(profile, found) for found in (ablations.FULL, row))
     moved = {name for name, value in asdict(full.training).items() if asdict(other.training)[name] != value}
-    if row.key == ablations.FULL.key:
-        assert not moved
-    elif row.key == ablations.BY_TEACHER.key:
+    if row.key == ablations.BY_TEACHER.key:
         assert (moved, full.data, other.data) == (set(), "world", "teacher")
-    elif row.key == ablations.FULLSCALE.key:
-        assert moved == OF_FULL_SCALE
+    elif row.key in (ablations.FULLSCALE.key, ablations.FULLSCALE_FAST.key):
+        assert moved == (OF_FULL_SCALE if row.key == ablations.FULLSCALE.key else {"preset"})
         assert other.sample.schedule == full.sample.schedule
     else:
         assert moved <= TOGETHER.get(row.key, moved)
@@ -66,13 +63,16 @@ def test_tables_train_the_same_students() -> None:
     names = [{row.key for row in students(key)} for key in ("table5", "table7")]
     assert names[0] == names[1]
     assert len(names[0]) == 29
-    assert {"scalewise_6", "no_pdm", "pdm_only", "rbf"} <= {row.key for row in students("table6")} & names[0]
+    assert {"full", "no_pdm", "pdm_only", "rbf"} <= {row.key for row in students("table6")} & names[0]
+    mini = load_profile("mini")
+    trainings = [[resolve(mini, row).training for row in students(key)] for key in ("table5", "table2_seeds")]
+    assert len([one for one in trainings[1] if one in trainings[0]]) == 2  # six steps, scale-wise and at full scale
 
 
 def test_what_a_claim_rests_on_has_five_seeds_and_the_rest_three() -> None:
     found = table("table5")
     seeds = {row.key: found.seeds_of(row, found.seeds) for row in students("table5")}
-    assert seeds["no_pdm"] == seeds["scalewise_6"] == seeds["full_25"] == (0, 1, 2, 3, 4)
+    assert seeds["no_pdm"] == seeds["full"] == seeds["full_half_way"] == (0, 1, 2, 3, 4)
     assert seeds["rank_4"] == seeds["mixed_steps"] == seeds["no_dmd"] == (0, 1, 2)
     assert found.seeds_of(found.row("rank_4"), (7,)) == (7,)
 
@@ -85,6 +85,25 @@ def test_every_claim_of_the_method_is_asked(key: str) -> None:
         "time_shift", "scalewise_training", "pdm_converges",
     }  # fmt: skip
     assert asked == ({"naive_patch"} if key == "table6" else wanted)
+
+
+@pytest.mark.parametrize(("profile", "role"), [("mini", "prompt_alignment"), ("sd35-medium", "preference")])
+def test_primary_claims_are_about_one_metric(profile: str, role: str) -> None:
+    found = table("table5").in_profile(load_profile(profile))
+    measured = {column.role for column in found.columns if column.is_of(found.prompt_sets[0].key)}
+    checks = [claim.check for claim in table("table5").claims if claim.primary]
+    roles = [check.role for check in checks if isinstance(check, Check) and check.role in measured]
+    assert roles.count(role) >= 13
+    assert set(roles) <= {role, "text_similarity"}  # that of pooling alone
+
+
+def test_losses_work_at_the_same_levels_without_time_shift() -> None:
+    profile = load_profile("mini")
+    full, even = (resolve(profile, row).training for row in (ablations.FULL, ablations.NO_SHIFT))
+    for name in ("dmd_indices", "pdm_indices"):
+        tops = [one.sigma_grid()[getattr(one.teacher_grid, name)[0]] for one in (full, even)]
+        assert tops[0] == pytest.approx(tops[1], abs=0.03)
+    assert even.schedule().sigmas == pytest.approx([1 - step / 6 for step in range(7)], abs=0.02)
 
 
 def test_dynamics_are_of_trainings_that_begin_alike() -> None:
@@ -107,7 +126,7 @@ def test_a_variant_of_an_unknown_option_is_refused_before_anything_runs() -> Non
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"scales": (8, 16), "boundaries": (0, 10, 20, 28)}, "boundaries"),
+        ({"scales": (8, 16), "boundaries": (0, 10, 20, 28)}, "2 scales need 3 sigmas, got 4"),
         ({"pdm_kernel": "cubic"}, "pdm_kernel"),
         ({"feature_block": -1}, "feature_block"),
     ],

@@ -30,7 +30,9 @@ MINI_STUDENT: dict[str, Any] = {
     "lr_fake": 3.2e-3, "lr_discriminator": 1e-3, "betas": [0.9, 0.999], "weight_decay": 0.01, "clip_norm": 10.0,
     "warmup": 10, "weight_pdm": 1.0, "weight_dmd": 1.0, "weight_gan": 5e-3, "weight_gan_discriminator": 1e-2,
     "fake_updates": 2, "rank": 16, "alpha": 16.0, "guidance_scale": 4.0, "pdm_kernel": "linear", "pdm_huber_c": 1e-3,
-    "pdm_bandwidth": 100.0, "pdm_method": "auto", "pdm_pool_batch": False, "pdm_features": "teacher",
+    "pdm_bandwidth": 100.0, "pdm_bandwidth_rule": "fixed", "pdm_method": "auto", "pdm_pool_batch": False,
+    "pdm_features": "teacher", "pdm_noise": True, "mixed_steps": False, "upscale": "bicubic", "downscale": "pixels",
+    "diverged_above": 100.0,
     "feature_block": 1, "dmd_indices": [12, 28], "pdm_indices": [18, 28], "grid": None, "shift": 3.0,
     "grid_steps": 28,
     "sample_latents": False, "mixed_precision": "no", "micro_batch_size": None, "gradient_checkpointing": "auto",
@@ -123,7 +125,7 @@ def test_the_teacher_may_take_a_schedule_or_another_grid() -> None:
 
 def test_large_is_medium_with_its_own_guidance_and_block() -> None:
     config = resolve(LARGE, TABLE.row("scalewise_6")).training
-    assert (config.preset, config.guidance_scale, config.feature_block, config.batch_size) == ("sd35-6", 4.5, 20, 4)
+    assert (config.preset, config.guidance_scale, config.feature_block, config.batch_size) == ("sd35-6", 4.5, 20, 64)
 
 
 @pytest.mark.parametrize(

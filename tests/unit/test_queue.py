@@ -6,12 +6,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from repro.harness.experiment import ExperimentError
-from repro.harness.units import Unit
+from repro.harness.units import Spent, Unit
 from repro.stages import queue
 from repro.stages.queue import Crew, QueueError, environment, planned, watch, work
 
@@ -29,20 +31,21 @@ def unit(name):
             stream.write(name + "\\n")
         time.sleep(0.2)
         (folder / name).write_text("done")
-    return Unit(name=name, label=name, tokens=1.0, student=name, done=(folder / name).exists, do=do)
+    return Unit(name=name, label=name, flops=1.0, student=name, done=(folder / name).exists, do=do)
 
 work([unit(f"unit{n:02d}") for n in range(12)], folder)
 """
 
 
-def unit(folder: Path, name: str, do: Callable[[], None] | None = None, tokens: float = 1.0) -> Unit:
+def unit(folder: Path, name: str, do: Callable[[], None] | None = None, flops: float = 1.0, **more: Any) -> Unit:
     return Unit(
         name=name,
         label=f"Row {name}, seed 0",
-        tokens=tokens,
+        flops=flops,
         student=name,
         done=(folder / name).exists,
         do=do or (folder / name).touch,
+        **more,
     )
 
 
@@ -68,11 +71,11 @@ def units(folder: Path) -> list[Unit]:
 
 def test_a_unit_that_fails_is_named_and_stops_no_other(tmp_path: Path) -> None:
     found = [unit(tmp_path, "a"), unit(tmp_path, "b", fails), unit(tmp_path, "c")]
-    with pytest.raises(QueueError, match="b: no memory"):
+    with pytest.raises(QueueError, match="Row b, seed 0: ExperimentError: no memory"):
         work(found, tmp_path)
     assert (tmp_path / "a").exists()
     assert (tmp_path / "c").exists()
-    with pytest.raises(QueueError, match="b: no memory"):
+    with pytest.raises(QueueError, match="no memory"):
         work(found, tmp_path)  # tried again by the next process
 
 
@@ -133,14 +136,41 @@ def test_a_process_that_is_killed_again_and_again_is_given_up(tmp_path: Path) ->
         watch([unit(tmp_path, "a")], Crew(suicide, 1, lambda _: {}))
 
 
-def test_the_plan_has_a_line_for_a_row(tmp_path: Path) -> None:
+def test_any_error_of_a_unit_is_its_own(tmp_path: Path) -> None:
+    def breaks() -> None:
+        raise ZeroDivisionError("no images")
+
+    with pytest.raises(QueueError, match="Row a, seed 0: ZeroDivisionError: no images"):
+        work([unit(tmp_path, "a", breaks), unit(tmp_path, "b")], tmp_path)
+    assert (tmp_path / "b").exists()
+
+
+def test_nobody_is_started_where_nothing_is_left(tmp_path: Path) -> None:
     (tmp_path / "a").touch()
-    text = planned([unit(tmp_path, "a", tokens=3.0), unit(tmp_path, "b", tokens=1.0)])
-    assert "2 units, 25 % of the work is left" in text
-    assert "| Row a |           1 |  1 of 1 |                   75.0 |" in text
+    watch([unit(tmp_path, "a")], Crew(["no such program"], 1, lambda _: {}))
 
 
-def test_processes_share_cores_and_gpus() -> None:
+def test_the_plan_has_a_line_for_a_row_and_counts_a_shared_training_once(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    shared = {"training_flops": 6e15, "spent": lambda: Spent(10e15, 3600.0)}
+    found = [
+        unit(tmp_path, "a", flops=3e15, **shared),
+        replace(unit(tmp_path, "b", flops=1e15, **shared), student="a", label="Row a, seed 1"),
+    ]
+    text = planned(found, 2)
+    assert "2 units, 10.0 PFLOP of networks; 1 units are left with 7.0 PFLOP" in text
+    assert "about 0.4 hours for 2 processes by the 2 units" in text
+    assert "| Row a |           1 |  1 of 2 |   10.00 |" in text
+    fresh = planned([unit(tmp_path, "c", flops=1e15)], 2)
+    assert "how long that takes is known once a unit was done" in fresh
+
+
+def test_processes_share_cores_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     cores = os.cpu_count() or 1
-    assert environment(0, workers=cores, gpus=0) == {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    assert [environment(place, workers=4, gpus=2)["CUDA_VISIBLE_DEVICES"] for place in range(4)] == ["0", "1", "0", "1"]
+    assert queue.count_workers(None) == cores
+    assert environment(0, workers=cores) == {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,MIG-5")
+    assert queue.count_workers(None) == 2
+    found = [environment(place, workers=4)["CUDA_VISIBLE_DEVICES"] for place in range(4)]
+    assert found == ["2", "MIG-5", "2", "MIG-5"]

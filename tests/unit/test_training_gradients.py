@@ -55,7 +55,7 @@ def gradients(made: Trainer, step: int = 1) -> tuple[dict[str, float], dict[str,
         ("student", made.descents["student"], made.steps.student),
     ):
         with made.bank.trainable(name):
-            terms |= made._backward(descent, compute, step, made.draws.one(0, 0, step, name))
+            terms |= made._backward(descent, compute, made.draws.one(step, 0, name))
         weights = made.bank.named_parameters(name)
         found |= {f"{name}/{key}": weight.grad for key, weight in weights.items() if weight.grad is not None}
     return terms, found | {f"head/{key}": value.grad for key, value in made.discriminator.named_parameters()}
@@ -119,13 +119,11 @@ class _OneOfTwo:
 
 
 def test_processes_share_the_batch_of_one(world: World) -> None:
-    whole, _ = world.trainer().draws.one(5, 0, 1, "fake 0")
-    parts = [
-        Trainer(config(), world.denoiser, cache(), world.folder, _OneOfTwo(index)).draws.one(5, 0, 1, "fake 0")
-        for index in range(2)
-    ]
-    assert torch.equal(whole.target, torch.cat([batch.target for batch, _ in parts]))
-    assert [list(random.samples) for _, random in parts] == [[0], [1]]
+    (whole,) = world.trainer().draws.one(5, 0, "fake 0")
+    trainers = [Trainer(config(), world.denoiser, cache(), world.folder, _OneOfTwo(index)) for index in range(2)]
+    parts = [piece for made in trainers for piece in made.draws.one(5, 0, "fake 0")]
+    assert torch.equal(whole.batch.target, torch.cat([piece.batch.target for piece in parts]))
+    assert [list(piece.random.samples) for piece in parts] == [[0], [1]]
 
 
 def test_gradients_of_processes_are_averaged_as_one_vector(world: World) -> None:
