@@ -51,14 +51,7 @@ BLOCKS = (
     variant("block_early", "PDM and GAN read block 5 of 24, not 12", feature_block=4, profiles=MEDIUM),
     variant("block_late", "PDM and GAN read block 20 of 24", feature_block=19, profiles=MEDIUM),
 )
-NO_SHIFT = variant(
-    "no_shift",
-    "Without time shift: uniform noise levels",
-    schedule="uniform-6",
-    shift=1.0,
-    dmd_indices=(6, 28),  # on this grid the levels at which losses work with the shift, to a step of the grid
-    pdm_indices=(11, 28),
-)
+NO_SHIFT = variant("no_shift", "Without time shift: uniform noise levels", schedule="even-6", shift=1.0)
 HALF = variant("half", "Half the side, then all", "scales 64,64,64,64,64,128", schedule="half-6")
 QUARTER = variant("quarter", "A quarter of the side, then all", "scales 32,32,32,32,32,128", schedule="quarter-6")
 SPECTRUM = variant("spectrum_6", "Scales from the spectrum", schedule="spectrum-6", profiles=MINI)

@@ -128,6 +128,7 @@ class TeacherGrid:
 GRIDS: Mapping[str, TeacherGrid] = MappingProxyType(
     {
         "sd35": TeacherGrid(),
+        "sd35-even": TeacherGrid(shift=1.0, dmd_indices=(6, 28), pdm_indices=(11, 28)),  # SD3.5's levels for the losses
         "flux": TeacherGrid(end="thousandth"),
         # t = 1000, 980, ..., 20; DMD as far as SD3.5's (t = 790), PDM up to t = 400
         "sdxl": TeacherGrid(

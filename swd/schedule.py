@@ -183,7 +183,7 @@ class ScheduleSpec:
 
 
 _SIX, _FOUR, _TWO = (0, 4, 7, 12, 14, 18, 28), (0, 7, 14, 18, 28), (0, 14, 28)
-_UNIFORM_SIX = (0, 5, 9, 14, 18, 23, 28)
+_EVEN_SIX = (0, 5, 9, 14, 18, 23, 28)
 _EVERY = tuple(range(GRID_STEPS + 1))
 
 PRESETS: Mapping[str, ScheduleSpec] = MappingProxyType(
@@ -203,9 +203,9 @@ PRESETS: Mapping[str, ScheduleSpec] = MappingProxyType(
         "sd35-quarter-6": ScheduleSpec(scales=(32,) * 5 + (128,), boundaries=_SIX),
         "mini-half-6": ScheduleSpec(scales=(16,) * 5 + (32,), boundaries=_SIX),
         "mini-quarter-6": ScheduleSpec(scales=(8,) * 5 + (32,), boundaries=_SIX),
-        # The noise levels of a grid without time shift, as evenly spaced as 28 steps allow: an ablation.
-        "sd35-uniform-6": ScheduleSpec(scales=(32, 48, 64, 80, 96, 128), boundaries=_UNIFORM_SIX),
-        "mini-uniform-6": ScheduleSpec(scales=(8, 12, 16, 20, 24, 32), boundaries=_UNIFORM_SIX),
+        # Without time shift, at noise levels as evenly spaced as 28 steps allow: an ablation.
+        "sd35-even-6": ScheduleSpec(scales=(32, 48, 64, 80, 96, 128), boundaries=_EVEN_SIX, family="sd35-even"),
+        "mini-even-6": ScheduleSpec(scales=(8, 12, 16, 20, 24, 32), boundaries=_EVEN_SIX, family="sd35-even"),
         "mini-full-6": ScheduleSpec(scales=(32,) * 6, boundaries=_SIX),
         "mini-full-4": ScheduleSpec(scales=(32,) * 4, boundaries=_FOUR),
         "mini-full-2": ScheduleSpec(scales=(32,) * 2, boundaries=_TWO),

@@ -133,8 +133,8 @@ class DistillConfig:
     """Take the target from an average of the student of this decay (LCM: 0.95); when absent, from the student itself
     without a gradient, as LCM-LoRA does."""
     grid: str | None = None
-    """Sigma grid of the teacher: sd35, flux or sdxl (swd.grid.GRIDS); the preset's when absent, and that of SD3.5 where
-    the preset is a name of your own."""
+    """Sigma grid of the teacher: sd35, sd35-even, flux or sdxl (swd.grid.GRIDS); the preset's when absent, and that of
+    SD3.5 where the preset is a name of your own."""
     shift: float | None = None
     """Time shift of the teacher's sigma grid; the grid's own when absent (3 of sd35 and flux, none of sdxl)."""
     grid_steps: int | None = None

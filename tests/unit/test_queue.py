@@ -159,8 +159,8 @@ def test_the_plan_has_a_line_for_a_row_and_counts_a_shared_training_once(tmp_pat
     ]
     text = planned(found, 2)
     assert "2 units, 10.0 PFLOP of networks; 1 units are left with 7.0 PFLOP" in text
-    assert "about 0.4 hours for 2 processes by the 2 units" in text
-    assert "| Row a |           1 |  1 of 2 |   10.00 |" in text
+    assert "about 0.3 hours for 2 processes by the 2 units" in text
+    assert "| Row a   |           1 | 1 of 2 |" in text
     fresh = planned([unit(tmp_path, "c", flops=1e15)], 2)
     assert "how long that takes is known once a unit was done" in fresh
 
