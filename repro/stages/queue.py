@@ -25,7 +25,7 @@ from repro.stages.work import LEASES, Leases, work_through
 
 FOLDER = "queue"
 POLL_SECONDS = 2.0
-PETA = 1e15
+TERA = 1e12
 MOST_RESTARTS = 5  # of a process that was killed, in a row, without a unit done between
 
 
@@ -176,15 +176,15 @@ def planned(units: Sequence[Unit], workers: int) -> str:
             label,
             str(len({unit.student for unit in found})) if found[0].student else DASH,
             f"{sum(unit.done() for unit in found)} of {len(found)}",
-            number(flops_of(found) / PETA, 2),
+            number(flops_of(found) / TERA, 1),
         ]
         for label, found in lines.items()
     ]
     left = [unit for unit in units if not unit.done()]
-    heads = ["Setup", "Trainings", "Done", "PFLOP"]
+    heads = ["Setup", "Trainings", "Done", "TFLOP"]
     summary = (
-        f"{len(units)} units, {number(flops_of(units) / PETA, 1)} PFLOP of networks; {len(left)} units are left with "
-        f"{number(flops_of(left) / PETA, 1)} PFLOP{_hours(units, left, workers)}. Trainings that several units share "
+        f"{len(units)} units, {number(flops_of(units) / TERA, 0)} TFLOP of networks; {len(left)} units are left with "
+        f"{number(flops_of(left) / TERA, 0)} TFLOP{_hours(units, left, workers)}. Trainings that several units share "
         "count once in all, and in each line. Nothing was done."
     )
     return joined([summary, markdown(heads, rows)])

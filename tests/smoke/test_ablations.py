@@ -100,7 +100,7 @@ def test_a_queue_is_killed_and_gone_on_with(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert len(list(tmp_path.glob("work/students/*/finished.json"))) == 7
     planned = subprocess.run([*command, "--dry-run"], cwd=ROOT, capture_output=True, text=True, timeout=200)
-    assert "0 units are left with 0.0 PFLOP" in planned.stdout
+    assert "0 units are left with 0 TFLOP" in planned.stdout
     again = subprocess.run(
         [sys.executable, "-m", "repro", "table6", "--profile", "smoke", *typed[6:]],
         cwd=ROOT,

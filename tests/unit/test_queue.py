@@ -152,16 +152,16 @@ def test_nobody_is_started_where_nothing_is_left(tmp_path: Path) -> None:
 
 def test_the_plan_has_a_line_for_a_row_and_counts_a_shared_training_once(tmp_path: Path) -> None:
     (tmp_path / "a").touch()
-    shared = {"training_flops": 6e15, "spent": lambda: Spent(10e15, 3600.0)}
+    shared = {"training_flops": 6e12, "spent": lambda: Spent(10e12, 3600.0)}
     found = [
-        unit(tmp_path, "a", flops=3e15, **shared),
-        replace(unit(tmp_path, "b", flops=1e15, **shared), student="a", label="Row a, seed 1"),
+        unit(tmp_path, "a", flops=3e12, **shared),
+        replace(unit(tmp_path, "b", flops=1e12, **shared), student="a", label="Row a, seed 1"),
     ]
     text = planned(found, 2)
-    assert "2 units, 10.0 PFLOP of networks; 1 units are left with 7.0 PFLOP" in text
+    assert "2 units, 10 TFLOP of networks; 1 units are left with 7 TFLOP" in text
     assert "about 0.3 hours for 2 processes by the 2 units" in text
     assert "| Row a   |           1 | 1 of 2 |" in text
-    fresh = planned([unit(tmp_path, "c", flops=1e15)], 2)
+    fresh = planned([unit(tmp_path, "c", flops=1e12)], 2)
     assert "how long that takes is known once a unit was done" in fresh
 
 

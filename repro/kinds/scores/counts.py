@@ -67,8 +67,9 @@ class Skeleton:
     text_tokens: int
 
     @classmethod
+    @cache
     def of_folder(cls, folder: Path) -> Self:
-        """That of a pipeline on this machine; its weights are not read."""
+        """That of a pipeline on this machine, one object for one folder; its weights are not read."""
         backbone = backbone_of_folder(folder)
         pipeline = loading.load_parts(folder)
         return cls(backbone.skeleton(folder), backbone.count_text_tokens(pipeline, backbone.token_length(pipeline)))

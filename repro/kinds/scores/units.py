@@ -19,8 +19,9 @@ from repro.stages.failures import told
 from repro.stages.images import VERSION as IMAGES_VERSION
 from repro.stages.scores import VERSION as SCORES_VERSION
 from repro.stages.students import StudentDiverged, is_trained, student_inputs
+from swd.training import DistillConfig
 
-STAGE, VERSION = "units", 1
+STAGE, COUNTS, VERSION = "units", "unit-flops", 1
 
 
 def units(table: Table, profile: Profile, options: ScoresOptions) -> Iterator[Unit]:
@@ -57,7 +58,7 @@ def _unit(runner: Runner, row: Row, seed: int, inputs: dict[str, Any]) -> Unit:
     plan = None if row.real else resolve(runner.profile, row, seed)
     images = runner.profile.images_per_set * len(runner.profile.prompt_sets)
     flops = 0.0 if plan is None else float(images * network_cost(plan.sample, runner.skeleton).network_flops)
-    of_training = float(training_flops(plan.training, runner.skeleton)) if plan is not None and trains else 0.0
+    of_training = _training_flops(runner, plan.training) if plan is not None and trains else 0.0
 
     def do() -> None:
         begun = time.monotonic()
@@ -87,6 +88,14 @@ def _unit(runner: Runner, row: Row, seed: int, inputs: dict[str, Any]) -> Unit:
         do=do,
         spent=spent,
     )
+
+
+def _training_flops(runner: Runner, config: DistillConfig) -> float:
+    """Of a training, counted once: to count takes seconds, and every process of a queue asks."""
+    inputs = {"version": VERSION, "config": config.as_json(), "pipeline": runner.pipeline_digest}
+    if not runner.store.finished(COUNTS, inputs):
+        runner.store.finish(COUNTS, inputs, {"flops": training_flops(config, runner.skeleton)})
+    return float(runner.store.result(COUNTS, inputs)["flops"])
 
 
 def _own(runner: Runner, row: Row, seed: int) -> dict[str, Any]:
