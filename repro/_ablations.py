@@ -319,7 +319,8 @@ NOTES = (
     "student is the running average of its weights, which after half the iterations is still for 60 % the start's.",
     "*Without time shift* samples at noise levels as even as the grid allows; the losses keep their levels. *A step "
     "drawn for every image*: batches hold all scales, and an update is the mean over them. *Latents downscaled*: areas "
-    "of the full latent are averaged. The median bandwidth is that of the targets' tokens of each batch.",
+    "of the full latent are averaged. The median bandwidth is that of the targets' tokens of each batch "
+    "([all of this](../docs/decisions/ablations.md)).",
 )
 
 
