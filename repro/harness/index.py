@@ -131,7 +131,7 @@ def _statements(tested: Sequence[Tested]) -> list[str]:
     rows = [[statement.where, statement.text, _outcome(statement, tested)] for statement in statements().values()]
     asked = sum(1 for one in statements().values() if not one.not_asked)
     head = (
-        f"{len(rows)} statements of version 1 and its project page, in our words, of which {asked} are asked. With "
+        f"{len(rows)} statements of the paper and its project page, in our words, of which {asked} are asked. With "
         "each verdict stand the rows that were compared, metrics and page; where a claim was measured over several "
         "training seeds, that verdict alone."
     )

@@ -103,6 +103,18 @@ def test_of_one_claim_on_two_pages_the_one_over_more_seeds_counts_alone() -> Non
     assert "**reproduced** (Accuracy: `a` against `b`; [few](few.md))" in line_of(index([few, unmeasured]), EQUAL_COST)
 
 
+def test_one_comparison_on_two_sets_of_prompts_is_two() -> None:
+    rows = ("small", "big")
+    profiles = [replace(PROFILE, prompt_sets=(prompts,)) for prompts in PROFILE.prompt_sets]
+    tables = [
+        result(f"table{n}", (claim(f"c{n}", rows, source="v1"), compared(gap, 5)), profile=profile)
+        for n, gap, profile in zip((5, 7), (0.5, -0.5), profiles, strict=True)
+    ]
+    page = index(tables)
+    assert "Claim c5" in page
+    assert "Claim c7" in page
+
+
 def test_the_same_comparison_under_two_statements_has_one_verdict() -> None:
     """Of one training seed under one statement, of five under another: that of five is told for both."""
     one = result("table4", (claim("same", ("a", "b"), statement="beats_same_losses"), compared(0.5, 1)))
@@ -141,7 +153,9 @@ def test_an_outcome_names_rows_worlds_and_what_was_not_measured() -> None:
 
 def test_a_statement_that_nothing_asks_says_why_and_one_that_was_not_measured_says_so() -> None:
     page = index([result("one", (claim("equal_cost", statement="equal_cost"), compared(0.5, 1)))])
-    lines = [line for line in page.splitlines() if line.startswith(("| v1", "| project page", "| the released code"))]
+    lines = [
+        line for line in page.splitlines() if line.startswith(("| v1", "| v2", "| project page", "| the released"))
+    ]
     assert len(lines) == len(statements())
     assert sum("There are no assessors here" in line for line in lines) == 1
     assert sum("not measured" in line for line in lines) == sum(not one.not_asked for one in statements().values()) - 1

@@ -35,6 +35,7 @@ def options(
     parser = ArgumentParser()
     parser.add_argument("--retrain", action="store_true")
     parser.add_argument("--seeds", type=int, nargs="+")
+    parser.add_argument("--replace", action="store_true")
     parser.add_argument("--profile", default=profile.name)
     add_arguments(parser)
     typed = parser.parse_args(words)
@@ -232,3 +233,13 @@ def test_a_table_over_seeds_distils_all_of_them_unless_others_are_typed(tmp_path
 def test_published_models_are_not_distilled_over_seeds(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="table2_seeds distils the students of worlds that ship"):
         options(tmp_path, of=table("table2_seeds"))
+
+
+def test_records_of_students_that_do_not_ship_stand_unless_something_is_asked(tmp_path: Path) -> None:
+    mini, ablations = load_profile("mini"), table("table5")
+    assert options(tmp_path, of=ablations, profile=mini).keep
+    assert not options(tmp_path, of=TABLE2, profile=mini).keep
+    for typed in (["--retrain"], ["--retrain", "--seeds", "7"], ["--rows", "teacher"], ["--replace"]):
+        assert not options(tmp_path, *typed, of=ablations, profile=mini).keep
+    real = options(tmp_path, of=ablations)
+    assert (real.keep, real.retrain, real.seeds) == (False, False, (0,))

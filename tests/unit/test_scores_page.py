@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
-from harness_world import PROFILE, RUN, TABLE, lines, record
+from harness_world import ACCURACY, PROFILE, RUN, TABLE, lines, record
 
 from repro.harness.cells import Footnotes
+from repro.harness.claims import Verdict
 from repro.harness.experiment import Column, PromptSet, Row
 from repro.harness.published import column_name, published_cost
 from repro.harness.schema import CAPTIONS, Line, PerImage, Record, RecordSet, Series
@@ -326,3 +328,49 @@ def test_a_page_says_which_margin_its_claims_have() -> None:
     for text in (claims, mini):
         assert "half-width" not in text
         assert "at least as good" not in text
+
+
+def of_one_set(*changes: Line) -> ScoresResult:
+    """A table about one set of prompts, of which alone there are records, each of three training seeds."""
+    table = replace(TABLE, prompts="COCO 2014", against="small", seeds=(0, 1, 2), reported=None)
+    made = [line for line in lines() if getattr(line, "prompts", "") != "long"]
+    rng = np.random.default_rng(0)
+    for seed in (1, 2):
+        for variant in ("small", "big"):
+            values = (rng.random(40) < ACCURACY[variant]).astype(float)
+            made.append(record(variant, "short", "accuracy", float(values.mean()), seed=seed))
+            made.append(PerImage.of(values, variant=variant, prompts="short", metric="accuracy", seed=seed))
+    captions = PerImage.of(range(40), variant=CAPTIONS, prompts="short", metric=CAPTIONS, seed=0)
+    return ScoresResult(table, PROFILE, RecordSet.of([*made, captions, *changes]))
+
+
+def test_a_table_of_one_set_of_prompts_has_its_claims_judged_on_it() -> None:
+    result = of_one_set()
+    assert [prompts.key for prompts in result.profile.prompt_sets] == ["short"]
+    judged = {judgement.claim.key: judgement for judgement in result.judgements}
+    assert judged["better"].verdict is Verdict.REPRODUCED
+    text = page(result, Path("nowhere"))
+    assert "long captions" not in text.lower()
+    assert "means over 3 training seeds" in text
+
+
+def test_every_row_is_compared_with_the_one_of_the_table() -> None:
+    text = page(of_one_set(), Path("nowhere"))
+    section = text.split("## Against scale-wise")[1].split("\n## ")[0]
+    (line,) = [line for line in section.splitlines() if line.startswith("| Full-scale")]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[2].startswith("\u2212")  # worse
+    assert cells[2].endswith("\u2009*")
+
+
+def test_seeds_of_students_that_diverged_are_not_counted() -> None:
+    diverged = [record("big", "short", "accuracy", None, seed=seed, note="seed diverged: NaN") for seed in (3, 4)]
+    assert of_one_set(*diverged).judgements[0].comparison == of_one_set().judgements[0].comparison
+
+
+def test_a_version_of_the_paper_that_was_not_recovered_has_a_column_that_says_so() -> None:
+    assert TABLE.reported is not None
+    table = replace(TABLE, reported=replace(TABLE.reported, lost="v0"))
+    text = page(ScoresResult(table, PROFILE, RecordSet.of(lines())), Path("nowhere"))
+    assert text.count("not recovered") == 2  # students of the set that the paper has
+    assert "v0 (paper)" in text
