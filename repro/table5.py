@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from repro import _ablations as ablations
-from repro.harness.claims import NOT_IN_PAPER
 from repro.harness.experiment import Row, Variant
+from repro.harness.scope import NOT_IN_PAPER
 from repro.kinds.scores.declare import Claim, Table, real_rows
 
 TABLE = Table(

@@ -6,8 +6,7 @@ from repro.harness.agreement import agreement
 from repro.harness.cells import number, signed
 from repro.harness.claim_words import RULE, claims_tables, difference, verdict_words
 from repro.harness.claims import Verdict
-from repro.harness.page import footer, joined
-from repro.harness.page import footer, joined, lower, session
+from repro.harness.page import footer, joined, session
 from repro.harness.profile import Profile
 from repro.harness.words import lower
 from repro.kinds.scores.against import against
