@@ -16,6 +16,7 @@ TABLE = Table(
     reported=ablations.published("Tables 6 and 9", "MJHQ"),
     seeds=ablations.SEEDS,
     few_seeds=ablations.FEW_SEEDS,
+    details=False,
     prompts="MJHQ",
     against=ablations.FULL.key,
     notes=ablations.NOTES,

@@ -23,6 +23,7 @@ TABLE = Table(
     reported=ablations.published("Tables 6 and 9", "COCO 2014"),
     seeds=ablations.SEEDS,
     few_seeds=ablations.FEW_SEEDS,
+    details=False,
     prompts="COCO 2014",
     against=ablations.FULL.key,
     notes=ablations.NOTES,

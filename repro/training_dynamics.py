@@ -36,6 +36,7 @@ TABLE = Table(
         TrainingCurve(label=row.label, rows=(UNTRAINED.key, *(after.key for after in AFTER[row.key]))) for row in LINES
     ),
     seeds=ablations.FEW_SEEDS,
+    details=False,
     prompts="MJHQ",
     notes=(
         "A training of fewer iterations is the beginning of one of more: same initial weights, images and noise, and a "

@@ -193,6 +193,7 @@ def test_numbers_of_a_set_leave_their_replicates_and_undetermined_ones_their_rea
     assert (record.value, series.variant, series.over, series.n) == (3.0, "row", "replicate", 40)
     assert (series.metric, series.values) == ("distance without one group, coco, seed 3", (2.9, 3.12346))
     assert (empty.value, empty.note) == (None, "No caption repeats.")
+    assert [*score_records(RUN, "row", "coco", 3, EvaluationResult({}, values), left_out={"distance"})] == [empty]
 
 
 @pytest.mark.parametrize(("count", "more"), [(3, ""), (5, "; and 2 more")])

@@ -177,6 +177,7 @@ class Table(Experiment):
             each row, cannot have it.
         prompts: the set of the paper's prompts that it is about; empty for every set of a profile.
         against: key of the row that all others are compared with on the page; empty for none.
+        details: whether the detail columns of a profile are recorded: of many students they are many numbers.
         training_curves: rows that its figure shows against the iterations and seconds of their training, in place of
             quality against compute; that of the first one's losses is drawn too.
 
@@ -197,6 +198,7 @@ class Table(Experiment):
     distils: bool = False
     prompts: str = ""
     against: str = ""
+    details: bool = True
     training_curves: tuple[TrainingCurve, ...] = ()
 
     def __post_init__(self) -> None:

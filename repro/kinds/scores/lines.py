@@ -1,7 +1,7 @@
 """From what a pass measured of a row to lines of the records, and the reasons where nothing was measured."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,9 +16,22 @@ from repro.metrics.base import reasons
 NO_IMAGES = "Its folder has no images of these prompts."
 
 
-def score_records(run: Run, key: str, prompt_set: str, seed: int, result: EvaluationResult) -> Iterator[Line]:
-    """Estimates with their replicates, values per image, and how many images were skipped, of one row and set."""
+def score_records(
+    run: Run, key: str, prompt_set: str, seed: int, result: EvaluationResult, left_out: Container[str] = ()
+) -> Iterator[Line]:
+    """Estimates with their replicates, values per image, and how many images were skipped, of one row and set.
+
+    Args:
+        run: that measured.
+        key: of the row.
+        prompt_set: of its images.
+        seed: of its training.
+        result: what was measured.
+        left_out: metrics that are not recorded.
+    """
     for metric, found in result.values.items():
+        if metric in left_out:
+            continue
         bounds = (found.ci_low, found.ci_high)
         made = Record.of(run, key, metric, found.value, prompts=prompt_set, seed=seed, n=found.n, bounds=bounds)
         yield replace(made, note=found.note, value=None if math.isnan(found.value) else found.value)
@@ -26,6 +39,8 @@ def score_records(run: Run, key: str, prompt_set: str, seed: int, result: Evalua
             name = without_group(metric, prompt_set, seed)
             yield Series.of(key, name, found.replicates, over="replicate", n=found.n)
     for metric, values in result.per_image.items():
+        if metric in left_out:
+            continue
         yield PerImage.of(values, variant=key, prompts=prompt_set, metric=metric, seed=seed)
     if result.skipped:
         count = Record.of(run, key, SKIPPED, float(len(result.skipped)), prompts=prompt_set, seed=seed, unit="images")
