@@ -10,7 +10,7 @@ from repro import load_experiment
 from repro.harness.experiment import Row
 from repro.harness.profile import Profile
 from repro.harness.systems import HubFile
-from repro.harness.work_plan import Plan, RowPlan
+from repro.harness.work_plan import Plan, RowPlan, text
 from repro.kinds.scores.counts import row_cost
 from repro.kinds.scores.declare import Table
 from repro.kinds.scores.options import ScoresOptions
@@ -130,3 +130,17 @@ def test_systems_of_table_4_bring_their_own_models_and_licences(medium: Profile,
     (need,) = [need for need in plan.needs if need.why == "row sdxl_turbo"]
     assert need.name == str(HubFile("stabilityai/sdxl-turbo"))
     assert need.terms == "Stability AI Non-Commercial Research Community License"
+
+
+@pytest.mark.slow
+def test_ablations_of_a_real_model_are_planned_with_their_trainings(
+    medium: Profile, options: ScoresOptions, tmp_path: Path
+) -> None:
+    medium = table("table5").in_profile(medium)
+    plan, rows = made(medium, options, "teacher", "full", "no_pdm", "pdm_only", of="table5")
+    assert rows["no_pdm"].training == "--preset sd35-6 --weight-pdm 0.0 --mixed-precision bf16"
+    assert rows["full"].training_flops > rows["no_pdm"].training_flops > rows["pdm_only"].training_flops > 0
+    assert (rows["teacher"].training, rows["teacher"].training_flops) == ("", 0)
+    assert " hours on 8 GPUs** at 125 TFLOP/s" in text(plan)
+    given = made(medium, replace(options, adapters={"full": tmp_path}), "full", of="table5")[1]
+    assert given["full"].training == ""

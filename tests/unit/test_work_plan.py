@@ -108,3 +108,14 @@ def test_unknown_terms_are_not_called_free() -> None:
 
 def test_sets_of_prompts_say_what_they_are_compared_with() -> None:
     assert cells(text(plan(TEACHER)), "coco") == ["coco", "30,000", "coco.csv", "nothing"]
+
+
+def test_students_that_nobody_gave_have_options_and_hours_on_eight_gpus() -> None:
+    absent = replace(ABSENT, training="--preset sd35-6 --weight-pdm 0.0", training_flops=2_880 * 10**15)
+    written = text(plan(TEACHER, absent))
+    section = written.split("## Students to train")[1].split("\n## ")[0]
+    assert "A student to be trained first" in section
+    assert "8 GPU-hours, **1.0 hours on 8 GPUs** at 100 TFLOP/s" in section
+    assert cells(section, "`none`") == ["`none`", "None", "`--preset sd35-6 --weight-pdm 0.0`", "8.0", "1.0"]
+    assert "2 students to be trained" in text(plan(absent, replace(absent, key="other")))
+    assert "## Students" not in text(plan(TEACHER, ABSENT))
