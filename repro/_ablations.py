@@ -344,6 +344,6 @@ def published(table: str, prompts: str) -> Reported:
             "image_reward": Agreement(metric="image_reward", tolerance=NOISE["image_reward"]),
             "fid": Agreement(metric="fid", tolerance=NOISE["fid"]),
         },
-        missing="v2 has no number of this row on these prompts.",
+        missing="No number of this row on these prompts in v2.",
         lost="v1",
     )

@@ -13,7 +13,9 @@ from repro.harness.claims import Verdict
 from repro.harness.experiment import Column, PromptSet, Row
 from repro.harness.published import column_name, published_cost
 from repro.harness.schema import CAPTIONS, Line, PerImage, Record, RecordSet, Series
+from repro.kinds.scores.against_figure import against_data
 from repro.kinds.scores.declare import SKIPPED, Check, Claim, Table, better
+from repro.kinds.scores.figure import drawing
 from repro.kinds.scores.lines import score_records
 from repro.kinds.scores.page import known_effect, page
 from repro.kinds.scores.result import ScoresResult
@@ -362,6 +364,22 @@ def test_every_row_is_compared_with_the_one_of_the_table() -> None:
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert cells[2].startswith("\u2212")  # worse
     assert cells[2].endswith("\u2009*")
+
+
+def test_differences_to_one_row_are_drawn_with_their_margins() -> None:
+    result = of_one_set()
+    data = against_data(result)
+    assert data.labels == ("Full-scale",)
+    accuracy, distance = data.panels
+    (bar,) = accuracy.bars
+    assert bar is not None
+    assert bar.low < bar.difference < bar.high < 0
+    assert (bar.is_shown, accuracy.margin, accuracy.axis) == (True, 5.0, "Accuracy: better by")
+    assert distance.bars == (None,)
+    made = drawing(result)
+    assert made is not None
+    assert made.kind == "against"
+    assert made.draw().startswith(b"\x89PNG")
 
 
 def test_seeds_of_students_that_diverged_are_not_counted() -> None:

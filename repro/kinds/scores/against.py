@@ -4,6 +4,7 @@ Differences are those of claims (`repro.kinds.scores.judge`), oriented so that p
 two-sided p of a metric's rows are adjusted over them by Holm's procedure.
 """
 
+from dataclasses import dataclass
 from statistics import stdev
 
 from repro.harness.cells import DASH, markdown, number, signed
@@ -31,13 +32,48 @@ def against(result: ScoresResult) -> list[str]:
     return [*blocks, *(_set(result, prompts, baseline) for prompts in result.profile.prompt_sets)]
 
 
+@dataclass(frozen=True, slots=True)
+class Against:
+    """A row beside the one of the table in one metric on one set of prompts.
+
+    Attributes:
+        row: that is compared.
+        found: the comparison; None where there is nothing to compare.
+        is_shown: whether it is shown not to be zero.
+    """
+
+    row: Row
+    found: Comparison | None
+    is_shown: bool
+
+
+def compared_columns(result: ScoresResult, prompts: PromptSet) -> list[Column]:
+    """Metrics in which rows are compared."""
+    return [column for column in result.profile.columns if column.role and column.is_of(prompts.key)]
+
+
+def compared(result: ScoresResult, prompts: PromptSet, column: Column) -> list[Against]:
+    """Every other student beside the row that the table names."""
+    baseline = result.experiment.row(result.experiment.against)
+    others = [row for row in result.rows if row.is_student and row.key != baseline.key]
+    found = [_difference(result, prompts, column, row, baseline) for row in others]
+    doubled = [
+        min(1.0, 2 * min(one.spread.p_above(one.difference), one.spread.p_above(-one.difference)))
+        for one in found
+        if one is not None
+    ]
+    adjusted = iter(holm(doubled))
+    shown = [one is not None and next(adjusted) <= 2 * ALPHA and one.differs for one in found]
+    return [Against(*each) for each in zip(others, found, shown, strict=True)]
+
+
 def _set(result: ScoresResult, prompts: PromptSet, baseline: Row) -> str:
-    columns = [column for column in result.profile.columns if column.role and column.is_of(prompts.key)]
+    columns = compared_columns(result, prompts)
     others = [row for row in result.rows if row.is_student and row.key != baseline.key]
     cells = [[row.label] for row in (baseline, *others)]
     for column in columns:
-        found = [_difference(result, prompts, column, row, baseline) for row in others]
-        for line, row, shown in zip(cells, (baseline, *others), ["", *_marked(found, column)], strict=True):
+        texts = ["", *(_text(one, column) for one in compared(result, prompts, column))]
+        for line, row, shown in zip(cells, (baseline, *others), texts, strict=True):
             line += [_spread(result, prompts, column, row), shown]
     heads = ["Setup", *(head for column in columns for head in (f"{column.label}, SD", "Difference"))]
     return markdown(heads, cells)
@@ -50,17 +86,11 @@ def _difference(result: ScoresResult, prompts: PromptSet, column: Column, row: R
     return found if isinstance(found, Comparison) else None
 
 
-def _marked(found: list[Comparison | None], column: Column) -> list[str]:
-    """Differences with their intervals, marked where they are shown."""
-    measured = [one for one in found if one is not None]
-    doubled = [2 * min(one.spread.p_above(one.difference), one.spread.p_above(-one.difference)) for one in measured]
-    adjusted = iter(holm([min(1.0, p) for p in doubled]))
-    return [DASH if one is None else _text(one, column, next(adjusted)) for one in found]
-
-
-def _text(found: Comparison, column: Column, p: float) -> str:
-    value, low, high = (signed(v * column.factor, column.digits) for v in found.shown)
-    return f"{value} [{low}, {high}]{SHOWN if found.differs and p <= 2 * ALPHA else ''}"
+def _text(one: Against, column: Column) -> str:
+    if one.found is None:
+        return DASH
+    value, low, high = (signed(v * column.factor, column.digits) for v in one.found.shown)
+    return f"{value} [{low}, {high}]{SHOWN if one.is_shown else ''}"
 
 
 def _spread(result: ScoresResult, prompts: PromptSet, column: Column, row: Row) -> str:

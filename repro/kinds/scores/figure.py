@@ -12,6 +12,7 @@ from repro.harness.plan import steps_of
 from repro.harness.plots import NUM_COLOURS, Drawing, colour, new_figure, own_style, png
 from repro.harness.profile import Profile
 from repro.harness.schema import RecordSet
+from repro.kinds.scores.against_figure import against_drawing
 from repro.kinds.scores.declare import Table
 from repro.kinds.scores.result import ScoresResult
 from repro.kinds.scores.training_figure import training_drawing
@@ -47,9 +48,11 @@ MARKERS = ("D", "o", "s", "^", "v", "P")
 
 
 def drawing(result: ScoresResult) -> Drawing | None:
-    """Quality against compute, or against the iterations of trainings where the table has curves of these."""
+    """Quality against compute; of a table about trainings their curves, of one that compares with a row differences."""
     if result.experiment.training_curves:
         return training_drawing(result)
+    if result.experiment.against:
+        return against_drawing(result)
     data = compute_data(result.experiment, result.profile, result.records)
     return Drawing("compute", data.digest, lambda: draw_compute(data)) if data.panels else None
 

@@ -47,7 +47,7 @@ from repro.stages.timing import device_name
 
 STAGE = "tables"
 GRID_COLUMNS = 12  # of the sample grid, shared by the prompt sets
-LABEL_WIDTH = 13  # characters of a row label, in a line
+LABEL_WIDTH = 12  # characters of a row label, in a line
 THUMBNAIL = 256  # largest side of a picture there
 
 

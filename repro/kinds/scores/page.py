@@ -48,6 +48,8 @@ KNOWN_EFFECT = (
 FIGURES = {
     "compute": "Quality against compute. Further left costs less; arrows point to better; bars and bands "
     "are 95 % intervals; points of equal compute stand side by side.",
+    "against": "Differences to the first student, with 95 % intervals; right of zero is better. In colour: shown not "
+    "to be zero (by Holm's procedure over the rows). Grey band: the metric's margin.",
     "training": "Training. Quality as mean, lowest and highest of the training seeds, against iterations and against "
     "seconds; below, the terms of the first curve's loss in the steps at each latent side, means over training seeds "
     "with their standard errors.",
