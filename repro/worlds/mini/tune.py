@@ -75,8 +75,15 @@ def training(row: Row, lr: float, iterations: int) -> DistillConfig:
 
 
 def identity(row: Row, lr: float, images: int) -> str:
-    """What a trial follows from besides its iterations: the other options of the training, the pipeline, the images."""
-    options = {name: value for name, value in training(row, lr, 1).as_json().items() if name != "iterations"}
+    """What a trial follows from besides its iterations: the other options of the training, the pipeline, the images.
+
+    Options at their defaults say nothing, so that trials of before an option existed stay known.
+    """
+    config = training(row, lr, 1)
+    defaults = DistillConfig(preset=config.preset).as_json()
+    changed = {name: value for name, value in config.as_json().items() if value != defaults[name]}
+    options = {"preset": config.preset, **changed}
+    del options["iterations"]
     pipeline = digest_folder(ROOT / PROFILE.weights.pipeline)
     return digest_json({"training": options, "pipeline": pipeline, "images": images})
 
