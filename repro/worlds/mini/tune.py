@@ -82,8 +82,7 @@ def identity(row: Row, lr: float, images: int) -> str:
     config = training(row, lr, 1)
     defaults = DistillConfig(preset=config.preset).as_json()
     changed = {name: value for name, value in config.as_json().items() if value != defaults[name]}
-    options = {"preset": config.preset, **changed}
-    del options["iterations"]
+    options = {"preset": config.preset, **{name: changed[name] for name in changed if name != "iterations"}}
     pipeline = digest_folder(ROOT / PROFILE.weights.pipeline)
     return digest_json({"training": options, "pipeline": pipeline, "images": images})
 
