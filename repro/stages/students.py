@@ -30,6 +30,7 @@ from swd.training.config import differences
 from swd.training.state import LossLog, begin_from
 
 STAGE, CACHE_STAGE, VERSION = "students", "latents", 1
+"""The version of both; also where a default of ``DistillConfig`` changes, by which students are known."""
 DRAWN_SEED = 50_000_000  # of the first image that the teacher draws to train on: no prompt has it
 TEACHER = Row("teacher", "Teacher")
 DIVERGED = "diverged"  # in the result of a stage: why there is no student
@@ -135,7 +136,7 @@ def student_inputs(world: World, row: Row, seed: int, device: torch.device) -> d
     plan = resolve(profile, row, seed)
     return {
         "version": VERSION,
-        "config": plan.training.as_json(),
+        "config": plan.training.identity(),
         "pipeline": digest_folder(world.root / profile.weights.pipeline),
         "data": {
             **world.fingerprint(),

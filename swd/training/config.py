@@ -278,6 +278,16 @@ class DistillConfig:
         found: dict[str, Any] = json.loads(json.dumps(plain))
         return found
 
+    def identity(self) -> dict[str, Any]:
+        """What a training is known by: preset, iterations, and the options that are not at their defaults.
+
+        An option that does not exist yet will be at its default, so finished trainings stay known when it comes. A
+        default must therefore not change without a new version of whatever stores trainings by this.
+        """
+        defaults = DistillConfig(preset=self.preset).as_json()
+        known = {"preset", "iterations"}
+        return {name: value for name, value in self.as_json().items() if name in known or value != defaults[name]}
+
 
 def differences(saved: dict[str, Any], config: DistillConfig) -> list[str]:
     """Options in which a saved run differs from ``config``, as ``name: saved -> wanted``; harmless ones left out."""

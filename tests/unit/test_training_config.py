@@ -1,8 +1,11 @@
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from training_world import CONFIG, config
 
+from repro.stages.students import VERSION
 from swd.errors import ConfigError
 from swd.schedule import PRESETS, preset
 from swd.training import DistillConfig
@@ -130,3 +133,18 @@ def test_option_that_is_newer_than_the_saved_run_had_its_default() -> None:
     del saved["weight_decay"]
     assert differences(saved, CONFIG) == []
     assert differences(saved, config(weight_decay=0.5)) == ["weight_decay: 0.01 -> 0.5"]
+
+
+def test_a_training_is_known_by_preset_iterations_and_what_is_not_at_its_default() -> None:
+    plain = DistillConfig(preset="mini-6")
+    assert plain.identity() == {"preset": "mini-6", "iterations": plain.iterations}
+    changed = DistillConfig(preset="mini-6", iterations=7, rank=8, lr=0.5, pdm_kernel="rbf")
+    assert changed.identity() == {"preset": "mini-6", "iterations": 7, "rank": 8, "lr": 0.5, "pdm_kernel": "rbf"}
+
+
+def test_defaults_by_which_finished_trainings_are_known_are_those_of_their_version() -> None:
+    """Where this fails for a changed default: raise the version of students, and write the golden file anew."""
+    golden = json.loads((Path(__file__).parent / "golden" / "training_defaults.json").read_text())
+    defaults = DistillConfig(preset="mini-6").as_json()
+    assert {name: defaults.get(name) for name in golden["defaults"]} == golden["defaults"]
+    assert golden["version_of_students"] == VERSION

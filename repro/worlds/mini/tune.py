@@ -75,14 +75,9 @@ def training(row: Row, lr: float, iterations: int) -> DistillConfig:
 
 
 def identity(row: Row, lr: float, images: int) -> str:
-    """What a trial follows from besides its iterations: the other options of the training, the pipeline, the images.
-
-    Options at their defaults say nothing, so that trials of before an option existed stay known.
-    """
-    config = training(row, lr, 1)
-    defaults = DistillConfig(preset=config.preset).as_json()
-    changed = {name: value for name, value in config.as_json().items() if value != defaults[name]}
-    options = {"preset": config.preset, **{name: changed[name] for name in changed if name != "iterations"}}
+    """What a trial follows from besides its iterations: the other options of the training, the pipeline, the images."""
+    known = training(row, lr, 1).identity()
+    options = {name: value for name, value in known.items() if name != "iterations"}
     pipeline = digest_folder(ROOT / PROFILE.weights.pipeline)
     return digest_json({"training": options, "pipeline": pipeline, "images": images})
 
