@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from tqdm import tqdm
@@ -151,12 +152,18 @@ def watch(units: Sequence[Unit], crew: Crew) -> None:
             share = 1 - flops_of(left.values()) / total
             if share > 0:
                 seconds = (time.monotonic() - begun) * (1 - share) / share
-                bar.set_postfix_str(f"expected end {time.strftime('%H:%M', time.localtime(time.time() + seconds))}")
+                bar.set_postfix_str(f"expected end {clock_time(time.time() + seconds, time.time())}")
             statuses = crew.tend(progressed=bool(found))
             if crew.is_over and left and not any(unit.done() for unit in left.values()):
                 labels = ", ".join(unit.label for unit in left.values())
                 raise QueueError(f"processes ended with status {statuses or [0]} and left {labels}")
             time.sleep(POLL_SECONDS if left else 0)
+
+
+def clock_time(when: float, now: float) -> str:
+    """Hours and minutes of a time in seconds since 1970, with its date unless that is today's."""
+    there, here = datetime.fromtimestamp(when), datetime.fromtimestamp(now)
+    return f"{there:%H:%M}" if there.date() == here.date() else f"{there:%Y-%m-%d %H:%M}"
 
 
 def flops_of(units: Iterable[Unit]) -> float:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from repro.harness.experiment import ExperimentError
 from repro.harness.units import Spent, Unit
 from repro.stages import queue
-from repro.stages.queue import Crew, QueueError, environment, planned, watch, work
+from repro.stages.queue import Crew, QueueError, clock_time, environment, planned, watch, work
 
 WORKER = """
 import sys, time
@@ -174,3 +175,9 @@ def test_processes_share_cores_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None
     assert queue.count_workers(None) == 2
     found = [environment(place, workers=4)["CUDA_VISIBLE_DEVICES"] for place in range(4)]
     assert found == ["2", "MIG-5", "2", "MIG-5"]
+
+
+def test_an_end_on_another_day_is_shown_with_its_date() -> None:
+    now = datetime(2026, 11, 27, 12, 0).timestamp()
+    assert clock_time(datetime(2026, 11, 27, 14, 5).timestamp(), now) == "14:05"
+    assert clock_time(datetime(2026, 11, 28, 11, 2).timestamp(), now) == "2026-11-28 11:02"
