@@ -10,8 +10,8 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -140,7 +140,7 @@ def watch(units: Sequence[Unit], crew: Crew) -> None:
         QueueError: processes ended and units are left.
     """
     left = {unit.name: unit for unit in units if not unit.done()}
-    total, begun = flops_of(left.values()) or 1.0, time.monotonic()
+    total, begun = flops_left(units, left) or 1.0, time.monotonic()
     if not left:
         return
     with tqdm(total=len(units), initial=len(units) - len(left), unit="unit", desc="queue") as bar, crew:
@@ -149,7 +149,7 @@ def watch(units: Sequence[Unit], crew: Crew) -> None:
             for name in found:
                 del left[name]
             bar.update(len(found))
-            share = 1 - flops_of(left.values()) / total
+            share = 1 - flops_left(units, left) / total
             if share > 0:
                 seconds = (time.monotonic() - begun) * (1 - share) / share
                 bar.set_postfix_str(f"expected end {clock_time(time.time() + seconds, time.time())}")
@@ -173,6 +173,14 @@ def flops_of(units: Iterable[Unit]) -> float:
     return sum(unit.flops for unit in found) + sum(trainings.values())
 
 
+def flops_left(units: Iterable[Unit], left: Container[str]) -> float:
+    """Of the units with these names, without trainings that another unit has done."""
+    units = list(units)
+    trained = {unit.student for unit in units if unit.name not in left}
+    rest = [unit for unit in units if unit.name in left]
+    return flops_of(replace(unit, student="") if unit.student in trained else unit for unit in rest)
+
+
 def planned(units: Sequence[Unit], workers: int) -> str:
     """What a queue would do, as Markdown: units that are alike but for their training seed in a line."""
     lines: dict[str, list[Unit]] = {}
@@ -187,23 +195,24 @@ def planned(units: Sequence[Unit], workers: int) -> str:
         ]
         for label, found in lines.items()
     ]
-    left = [unit for unit in units if not unit.done()]
+    left = {unit.name for unit in units if not unit.done()}
+    flops = flops_left(units, left)
     heads = ["Setup", "Trainings", "Done", "TFLOP"]
     summary = (
         f"{len(units)} units, {number(flops_of(units) / TERA, 0)} TFLOP of networks; {len(left)} units are left with "
-        f"{number(flops_of(left) / TERA, 0)} TFLOP{_hours(units, left, workers)}. Trainings that several units share "
+        f"{number(flops / TERA, 0)} TFLOP{_hours(units, flops, workers)}. Trainings that several units share "
         "count once in all, and in each line. Nothing was done."
     )
     return joined([summary, markdown(heads, rows)])
 
 
-def _hours(units: Sequence[Unit], left: Sequence[Unit], workers: int) -> str:
-    """How long what is left takes, by what was done here."""
+def _hours(units: Sequence[Unit], left: float, workers: int) -> str:
+    """How long so many FLOPs take, by what was done here."""
     spent = [found for unit in units if (found := unit.spent()) is not None]
     if not spent or not left:
         return "" if not left else "; how long that takes is known once a unit was done"
     speed = sum(found.flops for found in spent) / sum(found.seconds for found in spent)
-    hours = flops_of(left) / speed / workers / 3600
+    hours = left / speed / workers / 3600
     processes = "one process" if workers == 1 else f"{workers} processes"
     return f", about {number(hours, 1)} hours for {processes} by the {len(spent)} units that were done here in one go"
 

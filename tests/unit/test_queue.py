@@ -16,7 +16,7 @@ import pytest
 from repro.harness.experiment import ExperimentError
 from repro.harness.units import Spent, Unit
 from repro.stages import queue
-from repro.stages.queue import Crew, QueueError, clock_time, environment, planned, watch, work
+from repro.stages.queue import Crew, QueueError, clock_time, environment, flops_left, planned, watch, work
 
 WORKER = """
 import sys, time
@@ -159,8 +159,8 @@ def test_the_plan_has_a_line_for_a_row_and_counts_a_shared_training_once(tmp_pat
         replace(unit(tmp_path, "b", flops=1e12, **shared), student="a", label="Row a, seed 1"),
     ]
     text = planned(found, 2)
-    assert "2 units, 10 TFLOP of networks; 1 units are left with 7 TFLOP" in text
-    assert "about 0.3 hours for 2 processes by the 2 units" in text
+    assert "2 units, 10 TFLOP of networks; 1 units are left with 1 TFLOP" in text
+    assert "about 0.1 hours for 2 processes by the 2 units" in text
     assert "| Row a   |           1 | 1 of 2 |" in text
     fresh = planned([unit(tmp_path, "c", flops=1e12)], 2)
     assert "how long that takes is known once a unit was done" in fresh
@@ -181,3 +181,13 @@ def test_an_end_on_another_day_is_shown_with_its_date() -> None:
     now = datetime(2026, 11, 27, 12, 0).timestamp()
     assert clock_time(datetime(2026, 11, 27, 14, 5).timestamp(), now) == "14:05"
     assert clock_time(datetime(2026, 11, 28, 11, 2).timestamp(), now) == "2026-11-28 11:02"
+
+
+def test_a_training_that_another_unit_has_done_is_not_left(tmp_path: Path) -> None:
+    two_tables = [
+        replace(unit(tmp_path, name), student=student, training_flops=10.0)
+        for name, student in (("a5", "a"), ("a7", "a"), ("b5", "b"), ("b7", "b"))
+    ]
+    assert flops_left(two_tables, {"a5", "a7", "b5", "b7"}) == 4 + 20
+    assert flops_left(two_tables, {"a7", "b5", "b7"}) == 3 + 10
+    assert flops_left(two_tables, {"a7", "b7"}) == 2
