@@ -37,7 +37,7 @@ def page(result: BenchmarkResult, folder: Path) -> str:
 def _machine(run: Run) -> str:
     machine = run.config["machine"]
     card = f", driver {machine['driver']}, CUDA {machine['cuda']}" if machine.get("driver") else ""
-    return f"{run.device}, {machine['threads']} threads{card}" if "threads" not in run.device else f"{run.device}{card}"
+    return f"{run.device}, {machine['threads']} threads{card}" if "thread" not in run.device else f"{run.device}{card}"
 
 
 def _providers(result: BenchmarkResult) -> str:
