@@ -60,7 +60,7 @@ def _training(result: MethodResult) -> list[str]:
         "In the figure, 1 to 3 are data, 4 to 8 the student's pass, 9 to 13 what its losses compare, and 14 to 16 the "
         "last update of the fake model, which is of another batch. Numbers under 6 and 8 are root mean square "
         "distances to the target in latents. A prediction may be farther from it than what it started from: the "
-        "losses match distributions, and no image with its own."
+        "losses match distributions, of patches and of samples, and not latents place by place."
     )
     return [said, reading, "## Losses", _losses(result), "## What is shown", _levels(result)]
 
