@@ -13,6 +13,7 @@ import torch
 from harness_world import RUN
 from training_world import fresh_accelerate
 
+from repro import __main__ as cli
 from repro.figure2 import FIGURE as TRAINING
 from repro.figure3 import FIGURE as SAMPLING
 from repro.harness import render
@@ -22,6 +23,7 @@ from repro.harness.options import RunOptions
 from repro.harness.plots import recorded_digest
 from repro.harness.records import RecordSet, load
 from repro.harness.schema import Record, Series
+from repro.harness.systems import HubFile
 from repro.kinds import kind_of
 from repro.kinds.method import keys, measure
 from repro.kinds.method.figure import draw
@@ -248,3 +250,37 @@ def test_a_second_run_does_nothing(
     options = MethodOptions(out=measured, work=measured.parent / "work", command="test", step=1)
     measure.run(replace(TRAINING, images=8), PROFILE, options)
     assert "nothing to do" in capsys.readouterr().err
+
+
+def test_a_released_student_is_sampled_from_where_it_lies(measured: Path, tmp_path: Path) -> None:
+    released = {"scalewise_6": HubFile(f"{PROFILE.weights.adapters.folder}/scalewise_6")}
+    profile = replace(PROFILE, weights=replace(PROFILE.weights, adapters=None, released=released))
+    options = MethodOptions(out=tmp_path / "out", work=tmp_path / "work", command="test", prompts="compositional")
+    measure.run(SAMPLING, profile, options)
+    ours, theirs = (load(out / "records" / "figure3.jsonl").series for out in (measured, tmp_path / "out"))
+    assert ours == theirs
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pipeline": "nowhere"}, "no pipeline in .*nowhere"),
+        ({"adapters": replace(MINI.weights.adapters, folder="nowhere")}, "no adapter for scalewise_6 in .*nowhere"),
+    ],
+)
+def test_missing_weights_are_named_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], message: str
+) -> None:
+    monkeypatch.setattr(measure, "load_pipeline", lambda *_: pytest.fail("loaded"))
+    profile = replace(PROFILE, weights=replace(PROFILE.weights, **changes))
+    for figure in (TRAINING, SAMPLING):
+        options = MethodOptions(out=tmp_path / "out", work=tmp_path / "work", command="test", prompts="short")
+        with pytest.raises(ExperimentError, match=message):
+            measure.run(figure, profile, options)
+
+
+@pytest.mark.parametrize("words", [["figure2", "--stp", "1"], ["figure3", "--image", "first"]])
+def test_unknown_arguments_are_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(words)
+    assert words[1] in capsys.readouterr().err
