@@ -1,10 +1,11 @@
-"""Figures of the pages. Their bytes depend on data alone, and each PNG carries the digest of what it shows.
+"""Figures of the pages. Their bytes depend on data alone, and each PNG or SVG carries the digest of what it shows.
 
 Re-rendering compares digests and draws only what changed, so that matplotlib is not even imported most of the time,
 and a check agrees between machines whose font rasterisers differ by a pixel.
 """
 
 import io
+import re
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,12 +28,20 @@ class Drawing(NamedTuple):
     draw: Callable[[], bytes]
 
 
+def figure_path(out: Path, stem: str, kind: str) -> Path:
+    """Where a figure of a page lies: ``figures/<stem>_<kind>``, a PNG if its kind has no ending."""
+    return out / "figures" / f"{stem}_{kind}{'' if Path(kind).suffix else '.png'}"
+
+
 def recorded_digest(path: Path) -> str | None:
-    """The digest that a PNG of ours carries; None for a missing, torn or foreign file."""
+    """The digest that a PNG or SVG of ours carries; None for a missing, torn or foreign file."""
     try:
         data = path.read_bytes()
     except OSError:
         return None
+    if path.suffix == ".svg":
+        found = re.search(rb"<dc:identifier>([0-9a-f]{64})</dc:identifier>", data)
+        return found[1].decode() if found and data.rstrip().endswith(b"</svg>") else None
     if data[:8] != b"\x89PNG\r\n\x1a\n" or data[-8:-4] != b"IEND":
         return None
     place = 8
@@ -70,8 +79,19 @@ def own_style() -> Iterator[None]:
         yield
 
 
-def png(figure: "Figure", digest: str) -> bytes:
+def png(figure: "Figure", digest: str, *, dpi: int = 100) -> bytes:
     """The PNG of a figure, with the digest of what it shows."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None, _DIGEST: digest})
+    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None, _DIGEST: digest})
+    return buffer.getvalue()
+
+
+def svg(figure: "Figure", digest: str) -> bytes:
+    """The SVG of a figure, likewise: no date, names of parts that follow from what is drawn, letters as outlines."""
+    import matplotlib
+
+    metadata = {"Date": None, "Creator": None, "Identifier": digest}
+    buffer = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "swd", "svg.fonttype": "path"}):
+        figure.savefig(buffer, format="svg", metadata=metadata)
     return buffer.getvalue()

@@ -9,7 +9,7 @@ from repro.harness.experiment import Experiment
 from repro.harness.files import write_atomic
 from repro.harness.index import index
 from repro.harness.kind import FindProfile, Kind
-from repro.harness.plots import recorded_digest
+from repro.harness.plots import figure_path, recorded_digest
 from repro.harness.records import load
 from repro.harness.result import Measured
 from repro.harness.schema import RecordError
@@ -78,7 +78,7 @@ def check(out: Path, found: Sequence[Entry]) -> list[Stale]:
     for _, result in found:
         for run in result.records.runs:
             for kind, digest in run.figures.items():
-                path = out / "figures" / f"{result.stem}_{kind}.png"
+                path = figure_path(out, result.stem, kind)
                 if recorded_digest(path) != digest:
                     stale.append(Stale(path, "not what the run of these records drew: run the table again"))
     orphans = sorted(set(out.glob("*.md")) - set(pages))
@@ -95,7 +95,7 @@ def _stale_figures(out: Path, found: Sequence[Entry]) -> list[tuple[Path, Callab
     for kind, result in found:
         if (drawing := kind.drawing(result)) is None:
             continue
-        path = out / "figures" / f"{result.stem}_{drawing.kind}.png"
+        path = figure_path(out, result.stem, drawing.kind)
         if recorded_digest(path) != drawing.digest:
             stale.append((path, drawing.draw))
     return stale

@@ -22,8 +22,8 @@ class Run:
 
     Stages that an earlier run finished are reused: ``stage_commits`` lists the commits that did the work, ``dirty`` is
     True if any of them was, and ``wall_seconds`` counts this run alone. ``figures`` gives the digests of those that
-    cannot be drawn again from the records. ``metrics`` is what values follow from, by prompt set and metric: formula or
-    recipe, hashes of weights and of the real images.
+    cannot be drawn again from the records: of PNGs, but where a kind names another ending. ``metrics`` is what values
+    follow from, by prompt set and metric: formula or recipe, hashes of weights and of the real images.
     """
 
     run: str

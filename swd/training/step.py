@@ -43,6 +43,7 @@ from swd.resize import upscale
 from swd.rng import StepRandom
 from swd.schedule import ScaleSchedule
 from swd.training.config import DistillConfig
+from swd.training.watching import FakePass, MatchingPass, PatchPass, StudentPass, Watch, unwatched
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,7 @@ class DistillationStep:
         bank: teacher, student and fake model on one base network.
         discriminator: GAN head; None without a GAN.
         empty: embedding of the empty prompt, (1, ...).
+        watch: is shown what the losses are made of (`swd.training.watching`); no number depends on it.
     """
 
     config: DistillConfig
@@ -96,13 +98,16 @@ class DistillationStep:
     bank: AdapterBank[Denoiser]
     discriminator: nn.Module | None
     empty: Condition
+    watch: Watch = unwatched
 
     def student(self, batch: Batch, step: int, random: StepRandom) -> StudentStepResult:
         """L = w_pdm L_PDM + w_dmd L_DMD + w_gan L_GAN of student step ``step``, on a batch at its scale."""
         config = self.config
         with _frozen(self.discriminator):
             sigma = self.schedule.sigmas[step]
-            x0 = self._student(self._student_x_t(batch, random, sigma), sigma, batch.cond)
+            upscaled, x_t = self._student_start(batch, random, sigma)
+            x0 = self._student(x_t, sigma, batch.cond)
+            self.watch(StudentPass(random, step, sigma, batch, upscaled, x_t, x0.detach()))
             terms = {}
             if config.weight_pdm:
                 terms["pdm"] = self._pdm(x0, batch, random)
@@ -115,7 +120,7 @@ class DistillationStep:
     def samples(self, batches: Sequence[Batch], step: int, randoms: Sequence[StepRandom]) -> list[Tensor]:
         """The student's x0 of several batches in one pass, for ``fake``; the student must not move between them."""
         sigma = self.schedule.sigmas[step]
-        x_t = torch.cat([self._student_x_t(*drawn, sigma) for drawn in zip(batches, randoms, strict=True)])
+        x_t = torch.cat([self._student_start(*drawn, sigma)[1] for drawn in zip(batches, randoms, strict=True)])
         cond = batches[0].cond.cat([batch.cond for batch in batches])
         return list(self._student(x_t, sigma, cond).split([len(batch) for batch in batches]))
 
@@ -136,11 +141,13 @@ class DistillationStep:
         renoised = self._process.add_noise(x0, noise, sigma)
         if self.discriminator is None:
             with self.bank.use("fake"):
-                terms = {"fake": self._regression(self._denoiser(renoised, sigma, cond), x0, sigma)}
+                prediction = self._denoiser(renoised, sigma, cond)
+            terms = {"fake": self._regression(prediction, x0, sigma)}
         else:
             real = self._process.add_noise(batch.target, noise, sigma)  # same noise: only the content tells them apart
             prediction, logits = self._predict_and_judge(renoised, real, sigma, cond)
             terms = {"fake": self._regression(prediction, x0, sigma), "discriminator": gan_discriminator_loss(*logits)}
+        self.watch(FakePass(random, sigma, x0, renoised, prediction.detach()))
         weights = {"fake": 1.0, "discriminator": config.weight_gan_discriminator}
         return FakeStepResult(_weighted(terms, weights), terms, x0)
 
@@ -155,15 +162,15 @@ class DistillationStep:
     def _process(self) -> NoiseProcess:
         return self._denoiser.process
 
-    def _student_x_t(self, batch: Batch, random: StepRandom, sigma: float) -> Tensor:
-        """x_t = (1 - sigma_i) upscale(x0 at s_{i-1}) + sigma_i eps; at sigma_1 = 1 noise alone, as sampling starts.
+    def _student_start(self, batch: Batch, random: StepRandom, sigma: float) -> tuple[Tensor, Tensor]:
+        """The upscaled x0 at s_{i-1}, and x_t = (1 - sigma_i) of it + sigma_i eps; at sigma_1 = 1 noise alone.
 
-        A variance-preserving process would leave 6.8 % of x0 in it: docs/decisions/sdxl.md.
+        So sampling starts; a variance-preserving process would leave 6.8 % of x0 in it: docs/decisions/sdxl.md.
         """
         side = batch.target.shape[-1]
         upscaled = upscale(batch.lower, (side, side), self.schedule.upscale)
         noise = random.normal("student", upscaled)
-        return noise if sigma == 1 else self._process.add_noise(upscaled, noise, sigma)
+        return upscaled, noise if sigma == 1 else self._process.add_noise(upscaled, noise, sigma)
 
     def _regression(self, prediction: Tensor, x0: Tensor, sigma: Tensor) -> Tensor:
         """Mean squared error of x0, weighed by the process so that no noise level outweighs the others."""
@@ -186,9 +193,11 @@ class DistillationStep:
         noise, sigma = self._draw(x0, "dmd", config.teacher_grid.dmd_indices, random)
         renoised = self._process.add_noise(x0, noise, sigma)
         fake_x0, logits = self._fake_view(renoised, sigma, cond)
+        teacher_x0 = None if fake_x0 is None else self._teacher_x0(renoised, sigma, cond)
+        self.watch(MatchingPass(random, sigma, renoised.detach(), teacher_x0, fake_x0))
         terms = {}
-        if fake_x0 is not None:
-            terms["dmd"] = dmd_loss(x0, dmd_gradient(x0, self._teacher_x0(renoised, sigma, cond), fake_x0))
+        if fake_x0 is not None and teacher_x0 is not None:
+            terms["dmd"] = dmd_loss(x0, dmd_gradient(x0, teacher_x0, fake_x0))
         if logits is not None:
             terms["gan"] = gan_student_loss(logits)
         return terms
@@ -223,6 +232,7 @@ class DistillationStep:
             fake, real = (self._process.add_noise(latent, noise, sigma) for latent in (x0, batch.target))
         else:
             sigma = torch.zeros_like(sigma)
+        self.watch(PatchPass(random, sigma, fake.detach(), real))
         with self.bank.use(None if config.pdm_features == "teacher" else "fake"):
             fake_features = self._features(fake, sigma, batch.cond)
             with torch.no_grad():
