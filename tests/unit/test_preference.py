@@ -82,6 +82,8 @@ def test_the_page_of_a_study_says_all_that_follows_from_its_votes(voted: Path) -
     ):
         assert words in text
     assert "## Aesthetics" not in text
+    assert str(voted) not in text  # where files lie is a matter of one machine
+    assert "--votes export.jsonl --scores scores.csv`" in text
     assert "roxy" not in text.partition("## How far")[0]
 
 

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 VERSION = 1  # of the drawing code: raise it when the figure should look different
 PICTURE = "shares"
 WIDTH = 7.6
-BEHIND = {"facecolor": "#ffffff", "edgecolor": "none", "pad": 0.8}  # so that no line runs through a number
 
 
 class Dot(NamedTuple):
@@ -72,9 +71,9 @@ def _panel(axis: "Axes", title: str, dots: list[Dot]) -> None:
             high = dot.value if dot.high is None else dot.high
             axis.plot([low, high], [place, place], color="#000000", lw=1.4, solid_capstyle="butt")
             axis.plot(dot.value, place, color="#000000", marker="o", markersize=5, lw=0)
-            axis.text(high + 1.5, place, f"{dot.value:.0f}", va="center", fontsize=7, bbox=BEHIND)
+            axis.annotate(f"{dot.value:.0f}", (101, place), va="center", fontsize=7, annotation_clip=False)
         if dot.published is not None:
-            axis.plot(dot.published, place, color="#000000", marker="D", markersize=6, lw=0, markerfacecolor="none")
+            axis.plot(dot.published, place, color="#000000", marker="D", markersize=6, lw=0, mfc="none", zorder=4)
     axis.set_yticks(range(len(dots)), [dot.label for dot in dots], fontsize=7)
     axis.set_ylim(len(dots) - 0.5, -0.5)
     axis.set_xlim(0, 100)

@@ -1,5 +1,6 @@
 """Records of preferences: votes as a study exported them, or values per image that a metric judges by."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -66,7 +67,7 @@ def _by_votes(figure: PreferenceFigure, profile: Profile, options: PreferenceOpt
         "bootstrap": BOOTSTRAP,
         "scores": scores,
     }
-    opened = start_run(table=figure.key, profile=profile.name, config=config, command=options.command, folder=ROOT)
+    opened = start_run(table=figure.key, profile=profile.name, config=config, command=_typed(options), folder=ROOT)
     pairs, criteria = figure.pairs_of(profile), criteria_of(figure, used)
     found = [(p, c, outcomes(used, p.candidate, p.baseline, c)) for p in pairs for c in criteria]
     closed = opened.close(device="people", dtype="none", data_hash=digest_file(options.votes), weights_hash="")
@@ -152,7 +153,7 @@ def _by_metric(figure: PreferenceFigure, profile: Profile, options: PreferenceOp
         "commit": origin.commit,
     }
     config = {"declared": figure.content, "proxy": proxy, "bootstrap": BOOTSTRAP}
-    opened = start_run(table=figure.key, profile=profile.name, config=config, command=options.command, folder=ROOT)
+    opened = start_run(table=figure.key, profile=profile.name, config=config, command=_typed(options), folder=ROOT)
     closed = opened.close(
         device=origin.device,
         dtype=origin.dtype,
@@ -167,6 +168,12 @@ def _by_metric(figure: PreferenceFigure, profile: Profile, options: PreferenceOp
     for pair in pairs:
         one = proxy_outcomes(scores, pair.candidate, pair.baseline, margin=column.margin or 0.0, sign=column.sign)
         yield _share(closed, pair, keys.proxy_share(column.key), one)
+
+
+def _typed(options: PreferenceOptions) -> str:
+    """The command with the names of its files, for where they lie is a matter of one machine."""
+    given = {str(path): path.name for path in (options.votes, options.scores, options.records) if path is not None}
+    return shlex.join(given.get(word, word) for word in shlex.split(options.command))
 
 
 def _source(figure: PreferenceFigure, profile: Profile, options: PreferenceOptions) -> Path:

@@ -56,6 +56,7 @@ def _proxy(result: PreferenceResult) -> Iterator[str]:
         f"Values per image: the records of [{found['table']}]({source}.md) (SHA-256 `{found['records'][:16]}`, run "
         f"`{found['run']}`), training seed {found['seed']} of every student, as a study would show one."
     )
+    yield SHARES
     yield from _shares(result, *next(iter(result.questions.items())))
     yield _picture(result, f"Proxy by {label}, no votes: share of wins of the first system, with 95 % intervals.")
 
@@ -65,6 +66,7 @@ def _votes(result: PreferenceResult) -> Iterator[str]:
     yield _counted(result, careless)
     yield _picture(result, "Share of wins of the first system by votes, with 95 % intervals; hollow: published shares.")
     yield MAJORITY
+    yield SHARES
     for criterion, label in result.questions.items():
         yield f"## {label}"
         yield from _shares(result, criterion, label)
@@ -91,7 +93,6 @@ def _shares(result: PreferenceResult, question: str, label: str) -> Iterator[str
     heads = ["Pair", f"Share, % ({label})", "Wins, halves, losses", "Images", "Prompts", "Sign test, p", "Dropped"]
     has_published = not result.is_proxy and any(result.published(pair, question) for pair in result.pairs)
     rows = [_row(result, pair, question, has_published) for pair in result.pairs]
-    yield SHARES
     yield markdown([*heads, *(["Published, %"] if has_published else [])], rows, left=1)
 
 
@@ -156,13 +157,13 @@ def _assessors(result: PreferenceResult) -> Iterator[str]:
         for one in result.assessors
     ]
     left, sided = side(result.used)
-    both = f"{100 * left / sided:.1f} % of {sided:,} votes" if sided else "none of the votes"
+    both = f"{100 * left / sided:.1f} % of the {sided:,} votes for one of the two" if sided else "no votes"
     yield "## Assessors"
     heads = ["Assessor", "Votes", "Checks right", "By the rule", "Left, %", "Seconds of a vote"]
     yield markdown(heads, rows, left=1)
     yield (
-        f"For the left image were {both} for either; sides were drawn, so a preferred side adds noise and no "
-        f"preference. A vote took {_seconds(quartiles(result.used))} s (median, quartiles in brackets)."
+        f"For the left image were {both}; sides were drawn, so a preferred side adds noise and no preference. A vote "
+        f"took {_seconds(quartiles(result.used))} s (median, quartiles in brackets)."
     )
 
 
@@ -204,7 +205,8 @@ def _published(result: PreferenceResult) -> Iterator[str]:
         for pair in shown
     ]
     yield "## Published"
-    own = "" if not result.is_proxy else " Other systems, other images and people, not a metric: no number to compare."
+    own = " Votes of people on other systems: nothing that a proxy in this world compares with."
+    own = own if result.is_proxy else " Other people, other prompts: beside ours, not among them."
     yield f"Shares of wins in per cent by {result.experiment.reported_label}.{own}"
     yield markdown(["Pair", *criteria.values()], rows, left=1)
 
