@@ -1,12 +1,14 @@
 """Every number of the project, in one schema: JSON lines with their provenance beside them.
 
-A records file holds five kinds of lines: ``run`` (where numbers come from), ``record`` (a number with its interval),
-``per_image`` (the values behind it, in prompt order), ``series`` (many values of one thing, such as rounds of a clock)
-and ``curve`` (a measured function). One file belongs to one experiment and one profile. Reading is strict: whatever is
-not exactly the schema is an error that names its line, and so is every other schema, older ones included.
+A records file holds six kinds of lines: ``run`` (where numbers come from), ``record`` (a number with its interval),
+``per_image`` (the values behind it, in prompt order), ``series`` (many values of one thing, such as rounds of a clock),
+``curve`` (a measured function) and ``votes`` (what people answered). One file belongs to one experiment and one
+profile. Reading is strict: whatever is not exactly the schema is an error that names its line, and so is every other
+schema, older ones included.
 """
 
 import json
+import math
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields
@@ -15,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 from repro.harness.files import canonical_json, write_atomic
-from repro.harness.schema import SCHEMA, Curve, Line, PerImage, Record, RecordError, RecordSet, Run, Series
+from repro.harness.schema import SCHEMA, Curve, Line, PerImage, Record, RecordError, RecordSet, Run, Series, VoteLine
 
 __all__ = [
     "SCHEMA",
@@ -27,6 +29,7 @@ __all__ = [
     "RecordSet",
     "Run",
     "Series",
+    "VoteLine",
     "dumps",
     "load",
     "parse",
@@ -39,6 +42,7 @@ _KINDS: dict[str, type[Line]] = {
     "per_image": PerImage,
     "series": Series,
     "curve": Curve,
+    "votes": VoteLine,
 }
 _HINTS = {kind: get_type_hints(cls) for kind, cls in _KINDS.items()}
 
@@ -130,6 +134,8 @@ def _line(raw: str) -> Line:
         _check_series(line)
     if isinstance(line, Curve):
         _check_curve(line)
+    if isinstance(line, VoteLine):
+        _check_votes(line)
     return line
 
 
@@ -167,6 +173,22 @@ def _check_curve(curve: Curve) -> None:
         raise ValueError(f"curve of {len(curve.x)} places, {len(curve.y)} values and {len(curve.error)} errors")
     if any(low >= high for low, high in pairwise(curve.x)):
         raise ValueError("the places of a curve must rise")
+
+
+def _check_votes(line: VoteLine) -> None:
+    columns = (line.image, line.assessor, line.left, line.choice, line.seconds, line.expected)
+    if not line.image or len({len(column) for column in columns}) > 1:
+        raise ValueError(f"votes need columns of one length, at least 1, got {', '.join(str(len(c)) for c in columns)}")
+    if not all((line.study, line.prompt, line.first, line.second, *line.assessor)):
+        raise ValueError("votes need names of study, prompt, systems and assessors, got an empty one")
+    if line.first > line.second or (line.first == line.second and not all(line.expected)):
+        raise ValueError(f"first is {line.first!r} and second {line.second!r}, expected two in the order of names")
+    if line.first == line.second and "second" in line.left:
+        raise ValueError(f"left is second where both systems are {line.first!r}, expected first")
+    if any(low >= high for low, high in pairwise(zip(line.image, line.assessor, strict=True))):
+        raise ValueError("votes must rise by image, then assessor, each once")
+    if min(line.image) < 0 or not all(math.isfinite(value) and value >= 0 for value in line.seconds):
+        raise ValueError("images and seconds of votes must be finite and not negative")
 
 
 def _one_table(records: RecordSet, path: Path) -> None:
