@@ -48,7 +48,7 @@ def test_intervals_of_shares_cover_the_truth_as_often_as_they_promise() -> None:
     assert 0.55 < truth < 0.65
     rng, covered, studies = np.random.default_rng(11), 0, 300
     for number in range(studies):
-        found = share_of(simulate(replace(PAIR, prompts=30), rng), draws=400)
+        found = share_of(simulate(replace(PAIR, prompts=30), rng), draws=2000)
         covered += found.low <= truth <= found.high
         assert found.prompts == 30, number
     assert 0.92 <= covered / studies <= 0.98
