@@ -3,16 +3,19 @@
 import random
 from dataclasses import replace
 from math import comb, exp, log
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from repro.harness.schema import PerImage, RecordSet
 from repro.harness.votes.agreement import agreement, kappa
 from repro.harness.votes.assessors import RULE, assessors, attentive, quartiles, side
 from repro.harness.votes.davidson import davidson
 from repro.harness.votes.files import VoteError
 from repro.harness.votes.krippendorff import alpha
 from repro.harness.votes.outcomes import Outcomes, majority, outcomes
+from repro.harness.votes.proxy import proxy_outcomes, read_scores, scores_of
 from repro.harness.votes.shares import Share, share, sign_test
 from repro.harness.votes.simulate import Study, simulate, true_share
 from repro.harness.votes.vote import Vote
@@ -45,7 +48,7 @@ def test_intervals_of_shares_cover_the_truth_as_often_as_they_promise() -> None:
     assert 0.55 < truth < 0.65
     rng, covered, studies = np.random.default_rng(11), 0, 300
     for number in range(studies):
-        found = share_of(simulate(replace(PAIR, prompts=30), rng), draws=400)
+        found = share_of(simulate(replace(PAIR, prompts=30), rng), draws=2000)
         covered += found.low <= truth <= found.high
         assert found.prompts == 30, number
     assert 0.92 <= covered / studies <= 0.98
@@ -228,6 +231,48 @@ def test_agreement_counts_images_that_both_judge_alike() -> None:
     by_chance = (6 * 12 + 6 * 6 + 12 * 6) / 24**2
     assert found.kappa == pytest.approx((0.75 - by_chance) / (1 - by_chance))
     assert agreement([(people, Outcomes.of({}))]) is None
+
+
+def test_a_proxy_calls_a_difference_below_the_margin_a_tie() -> None:
+    gaps = {"far above": 0.25, "at the margin": 0.125, "below it": 0.124, "equal": 0.0, "worse": -0.125}
+    scores = {
+        "a": {(name, 0): 0.5 + gap for name, gap in gaps.items()},
+        "b": {**{(name, 0): 0.5 for name in gaps}, ("elsewhere", 0): 1.0},
+    }
+    found = proxy_outcomes(scores, "a", "b", margin=0.125, sign=1.0)
+    told = {place[0]: value for place, value in zip(found.places, found.points, strict=True)}
+    assert told == {"far above": 1.0, "at the margin": 1.0, "below it": 0.5, "equal": 0.5, "worse": 0.0}
+    lower_is_better = proxy_outcomes(scores, "a", "b", margin=0.125, sign=-1.0)
+    assert lower_is_better.counts == found.counts[::-1]
+    assert proxy_outcomes(scores, "a", "nobody", margin=0.125, sign=1.0).places == ()
+
+
+def test_images_of_records_are_numbered_within_their_caption() -> None:
+    values = PerImage.of([0.1, 0.2, float("nan"), 0.4], variant="a", prompts="short", metric="m", seed=0)
+    captions = PerImage.of([0, 1, 1, 0], variant="captions", prompts="short", metric="captions", seed=0)
+    found = scores_of(RecordSet.of([values, captions]), "m", ["a"], 0)
+    assert found == {"a": {("short/0000", 0): 0.1, ("short/0001", 0): 0.2, ("short/0000", 1): 0.4}}
+    alone = scores_of(RecordSet.of([values]), "m", ["a"], 0)
+    assert ("short/0003", 0) in alone["a"]
+    assert scores_of(RecordSet.of([values]), "m", ["a"], 1) == {}
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (["prompt,image,score,system"], ":1: expected the columns prompt, image, system, score"),
+        (["prompt,image,system,score", "p,0,a,high"], ":2: could not convert string to float: 'high'"),
+        (["prompt,image,system,score", "p,0,a,1", "p,one,a,1"], ":3: invalid literal"),
+        (["prompt,image,system,score", "p,0,a"], ":2: not enough values"),
+        (["prompt,image,system,score", "p,0,a,nan"], ":2: score 'nan' is not finite"),
+        (["prompt,image,system,score", "p,0,a,1", "p,0,a,2"], ":3: another score of image 0 of prompt p by a"),
+    ],
+)
+def test_the_first_bad_score_is_named(tmp_path: Path, rows: list[str], message: str) -> None:
+    path = tmp_path / "scores.csv"
+    path.write_text("\n".join(rows) + "\n")
+    with pytest.raises(VoteError, match=message):
+        read_scores(path)
 
 
 def test_kappa_is_one_minus_one_or_undefined_where_it_must_be() -> None:

@@ -1,20 +1,24 @@
 """The share of wins of a pair, with an interval over prompts, and its sign test.
 
 With s_p points on the n_p images of prompt p, the share is sum_p s_p / sum_p n_p. Images of a prompt belong together,
-so whole prompts are drawn again, with replacement (the cluster bootstrap of Field and Welsh, 2007): quantiles 2.5 %
-and 97.5 % of the share over the draws bound the interval, stretched around the share by sqrt(P / (P - 1)), for the
-bootstrap of P clusters knows their variance with the divisor P.
+so whole prompts are drawn again, with replacement (the cluster bootstrap of Field and Welsh, 2007). Quantiles of the
+share over the draws bound the interval, expanded for few prompts as Hesterberg (2015) does: the tail of each side is
+
+    Phi(-sqrt(P / (P - 1)) t_{P-1}(0.975)),
+
+since the bootstrap of P clusters has the variance with the divisor P, and a normal tail where Student's belongs.
 """
 
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.special import ndtr, stdtrit
 from scipy.stats import beta, binomtest
 
 from repro.harness.votes.files import VoteError
 from repro.harness.votes.outcomes import Outcomes
 
-DRAWS, SEED = 2000, 2503
+DRAWS, SEED = 5000, 2503
 TAIL = 0.025
 FEWEST = 10
 """Prompts that an interval needs at least: of fewer, the draws hardly differ from each other."""
@@ -82,8 +86,9 @@ def _bootstrap(points: np.ndarray, images: np.ndarray, value: float, draws: int,
     prompts = len(images)
     times = np.random.default_rng(seed).multinomial(prompts, np.full(prompts, 1 / prompts), size=draws)
     drawn = times @ np.stack([points - value * images, images], axis=1)
-    bounds = np.quantile(drawn[:, 0] / drawn[:, 1], (TAIL, 1 - TAIL)) * np.sqrt(prompts / (prompts - 1))
-    return max(value + float(bounds[0]), 0.0), min(value + float(bounds[1]), 1.0)
+    tail = float(ndtr(np.sqrt(prompts / (prompts - 1)) * stdtrit(prompts - 1, TAIL)))
+    low, high = np.quantile(drawn[:, 0] / drawn[:, 1], (tail, 1 - tail))
+    return value + float(low), value + float(high)
 
 
 def _exact(value: float, prompts: int) -> tuple[float, float]:
