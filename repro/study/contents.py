@@ -90,7 +90,7 @@ def read_contents(study: Study, texts: Texts) -> Contents:
         sources={digest: file for file, digest in digests.items()},
         parts={
             **_definition_parts(study, prompts, tasks, texts),
-            **{f"images of {k}": v for k, v in by_system.items()},
+            **by_system,
         },
     )
 
