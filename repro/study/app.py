@@ -94,7 +94,7 @@ class StudyServer:
         routes: list[BaseRoute] = [Route(path, _endpoint(handler), methods=["GET"]) for path, handler in get.items()]
         routes += [Route(path, _endpoint(self._own(handler)), methods=["POST"]) for path, handler in post.items()]
         static = StaticFiles(directory=Path(__file__).parent / "static")
-        return Starlette(
+        app = Starlette(
             routes=[*routes, Mount("/static", static)],
             middleware=[
                 Middleware(Guard, too_large=self._pages.refused(413, "too_large")),
@@ -102,6 +102,8 @@ class StudyServer:
             ],
             exception_handlers={RefusedError: self._refused, HTTPException: self._missing, Exception: self._broken},
         )
+        app.state.database = self._database
+        return app
 
     # who
 
