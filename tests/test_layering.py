@@ -102,7 +102,7 @@ STUDY_EXTRA = {  # third-party packages of its files: the extra `study`, Pillow,
     "pages": {"starlette", "jinja2"},
     "serving": {"starlette", "uvicorn"},
     "checks": {"PIL"},
-    "screenshots": {"playwright"},
+    "screenshots": {"playwright", "uvicorn"},
 }
 WORLD_DOORS = {
     "repro.worlds.base",

@@ -45,7 +45,7 @@ def serve(study: Study, where: Where) -> None:
     """
     if where.url is None and not _is_loopback(where.host):
         raise StudyError(f"{where.host} is reached by others: say the address that they open with --url http://...")
-    listener = _listen(where)
+    listener = listen(where)
     origins = _origins(where, listener.getsockname()[1])
     app = build_app(study, Settings(origins=origins, rate=where.rate))
     print(f"serving {study.name} at {origins[0]} (links: python -m repro study invite); Ctrl-C stops", flush=True)
@@ -91,7 +91,12 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _listen(where: Where) -> socket.socket:
+def listen(where: Where) -> socket.socket:
+    """A socket that listens.
+
+    Raises:
+        StudyError: the address is taken, or none of this machine.
+    """
     family = socket.AF_INET6 if ":" in where.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # asyncio then sets TCP_NODELAY
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -57,7 +57,7 @@ def voter(server: Server, request: pytest.FixtureRequest) -> Iterator[Browser]:
 def test_a_whole_study_without_scripts(tmp_path: Path) -> None:
     server = Server(tiny_study(tmp_path, criteria=["defects"], prompts=2, language="de"))
     browser = server.browser("A1")
-    assert browser.vote_all() == 2 + 2 + 1  # training, pairs, a check at most
+    assert browser.vote_all() in {4, 5}  # two examples, two pairs, and a check or none
     finished = browser.client.get("/finish")
     assert "Vielen Dank" in finished.text
     assert '<html lang="de">' in finished.text
@@ -175,7 +175,8 @@ def test_a_form_that_is_not_as_expected_saves_nothing(
     browser = server.browser("forger")
     before = server.votes("forger")
     page = browser.next()
-    answer = browser.vote(page, "left", **{"part.composition": "left", **change})
+    fields = {**filled(page.text, "left"), **change}
+    answer = browser.client.post(page.url.path, data=fields, headers=browser.headers)
     assert answer.status_code == status
     assert said in answer.text
     assert server.votes("forger") == before
@@ -292,7 +293,7 @@ def test_large_bodies_are_refused_unread(voter: Browser) -> None:
 
 
 def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path: Path) -> None:
-    server = Server(tiny_study(tmp_path, prompts=4))
+    server = Server(tiny_study(tmp_path, prompts=9))
     browser = server.browser("A1")
     page, kept = browser.next(), 0
     limit = "PRAGMA max_page_count = "
@@ -338,8 +339,8 @@ def test_another_host_is_refused(server: Server) -> None:
 
 
 def test_a_server_that_others_reach_needs_its_address(server: Server) -> None:
-    with pytest.raises(StudyError, match="0.0.0.0 is reached by others: say the address"):
+    with pytest.raises(StudyError, match=r"0\.0\.0\.0 is reached by others: say the address"):
         serve(server.study, Where(host="0.0.0.0", port=0))
-    with pytest.raises(StudyError, match="--url is 'study.example'"):
+    with pytest.raises(StudyError, match=r"--url is 'study\.example'"):
         checked_url("study.example")
     assert checked_url("https://Study.example/") == "https://study.example"
