@@ -1,9 +1,10 @@
 """Every number of the project, in one schema: JSON lines with their provenance beside them.
 
-A records file holds five kinds of lines: ``run`` (where numbers come from), ``record`` (a number with its interval),
-``per_image`` (the values behind it, in prompt order), ``series`` (many values of one thing, such as rounds of a clock)
-and ``curve`` (a measured function). One file belongs to one experiment and one profile. Reading is strict: whatever is
-not exactly the schema is an error that names its line, and so is every other schema, older ones included.
+A records file holds six kinds of lines: ``run`` (where numbers come from), ``record`` (a number with its interval),
+``per_image`` (the values behind it, in prompt order), ``series`` (many values of one thing, such as rounds of a clock),
+``curve`` (a measured function) and ``votes`` (what people answered). One file belongs to one experiment and one
+profile. Reading is strict: whatever is not exactly the schema is an error that names its line, and so is every other
+schema, older ones included.
 """
 
 import json
@@ -15,7 +16,8 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 from repro.harness.files import canonical_json, write_atomic
-from repro.harness.schema import SCHEMA, Curve, Line, PerImage, Record, RecordError, RecordSet, Run, Series
+from repro.harness.schema import SCHEMA, Curve, Line, PerImage, Record, RecordError, RecordSet, Run, Series, VoteLine
+from repro.harness.votes import lines as vote_lines
 
 __all__ = [
     "SCHEMA",
@@ -27,6 +29,7 @@ __all__ = [
     "RecordSet",
     "Run",
     "Series",
+    "VoteLine",
     "dumps",
     "load",
     "parse",
@@ -39,6 +42,7 @@ _KINDS: dict[str, type[Line]] = {
     "per_image": PerImage,
     "series": Series,
     "curve": Curve,
+    "votes": VoteLine,
 }
 _HINTS = {kind: get_type_hints(cls) for kind, cls in _KINDS.items()}
 
@@ -130,6 +134,8 @@ def _line(raw: str) -> Line:
         _check_series(line)
     if isinstance(line, Curve):
         _check_curve(line)
+    if isinstance(line, VoteLine):
+        vote_lines.check(line)
     return line
 
 

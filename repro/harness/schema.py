@@ -1,14 +1,14 @@
-"""The kinds of lines of a records file: ``run``, ``record``, ``per_image``, ``series`` and ``curve``."""
+"""The kinds of lines of a records file: ``run``, ``record``, ``per_image``, ``series``, ``curve`` and ``votes``."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from repro.harness.votes.vote import Choice, Criterion
+
 SCHEMA = 2
 CAPTIONS = "captions"  # variant and metric of the per-image line that numbers the caption of each image
-
-
 Over = Literal["round", "replicate", "part", "step"]
 
 
@@ -212,7 +212,33 @@ class Curve:
         return ("curve", self.variant, self.metric)
 
 
-Line = Run | Record | PerImage | Series | Curve
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoteLine:
+    """All answers to one question about a pair of systems on one prompt; place i of every tuple is of vote i.
+
+    By image, then by assessor; ``left`` says which system stood there. Made by `repro.harness.votes.lines`.
+    """
+
+    study: str
+    criterion: Criterion
+    first: str
+    second: str
+    prompt: str
+    image: tuple[int, ...]
+    assessor: tuple[str, ...]
+    left: tuple[Literal["first", "second"], ...]
+    choice: tuple[Choice, ...]
+    seconds: tuple[float, ...]
+    expected: tuple[Literal["left", "right", "tie", ""], ...]
+    schema: int = SCHEMA
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """What may occur once in a file."""
+        return ("votes", self.study, self.criterion, self.first, self.second, self.prompt)
+
+
+Line = Run | Record | PerImage | Series | Curve | VoteLine
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,12 +250,13 @@ class RecordSet:
     per_image: tuple[PerImage, ...] = ()
     series: tuple[Series, ...] = ()
     curves: tuple[Curve, ...] = ()
+    votes: tuple[VoteLine, ...] = ()
     _index: dict[tuple[str, str, str], list[Record]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
     def __post_init__(self) -> None:
-        for name in ("runs", "records", "per_image", "series", "curves"):
+        for name in ("runs", "records", "per_image", "series", "curves", "votes"):
             object.__setattr__(self, name, tuple(sorted(getattr(self, name), key=lambda line: line.identity)))
         for record in self.records:
             self._index.setdefault((record.variant, record.prompts, record.metric), []).append(record)
@@ -244,12 +271,13 @@ class RecordSet:
             tuple(line for line in lines if isinstance(line, PerImage)),
             tuple(line for line in lines if isinstance(line, Series)),
             tuple(line for line in lines if isinstance(line, Curve)),
+            tuple(line for line in lines if isinstance(line, VoteLine)),
         )
 
     @property
     def lines(self) -> tuple[Line, ...]:
         """Every line, runs first."""
-        return (*self.runs, *self.records, *self.per_image, *self.series, *self.curves)
+        return (*self.runs, *self.records, *self.per_image, *self.series, *self.curves, *self.votes)
 
     @property
     def date(self) -> str:
