@@ -36,6 +36,16 @@ def add_parser(commands: Any) -> None:
     export = _add(acts, "export", _export, "write the votes to a file")
     export.add_argument("--format", choices=("jsonl", "csv"), default="jsonl", help="(default: jsonl)")
     export.add_argument("--out", type=Path, metavar="FILE", help="(default: votes.jsonl or votes.csv beside the study)")
+    export.add_argument("--parts", type=Path, metavar="FILE", help="also the answers to the parts of questions, as CSV")
+    made = acts.add_parser("import", help="read votes that were made in Label Studio")
+    made.add_argument("file", type=Path, metavar="EXPORT.json", help="its JSON export of a project of pairs")
+    made.add_argument("--out", type=Path, required=True, metavar="FILE", help="votes.jsonl or votes.csv")
+    made.set_defaults(study_act=_import)
+    report = acts.add_parser("report", help="shares of wins with intervals, strengths, agreement, attention, time")
+    report.add_argument("votes", nargs="+", type=Path, metavar="FILE", help="STUDY.toml, or files of votes")
+    report.add_argument("--out", type=Path, metavar="FILE", help="Markdown file (default: printed)")
+    report.add_argument("--all", action="store_true", help="keep votes of assessors who missed attention checks")
+    report.set_defaults(study_act=_report)
 
 
 def run(typed: Namespace) -> int:
@@ -167,13 +177,43 @@ def _status(typed: Namespace) -> int:
 
 def _export(typed: Namespace) -> int:
     from repro.harness.files import write_atomic
-    from repro.study.export import read_votes, votes_text
+    from repro.harness.votes import files
+    from repro.study.export import part_answers, read_votes
 
     study, database = _opened(typed)
     votes = list(read_votes(database, study))
+    if not votes:
+        raise StudyError(f"{study.file} has no votes yet")
     path = typed.out or study.folder / f"votes.{typed.format}"
-    write_atomic(path, votes_text(votes, typed.format))
+    if path.suffix != f".{typed.format}":
+        raise UsageError(f"--out is {path}, but --format is {typed.format}")
+    files.write(path, votes)
     print(f"wrote {path}: {len(votes):,} votes, {sum(bool(vote.expected) for vote in votes):,} of attention checks")
+    if typed.parts:
+        write_atomic(typed.parts, part_answers(database, study))
+        print(f"wrote {typed.parts}")
+    return 0
+
+
+def _import(typed: Namespace) -> int:
+    from repro.harness.votes import files
+
+    votes = files.read(typed.file)
+    files.write(typed.out, votes)
+    print(f"wrote {typed.out}: {len(votes):,} votes")
+    return 0
+
+
+def _report(typed: Namespace) -> int:
+    from repro.harness.files import write_atomic
+    from repro.study.report import gather, report
+
+    text = report(gather(typed.votes), keep_all=typed.all)
+    if typed.out:
+        write_atomic(typed.out, text)
+        print(f"wrote {typed.out}")
+    else:
+        print(text, end="")
     return 0
 
 

@@ -3,8 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, fields
+from collections.abc import Iterator
 
 from repro.harness.votes.vote import Vote
 from repro.study.assignment import side_of
@@ -43,18 +42,14 @@ def _vote(row: Row, study: Study) -> Vote:
     )
 
 
-def votes_text(votes: Iterable[Vote], form: str) -> str:
-    """Votes as a file's text.
-
-    Args:
-        votes: in order.
-        form: ``jsonl`` or ``csv``.
-    """
-    rows = [asdict(vote) for vote in votes]
-    if form == "jsonl":
-        return "".join(json.dumps(row) + "\n" for row in rows)
+def part_answers(database: Database, study: Study) -> str:
+    """Answers to the parts of the questions as a CSV, a row for each; a vote itself has only the whole answer."""
     stream = io.StringIO(newline="")
-    writer = csv.DictWriter(stream, [field.name for field in fields(Vote)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["study", "prompt", "image", "criterion", "part", "left", "right", "choice", "assessor"])
+    for row in database.rows(_ANSWERED):
+        vote = _vote(row, study)
+        for part, choice in json.loads(row["parts"]).items():
+            shown = (vote.study, vote.prompt, vote.image, vote.criterion, part, vote.left, vote.right)
+            writer.writerow([*shown, choice, vote.assessor])
     return stream.getvalue()

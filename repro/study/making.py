@@ -113,7 +113,9 @@ def _make_checks(request: Request, prompts: list[PromptEntry], images: Mapping[s
     if len(prompts) < 2 and "relevance" in request.criteria:
         raise StudyError("one prompt gives no pair with a known answer to relevance; expected at least two prompts")
     count = min(MOST_CHECKS, math.ceil(request.attention * len(prompts) * request.images))
-    uses: list[Use] = ["training"] * TRAINING + ["attention"] * count
+    training: Use = "training"
+    attention: Use = "attention"
+    uses = [training] * TRAINING + [attention] * count
     rng = random.Random(f"checks/{request.seed}")
     made = []
     for criterion in request.criteria:

@@ -91,7 +91,8 @@ def served_copy(study: Study) -> Iterator[tuple[str, Database]]:
     """The address of a server in a thread, and the database of its own."""
     import uvicorn
 
-    from repro.study.serving import Settings, Where, build_app, listen
+    from repro.study.app import Settings
+    from repro.study.serving import Where, build_app, listen
 
     with tempfile.TemporaryDirectory() as folder:
         copy = replace(study, file=Path(folder) / study.file.name)
