@@ -124,7 +124,7 @@ class Assignments:
         criteria = self._study.criteria
         done = sum(self._answers(assessor, criterion) for criterion in criteria)
         total = sum(self.share(assessor, criterion) for criterion in criteria) + self._extra(assessor)
-        return Progress(done, max(done, min(total, self._pairs())))
+        return Progress(done, max(done, min(total, sum(self._wanted(criterion)[0] for criterion in criteria))))
 
     def is_open(self, assessor: int) -> bool:
         """Whether pairs are left that this assessor has not judged."""
@@ -232,15 +232,8 @@ class Assignments:
 
     def _candidate(self, assessor: int, criterion: Criterion) -> Row | None:
         draw = self._draw(assessor, f"order/{criterion}")
-        return self._database.row(
-            _NEXT,
-            assessor,
-            self._now(),
-            criterion,
-            self._study.assessors,
-            1 + int(draw * 2**31),
-            int(draw * 2**20),
-        )
+        order = (1 + int(draw * 2**31), int(draw * 2**20))
+        return self._database.row(_NEXT, assessor, self._now(), criterion, self._study.assessors, *order)
 
     def _claim(self, assessor: int, task: Row) -> str:
         """A claim that is new or taken up again; one that has not expired is left alone."""
@@ -293,9 +286,6 @@ class Assignments:
         """Pairs of a criterion, and answers that are wanted to them."""
         pairs: int = self._database.value("SELECT count(*) FROM task WHERE kind = 'study' AND criterion = ?", criterion)
         return pairs, pairs * self._study.assessors
-
-    def _pairs(self) -> int:
-        return sum(self._wanted(criterion)[0] for criterion in self._study.criteria)
 
     def _draw(self, assessor: int, purpose: str) -> float:
         """Uniform in [0, 1), from the seed."""

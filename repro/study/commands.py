@@ -218,10 +218,13 @@ def _report(typed: Namespace) -> int:
 
 
 def _opened(typed: Namespace) -> Any:
+    from repro.study.contents import check_definition
     from repro.study.database import Database
     from repro.study.definition import load_study
 
     study = load_study(typed.study)
     if not study.database.exists():
         raise StudyError(f"{study.file} has no votes yet: {study.database} is made by `study invite` and `study serve`")
-    return study, Database(study.database)
+    database = Database(study.database)
+    check_definition(database, study)
+    return study, database

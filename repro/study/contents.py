@@ -14,6 +14,8 @@ from repro.study.folders import Pair, check_images, listed, pair_up, read_prompt
 from repro.study.texts import Texts
 from repro.worlds.prompts import PromptEntry
 
+PLAIN = ("name", "pairs", "criteria", "images_per_prompt", "assessors", "attention", "sub_questions", "seed")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
@@ -124,6 +126,19 @@ def store_contents(database: Database, contents: Contents) -> None:
             _insert(database, task, contents.study.seed)
 
 
+def check_definition(database: Database, study: Study) -> None:
+    """See that the study file is the one that the votes were given under, by what it says itself; images are not read.
+
+    Raises:
+        StudyError: it is not; names what changed.
+    """
+    stored = {row["key"]: row["value"] for row in database.rows("SELECT key, value FROM study")}
+    answers = database.value("SELECT count(*) FROM assignment WHERE choice IS NOT NULL")
+    changed = [name for name in PLAIN if answers and stored[name] != canonical_json(getattr(study, name))]
+    if changed:
+        raise StudyError(f"{study.file}: changed after {answers:,} answers: {', '.join(changed)}; undo the change")
+
+
 def _changed(contents: Contents, stored: Mapping[str, str], votes: int) -> str:
     parts = contents.parts
     differing = [key for key in {**stored, **parts} if stored.get(key) != parts.get(key)]
@@ -201,9 +216,8 @@ def _check_tasks(study: Study, digests: Mapping[Path, str]) -> Iterator[Task]:
 def _definition_parts(
     study: Study, prompts: list[PromptEntry], tasks: tuple[Task, ...], texts: Texts
 ) -> dict[str, str]:
-    plain = ("name", "pairs", "criteria", "images_per_prompt", "assessors", "attention", "sub_questions", "seed")
     return {
-        **{name: canonical_json(getattr(study, name)) for name in plain},
+        **{name: canonical_json(getattr(study, name)) for name in PLAIN},
         "prompts": digest_json([[prompt.id, prompt.caption] for prompt in prompts]),
         "checks": digest_json([task for task in tasks if task.kind != "study"]),
         "texts": texts.digest,

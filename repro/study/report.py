@@ -20,6 +20,8 @@ from repro.study.export import read_votes
 MISSING = "-"
 SHARES = ("pair", "question", "share of wins", "95 %", "wins, halves, losses", "sign test p", "alpha")
 
+PEOPLE = ("assessor", "votes", "attention checks right", "left of left or right", "median seconds")
+
 
 def gather(paths: Iterable[Path]) -> list[Vote]:
     """The votes of study files and of files of votes together.
@@ -51,9 +53,7 @@ def report(votes: Sequence[Vote], *, keep_all: bool = False) -> str:
         _table(SHARES, _shares(kept)),
         *_strengths(kept),
         "## Assessors",
-        _table(
-            ("assessor", "votes", "attention checks right", "left of left or right", "median seconds"), _people(people)
-        ),
+        _table(PEOPLE, _people(people)),
     ]
     return "\n\n".join(sections) + "\n"
 

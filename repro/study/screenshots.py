@@ -95,7 +95,9 @@ def served_copy(study: Study) -> Iterator[tuple[str, Database]]:
     from repro.study.serving import Where, build_app, listen
 
     with tempfile.TemporaryDirectory() as folder:
-        copy = replace(study, file=Path(folder) / study.file.name)
+        own = study.folder / study.language  # a file of texts stays where it is
+        language = str(own) if own.is_file() else study.language
+        copy = replace(study, file=Path(folder) / study.file.name, language=language)
         listener = listen(Where(port=0))
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         app = build_app(copy, Settings(origins=(url,), rate=1000, guesses=1000))

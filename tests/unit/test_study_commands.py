@@ -1,6 +1,7 @@
 import csv
 import json
 import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,13 @@ def test_both_formats_hold_the_same_votes(voted: Study, tmp_path: Path, capsys: 
     assert {row["part"] for row in parts} == {"extra"}
     assert main(["study", "export", str(voted.file), "--format", "csv", "--out", str(paths[0])]) == 2
     assert "but --format is csv" in capsys.readouterr().err
+
+
+def test_an_export_of_a_changed_study_is_refused(voted: Study, capsys: pytest.CaptureFixture[str]) -> None:
+    other = voted.folder / "other.toml"
+    other.write_text(voted.file.read_text().replace('name = "tiny"', 'name = "renamed"'))
+    assert main(["study", "export", str(other)]) == 1
+    assert re.search("changed after [0-9]+ answers: name", capsys.readouterr().err)
 
 
 def test_a_report_from_the_export_is_that_of_the_study(voted: Study, tmp_path: Path) -> None:
