@@ -1,6 +1,7 @@
 """Whole small studies in Chromium, by keyboard on a desktop and by mouse on a phone; axe-core reads every page."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,9 @@ SERIOUS = {"serious", "critical"}
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    return tiny_study(tmp_path_factory.mktemp("browser"), prompts=2, side=64, attention=0.5)
+    made = tiny_study(tmp_path_factory.mktemp("browser"), prompts=2, side=64, attention=0.5)
+    one_of_each = {(check.criterion, check.use): check for check in made.checks}
+    return replace(made, checks=tuple(one_of_each.values()))
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +164,8 @@ def test_back_zoom_and_the_size_of_a_pair(browser: Any, served: tuple[str, Datab
     row = database.row("SELECT choice, revision FROM assignment WHERE token = ?", first.rpartition("/")[2])
     assert row is not None
     assert tuple(row) == ("right", 2)
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_url(first)
     page.close()
     Access(database).revoke(["back"])
 
@@ -172,10 +177,9 @@ def test_without_scripts_buttons_and_links_do_the_same(browser: Any, served: tup
     page.goto(f"{url}/enter/{invite(database, 'plain')}")
     page.locator("[data-enter]").click()
     page.locator("[data-enter]").click()
-    for _ in range(2):
-        by_mouse(page, 0)
-        page.wait_for_url("**/feedback/*")
-        page.locator("[data-enter]").click()
+    by_mouse(page, 0)
+    page.wait_for_url("**/feedback/*")
+    page.locator("[data-enter]").click()
     assert not page.locator("[data-zoom]").is_visible()
     by_mouse(page, 2)
     page.locator("[data-back]").click()

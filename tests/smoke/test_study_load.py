@@ -28,7 +28,7 @@ from repro.study.definition import Study, load_study
 
 FULL = os.environ.get("SWD_STUDY_LOAD") == "full"
 ASSESSORS = 8
-VOTES, KILLS = (2_000, 10) if FULL else (160, 2)
+VOTES, KILLS = (2_000, 10) if FULL else (96, 2)
 PROMPTS = -(-VOTES // (4 * 3))  # four questions, three assessors
 P95 = 0.1  # seconds
 PATIENCE = 60.0  # seconds without an answer

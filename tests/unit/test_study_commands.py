@@ -2,6 +2,7 @@ import csv
 import json
 import random
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,15 @@ def test_from_folders_to_links(tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_what_was_typed_wrongly_is_named(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["study", *words]) in {1, 2}
     assert said in capsys.readouterr().err
+
+
+def test_without_its_extra_a_study_says_how_to_get_it(
+    voted: Study, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    monkeypatch.delitem(sys.modules, "repro.study.serving", raising=False)
+    assert main(["study", "serve", str(voted.file)]) == 1
+    assert "uvicorn is not installed; this needs the extra `study`: pip install" in capsys.readouterr().err
 
 
 def test_both_formats_hold_the_same_votes(voted: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
