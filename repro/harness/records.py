@@ -8,6 +8,7 @@ schema, older ones included.
 """
 
 import json
+import math
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields
@@ -17,7 +18,6 @@ from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 from repro.harness.files import canonical_json, write_atomic
 from repro.harness.schema import SCHEMA, Curve, Line, PerImage, Record, RecordError, RecordSet, Run, Series, VoteLine
-from repro.harness.votes import lines as vote_lines
 
 __all__ = [
     "SCHEMA",
@@ -135,7 +135,7 @@ def _line(raw: str) -> Line:
     if isinstance(line, Curve):
         _check_curve(line)
     if isinstance(line, VoteLine):
-        vote_lines.check(line)
+        _check_votes(line)
     return line
 
 
@@ -173,6 +173,22 @@ def _check_curve(curve: Curve) -> None:
         raise ValueError(f"curve of {len(curve.x)} places, {len(curve.y)} values and {len(curve.error)} errors")
     if any(low >= high for low, high in pairwise(curve.x)):
         raise ValueError("the places of a curve must rise")
+
+
+def _check_votes(line: VoteLine) -> None:
+    columns = (line.image, line.assessor, line.left, line.choice, line.seconds, line.expected)
+    if not line.image or len({len(column) for column in columns}) > 1:
+        raise ValueError(f"votes need columns of one length, at least 1, got {', '.join(str(len(c)) for c in columns)}")
+    if not all((line.study, line.prompt, line.first, line.second, *line.assessor)):
+        raise ValueError("votes need names of study, prompt, systems and assessors, got an empty one")
+    if line.first > line.second or (line.first == line.second and not all(line.expected)):
+        raise ValueError(f"first is {line.first!r} and second {line.second!r}, expected two in the order of names")
+    if line.first == line.second and "second" in line.left:
+        raise ValueError(f"left is second where both systems are {line.first!r}, expected first")
+    if any(low >= high for low, high in pairwise(zip(line.image, line.assessor, strict=True))):
+        raise ValueError("votes must rise by image, then assessor, each once")
+    if min(line.image) < 0 or not all(math.isfinite(value) and value >= 0 for value in line.seconds):
+        raise ValueError("images and seconds of votes must be finite and not negative")
 
 
 def _one_table(records: RecordSet, path: Path) -> None:

@@ -5,11 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from repro.harness.votes.vote import Choice, Criterion
-
 SCHEMA = 2
 CAPTIONS = "captions"  # variant and metric of the per-image line that numbers the caption of each image
 Over = Literal["round", "replicate", "part", "step"]
+Choice = Literal["left", "right", "tie"]
 
 
 class RecordError(ValueError):
@@ -216,11 +215,11 @@ class Curve:
 class VoteLine:
     """All answers to one question about a pair of systems on one prompt; place i of every tuple is of vote i.
 
-    By image, then by assessor; ``left`` says which system stood there. Made by `repro.harness.votes.lines`.
+    By image, then by assessor; ``left`` says which system stood there. Made by `repro.harness.votes.grouping`.
     """
 
     study: str
-    criterion: Criterion
+    criterion: Literal["relevance", "aesthetics", "complexity", "defects"]
     first: str
     second: str
     prompt: str

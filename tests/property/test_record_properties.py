@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repro.harness.records import Curve, PerImage, Record, RecordSet, Run, Series, dumps, parse
-from repro.harness.schema import Over
+from repro.harness.schema import Over, VoteLine
+from repro.harness.votes.grouping import grouped, votes_of
+from repro.harness.votes.vote import CRITERIA, Vote
 
 RUN = Run(
     run="r", table="t", profile="p", commit=None, dirty=None, config={}, config_hash="", versions={}, device="cpu",
@@ -47,11 +49,25 @@ def curves(draw: st.DrawFn) -> Curve:
     return Curve(variant=draw(names), metric=draw(names), x=x, y=y, error=error, n=draw(counts))
 
 
-lines = st.lists(series | per_image | records | curves(), unique_by=lambda line: line.identity, max_size=8)
+votes = st.builds(
+    Vote,
+    study=st.just("s"),
+    prompt=names,
+    image=st.integers(0, 2),
+    criterion=st.sampled_from(CRITERIA),
+    left=st.sampled_from("ab"),
+    right=st.sampled_from("cd"),
+    choice=st.sampled_from(("left", "right", "tie")),
+    assessor=names,
+    seconds=st.integers(0, 10**6).map(lambda milliseconds: milliseconds / 1000),
+    expected=st.sampled_from(("left", "right", "tie", "")),
+)
+vote_lines = st.lists(votes, min_size=1, max_size=1).map(lambda one: grouped(one)[0])
+lines = st.lists(series | per_image | records | curves() | vote_lines, unique_by=lambda line: line.identity, max_size=8)
 
 
 @given(lines=lines)
-def test_reading_gives_back_what_was_written(lines: list[Series | PerImage | Record | Curve]) -> None:
+def test_reading_gives_back_what_was_written(lines: list[Series | PerImage | Record | Curve | VoteLine]) -> None:
     written = RecordSet.of([RUN, *lines])
     read = parse(dumps(written), Path("file"))
     assert read == written
@@ -60,10 +76,17 @@ def test_reading_gives_back_what_was_written(lines: list[Series | PerImage | Rec
 
 @given(lines=lines, data=st.data())
 def test_the_text_does_not_depend_on_the_order(
-    lines: list[Series | PerImage | Record | Curve], data: st.DataObject
+    lines: list[Series | PerImage | Record | Curve | VoteLine], data: st.DataObject
 ) -> None:
     shuffled = data.draw(st.permutations([RUN, *lines]))
     assert dumps(RecordSet.of(shuffled)) == dumps(RecordSet.of([RUN, *lines]))
+
+
+@given(given=st.lists(votes, unique_by=lambda vote: vote.identity, max_size=12))
+def test_votes_come_back_from_their_lines(given: list[Vote]) -> None:
+    written = RecordSet.of([RUN, *grouped(given)])
+    read = votes_of(parse(dumps(written), Path("file")).votes)
+    assert sorted(read, key=lambda vote: vote.identity) == sorted(given, key=lambda vote: vote.identity)
 
 
 @given(values=st.lists(sizes, min_size=1, max_size=5), digits=st.integers(1, 8))

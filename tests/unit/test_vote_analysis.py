@@ -119,10 +119,10 @@ def test_prompts_with_several_images_are_drawn_as_one() -> None:
 
 
 def test_davidson_finds_known_strengths_and_the_odds_of_a_tie() -> None:
-    found = davidson(simulate(replace(LEAGUE, prompts=900), np.random.default_rng(4)), "relevance")
+    found = davidson(simulate(replace(LEAGUE, prompts=300), np.random.default_rng(4)), "relevance")
     assert [one.system for one in found.strengths] == ["a", "b", "c", "d"]
-    assert [one.value for one in found.strengths] == pytest.approx([*FOUR.values()], abs=0.12)
-    assert found.tie == pytest.approx(0.5, abs=0.05)
+    assert [one.value for one in found.strengths] == pytest.approx([*FOUR.values()], abs=0.2)
+    assert found.tie == pytest.approx(0.5, abs=0.07)
     assert sum(one.value for one in found.strengths) == pytest.approx(0, abs=1e-9)
 
 
@@ -138,11 +138,13 @@ def test_of_two_systems_davidson_has_a_closed_form(votes: list[Vote]) -> None:
     wins = sum(vote.choice != "tie" and getattr(vote, vote.choice) == "a" for vote in votes)
     losses = sum(vote.choice != "tie" and getattr(vote, vote.choice) == "b" for vote in votes)
     found = davidson(votes, "relevance")
-    assert found.strengths[0].value - found.strengths[1].value == pytest.approx(log(wins / losses))
+    strengths = {one.system: one.value for one in found.strengths}
+    assert strengths["a"] - strengths["b"] == pytest.approx(log(wins / losses))
     assert found.tie == pytest.approx((len(votes) - wins - losses) / (wins * losses) ** 0.5)
     untied = davidson([vote for vote in votes if vote.choice != "tie"], "relevance")
     assert untied.tie == 0.0
-    assert exp(untied.strengths[0].value - untied.strengths[1].value) == pytest.approx(wins / losses)
+    strengths = {one.system: one.value for one in untied.strengths}
+    assert exp(strengths["a"] - strengths["b"]) == pytest.approx(wins / losses)
 
 
 def test_systems_that_votes_do_not_connect_have_no_strengths(votes: list[Vote]) -> None:
@@ -160,8 +162,8 @@ def test_alpha_has_its_closed_forms() -> None:
     assert alpha([("a", "b"), ("b", "a")]) == pytest.approx(1 - 3 / (8 / 4))  # D_o = 1, D_e = 2 * 2 * 2 / (4 * 3)
     assert alpha([("a", "a"), ("a", "a", "a")]) is None
     assert alpha([]) is None
-    # one answer alone says nothing; of three, 2 of 6 ordered pairs agree
-    assert alpha([("a", "a", "b"), ("b", "b"), ("a",)]) == pytest.approx(1 - (4 * 2 / 2) / (25 - 4 - 9) * 4 / 1)
+    # one answer alone says nothing; D_o = (9 - 5) / 2 / 5 = 2/5, D_e = (25 - 4 - 9) / (5 * 4) = 3/5
+    assert alpha([("a", "a", "b"), ("b", "b"), ("a",)]) == pytest.approx(1 - (2 / 5) / (3 / 5))
 
 
 def test_alpha_is_that_of_krippendorffs_own_example() -> None:

@@ -3,17 +3,18 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import pytest
 from harness_world import RUN
 
 from repro.harness.records import RecordError, RecordSet, dumps, load, parse, save
+from repro.harness.schema import VoteLine
 from repro.harness.votes.files import VoteError, read, write
-from repro.harness.votes.lines import grouped, votes_of
+from repro.harness.votes.grouping import grouped, votes_of
 from repro.harness.votes.simulate import Study, simulate
-from repro.harness.votes.vote import Vote
+from repro.harness.votes.vote import CRITERIA, Vote
 
 STUDY = Study(strengths={"a": 0.4, "b": 0.0, "c": -0.4}, pairs=(("b", "a"), ("a", "c")), prompts=4, checks=3)
 VOTE = Vote(study="s", prompt="p, \u2028 \"1\"", image=0, criterion="defects", left="b", right="a", choice="tie",
@@ -174,6 +175,12 @@ def test_seconds_are_kept_to_the_millisecond() -> None:
     assert line.seconds == (1.235,)
 
 
+def test_lines_take_the_words_of_votes() -> None:
+    hints, words = get_type_hints(VoteLine), get_type_hints(Vote)
+    assert get_args(hints["criterion"]) == CRITERIA
+    assert get_args(get_args(hints["choice"])[0]) == get_args(words["choice"])
+
+
 def test_records_are_smaller_than_votes_one_by_one(votes: list[Vote], tmp_path: Path) -> None:
     write(tmp_path / "votes.jsonl", votes)
     assert len(dumps(RecordSet.of(grouped(votes)))) < 0.6 * (tmp_path / "votes.jsonl").stat().st_size
@@ -187,10 +194,13 @@ def test_records_are_smaller_than_votes_one_by_one(votes: list[Vote], tmp_path: 
         ({"image": [0]}, "columns of one length"),
         ({name: [] for name in ("image", "assessor", "left", "choice", "seconds", "expected")}, "at least 1"),
         ({"first": "z"}, "in the order of names"),
-        ({"image": [1, 0]}, "are not by image"),
-        ({"image": [0, 0]}, "a vote occurs twice"),
-        ({"seconds": [1.0, -2.0]}, "seconds must be finite and not negative"),
-        ({"seconds": [1.0, 2.00005]}, "in milliseconds"),
+        ({"image": [1, 0]}, "must rise by image, then assessor"),
+        ({"image": [0, 0]}, "must rise by image, then assessor, each once"),
+        ({"seconds": [1.0, -2.0]}, "seconds of votes must be finite and not negative"),
+        ({"image": [-1, 0]}, "must be finite and not negative"),
+        ({"second": "a"}, "expected two in the order of names"),
+        ({"second": "a", "expected": ["tie", "tie"]}, "left is second where both systems are 'a'"),
+        ({"assessor": ["ada", ""]}, "got an empty one"),
         ({"mood": 1}, "unknown field 'mood' of a votes"),
     ],
 )

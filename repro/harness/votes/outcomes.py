@@ -44,7 +44,7 @@ class Outcomes:
     @property
     def by_prompt(self) -> tuple[Array, Array]:
         """Points and images of each prompt, both (P,)."""
-        return np.bincount(self.prompts, self.points), np.bincount(self.prompts).astype(float)
+        return np.bincount(self.prompts, self.points).astype(float), np.bincount(self.prompts).astype(float)
 
     def mirrored(self) -> "Outcomes":
         """Of the baseline against the candidate."""

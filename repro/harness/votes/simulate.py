@@ -11,6 +11,7 @@ from itertools import product
 
 import numpy as np
 
+from repro.harness.votes.outcomes import Array
 from repro.harness.votes.vote import Choice, Criterion, Vote
 
 CHOICES: tuple[Choice, ...] = ("left", "right", "tie")
@@ -48,7 +49,7 @@ class Study:
     attention: float = 0.95
     criteria: tuple[Criterion, ...] = SINGLE
 
-    def chances(self, difference: np.ndarray) -> np.ndarray:
+    def chances(self, difference: Array) -> Array:
         """Of left, right and tie, (..., 3), at theta_left - theta_right + side."""
         odds = np.stack([np.exp(difference / 2), np.exp(-difference / 2), np.full_like(difference, self.tie)], axis=-1)
         return np.asarray(odds / odds.sum(axis=-1, keepdims=True))
@@ -71,7 +72,7 @@ def true_share(study: Study, candidate: str, baseline: str, *, nodes: int = 40) 
     return float(points @ weights / weights.sum())
 
 
-def _two_of_three(chance: np.ndarray) -> np.ndarray:
+def _two_of_three(chance: Array) -> Array:
     return chance**2 * (3 - 2 * chance)
 
 

@@ -6,8 +6,6 @@ from itertools import pairwise
 from repro.harness.schema import VoteLine
 from repro.harness.votes.vote import Vote
 
-COLUMNS = ("image", "assessor", "left", "choice", "seconds", "expected")
-
 
 def grouped(votes: Iterable[Vote]) -> list[VoteLine]:
     """The lines of votes, in whatever order they came; seconds are rounded to milliseconds.
@@ -29,21 +27,6 @@ def votes_of(lines: Iterable[VoteLine]) -> list[Vote]:
         ValueError: a vote that is none.
     """
     return [_vote(line, place) for line in lines for place in range(len(line.image))]
-
-
-def check(line: VoteLine) -> None:
-    """Refuse what no votes give.
-
-    Raises:
-        ValueError: columns of several lengths or without votes, another order, a vote twice, or one that is none.
-    """
-    lengths = {name: len(getattr(line, name)) for name in COLUMNS}
-    if len(set(lengths.values())) > 1 or not line.image:
-        raise ValueError(f"votes need columns of one length, at least 1, got {lengths}")
-    if line.first > line.second:
-        raise ValueError(f"first is {line.first!r} and second {line.second!r}, expected them in the order of names")
-    if _line(votes_of([line])) != line:
-        raise ValueError("votes are not by image, then assessor, in milliseconds, with left first where both are one")
 
 
 def _vote(line: VoteLine, place: int) -> Vote:
