@@ -136,7 +136,7 @@ def _take(browser: "Browser", window: Window, link: str, path: Path) -> Path:
             answers.locator("input").first.check()
         page.locator("[data-confirm]").click()
         page.locator("[data-enter]").click()
-    page.wait_for_function("[...document.images].every((image) => image.complete)")
+    page.wait_for_load_state("load")  # of images too
     page.screenshot(path=path, full_page=True)
     page.close()
     return path

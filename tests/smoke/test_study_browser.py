@@ -84,28 +84,30 @@ def by_mouse(page: Any, number: int) -> None:
     page.locator("[data-confirm]").click()
 
 
-@pytest.mark.parametrize(
-    ("window", "scheme", "vote"),
-    [(DESKTOP, "light", by_keyboard), (PHONE, "dark", by_mouse)],
-    ids=["keyboard-desktop-light", "mouse-phone-dark"],
-)
-def test_a_whole_study(
-    browser: Any,
-    served: tuple[str, Database],
-    request: pytest.FixtureRequest,
-    window: dict[str, int],
-    scheme: str,
-    vote: Callable[[Any, int], None],
-) -> None:
+def test_a_whole_study_by_keyboard_on_a_desktop(browser: Any, served: tuple[str, Database]) -> None:
     url, database = served
-    name = request.node.callspec.id
-    context = browser.new_context(viewport=window, color_scheme=scheme)
+    vote_through(browser.new_context(viewport=DESKTOP), f"{url}/enter/{invite(database, 'keys')}", by_keyboard)
+    assert votes(database, "keys") == 2 * len(CRITERIA)
+    Access(database).revoke(["keys"])
+
+
+def test_a_whole_study_by_mouse_on_a_phone_in_the_dark(browser: Any, study: Study) -> None:
+    two = replace(study, criteria=("relevance", "aesthetics"), language="de", sub_questions="shown")
+    two = replace(two, checks=tuple(check for check in study.checks if check.criterion in two.criteria))
+    with served_copy(two) as (url, database):
+        context = browser.new_context(viewport=PHONE, color_scheme="dark", has_touch=True)
+        vote_through(context, f"{url}/enter/{invite(database, 'mouse')}", by_mouse)
+        assert votes(database, "mouse") == 4
+
+
+def vote_through(context: Any, link: str, vote: Callable[[Any, int], None]) -> None:
+    """From the link to the last page; axe reads each kind of page on the way."""
     page = context.new_page()
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     reader = Reader(page)
-    page.goto(f"{url}/enter/{invite(database, name)}")
+    page.goto(link)
     reader.check()
     page.locator("[data-enter]").click()
     reader.check()
@@ -113,21 +115,18 @@ def test_a_whole_study(
     number = 0
     while "/finish" not in page.url:
         reader.check()
-        if "/feedback/" in page.url:
-            page.keyboard.press("Enter") if vote is by_keyboard else page.locator("[data-enter]").click()
-            page.wait_for_url(lambda address: "/feedback/" not in address)
-            continue
         before = page.url
-        vote(page, number)
-        number += 1
+        if "/feedback/" not in before:
+            vote(page, number)
+            number += 1
+        elif vote is by_keyboard:
+            page.keyboard.press("Enter")
+        else:
+            page.locator("[data-enter]").click()
         page.wait_for_url(lambda address, before=before: address != before)
     reader.check()
-    assert "Thank you" in page.locator("h1").inner_text()
-    assert votes(database, name) == 2 * len(CRITERIA)
     assert not errors
     context.close()
-    Access(database).revoke([name])
-    database.write("DELETE FROM assignment WHERE assessor = (SELECT id FROM assessor WHERE name = ?)", name)
 
 
 def test_back_zoom_and_the_size_of_a_pair(browser: Any, served: tuple[str, Database]) -> None:
@@ -144,13 +143,14 @@ def test_back_zoom_and_the_size_of_a_pair(browser: Any, served: tuple[str, Datab
         page.keyboard.press("Enter")
         page.wait_for_url("**/pair/*")
     first = page.url
-    page.wait_for_function("[...document.images].every((image) => image.complete)")
+    page.wait_for_load_state("load")  # of images too
     sizes = [image.bounding_box() for image in page.locator(".frame img").all()]
     assert (sizes[0]["width"], sizes[0]["height"]) == (sizes[1]["width"], sizes[1]["height"])
     page.keyboard.press("z")
     assert page.locator(".frame img").first.bounding_box()["width"] > 2 * sizes[0]["width"]
     page.locator(".frame").first.evaluate("frame => frame.scrollTo(40, 30)")
-    page.wait_for_function("document.querySelectorAll('.frame')[1].scrollLeft === 40")
+    page.wait_for_timeout(200)  # an event later; wait_for_function would need eval, which the pages forbid
+    assert page.locator(".frame").nth(1).evaluate("frame => frame.scrollLeft") == 40
     page.keyboard.press("Escape")
     assert page.locator(".zoomed").count() == 0
     by_keyboard(page, 0)
