@@ -7,6 +7,7 @@ writer between. An answer stands in the row of its claim, so that neither can ou
 
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,6 +85,7 @@ class Database:
         self._lock = threading.RLock()
         try:
             self._connection = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
+            weakref.finalize(self, self._connection.close)
             self._connection.row_factory = sqlite3.Row
             self._prepare(path)
         except sqlite3.Error as error:
