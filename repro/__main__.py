@@ -25,12 +25,13 @@ from repro.harness.profile import Profile
 from repro.harness.schema import RecordError
 from repro.kinds import kind_of
 from repro.profiles import PROFILES, load_profile
+from repro.study import commands as study
 
 if TYPE_CHECKING:
     from repro.harness.render import Entry
     from repro.harness.units import Unit
 
-COMMANDS = ("render", "export", "logbook", "queue", "list")
+COMMANDS = ("render", "export", "logbook", "queue", "study", "list")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,6 +62,8 @@ def _dispatch(arguments: list[str]) -> int:
         return _render(typed.out or _root() / COMMITTED, check=typed.check)
     if typed.command == "queue":
         return _queue(typed)
+    if typed.command == "study":
+        return study.run(typed)
     if "act" in typed:
         return exports.run(typed, _root(), COMMITTED, _found)
     return _measure(typed, arguments)
@@ -85,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     _queue_arguments(
         commands.add_parser("queue", help="measure several tables by several processes, in the background")
     )
+    study.add_parser(commands)
     commands.add_parser("list", help="list tables, figures and profiles")
     return parser
 

@@ -75,6 +75,7 @@ REPRO_LAYERS = {
     "repro.metrics": 2,
     "repro.worlds": 3,
     "repro.stages": 4,
+    "repro.study": 4,
     "repro.kinds": 5,
     "repro": 6,
     "repro.worlds.mini": 7,
@@ -93,6 +94,16 @@ HEAVY = {
     "planned",
 }
 HEAVY |= {"cards", "distances", "latents", "lines", "scoring", "units"}
+# the study reads prompt files and images as everything does, and by no world
+STUDY_LIBRARIES = {"repro.harness", "repro.study", "repro.worlds.prompts", "swd.images"} | sys.stdlib_module_names
+STUDY_EXTRA = {  # third-party packages of its files: the extra `study`, Pillow, and what drives the browser
+    "app": {"starlette"},
+    "guard": {"starlette"},
+    "pages": {"starlette", "jinja2"},
+    "serving": {"starlette", "uvicorn"},
+    "checks": {"PIL"},
+    "screenshots": {"playwright", "uvicorn"},
+}
 WORLD_DOORS = {
     "repro.worlds.base",
     "repro.worlds.sources",
@@ -224,6 +235,12 @@ def test_kinds_declare_and_show_without_torch(path: Path) -> None:
     assert not offences(path, HARNESS_LIBRARIES - {"repro"} | {"repro.harness", "repro.kinds"})
 
 
+@pytest.mark.parametrize("path", modules("repro/study"), ids=id_of)
+def test_the_study_needs_no_torch_and_meets_its_extra_where_it_serves(path: Path) -> None:
+    allowed = STUDY_LIBRARIES | STUDY_EXTRA.get(path.stem, set())
+    assert not offences(path, allowed)
+
+
 @pytest.mark.parametrize("path", KINDS, ids=id_of)
 def test_a_kind_imports_no_other(path: Path) -> None:
     own = ".".join(name_of(path).split(".")[:3])
@@ -258,6 +275,7 @@ def test_tables_declare_and_never_meet(path: Path) -> None:
     [
         ("import repro.__main__, repro.harness.render, repro.profiles", "torch"),
         ("from repro import experiments; experiments()", "torch"),
+        ("import repro.__main__, repro.study.export, repro.study.status, repro.study.access", "starlette"),
         ("from repro.kinds import kinds; kinds()", "numpy"),
         ("import swd", "torch"),
         ("import swd; swd.ScaleSchedule, swd.sample", "diffusers"),
