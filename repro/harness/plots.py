@@ -7,6 +7,7 @@ and a check agrees between machines whose font rasterisers differ by a pixel.
 import io
 import re
 import struct
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,6 +53,13 @@ def recorded_digest(path: Path) -> str | None:
             return text.decode("latin-1")
         place += 12 + length
     return None
+
+
+def stamped(picture: bytes, digest: str) -> bytes:
+    """A PNG that something else drew, with the digest of what it shows."""
+    text = b"tEXt" + _DIGEST.encode() + b"\0" + digest.encode("latin-1")
+    end = len(picture) - 12  # of a length, a name, and a checksum
+    return picture[:end] + struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text)) + picture[end:]
 
 
 def colour(place: int) -> str:

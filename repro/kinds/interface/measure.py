@@ -1,0 +1,164 @@
+"""Draws images of two systems, makes a study of them, serves it, and takes pictures of the page of one question."""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from repro.harness import records
+from repro.harness.experiment import ExperimentError, Row
+from repro.harness.files import ROOT, digest_file, digest_folder, digest_json, write_atomic
+from repro.harness.options import RunOptions
+from repro.harness.plan import resolve
+from repro.harness.plots import figure_path, stamped
+from repro.harness.profile import Profile
+from repro.harness.provenance import versions
+from repro.harness.schema import RecordSet
+from repro.kinds.interface.declare import InterfaceFigure
+from repro.stages.failures import told
+from repro.stages.images import check_pipeline, generator_of, load_pipeline
+from repro.stages.measurement import Measurement
+from repro.stages.students import check_adapter, shipped_adapter, shipped_training
+from repro.study.definition import Study
+from repro.study.errors import StudyError
+from repro.study.making import Request, make_study
+from repro.study.screenshots import Window, criterion_pages, find_browser
+from repro.study.texts import load_texts
+
+STAGE, VERSION = "interface", 1
+LANGUAGE = "en"
+PACKAGES = ("starlette", "jinja2", "uvicorn", "playwright")
+WINDOWS: Mapping[str, Window] = {
+    "desktop": Window(width=1100, height=900),
+    "phone": Window(width=390, height=844, scheme="dark"),
+}
+
+
+def run(figure: InterfaceFigure, profile: Profile, options: RunOptions) -> Path:
+    """Make the study, take the pictures, and write the record of the run.
+
+    Returns:
+        The records file. It is left alone where it already holds exactly this.
+
+    Raises:
+        ExperimentError: no browser, no student that ships, or the extra ``study`` is not installed.
+        UsageError: the folder holds the records of other settings.
+    """
+    if lacking := [name for name in PACKAGES if find_spec(name) is None]:
+        raise ExperimentError(f"pictures of pages need {', '.join(lacking)}: pip install {' '.join(lacking)}")
+    if find_browser() is None:
+        raise ExperimentError("pictures of pages need Chromium or Chrome on the PATH: apt-get install chromium")
+    with told(options.work):
+        return _Runner(figure, profile, options).run()
+
+
+class _Runner(Measurement[InterfaceFigure, RunOptions]):
+    def run(self) -> Path:
+        check_pipeline(self.pipeline_folder)
+        for row in self.table.systems:
+            check_adapter(self._adapter(row), self.pipeline_folder, shipped_training(self.profile, row))
+        opened = self.open(self._config())
+        self.check_replaced(opened.config)
+        if self.is_done(STAGE, opened.config):
+            return self.records_path
+
+        def write() -> None:
+            with tempfile.TemporaryDirectory() as folder:
+                pictures = self._take(self._study(Path(folder)))
+            figures = {kind: hashlib.sha256(data).hexdigest() for kind, data in pictures.items()}
+            for kind, data in pictures.items():
+                write_atomic(self._path(kind), stamped(data, figures[kind]))
+            config = opened.config
+            closed = opened.close(
+                device=self.device.type,
+                dtype=self.execution.dtype,
+                data_hash=digest_json(config["prompts"]),
+                weights_hash=digest_json([config["pipeline"], config["adapters"]]),
+            )
+            records.save(self.records_path, RecordSet.of([replace(closed, figures=figures)]))
+
+        self.finish(STAGE, opened.config, write)
+        return self.records_path
+
+    @property
+    def grid_path(self) -> Path:
+        """The larger picture, by which a finished run is known."""
+        return self._path("desktop")
+
+    def _path(self, kind: str) -> Path:
+        return figure_path(self.options.out, self.profile.stem(self.table.key), kind)
+
+    def _left(self) -> dict[str, str]:
+        pictures = {kind: digest_file(path) for kind in WINDOWS if (path := self._path(kind)).exists()}
+        return {"records": digest_file(self.records_path), **pictures}
+
+    def _adapter(self, row: Row) -> Path:
+        return shipped_adapter(ROOT, self.profile, row)
+
+    @cached_property
+    def _prompts(self) -> list[dict[str, Any]]:
+        known = [prompts.key for prompts in self.profile.prompt_sets]
+        key = self.table.prompts if self.table.prompts in known else known[-1]
+        return self.world.prompts(key)[: self.table.num_prompts]
+
+    def _config(self) -> dict[str, Any]:
+        texts, criterion = load_texts(LANGUAGE, ROOT), self.table.criterion
+        question = f"criteria.{criterion}"
+        return {
+            "figure": self.table.content,
+            "profile": self.profile.name,
+            "pipeline": self.pipeline_digest,
+            "adapters": [digest_folder(self._adapter(row)) for row in self.table.systems],
+            "sampling": [resolve(self.profile, row).sample.as_json() for row in self.table.systems],
+            "prompts": [[prompt["caption"], prompt["seed"]] for prompt in self._prompts],
+            "texts": texts.digest,
+            "shown": {
+                "name": texts(f"{question}.name"),
+                "question": texts(f"{question}.question"),
+                "parts": [texts(f"{question}.parts.{part}") for part in texts.parts(criterion)],
+            },
+            "versions": versions(),
+            "device": self.device.type,
+            "version": VERSION,
+        }
+
+    def _study(self, folder: Path) -> Study:
+        """A study of the images of both systems, in files whose names are their prompts'."""
+        for row in self.table.systems:
+            self._draw(row, folder / row.key)
+        lines = [{"id": f"p{n}", "caption": prompt["caption"]} for n, prompt in enumerate(self._prompts)]
+        (folder / "prompts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        request = Request(
+            systems={row.key: folder / row.key for row in self.table.systems},
+            prompts=folder / "prompts.jsonl",
+            out=folder / "study",
+            images=1,
+            criteria=(self.table.criterion,),
+            language=LANGUAGE,
+        )
+        try:
+            return make_study(request)
+        except StudyError as error:
+            raise ExperimentError(str(error)) from error
+
+    def _draw(self, row: Row, folder: Path) -> None:
+        pipeline = load_pipeline(self.pipeline_folder, self.execution.dtype, self.device)
+        generate = generator_of(resolve(self.profile, row).sample, pipeline, self._adapter(row))
+        folder.mkdir()
+        for number, image in enumerate(generate(self._prompts)):
+            image.save(folder / f"p{number}-0.png")
+
+    def _take(self, study: Study) -> dict[str, bytes]:
+        found: dict[str, bytes] = {}
+        try:
+            for kind, window in WINDOWS.items():
+                pictures = criterion_pages(study, study.folder / kind, window=window)
+                found[kind] = pictures[self.table.criterion].read_bytes()
+        except StudyError as error:
+            raise ExperimentError(str(error)) from error
+        return found
