@@ -35,6 +35,7 @@ IMAGE_REWARD = (
 )
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "repro").glob("[!_]*.py"))
 OF_THE_PAPER = [name for name in EXPERIMENTS if re.match(r"(table|figure)\d", name)]
+OF_THE_PAPER.sort(key=lambda name: name.startswith("figure"))  # tables first: figures of preference read their records
 
 
 def environment(session: nox.Session) -> None:
@@ -132,6 +133,12 @@ def bench(session: nox.Session) -> None:
 def queue(session: nox.Session) -> None:
     """Distil, sample and score for several tables by several processes: `nox -s queue -- table5 table6 table7`."""
     python(session, "repro", "queue", *session.posargs)
+
+
+@nox.session
+def study(session: nox.Session) -> None:
+    """A preference study in the browser: `nox -s study -- new ...`, `serve STUDY.toml`, `report STUDY.toml`."""
+    python(session, "repro", "study", *session.posargs)
 
 
 @nox.session
