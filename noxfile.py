@@ -136,6 +136,12 @@ def queue(session: nox.Session) -> None:
 
 
 @nox.session
+def gallery(session: nox.Session) -> None:
+    """A page of all sample figures, image by image, that opens from disk: results/gallery/index.html."""
+    python(session, "repro", "gallery", *session.posargs)
+
+
+@nox.session
 def study(session: nox.Session) -> None:
     """A preference study in the browser: `nox -s study -- new ...`, `serve STUDY.toml`, `report STUDY.toml`."""
     python(session, "repro", "study", *session.posargs)

@@ -23,7 +23,7 @@ from repro.harness.kind import UsageError, student_seeds
 from repro.harness.options import COMMITTED, RunOptions
 from repro.harness.profile import Profile
 from repro.harness.schema import RecordError
-from repro.kinds import kind_of
+from repro.kinds import kind_of, kinds
 from repro.profiles import PROFILES, load_profile
 from repro.study import commands as study
 
@@ -52,10 +52,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _dispatch(arguments: list[str]) -> int:
     command = next((word for word in arguments if not word.startswith("-")), None)
-    known = (*COMMANDS, *experiments())
+    of_kinds = {one.name: one for kind in kinds() for one in kind.commands}
+    known = (*COMMANDS, *of_kinds, *experiments())
     if command is not None and command not in known:
         raise UnknownNameError("experiment or command", command, known)
     typed = _parser().parse_args(arguments)
+    if typed.command in of_kinds:
+        return of_kinds[typed.command].run(typed, experiments())
     if typed.command == "list":
         return _list()
     if typed.command == "render":
@@ -89,6 +92,8 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser("queue", help="measure several tables by several processes, in the background")
     )
     study.add_parser(commands)
+    for one in (one for kind in kinds() for one in kind.commands):
+        one.add_arguments(commands.add_parser(one.name, help=one.help))
     commands.add_parser("list", help="list tables, figures and profiles")
     return parser
 

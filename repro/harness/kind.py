@@ -5,7 +5,7 @@ kinds by this object alone.
 """
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -86,6 +86,23 @@ def no_drawing(result: "Measured[Any]") -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A command of a kind beside its experiments.
+
+    Args:
+        name: on the command line.
+        help: one line.
+        add_arguments: adds its arguments to its parser.
+        run: does it with what was typed and all experiments by their keys, and gives the exit status.
+    """
+
+    name: str
+    help: str
+    add_arguments: Callable[[ArgumentParser], None]
+    run: Callable[[Namespace, Mapping[str, Experiment]], int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Kind(Generic[E]):
     """One kind of result.
 
@@ -103,6 +120,7 @@ class Kind(Generic[E]):
         choose_profile: the profile of (experiment, what was typed, how profiles are found). Raises ``UsageError``.
         make_options: options of (experiment, profile, what was typed, the options of every kind). Checks all that can
             be checked before any work. Raises ``UsageError``.
+        commands: what else it does.
     """
 
     name: str
@@ -116,3 +134,4 @@ class Kind(Generic[E]):
     add_arguments: Callable[[ArgumentParser], None] = no_arguments
     choose_profile: Callable[[E, Namespace, FindProfile], Profile] = named_profile
     make_options: Callable[[E, Profile, Namespace, RunOptions], RunOptions] = common_options
+    commands: tuple[Command, ...] = ()

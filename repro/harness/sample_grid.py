@@ -41,7 +41,9 @@ def _draw_grid(images: Sequence[Sequence[Path]], rows: Sequence[str], captions: 
     from matplotlib.image import imread
 
     # Inches at 100 dpi: all edges fall on whole pixels, and a 64-pixel image is drawn at exactly twice its size.
-    side, cell, left, top = 1.28, 1.32, 1.0, 0.55
+    wrapped = [textwrap.wrap(caption, 19) for caption in captions]
+    side, cell, left = 1.28, 1.32, 1.0
+    top = 0.55 + 0.12 * max(0, max(map(len, wrapped)) - 3)  # room for three lines, or for as many as there are
     width, height = left + cell * len(captions), top + cell * len(rows)
     figure = new_figure(width, height, layout="none")
     for i, (label, files) in enumerate(zip(rows, images, strict=True)):
@@ -53,8 +55,7 @@ def _draw_grid(images: Sequence[Sequence[Path]], rows: Sequence[str], captions: 
             axis = figure.add_axes(place)
             axis.imshow(imread(file), interpolation="nearest", cmap="gray")
             axis.set_axis_off()
-    for j, caption in enumerate(captions):
-        text = "\n".join(textwrap.wrap(caption, 19)[:3])
+    for j, lines in enumerate(wrapped):
         centre = (left + cell * j + side / 2) / width
-        figure.text(centre, 1 - (top - 0.05) / height, text, ha="center", va="bottom", fontsize=7)
+        figure.text(centre, 1 - (top - 0.05) / height, "\n".join(lines), ha="center", va="bottom", fontsize=7)
     return png(figure, digest)

@@ -21,7 +21,7 @@ from repro.harness.provenance import versions
 from repro.harness.schema import RecordSet
 from repro.kinds.interface.declare import InterfaceFigure
 from repro.stages.failures import told
-from repro.stages.images import check_pipeline, generator_of, load_pipeline
+from repro.stages.images import Unusable, check_pipeline, generator_of, load_pipeline
 from repro.stages.measurement import Measurement
 from repro.stages.students import check_adapter, shipped_adapter, shipped_training
 from repro.study.definition import Study
@@ -151,6 +151,8 @@ class _Runner(Measurement[InterfaceFigure, RunOptions]):
         generate = generator_of(resolve(self.profile, row).sample, pipeline, self._adapter(row))
         folder.mkdir()
         for number, image in enumerate(generate(self._prompts)):
+            if isinstance(image, Unusable):
+                raise ExperimentError(f"row {row.key}: image {number} has {image.reason}")
             image.save(folder / f"p{number}-0.png")
 
     def _take(self, study: Study) -> dict[str, bytes]:
