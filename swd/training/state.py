@@ -89,7 +89,7 @@ class StateStore:
         Raises:
             OutputFolderError: it cannot be written; the message names the state that is left.
         """
-        target = self.folder / f"state-{state.iteration:06d}"
+        target = self.folder_of(state.iteration)
         facts = {
             "schema": SCHEMA,
             "torch": torch.__version__,
@@ -111,6 +111,10 @@ class StateStore:
         for old in self._folders()[: -self.keep_last]:
             _remove(old)
         return target
+
+    def folder_of(self, iteration: int) -> Path:
+        """Where the state after so many iterations is or would be."""
+        return self.folder / f"state-{iteration:06d}"
 
     def latest(self) -> TrainState | None:
         """The newest state that reads back whole; torn ones are passed over with a warning.
