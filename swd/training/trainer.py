@@ -129,7 +129,8 @@ class Trainer:
             ReadAhead(self.draws.read, config.iterations, active=config.prefetch) as read,
             tqdm(total=config.iterations, initial=self.iteration, desc=config.preset, disable=hidden) as bar,
         ):
-            at_start = [abs(line["total"]) for line in self.log.lines()[: self.schedule.num_steps]]
+            totals = [abs(line["total"]) for line in self.log.lines() if "total" in line]
+            at_start = totals[: self.schedule.num_steps]
             for iteration in range(self.iteration, config.iterations):
                 start = time.perf_counter()
                 losses = self._iterate(iteration, read(iteration))
