@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from swd.errors import USER_ERRORS, CacheError, ConfigError
+from swd.errors import INTERRUPTED, USER_ERRORS, CacheError, ConfigError
 from swd.images import ImageFileError, image_size, read_image
 
 if TYPE_CHECKING:
@@ -85,7 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except USER_ERRORS as error:
         raise SystemExit(f"error: {error}") from None
     except KeyboardInterrupt:
-        raise SystemExit("interrupted: the same command makes the shards that are missing") from None
+        print("interrupted: the same command makes the shards that are missing", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None
 
 
 def run(command: CacheCommand) -> None:

@@ -81,11 +81,25 @@ class DivergedError(FloatingPointError):
         )
 
 
+class TrainingStopped(Exception):
+    """A run was asked to stop, and did so after an iteration whose state is saved.
+
+    Attributes:
+        iteration: iterations done.
+        state: folder of the saved state.
+    """
+
+    def __init__(self, iteration: int, state: Path) -> None:
+        self.iteration, self.state = iteration, state
+        super().__init__(f"stopped after {iteration} iterations, saved in {state}; the same command goes on from there")
+
+
 def what_is_kept(last_good: Path | None) -> str:
     """The end of a message about a run that stopped."""
     return f"the last good state is {last_good}" if last_good else "no state had been saved yet"
 
 
+INTERRUPTED = 130  # exit status of a command that Ctrl-C ended: 128 and the number of SIGINT
 # What a command line reports as one line; anything else is a bug and keeps its traceback.
 USER_ERRORS = (
     ConfigError,

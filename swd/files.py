@@ -1,5 +1,6 @@
 """Atomic files: a reader sees the old file, the new file, or none, never half of one."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from torch import Tensor
 from swd.errors import OutputFolderError
 
 PROBE_BYTES = 1 << 16
+CHECKSUMS = "SHA256SUMS"
 
 
 def probe_writable(folder: Path, needed_bytes: int) -> None:
@@ -78,6 +80,36 @@ def write_json(path: Path, value: Any) -> None:
     """Save ``value`` as JSON, atomically and flushed to disk."""
     with _replacing(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+
+
+def write_checksums(folder: Path) -> None:
+    """Write ``SHA256SUMS`` of the files in ``folder``, as ``sha256sum --check`` reads it."""
+    lines = (f"{_sha256(path)}  {path.name}\n" for path in sorted(folder.iterdir()) if path.name != CHECKSUMS)
+    text = "".join(lines)
+    with _replacing(folder / CHECKSUMS) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def check_checksums(folder: Path) -> None:
+    """Compare the files of ``folder`` with its ``SHA256SUMS``; a folder of before there were any passes.
+
+    Raises:
+        OSError: a file of the list is not there.
+        ValueError: the list is damaged, or a file is not what was written; the message names it.
+    """
+    if not (folder / CHECKSUMS).exists():
+        return
+    for line in (folder / CHECKSUMS).read_text(encoding="utf-8").splitlines():
+        wanted, separator, name = line.partition("  ")
+        if not separator or Path(name).name != name:
+            raise ValueError(f"{CHECKSUMS} is damaged")
+        if _sha256(folder / name) != wanted:
+            raise ValueError(f"{name} is not what was written: its SHA-256 is another")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

@@ -23,17 +23,20 @@ The same command again goes on where an interrupted run stopped.
 import argparse
 import difflib
 import logging
+import signal
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
-from swd.errors import USER_ERRORS, ConfigError, StudyError
+from swd.errors import INTERRUPTED, USER_ERRORS, ConfigError, StudyError, TrainingStopped
 from swd.training.config import DistillConfig
+from swd.training.stopping import StopSignals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,16 +71,25 @@ class TrainCommand:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line: parse, load the pipeline, train; user errors end with one line."""
+    """Command line: parse, load the pipeline, train; user errors end with one line.
+
+    SIGTERM and the first Ctrl-C let the iteration end, save a state and exit, with status 0 and 130; a second Ctrl-C
+    stops at once, with 130 too.
+    """
     logging.basicConfig(format="%(message)s")
     logging.getLogger("swd").setLevel(logging.INFO)
+    signals = StopSignals()
     try:
         command = parse(sys.argv[1:] if arguments is None else arguments)
-        run(command)
+        run(command, signals)
+    except TrainingStopped as stopped:
+        print(stopped)
+        raise SystemExit(0 if signals.received is signal.SIGTERM else INTERRUPTED) from None
     except (*USER_ERRORS, FileNotFoundError) as error:
         raise SystemExit(f"error: {error}") from None
     except KeyboardInterrupt:
-        raise SystemExit("interrupted: the same command goes on from the last saved state") from None
+        print("interrupted: the same command goes on from the last saved state", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None
 
 
 def parse(arguments: Sequence[str]) -> TrainCommand:
@@ -131,8 +143,13 @@ def _words(name: str, value: Any) -> list[str]:
     return [f"--{name}", *(str(item) for item in (value if isinstance(value, list | tuple) else [value]))]
 
 
-def run(command: TrainCommand) -> None:
-    """Load what the command names and train; the slow imports wait until here."""
+def run(command: TrainCommand, signals: StopSignals | None = None) -> None:
+    """Load what the command names and train; the slow imports wait until here.
+
+    Args:
+        command: what to do.
+        signals: which end the training after an iteration; before it, when nothing is to be saved, they end at once.
+    """
     from swd.training import train
     from swd.training.inputs import open_inputs
     from swd.training.launch import launched, unstarted
@@ -148,8 +165,9 @@ def run(command: TrainCommand) -> None:
     denoiser, data = open_inputs(
         command.pipeline, command.data, config, accelerator, variant=command.variant, in_memory=command.in_memory
     )
-    how = {"accelerator": accelerator, "resume": command.resume, "student": command.student}
-    result = train(config, denoiser, data, command.output, **how)
+    how = {"accelerator": accelerator, "resume": command.resume, "student": command.student, "stop": signals}
+    with signals or nullcontext():
+        result = train(config, denoiser, data, command.output, **how)
     if accelerator.is_main_process:
         peaks = ", ".join(f"{peak / 2**30:.2f}" for peak in result.peak_bytes)
         print(f"student: {result.adapter}\nlosses: {result.log}\ntraining time: {result.seconds:.0f} s")

@@ -1,5 +1,6 @@
 """The way into a distillation run."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -22,6 +23,7 @@ def train(
     accelerator: Accelerator | None = None,
     resume: bool = True,
     student: Start | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> TrainResult:
     """Distil a student adapter.
 
@@ -35,6 +37,8 @@ def train(
         resume: go on from the newest state in ``output``. Otherwise its states and log are removed.
         student: adapter that the student starts from, of any layout: file, folder, name on the Hub, or tensors. It
             starts as the teacher when absent; a state to resume from counts for more.
+        stop: asked after every iteration, on each process: once one of them says yes, a state is saved and all end.
+            `swd.training.stopping.StopSignals` says yes after a signal.
 
     Raises:
         FileNotFoundError: there is no such adapter to start from.
@@ -48,12 +52,13 @@ def train(
         NonFiniteLossError: a term became NaN or infinite.
         DivergedError: the student's loss grew beyond ``config.diverged_above`` times its start.
         LossScaleError: in fp16, update after update overflowed.
+        TrainingStopped: ``stop`` said yes before the last iteration.
     """
     output = Path(output)
     if accelerator is None:
         config = launched(config)
         accelerator = new_accelerator(config, output)
-    return Trainer(config, denoiser, data, output, accelerator, student=student).run(resume=resume)
+    return Trainer(config, denoiser, data, output, accelerator, student=student, stop=stop).run(resume=resume)
 
 
 def new_accelerator(config: DistillConfig, output: Path) -> Accelerator:

@@ -1,4 +1,4 @@
-"""Saved states of a run: ``state-000250/`` with ``tensors.safetensors`` and ``state.json``, never a pickle.
+"""Saved states of a run: ``state-000250/`` with tensors, ``state.json`` and ``SHA256SUMS``, never a pickle.
 
 A state folder appears whole or not at all (written under another name, flushed, renamed). It holds what cannot be
 derived: adapters, discriminator, EMA, optimiser moments, gradient scaler, iteration. Random numbers and the place in
@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from swd.errors import OutputFolderError, StateError, what_is_kept
-from swd.files import replacing_folder, write_json, write_tensors, writing
+from swd.files import check_checksums, replacing_folder, write_checksums, write_json, write_tensors, writing
 from swd.training.config import DistillConfig, differences
 
 SCHEMA = 1
@@ -89,7 +89,7 @@ class StateStore:
         Raises:
             OutputFolderError: it cannot be written; the message names the state that is left.
         """
-        target = self.folder / f"state-{state.iteration:06d}"
+        target = self.folder_of(state.iteration)
         facts = {
             "schema": SCHEMA,
             "torch": torch.__version__,
@@ -103,6 +103,7 @@ class StateStore:
             with replacing_folder(target) as temporary:
                 write_tensors(temporary / "tensors.safetensors", state.tensors)
                 write_json(temporary / "state.json", facts)
+                write_checksums(temporary)
         except OutputFolderError as error:
             raise OutputFolderError(f"{error}; {what_is_kept(self.latest_folder())}") from error
         for folder in self._folders():
@@ -111,6 +112,10 @@ class StateStore:
         for old in self._folders()[: -self.keep_last]:
             _remove(old)
         return target
+
+    def folder_of(self, iteration: int) -> Path:
+        """Where the state after so many iterations is or would be."""
+        return self.folder / f"state-{iteration:06d}"
 
     def latest(self) -> TrainState | None:
         """The newest state that reads back whole; torn ones are passed over with a warning.
@@ -169,12 +174,20 @@ class LossLog:
         return cls(folder / "log.jsonl")
 
     def lines(self) -> list[dict[str, Any]]:
-        """Iteration, losses and seconds, in order; half a line left by a kill is left out."""
-        text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
-        return [json.loads(line) for line in _whole(text.splitlines(keepends=True))]
+        """Iteration, losses and seconds, in order; half a line left by a kill is left out.
+
+        So is any other line that no run wrote, with a warning that names it: what a run goes on from is its states.
+        """
+        text = self.path.read_text(encoding="utf-8", errors="replace") if self.path.exists() else ""
+        lines = text.split("\n")
+        found = [_logged(line) for line in lines]
+        for number, (line, values) in enumerate(zip(lines, found, strict=True), start=1):
+            if values is None and number < len(lines) and line.strip():
+                warnings.warn(f"{self.path}:{number} is no line of a run: {line:.60}", RuntimeWarning, stacklevel=2)
+        return [values for values in found if values is not None]
 
     def rewind(self, iteration: int) -> None:
-        """Keep the lines of the iterations before ``iteration``; half a line left by a kill goes too."""
+        """Keep the lines of the iterations before ``iteration``; whatever is no line of a run goes too."""
         kept = [json.dumps(line) + "\n" for line in self.lines() if line["iteration"] < iteration]
         temporary = self.path.with_name(f".{self.path.name}.partial")
         temporary.write_text("".join(kept), encoding="utf-8")
@@ -186,8 +199,12 @@ class LossLog:
             file.write(json.dumps(values) + "\n")
 
 
-def _whole(lines: Iterable[str]) -> Iterable[str]:
-    return (line for line in lines if line.endswith("}\n"))
+def _logged(line: str) -> dict[str, Any] | None:
+    try:
+        values = json.loads(line)
+    except ValueError:
+        return None
+    return values if isinstance(values, dict) and isinstance(values.get("iteration"), int) else None
 
 
 def _number(folder: Path) -> int:
@@ -209,6 +226,7 @@ def _read(folder: Path) -> TrainState:
             f"{folder} is a state of schema {facts['schema']}, this version reads {SCHEMA}: go on with the version "
             "that wrote it, or use another output folder"
         )
+    check_checksums(folder)
     return TrainState(
         iteration=facts["iteration"],
         position=facts["position"],

@@ -18,7 +18,7 @@ from swd.backbones.base import Denoiser
 from swd.backbones.compiled import compiled_blocks
 from swd.backbones.fingerprint import weights_fingerprint
 from swd.data.cache import LatentCache
-from swd.errors import DivergedError, LossScaleError, NonFiniteLossError, StateError
+from swd.errors import DivergedError, LossScaleError, NonFiniteLossError, StateError, TrainingStopped
 from swd.files import probe_writable, replacing_folder, write_json
 from swd.lora.files import save_adapter
 from swd.training.checks import check_data, check_fit
@@ -69,9 +69,10 @@ class Trainer:
         accelerator: Accelerator,
         *,
         student: Start | None = None,
+        stop: Callable[[], bool] | None = None,
     ) -> None:
         config = agreed(config, accelerator)
-        self.config, self.output, self.accelerator = config, output, accelerator
+        self.config, self.output, self.accelerator, self.stop = config, output, accelerator, stop
         self.schedule = config.schedule()
         check_data(config, self.schedule, denoiser, data)
         check_fit(config, denoiser, accelerator.num_processes, accelerator.device)
@@ -128,7 +129,8 @@ class Trainer:
             ReadAhead(self.draws.read, config.iterations, active=config.prefetch) as read,
             tqdm(total=config.iterations, initial=self.iteration, desc=config.preset, disable=hidden) as bar,
         ):
-            at_start = [abs(line["total"]) for line in self.log.lines()[: self.schedule.num_steps]]
+            totals = [abs(line["total"]) for line in self.log.lines() if "total" in line]
+            at_start = totals[: self.schedule.num_steps]
             for iteration in range(self.iteration, config.iterations):
                 start = time.perf_counter()
                 losses = self._iterate(iteration, read(iteration))
@@ -141,8 +143,19 @@ class Trainer:
                 self.iteration, self.seconds = iteration + 1, self.seconds + elapsed
                 bar.set_postfix({name: f"{value:.3g}" for name, value in losses.items()}, refresh=False)
                 bar.update()
-                if self.iteration % config.checkpoint_every == 0 or self.iteration == config.iterations:
+                stopping = self._is_asked_to_stop() and self.iteration < config.iterations
+                if stopping or self.iteration % config.checkpoint_every == 0 or self.iteration == config.iterations:
                     self._save()
+                if stopping:
+                    raise TrainingStopped(self.iteration, self.store.folder_of(self.iteration))
+
+    def _is_asked_to_stop(self) -> bool:
+        """Whether any process is: all of them stop after the same iteration."""
+        asked = self.stop is not None and self.stop()
+        if self.stop is None or self.accelerator.num_processes == 1:
+            return asked
+        total: Any = self.accelerator.reduce(torch.tensor([float(asked)], device=self.device), "sum")
+        return bool(total.item())
 
     def _iterate(self, iteration: int, drawn: Sequence[Drawn]) -> dict[str, float]:
         """Fake updates, then the student update; all of one schedule step, which cycles, unless steps are mixed."""

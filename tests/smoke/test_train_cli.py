@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -26,6 +27,7 @@ from swd.backbones.base import Denoiser
 from swd.errors import ConfigError, PipelineError, StudyError
 from swd.lora.files import ADAPTER_FILE
 from swd.training import DistillConfig, inputs, run
+from swd.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[2]
 CAPTIONS = ("a red star", "a blue cross", "two circles")
@@ -120,6 +122,54 @@ def test_run_killed_with_signal_9_resumes_bit_equal(
         assert parts.keys() == whole.keys()
         assert all(torch.equal(parts[key], whole[key]) for key in whole)
     tiny_pipeline.load_lora_weights(str(tmp_path / "whole" / "final"))
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_signal_ends_the_iteration_and_the_run_goes_on_bit_equal(
+    number: signal.Signals,
+    status: int,
+    study: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    update = Trainer._update_student
+    before = signal.getsignal(number)
+
+    def signalled(self: Trainer, drawn: Any) -> dict[str, float]:
+        if drawn[0].random.iteration == 1:
+            os.kill(os.getpid(), number)
+        return update(self, drawn)
+
+    never = ["--checkpoint-every", "100", "--study", str(study)]
+    monkeypatch.setattr(Trainer, "_update_student", signalled)
+    with pytest.raises(SystemExit) as ended:
+        train_command.main([*never, "--output", str(tmp_path / "parts")])
+    assert ended.value.code == status
+    assert "stopped after 2 iterations" in capsys.readouterr().out
+    assert [path.name for path in (tmp_path / "parts").glob("state-*")] == ["state-000002"]
+    assert signal.getsignal(number) is before
+    monkeypatch.undo()
+    for name in ("parts", "whole"):
+        train_command.main([*never, "--output", str(tmp_path / name)])
+    parts, whole = (load_file(tmp_path / name / "final" / ADAPTER_FILE) for name in ("parts", "whole"))
+    assert all(torch.equal(parts[key], whole[key]) for key in whole)
+
+
+def test_a_second_ctrl_c_stops_at_once(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def twice(self: Trainer, drawn: Any) -> dict[str, float]:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        pytest.fail("went on")
+
+    monkeypatch.setattr(Trainer, "_update_student", twice)
+    with pytest.raises(SystemExit) as ended:
+        train_command.main(["--study", str(study), "--output", str(tmp_path / "run")])
+    assert ended.value.code == 130
+    assert "goes on from the last saved state" in capsys.readouterr().err
+    assert not list((tmp_path / "run").glob("state-*"))
 
 
 def test_a_consistency_student_is_distilled_by_one_option(

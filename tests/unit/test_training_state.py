@@ -8,7 +8,7 @@ from training_world import CONFIG
 
 from swd import files
 from swd.errors import OutputFolderError, StateError
-from swd.files import probe_writable, replacing_folder, write_json
+from swd.files import CHECKSUMS, probe_writable, replacing_folder, write_json
 from swd.training.state import LossLog, RunIdentity, StateStore, TrainState
 
 
@@ -36,7 +36,7 @@ def test_only_the_newest_states_are_kept(tmp_path: Path) -> None:
     assert store.latest().iteration == 1_000_000
 
 
-@pytest.mark.parametrize("damage", ["cut tensors", "cut json", "no json", "no tensors"])
+@pytest.mark.parametrize("damage", ["cut tensors", "cut json", "no json", "no tensors", "flipped bit", "other json"])
 def test_torn_state_gives_way_to_the_one_before(tmp_path: Path, damage: str) -> None:
     store = StateStore(tmp_path, keep_last=2)
     store.save(state(1))
@@ -52,8 +52,25 @@ def spoil(folder: Path, damage: str) -> None:
         values.write_bytes(values.read_bytes()[:-1])
     elif damage == "cut json":
         facts.write_text(facts.read_text()[:40])
+    elif damage == "flipped bit":
+        content = bytearray(values.read_bytes())
+        content[-2] ^= 4  # of the last tensor: safetensors itself reads it as another number
+        values.write_bytes(content)
+    elif damage == "other json":
+        facts.write_text(facts.read_text().replace('"position": 4', '"position": 5'))
     else:
         (facts if damage == "no json" else values).unlink()
+
+
+def test_a_damaged_file_is_named_and_states_without_checksums_are_read(tmp_path: Path) -> None:
+    store = StateStore(tmp_path, keep_last=2)
+    store.save(state(1))
+    folder = store.save(state(2))
+    spoil(folder, "flipped bit")
+    with pytest.warns(RuntimeWarning, match=r"state-000002 is torn \(tensors.safetensors is not what was written"):
+        store.latest()
+    (folder / CHECKSUMS).unlink()
+    assert store.latest().iteration == 2
 
 
 def test_unreadable_newer_states_do_not_push_out_the_states_of_a_restarted_run(tmp_path: Path) -> None:
@@ -128,3 +145,18 @@ def test_log_drops_what_the_resumed_state_has_not_seen(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in log.path.read_text().splitlines()]
     assert [line["iteration"] for line in lines] == [0, 1, 2]
     assert lines[-1]["dmd"] == 0.25
+
+
+def test_damaged_and_foreign_lines_of_a_log_are_named_and_passed_over(tmp_path: Path) -> None:
+    log = LossLog(tmp_path / "log.jsonl")
+    log.append({"iteration": 0, "total": 0.5})
+    with log.path.open("ab") as file:
+        file.write(b'{"iteration": 1, \xff"total"}\n[1]\nhello\n\n{"epoch": 3}\n')
+    log.append({"iteration": 1, "total": 0.25})
+    with pytest.warns(RuntimeWarning, match=r"log.jsonl:2 is no line of a run") as warned:
+        assert [line["iteration"] for line in log.lines()] == [0, 1]
+    named = [str(warning.message).partition(" ")[0].rpartition(":")[2] for warning in warned]
+    assert named == ["2", "3", "4", "6"]
+    with pytest.warns(RuntimeWarning, match="is no line of a run"):
+        log.rewind(1)
+    assert log.path.read_text() == '{"iteration": 0, "total": 0.5}\n'
