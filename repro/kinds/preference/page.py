@@ -199,7 +199,7 @@ def _published(result: PreferenceResult) -> Iterator[str]:
     criteria = result.experiment.criteria
     rows = [
         [
-            result.experiment.label(pair),
+            " against ".join((pair.reported or {}).values()),  # the paper's own names
             *(DASH if (v := result.published(pair, key)) is None else number(100 * v, 1) for key in criteria),
         ]
         for pair in shown
