@@ -92,7 +92,7 @@ HEAVY = {
     "sources",
     "planned",
 }
-HEAVY |= {"cards", "distances", "latents", "lines", "scoring", "units"}
+HEAVY |= {"cards", "distances", "grids", "latents", "lines", "network_source", "scoring", "units"}
 WORLD_DOORS = {
     "repro.worlds.base",
     "repro.worlds.sources",
