@@ -11,7 +11,7 @@ FOUR_STEPS = ("sdxl", "flux")  # whose schedule begins at half the side
 SHARES = {"1_4": 1 / 4, "3_8": 3 / 8, "1_2": 1 / 2, "3_4": 3 / 4, "1": 1.0}  # of the whole side
 ALL, QUARTERS, HALVES = tuple(SHARES), ("1_4", "1_2", "1"), ("1_2", "3_4", "1")
 WORDS = {"1_4": "a quarter of the side", "1_2": "half the side"}
-IMAGES = 40  # of each set: the whole table in about five minutes on two cores
+IMAGES = 60  # of each set: the whole table in five minutes on two cores
 STUDENT, ONE_SIDE, MIXED, SCENES = (
     "SwD student",
     "Teacher of one side",

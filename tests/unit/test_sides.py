@@ -184,7 +184,7 @@ def test_every_row_of_figure_4_can_be_resolved_and_is_compared_somewhere(profile
 
 
 def test_a_table_takes_fewer_images_where_it_says_so() -> None:
-    assert TABLE.in_profile(PROFILE).images_per_set == 40
+    assert TABLE.in_profile(PROFILE).images_per_set == 60
     assert TABLE.in_profile(smoke.PROFILE) == smoke.PROFILE
     assert TABLE2.in_profile(PROFILE) == PROFILE
     with pytest.raises(ValueError, match=r"a set takes at least 1 image, got \{'mini': 0\}"):
