@@ -12,7 +12,7 @@ FIGURE = Gallery(
         Row("scalewise_6", "Scale-wise,\n6 steps", train={"schedule": "6"}),
         Row("scalewise_4", "Scale-wise,\n4 steps", train={"schedule": "4"}),
     ),
-    prompts="compositional",
+    prompts="MJHQ",
     choice=Choice(count=12, seed=10),
     notes=NOT_RECOVERED,
 )

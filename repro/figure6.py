@@ -15,7 +15,7 @@ FIGURE = Gallery(
         Row("fullscale_4", "Full-scale,\n4 steps", train={"schedule": "full-4"}),
         Row("fullscale_2", "Full-scale,\n2 steps", train={"schedule": "full-2"}),
     ),
-    prompts="compositional",
+    prompts="MJHQ",
     choice=Choice(count=8),
     notes=NOT_RECOVERED,
 )

@@ -23,7 +23,7 @@ FIGURE = Gallery(
         Row("switti", "Switti", images=True, profiles=REAL),
         Row("swd_medium_6", "SwD\nMedium", images=True, profiles=REAL),
     ),
-    prompts="compositional",
+    prompts="MJHQ",
     choice=Choice(count=8, seed=8),
     notes=NOT_RECOVERED,
 )

@@ -6,7 +6,7 @@ interval from boundary ``i`` to boundary ``i + 1`` and starts at the sigma of bo
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Literal, get_args
@@ -97,6 +97,20 @@ class ScaleSchedule:
     def is_scalewise(self) -> bool:
         """Whether the resolution grows while sampling; a constant scale is the full-scale baseline."""
         return self.scales[0] != self.scales[-1]
+
+    def until(self, scale: int) -> "ScaleSchedule":
+        """The steps up to the last one at ``scale``, whose x0 is then the image.
+
+        Args:
+            scale: latent side.
+
+        Raises:
+            ValueError: no step works at that side.
+        """
+        if scale not in self.scales:
+            raise ValueError(f"a schedule of scales {self.scales} has no step at side {scale}")
+        steps = self.num_steps - self.scales[::-1].index(scale)
+        return replace(self, scales=self.scales[:steps], sigmas=(*self.sigmas[:steps], 0.0))
 
     def check_process(self, process: Process) -> None:
         """Raise ValueError where the sigmas are those of another noise process than the network's."""

@@ -163,7 +163,7 @@ class PromptSet:
 TrainingData = Literal["world", "teacher"]
 """Images that students are distilled on: those of the world, or drawn by the teacher for the same captions."""
 TRAIN_OPTIONS = frozenset({"schedule", "data"} | {field.name for field in fields(DistillConfig)} - {"preset", "seed"})
-SAMPLE_OPTIONS = frozenset(field.name for field in fields(SamplingPlan))
+SAMPLE_OPTIONS = frozenset({"share"} | {field.name for field in fields(SamplingPlan)} - {"side"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +181,9 @@ class Row:
         label: shown in the table.
         train: ``schedule`` of the distillation, ``data`` where it is not the world's, and fields of ``DistillConfig``
             that differ from the profile's; None for the teacher itself.
-        sample: fields of ``SamplingPlan`` that differ from the schedule trained with, or from the teacher's sampling.
+        sample: fields of ``SamplingPlan`` that differ from the schedule trained with, or from the teacher's sampling;
+            and ``share``, of the whole side, in (0, 1]: there a teacher's grid stays, a schedule stops after its step
+            at that side, and real images are downscaled to it.
         reported: cells that pick this row in the CSV of reported numbers; None where the paper has no such row.
         reported_in: the same in other CSVs, by their names, where the cells differ.
         variant: name of the trained model, shared between rows and tables; the key if empty.
@@ -190,10 +192,12 @@ class Row:
         real: ``real``: the real images behind the prompts; ``decoded``: the same through the profile's VAE, which all
             sampled images have passed.
         profiles: those that have this row; empty for all.
+        network: name among those of the profile that takes the place of the teacher's network; empty for that.
 
     Raises:
         UnknownNameError: an option that does not exist; the message lists the nearest ones.
-        ValueError: a training without a schedule, steps and shift of a grid beside a schedule, or a row of two kinds.
+        ValueError: a training without a schedule, steps and shift of a grid beside a schedule, a share outside (0, 1],
+            another network of what is not the teacher, or a row of two kinds.
     """
 
     key: str
@@ -208,6 +212,7 @@ class Row:
     images: bool = False
     real: Literal["", "real", "decoded"] = ""
     profiles: tuple[str, ...] = ()
+    network: str = ""
 
     def __post_init__(self) -> None:
         if not self.variant:
@@ -227,11 +232,25 @@ class Row:
             )
         if (self.train is not None or "schedule" in self.sample) and self.sample.keys() & {"steps", "shift"}:
             raise ValueError(f"row {self.key} samples on a schedule: steps and shift belong to the teacher's grid")
+        if not 0 < self.share <= 1:
+            raise ValueError(f"row {self.key} samples at a share of the side in (0, 1], got {self.share}")
+        if self.network and not self.is_teacher:
+            raise ValueError(f"row {self.key} names network {self.network!r}, but is not the teacher")
 
     @property
     def is_teacher(self) -> bool:
         """Whether this row samples the teacher itself."""
         return self.train is None and self.system is None and not self.images and not self.real
+
+    @property
+    def is_whole_teacher(self) -> bool:
+        """Whether this row samples the profile's own teacher at the whole side: what others are a share of."""
+        return self.is_teacher and not self.network and self.share == 1
+
+    @property
+    def share(self) -> float:
+        """Of the whole side, at which its images are taken."""
+        return float(self.sample.get("share", 1.0))
 
     @property
     def is_student(self) -> bool:

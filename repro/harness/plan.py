@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from repro.harness.experiment import ExperimentError, Row, TrainingData
+from repro.harness.experiment import ExperimentError, Row, TrainingData, UnknownNameError
 from repro.harness.profile import Profile
 from repro.harness.sampling import SamplingPlan
 from swd.errors import ConfigError
@@ -47,13 +47,15 @@ def resolve(profile: Profile, row: Row, seed: int = 0) -> Plan:
         seed: of the training.
 
     Raises:
-        ExperimentError: no such schedule in the profile, or options that are out of range or contradict each other.
+        ExperimentError: no such schedule or network in the profile, options that are out of range or contradict each
+            other, or a share of the side that is no latent side, or none of the schedule.
     """
     try:
         config = None if row.train is None else _training(profile, row.train, seed)
         data = (row.train or {}).get("data", "world")
-        return Plan(train=config, sample=_sampling(profile, row.sample, config), data=data)
-    except ConfigError as error:
+        network_folder(profile, row)
+        return Plan(train=config, sample=_at_share(profile, row, _sampling(profile, row.sample, config)), data=data)
+    except (ConfigError, UnknownNameError) as error:
         raise ExperimentError(f"row {row.key} in profile {profile.name}: {error}") from error
 
 
@@ -72,6 +74,35 @@ def finishing(profile: Profile) -> SamplingPlan:
 def latent_side(profile: Profile) -> int:
     """Latent side of a whole image: where the scales of every student end."""
     return preset(f"{profile.presets}-4").scales[-1]
+
+
+def network_folder(profile: Profile, row: Row) -> str:
+    """Folder of the network that takes the place of the teacher's in a row; empty for that.
+
+    Raises:
+        UnknownNameError: the profile has no such network.
+    """
+    if row.network and row.network not in profile.weights.networks:
+        raise UnknownNameError("network", row.network, profile.weights.networks)
+    return profile.weights.networks[row.network] if row.network else ""
+
+
+def side_of(profile: Profile, row: Row) -> int:
+    """Latent side at which the images of a row are taken.
+
+    Raises:
+        ConfigError: its share of the whole side is no whole number.
+    """
+    whole = latent_side(profile)
+    side = row.share * whole
+    if side != int(side):
+        raise ConfigError(f"a share {row.share:g} of the latent side {whole} is {side:g}, expected a whole number")
+    return int(side)
+
+
+def pixels_of(profile: Profile, row: Row) -> int:
+    """The same in pixels of the image."""
+    return profile.data.resolution * side_of(profile, row) // latent_side(profile)
 
 
 def steps_of(profile: Profile, row: Row) -> int | None:
@@ -94,6 +125,20 @@ def _training(profile: Profile, train: Mapping[str, Any], seed: int) -> DistillC
     grows = DistillConfig(preset=preset, seed=seed, **{**options, **own}).schedule().is_scalewise
     rates = profile.distil.scalewise if grows else profile.distil.fullscale
     return DistillConfig(preset=preset, seed=seed, **{**options, **rates, **own})
+
+
+def _at_share(profile: Profile, row: Row, plan: SamplingPlan) -> SamplingPlan:
+    """A plan whose images are taken at the row's share of the side."""
+    if row.share == 1:
+        return plan
+    side = side_of(profile, row)
+    if plan.schedule is None:
+        return replace(plan, side=side)
+    try:
+        schedule = plan.schedule.until(side)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return replace(plan, schedule=schedule, steps=schedule.num_steps)
 
 
 def _sampling(profile: Profile, sample: Mapping[str, Any], trained: DistillConfig | None) -> SamplingPlan:

@@ -76,6 +76,7 @@ class Weights:
         published: base model whose place ``pipeline`` takes, where the command line names another; empty for itself.
         revisions: of other repositories of the Hub, by name, where the command line pins them.
         released: variant of a row -> student on the Hub.
+        networks: name -> folder of another network of the pipeline's class, that a row may ask for in its place.
         clip: folder of the CLIP that scores images; None where nothing is scored.
         tiny_pipeline: folder or hub name of the tiny autoencoder that may stand in for the VAE.
         tiny: whether the pipeline is a tiny autoencoder by itself, without a transformer.
@@ -90,6 +91,7 @@ class Weights:
     published: str = ""
     revisions: Mapping[str, str] = field(default_factory=dict)
     released: Mapping[str, HubFile] = field(default_factory=dict)
+    networks: Mapping[str, str] = field(default_factory=dict)
     clip: str | None = None
     tiny_pipeline: str | None = None
     tiny: bool = False

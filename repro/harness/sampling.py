@@ -20,9 +20,11 @@ class SamplingPlan:
         shift: time shift of the teacher's grid; a schedule has its own sigmas.
         grow: how a schedule goes on from a step: "renoise" x0 at the next scale, as few-step students do, or along the
             ODE, with "spectral" expansion where the scale grows (``swd.progressive``).
+        side: latent side of the teacher's grid in place of the network's own; None for that.
 
     Raises:
-        ValueError: a schedule of other steps, an unknown way to grow, or one without a schedule.
+        ValueError: a schedule of other steps, an unknown way to grow, or one without a schedule; a side beside a
+            schedule, which has its own, or below 1.
     """
 
     schedule: ScaleSchedule | None
@@ -30,6 +32,7 @@ class SamplingPlan:
     guidance_scale: float
     shift: float
     grow: Grow = "renoise"
+    side: int | None = None
 
     def __post_init__(self) -> None:
         if self.grow not in get_args(Grow):
@@ -38,6 +41,9 @@ class SamplingPlan:
             raise ValueError(f"growing by {self.grow!r} needs a schedule, got none")
         if self.schedule is not None and self.schedule.num_steps != self.steps:
             raise ValueError(f"a schedule of {self.schedule.num_steps} steps does not take {self.steps}")
+        if self.side is not None and (self.schedule is not None or self.side < 1):
+            beside = "" if self.schedule is None else f" beside a schedule of scales {self.schedule.scales}"
+            raise ValueError(f"a side is one of the teacher's grid, and positive, got {self.side}{beside}")
 
     @property
     def is_guided(self) -> bool:
@@ -53,12 +59,13 @@ class SamplingPlan:
         """Scale and sigma of every step, of a network whose own latent side is ``side``."""
         if self.schedule is not None:
             return self.schedule
-        return ScaleSchedule((side,) * self.steps, sigma_grid(self.steps, self.shift))
+        return ScaleSchedule((self.side or side,) * self.steps, sigma_grid(self.steps, self.shift))
 
     def as_json(self) -> dict[str, Any]:
         """All that the image follows from, as plain data."""
         if self.schedule is None:
-            return {"steps": self.steps, "guidance": self.guidance_scale, "shift": self.shift}
+            side = {} if self.side is None else {"side": self.side}
+            return {"steps": self.steps, "guidance": self.guidance_scale, "shift": self.shift, **side}
         guidance = {"guidance": self.guidance_scale} if self.is_guided else {}
         grow = {} if self.grow == "renoise" else {"grow": self.grow}
         upscale = {} if self.schedule.upscale == "bicubic" else {"upscale": self.schedule.upscale}

@@ -44,13 +44,15 @@ class System:
         scheduler_options: what the scheduler is made with, over the config of the pipeline's.
         call: further arguments of the pipeline's call, such as ``timesteps``.
         variant: of the weight files, such as "fp16"; None for none.
+        until: latent side of a scale-wise student after whose step the image is taken; None for its last.
         architecture: profile whose architecture it has, to count what it costs.
         parameters: of its network, in billions, as published.
         licence: that a user has to accept, in words; empty where none is asked for.
         no_float16: whether it overflows in float16, so that bfloat16 takes its place.
 
     Raises:
-        ValueError: steps or resolution below 1, or a student beside another method.
+        ValueError: steps or resolution below 1, a student beside another method, or an early side of what is no student
+            on its own schedule.
     """
 
     base: HubFile
@@ -65,6 +67,7 @@ class System:
     scheduler_options: Mapping[str, Any] = field(default_factory=dict)
     call: Mapping[str, Any] = field(default_factory=dict)
     variant: str | None = None
+    until: int | None = None
     architecture: str = ""
     parameters: float | None = None
     licence: str = ""
@@ -75,6 +78,8 @@ class System:
             raise ValueError(f"steps and resolution must be positive, got {self.steps} and {self.resolution}")
         if self.student is not None and (self.lora or self.network or self.scheduler):
             raise ValueError(f"{self.student} is a scale-wise student: it takes no other weights and no scheduler")
+        if self.until is not None and (self.student is None or "schedule" in self.call):
+            raise ValueError(f"only a student on its own schedule stops after side {self.until}: {self.base}")
 
     @property
     def is_guided(self) -> bool:

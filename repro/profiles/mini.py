@@ -165,6 +165,7 @@ PROFILE = Profile(
     weights=Weights(
         pipeline="repro/worlds/mini/weights/pipeline",
         adapters=ADAPTERS,
+        networks={"single_side": "repro/worlds/mini/weights/teacher-single-side"},
         clip="repro/worlds/mini/weights/clip",
     ),
     teacher=Teacher(steps=28, guidance_scale=4.0),

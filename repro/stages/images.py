@@ -24,25 +24,32 @@ from swd.backbones.base import Condition
 from swd.errors import PipelineError
 from swd.lora.files import load_adapter
 from swd.pipelines import ScalewiseStableDiffusion3Pipeline
+from swd.resize import upscale
 
 __all__ = [
+    "ENLARGED",
     "Generate",
     "ImageSet",
     "ImageSetError",
     "Unusable",
+    "check_network",
     "check_pipeline",
     "check_whole",
+    "enlarged",
     "finished",
     "generator_of",
     "image_inputs",
     "load_pipeline",
     "make_images",
     "missing_images",
+    "put_network",
     "text_encoders",
 ]
 
 STAGE, VERSION = "images", 2
 LIBRARIES = ("torch", "diffusers", "transformers", "peft")
+ENLARGED = "bicubic"
+"""How images of a smaller side are brought to the whole one, where metrics and pictures have them."""
 
 
 def image_inputs(
@@ -84,6 +91,11 @@ def finished(decoded: Tensor) -> list[Image | Unusable]:
     return [Unusable("NaN pixels") if bad else image for bad, image in zip(broken, pictures(levels), strict=True)]
 
 
+def enlarged(images: Tensor, side: int) -> Tensor:
+    """Images (B, 3, h, w) in [0, 1] at the side that metrics compare at, by the one filter for that."""
+    return upscale(images, (side, side), ENLARGED)
+
+
 def load_pipeline(folder: str | Path, dtype: str, device: torch.device) -> ScalewiseStableDiffusion3Pipeline:
     """A pipeline folder or hub name as the scale-wise pipeline, without progress bars.
 
@@ -100,6 +112,8 @@ def generator_of(
     pipeline: ScalewiseStableDiffusion3Pipeline,
     adapter: Path | None,
     encoded: dict[str, Condition] | None = None,
+    *,
+    side: int | None = None,
 ) -> Generate:
     """The function from prompts to RGB images.
 
@@ -108,6 +122,7 @@ def generator_of(
         pipeline: the base; changed by an adapter.
         adapter: the student, merged for speed; None for the teacher.
         encoded: captions that the same text encoders have encoded; new ones are added.
+        side: in pixels, to which images are enlarged; None leaves them as they are.
     """
     encoded = {} if encoded is None else encoded
     denoiser = denoiser_of(pipeline).eval()
@@ -125,7 +140,8 @@ def generator_of(
         cond = uncond.cat([encoded[caption] for caption in captions])
         seeds = [prompt["seed"] for prompt in prompts]
         x0 = draw(plan, denoiser, cond, uncond, seeds, side=denoiser.network.config.sample_size)
-        return finished(pipeline.decode(x0, output_type="pt"))
+        decoded = pipeline.decode(x0, output_type="pt")
+        return finished(decoded if side is None else enlarged(decoded, side))
 
     return generate
 
@@ -189,6 +205,27 @@ def check_pipeline(folder: Path) -> None:
         raise PipelineError(f"no pipeline in {folder}; build the mini pipeline with: nox -s mini")
     for path in sorted(folder.rglob("*.safetensors")):
         check_whole(path)
+
+
+def check_network(folder: Path) -> None:
+    """Refuse a missing network of a folder of its own, or a truncated one.
+
+    Raises:
+        PipelineError: no network, or a file that is not a whole safetensors file.
+    """
+    files = sorted(folder.glob("*.safetensors"))
+    if not files or not (folder / "config.json").is_file():
+        raise PipelineError(f"no network in {folder}: expected config.json and its weights; nox -s mini builds it")
+    for path in files:
+        check_whole(path)
+
+
+def put_network(pipeline: ScalewiseStableDiffusion3Pipeline, folder: Path) -> None:
+    """Have a network of the same class take the place of a pipeline's own, on its device and in its dtype."""
+    backbone = backbone_of(pipeline)
+    own = backbone.network(pipeline)
+    other = type(own).from_pretrained(folder, dtype=own.dtype).to(own.device)
+    setattr(pipeline, backbone.component, other)
 
 
 def check_whole(path: Path) -> None:

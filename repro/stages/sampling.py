@@ -27,7 +27,7 @@ def draw(
         cond: of the captions, one row or one per image.
         uncond: of the empty prompt; only a guided plan needs it.
         seeds: one per image.
-        side: the network's own latent side, where the teacher's grid stays.
+        side: the network's own latent side, where the teacher's grid stays unless the plan has another.
         on_step: called after each step of a schedule with (step, x_t, x0).
     """
     if plan.schedule is not None and plan.grow == "spectral":
@@ -42,7 +42,7 @@ def draw(
         cond,
         uncond,
         seeds,
-        side=side,
+        side=plan.side or side,
         num_steps=plan.steps,
         shift=plan.shift,
         guidance_scale=plan.guidance_scale,

@@ -1,7 +1,8 @@
 """Samples a published system through diffusers, with the settings that its authors publish."""
 
 import pickle
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from PIL.Image import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor
 
 from repro.harness.experiment import ExperimentError
 from repro.harness.systems import HubFile, System
@@ -45,6 +47,7 @@ def system_inputs(system: System, root: Path) -> dict[str, Any]:
         "scheduler": {"name": system.scheduler, **system.scheduler_options},
         "call": dict(system.call),
         "variant": system.variant,
+        **({} if system.until is None else {"until": system.until}),
     }
 
 
@@ -127,10 +130,26 @@ def _place(system: System, source: HubFile, root: Path) -> Path:
 def _student_call(system: System, pipeline: Any, prompts: Sequence[Prompt], arguments: dict[str, Any]) -> Any:
     captions, seeds = [prompt["caption"] for prompt in prompts], [prompt["seed"] for prompt in prompts]
     schedule = pipeline.student.schedule() if pipeline.student is not None else None
+    if schedule is not None and system.until is not None:
+        schedule = schedule.until(system.until)
     if schedule is None or schedule.num_steps != system.steps:
         found = "no schedule" if schedule is None else f"{schedule.num_steps} steps"
         raise ExperimentError(f"{system.student} brings {found}, this row has {system.steps}")
-    return pipeline(captions, seeds=seeds, truncate=True, **arguments).images
+    call = partial(pipeline, captions, seeds=seeds, truncate=True)
+    return call(**arguments).images if system.until is None else _stopped(pipeline, call, system.steps, arguments)
+
+
+def _stopped(pipeline: Any, call: Callable[..., Any], steps: int, arguments: Mapping[str, Any]) -> Tensor:
+    """What x0 of an early step decodes to; the call is that of whole images, which may tell the network their size."""
+    kept: list[Tensor] = []
+
+    def stop(step: int, x_t: Tensor, x0: Tensor) -> None:
+        if step + 1 == steps:
+            kept.append(x0)
+            pipeline._interrupt = True
+
+    call(**{**arguments, "output_type": "latent"}, on_step=stop)
+    return pipeline.decode(kept[0], output_type="pt")
 
 
 def _diffusers_call(system: System, pipeline: Any, prompts: Sequence[Prompt], arguments: dict[str, Any]) -> Any:

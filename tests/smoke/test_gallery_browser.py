@@ -34,7 +34,9 @@ def section(key: str, prompts: str, folder: Path) -> Section:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     files, out = tmp_path_factory.mktemp("files"), tmp_path_factory.mktemp("site")
     (out / "images").mkdir()
-    (out / "images" / "old.png").touch()
+    (out / "images" / "mine.png").touch()
+    (out / "images" / "of mine").mkdir()
+    (out / "images" / f"{'0' * 16}.png").touch()  # of an earlier page
     found = write(out, [section("six", "short", files), section("eleven", "long", files)], "What this is.")
     shutil.rmtree(files)
     return found
@@ -98,7 +100,8 @@ def test_nothing_is_asked_of_a_network_and_every_image_is_there(page: Any, site:
     page.wait_for_load_state("networkidle")
     assert {url.partition(":")[0] for url in page.asked} == {"file"}
     assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
-    assert not (site.parent / "images" / "old.png").exists()
+    assert not (site.parent / "images" / f"{'0' * 16}.png").exists()
+    assert (site.parent / "images" / "mine.png").exists()
     assert len(list((site.parent / "images").glob("*-small.png"))) == 4
 
 

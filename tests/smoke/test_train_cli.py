@@ -341,7 +341,7 @@ def test_fp16_on_a_cpu_is_refused_before_anything_is_loaded(monkeypatch: pytest.
 
 
 def test_mistakes_of_the_program_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(command: object) -> None:
+    def broken(*given: object) -> None:
         raise ValueError("a shape that nobody asked for")
 
     monkeypatch.setattr(train_command, "run", broken)

@@ -14,6 +14,7 @@ from PIL import Image
 from repro import __main__ as cli
 from repro.figure6 import FIGURE
 from repro.figure8 import FIGURE as OTHERS
+from repro.figure11 import FIGURE as SHORT
 from repro.figure12 import FIGURE as SEEDS
 from repro.harness.experiment import ExperimentError, UnknownNameError
 from repro.harness.kind import UsageError
@@ -77,7 +78,7 @@ def test_seeds_of_a_prompt_are_columns_of_their_own() -> None:
         (FIGURE, MINI, ["--images", "techer=x"], UnknownNameError, "did you mean teacher"),
         (FIGURE, MINI, ["--images", "teacher"], UsageError, "expected ROW=DIR"),
         (FIGURE, MINI, ["--images", "teacher=a", "--images", "teacher=b"], UsageError, "names teacher twice"),
-        (FIGURE, replace(MINI, prompt_sets=()), [], ExperimentError, "has no prompts"),
+        (FIGURE, replace(MINI, prompt_sets=MINI.prompt_sets[:1]), [], ExperimentError, "has no prompts of MJHQ"),
         (replace(FIGURE, choice=Choice(count=251)), MINI, [], ExperimentError, "251 prompts of a set of 250"),
         (replace(FIGURE, choice=Choice(count=1, by_hand=(250,))), MINI, [], ExperimentError, "places 0 to 249"),
         (replace(OTHERS, rows=OTHERS.rows[:1]), SD35, [], ExperimentError, "sd35-medium has no system of figure8"),
@@ -149,6 +150,19 @@ def test_images_of_folders_make_a_grid_and_its_record(tmp_path: Path, monkeypatc
     Image.new("RGB", (32, 64)).save(tmp_path / "teacher" / "1.png")
     with pytest.raises(ExperimentError, match="one size, found 32x64, 64x64"):
         measure.run(replace(two, key="figure67"), SMOKE, options)
+
+
+def test_every_grid_says_what_it_shows_in_every_profile() -> None:
+    assert {FIGURE.prompt_set(profile) for profile in (MINI, SMOKE)} == {"compositional"}
+    assert SHORT.prompt_set(MINI) == "short"
+    found = {gallery.key: gallery.prompt_set(SD35) for gallery in (FIGURE, SHORT)}
+    assert [prompts.reported for prompts in SD35.prompt_sets if prompts.key == found["figure6"]] == ["MJHQ"]
+    assert [prompts.reported for prompts in SD35.prompt_sets if prompts.key == found["figure11"]] == ["COCO 2014"]
+
+
+def test_a_gallery_refuses_rows_that_no_grid_has(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["gallery", "--out", str(tmp_path), "--images", "techer=/nowhere"]) == 2
+    assert "unknown row of the gallery 'techer'; did you mean teacher" in capsys.readouterr().err
 
 
 def test_the_command_is_found_by_its_kind(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,8 +17,14 @@ from repro.harness.records import RecordSet, load
 from repro.harness.schema import CAPTIONS
 from repro.kinds.benchmarks import keys as benchmarks
 from repro.kinds.benchmarks.declare import BenchmarkPage
+from repro.kinds.gallery.declare import Gallery
+from repro.kinds.interface.declare import InterfaceFigure
 from repro.kinds.latency import keys as latency
 from repro.kinds.latency.declare import AUTOENCODERS, LOSSES, LatencyTable
+from repro.kinds.method import keys as method
+from repro.kinds.method.declare import SamplingFigure, TrainingFigure
+from repro.kinds.preference import keys as preference
+from repro.kinds.preference.declare import PreferenceFigure
 from repro.kinds.scores import keys as scores
 from repro.kinds.scores.costs import LATENCY, PARAMETERS, SECONDS
 from repro.kinds.scores.declare import SKIPPED, Table
@@ -184,6 +190,29 @@ def of_validity(page: ValidityPage, profile: Profile, records: RecordSet) -> set
     return numbers | set(map(validity.without_group, numbers))
 
 
+def of_training_step(figure: TrainingFigure, profile: Profile, records: RecordSet) -> set[str]:
+    terms = (*method.LOSSES, *method.FAKE_LOSSES)
+    levels = {method.SIGMA, method.SIGMA_PDM, method.SIGMA_DMD, method.SIGMA_FAKE}
+    errors = {method.UPSCALED_ERROR, method.PREDICTED_ERROR}
+    places = {method.STEP, method.ITERATION, method.SIDE, method.LOWER}
+    return {*map(method.loss, terms), *map(method.weight, terms), *levels, *errors, *places}
+
+
+def of_sampling(figure: SamplingFigure, profile: Profile, records: RecordSet) -> set[str]:
+    return {method.SIGMAS, method.TIMESTEPS, method.SIDES, method.NOISY, method.PREDICTED, method.CHANGE}
+
+
+def of_preference(figure: PreferenceFigure, profile: Profile, records: RecordSet) -> set[str]:
+    metrics = {column.key for column in profile.columns}
+    of_criteria = (preference.win_share, preference.proxy_agreement, preference.proxy_kappa)
+    of_votes = {key(criterion) for criterion in figure.criteria for key in of_criteria}
+    return {CAPTIONS, *metrics, *map(preference.proxy_share, metrics), *of_votes}
+
+
+def of_pictures(figure: Gallery | InterfaceFigure, profile: Profile, records: RecordSet) -> set[str]:
+    return set()
+
+
 KNOWN: dict[type, Callable[..., set[str]]] = {
     LatencyTable: of_latency,
     SpectraFigure: of_spectra,
@@ -193,6 +222,11 @@ KNOWN: dict[type, Callable[..., set[str]]] = {
     Table: of_scores,
     SupportPage: of_support,
     ValidityPage: of_validity,
+    TrainingFigure: of_training_step,
+    SamplingFigure: of_sampling,
+    PreferenceFigure: of_preference,
+    Gallery: of_pictures,
+    InterfaceFigure: of_pictures,
 }
 
 

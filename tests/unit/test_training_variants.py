@@ -106,7 +106,7 @@ def test_upscaling_of_training_is_that_of_sampling_and_of_the_card(world: World,
     sigma = made.schedule.sigmas[1]
     larger = upscale(batch.lower, (6, 6), mode)  # type: ignore[arg-type]
     expected = (1 - sigma) * larger + sigma * random.normal("student", larger)
-    torch.testing.assert_close(made._student_x_t(batch, random, sigma), expected)
+    torch.testing.assert_close(made._student_start(batch, random, sigma)[1], expected)
     assert card(world.train("run", upscale=mode)).schedule().upscale == mode
     assert card(world.train("other")).upscale is None
 

@@ -66,7 +66,7 @@ class Gallery(Experiment):
 
     Args:
         rows: systems.
-        prompts: set of prompts, where the profile has it; its last set otherwise.
+        prompts: set of the paper whose place the prompts take.
         choice: which of them.
         seeds: images of each prompt, of different seeds.
     """
@@ -88,15 +88,15 @@ class Gallery(Experiment):
         return found
 
     def prompt_set(self, profile: Profile) -> str:
-        """The set of prompts in a profile.
+        """Key of the set of prompts in a profile.
 
         Raises:
-            ExperimentError: the profile has none.
+            ExperimentError: the profile has no set that stands for the paper's.
         """
-        known = [prompts.key for prompts in profile.prompt_sets]
-        if not known:
-            raise ExperimentError(f"profile {profile.name} has no prompts: {self.key} has nothing to show in it")
-        return self.prompts if self.prompts in known else known[-1]
+        found = [prompts.key for prompts in profile.prompt_sets if prompts.reported == self.prompts]
+        if not found:
+            raise ExperimentError(f"profile {profile.name} has no prompts of {self.prompts}, which {self.key} shows")
+        return found[0]
 
     def columns(self, prompts: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Id, caption and seed of every column, from all prompts of the set."""

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from repro.harness import records
-from repro.harness.experiment import Experiment, ExperimentError, Row
+from repro.harness.experiment import Experiment, ExperimentError, Row, UnknownNameError
 from repro.harness.files import ROOT, digest_folder, digest_json, probe_writable
 from repro.harness.options import RunOptions
 from repro.harness.plan import resolve
@@ -67,20 +67,26 @@ def write_site(typed: Namespace, experiments: Mapping[str, Experiment]) -> int:
         experiments: all that there are.
 
     Raises:
-        ExperimentError: as `run`, or no grid in this profile.
+        ExperimentError: as `run`.
+        UnknownNameError: images of a row that no grid has.
     """
     profile = load_profile(typed.profile)
     work = typed.work or ROOT / "results" / "stages"
     common = RunOptions(out=typed.out, work=work, device=typed.device)
     images = folders(typed.images)
     probe_writable(typed.out)
+    ordered = sorted(experiments.values(), key=lambda one: (len(one.key), one.key))  # 6 before 10
+    galleries = [one for one in ordered if isinstance(one, Gallery)]
+    rows = {row.key for gallery in galleries for row in gallery.rows_in(profile)}
+    for key in images:
+        if key not in rows:
+            raise UnknownNameError("row of the gallery", key, rows)
     with told(work):
         sections = []
-        for gallery in sorted(experiments.values(), key=lambda one: (len(one.key), one.key)):  # 6 before 10
-            if isinstance(gallery, Gallery):
-                known = {row.key for row in gallery.rows_in(profile)}
-                own = {key: folder for key, folder in images.items() if key in known}
-                sections.append(_Runner(gallery, profile, GalleryOptions.extending(common, images=own)).section())
+        for gallery in galleries:
+            known = {row.key for row in gallery.rows_in(profile)}
+            own = {key: folder for key, folder in images.items() if key in known}
+            sections.append(_Runner(gallery, profile, GalleryOptions.extending(common, images=own)).section())
         page = write(typed.out, sections, profile.caption)
     print(f"{page}: {sum(len(section.cells) for section in sections)} images; open it in a browser", file=sys.stderr)
     return 0

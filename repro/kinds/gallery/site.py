@@ -1,5 +1,6 @@
 """The gallery on disk: ``index.html``, its images by their hashes, and a thumbnail of each."""
 
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from repro.kinds.gallery.html import Picture, Shelf, document
 from repro.stages.image_files import read_image
 
 THUMBNAIL = 256  # pixels of its longer side
+OURS = re.compile(r"[0-9a-f]{16}(-small)?\.(png|webp|jpe?g)")  # names that this gives to images: their hashes
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class Section:
 
 
 def write(out: Path, sections: Sequence[Section], caption: str) -> Path:
-    """Write the page and copy its images; files of an earlier page that it does not show go.
+    """Write the page and copy its images; those of an earlier page that it does not show go, and nothing else does.
 
     Args:
         out: folder of the page.
@@ -71,7 +73,7 @@ def write(out: Path, sections: Sequence[Section], caption: str) -> Path:
     kept: set[str] = set()
     shelves = [_shelf(section, folder, kept) for section in sections]
     for file in folder.iterdir():
-        if file.name not in kept:
+        if OURS.fullmatch(file.name) and file.name not in kept:
             file.unlink()
     page = out / "index.html"
     write_atomic(page, document(shelves, caption))

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from repro.harness.experiment import ExperimentError, Row
-from repro.harness.plan import resolve
+from repro.harness.plan import pixels_of, resolve, side_of
 from repro.harness.profile import Profile
 from repro.harness.systems import HubFile, System
 from repro.kinds.scores.options import ScoresOptions
@@ -45,6 +45,7 @@ def system_of(profile: Profile, row: Row, options: ScoresOptions) -> System:
     if row.system is not None:
         return _as_typed(row.system, profile)
     plan, base = resolve(profile, row).sample, profile.weights.base
+    resolution = pixels_of(profile, row) if row.share < 1 else profile.data.resolution
     if row.is_teacher:
         teacher = profile.teacher
         guidance = plan.guidance_scale if teacher.embedded_guidance is None else teacher.embedded_guidance
@@ -52,7 +53,7 @@ def system_of(profile: Profile, row: Row, options: ScoresOptions) -> System:
             base=base,
             steps=plan.steps,
             guidance_scale=guidance,
-            resolution=profile.data.resolution,
+            resolution=resolution,
             architecture=profile.name,
         )
     student = student_of(profile, row, options)
@@ -62,8 +63,9 @@ def system_of(profile: Profile, row: Row, options: ScoresOptions) -> System:
     made = System(
         base=base,
         steps=plan.steps,
-        resolution=profile.data.resolution,
+        resolution=resolution,
         student=student,
+        until=side_of(profile, row) if row.share < 1 else None,
         architecture=profile.name,
         call=other,  # of another schedule than its card's
     )

@@ -1,6 +1,7 @@
 """What a table of scores is, as data: rows to measure, claims to test, published numbers to show beside."""
 
-from dataclasses import KW_ONLY, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field, replace
 
 from repro.harness.experiment import ROLES, Experiment, ExperimentError, Reported, Role, Row, UnknownNameError
 from repro.harness.profile import Profile
@@ -160,6 +161,19 @@ class TrainingCurve:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SideCurve:
+    """Rows that are one system at several sides, in the figure and in the picture of samples.
+
+    Args:
+        label: in the legend.
+        rows: their keys; each has a share of the side of its own.
+    """
+
+    label: str
+    rows: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Table(Experiment):
     """A table of the paper: rows to measure, claims to test, published numbers to show beside.
 
@@ -180,10 +194,13 @@ class Table(Experiment):
         details: whether the detail columns of a profile are recorded: of many students they are many numbers.
         training_curves: rows that its figure shows against the iterations and seconds of their training, in place of
             quality against compute; that of the first one's losses is drawn too.
+        side_curves: rows that its figure shows against the side of their images, in place of quality against compute,
+            and whose samples stand side by side.
+        images: profile -> images for each row and prompt set, where the table takes fewer than the profile.
 
     Raises:
-        ValueError: two rows or claims share a key, a claim or a curve names a row or a role that is not there, or the
-            few seeds are not among the seeds.
+        ValueError: two rows or claims share a key, a claim or a curve names a row or a role that is not there, the few
+            seeds are not among the seeds, or a profile has no image.
     """
 
     rows: tuple[Row, ...]
@@ -200,6 +217,8 @@ class Table(Experiment):
     against: str = ""
     details: bool = True
     training_curves: tuple[TrainingCurve, ...] = ()
+    side_curves: tuple[SideCurve, ...] = ()
+    images: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         keys = [row.key for row in self.rows]
@@ -210,7 +229,10 @@ class Table(Experiment):
             raise ValueError(f"{self.key}: the few seeds {self.few_seeds} are not among the seeds {self.seeds}")
         if self.against and self.against not in keys:
             raise ValueError(f"{self.key}: rows are compared with an unknown row {self.against!r}")
-        for curve in self.training_curves:
+        if few := {profile: count for profile, count in self.images.items() if count < 1}:
+            raise ValueError(f"{self.key}: a set takes at least 1 image, got {few}")
+        curves: tuple[TrainingCurve | SideCurve, ...] = (*self.training_curves, *self.side_curves)
+        for curve in curves:
             if strangers := set(curve.rows) - set(keys):
                 raise ValueError(f"{self.key}: curve {curve.label!r} names unknown rows {sorted(strangers)}")
         for claim in self.claims:
@@ -247,11 +269,13 @@ class Table(Experiment):
         return asked if row.key in about | {self.against} else self.few_seeds
 
     def in_profile(self, profile: Profile) -> Profile:
-        """A profile with the prompts that the table is about.
+        """A profile with the prompts that the table is about, and as many images as it takes.
 
         Raises:
             ExperimentError: it has no such set.
         """
+        if profile.name in self.images:
+            profile = replace(profile, images_per_set=min(profile.images_per_set, self.images[profile.name]))
         if not self.prompts:
             return profile
         sets = tuple(found for found in profile.prompt_sets if found.reported == self.prompts)

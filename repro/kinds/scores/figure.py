@@ -15,6 +15,7 @@ from repro.harness.schema import RecordSet
 from repro.kinds.scores.against_figure import against_drawing
 from repro.kinds.scores.declare import Table
 from repro.kinds.scores.result import ScoresResult
+from repro.kinds.scores.sides_figure import sides_drawing
 from repro.kinds.scores.training_figure import training_drawing
 
 if TYPE_CHECKING:
@@ -48,9 +49,11 @@ MARKERS = ("D", "o", "s", "^", "v", "P")
 
 
 def drawing(result: ScoresResult) -> Drawing | None:
-    """Quality against compute; of a table about trainings their curves, of one that compares with a row differences."""
+    """Quality against compute; of a table about trainings or sides their curves, of one against a row differences."""
     if result.experiment.training_curves:
         return training_drawing(result)
+    if result.experiment.side_curves:
+        return sides_drawing(result)
     if result.experiment.against:
         return against_drawing(result)
     data = compute_data(result.experiment, result.profile, result.records)

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from repro.harness.experiment import Row
 from repro.harness.files import digest_folder
+from repro.harness.plan import pixels_of
 from repro.metrics import Prompt
 from repro.metrics.base import levels, pictures
 from repro.stages.image_files import read_image
 from repro.stages.image_folders import images_of_folder
-from repro.stages.images import Generate, ImageSet
+from repro.stages.images import ENLARGED, Generate, ImageSet, Unusable, enlarged, finished
 from repro.stages.references import StoredReferences
+from swd.resize import downscale_area
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -29,8 +31,10 @@ class RealSource:
     row: Row
 
     def inputs(self) -> dict[str, Any]:
-        """The world, and the VAE where it plays a part."""
-        found = {"real": self.row.real, "world": self.studio.measurement.world.fingerprint()}
+        """The world, and the VAE and a smaller side where they play a part."""
+        found: dict[str, Any] = {"real": self.row.real, "world": self.studio.measurement.world.fingerprint()}
+        if self.row.share < 1:
+            found |= {"side": pixels_of(self.studio.profile, self.row), "enlarged": ENLARGED}
         return found if self.row.real == "real" else {**found, "vae": self._references.vae}
 
     def images(self, prompt_set: str, prompts: Sequence[Prompt]) -> ImageSet:
@@ -60,10 +64,13 @@ class RealSource:
 
     def _make(self) -> Generate:
         world, decoded = self.studio.measurement.world, self.row.real == "decoded"
+        side = None if self.row.share == 1 else pixels_of(self.studio.profile, self.row)
 
-        def generate(prompts: Sequence[Prompt]) -> "list[Image]":
-            found = levels(world.real_images(prompts, read_image))
-            return pictures(self._references.through(found) if decoded else found)
+        def generate(prompts: Sequence[Prompt]) -> "list[Image | Unusable]":
+            real = world.real_images(prompts, read_image)
+            found = levels(real if side is None else downscale_area(real, (side, side)))
+            found = self._references.through(found) if decoded else found
+            return [*pictures(found)] if side is None else finished(enlarged(found / 255, self._side))
 
         return generate
 

@@ -1,7 +1,6 @@
 """Carries out a table in a profile: students, images, scores, records, sample grid. Finished stages are not redone."""
 
 import sys
-import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from functools import cached_property
@@ -9,14 +8,10 @@ from pathlib import Path
 from shutil import disk_usage
 from typing import Any
 
-from PIL.Image import Image
-from PIL.Image import new as new_image
-from PIL.ImageOps import fit
-
 from repro.harness import plots, records
 from repro.harness.experiment import RELATIVE_FLOPS, TOKENS, ExperimentError, Row
 from repro.harness.files import digest_json
-from repro.harness.plan import resolve, steps_of
+from repro.harness.plan import resolve
 from repro.harness.profile import Profile
 from repro.harness.provenance import OpenRun, versions
 from repro.harness.schema import CAPTIONS, Line, PerImage, Record, RecordSet, Run
@@ -25,30 +20,27 @@ from repro.kinds.scores.available import is_published, unavailable
 from repro.kinds.scores.counts import RowCost, Skeleton, network_cost, row_cost
 from repro.kinds.scores.declare import Table
 from repro.kinds.scores.given_sources import FolderSource
+from repro.kinds.scores.grids import draw_grid
 from repro.kinds.scores.lines import NO_IMAGES, left_out_records, metrics_of, score_records
+from repro.kinds.scores.network_source import NetworkSource
 from repro.kinds.scores.options import ScoresOptions
 from repro.kinds.scores.planned import planned
 from repro.kinds.scores.row_source import RowSource
 from repro.kinds.scores.scoring import Scoring
-from repro.kinds.scores.sources import NetworkSource, Studio, SystemSource
+from repro.kinds.scores.sources import Studio, SystemSource
 from repro.kinds.scores.timed_rows import Timed, TimedRows, cost_lines
 from repro.kinds.scores.timed_systems import TimedSystems
 from repro.kinds.scores.training_lines import training_lines
 from repro.metrics import EvaluationResult
-from repro.metrics.base import pixels
 from repro.stages.failures import told
 from repro.stages.images import VERSION as IMAGES_VERSION
 from repro.stages.images import ImageSet, check_pipeline, load_pipeline
 from repro.stages.measurement import Measurement
-from repro.stages.sample_grid import image_grid
 from repro.stages.scores import VERSION as SCORES_VERSION
 from repro.stages.students import StudentDiverged, check_trainings, training_log
 from repro.stages.timing import device_name
 
 STAGE = "tables"
-GRID_COLUMNS = 12  # of the sample grid, shared by the prompt sets
-LABEL_WIDTH = 12  # characters of a row label, in a line
-THUMBNAIL = 256  # largest side of a picture there
 
 
 def run(table: Table, profile: Profile, options: ScoresOptions) -> Path:
@@ -96,7 +88,7 @@ class Runner(Measurement[Table, ScoresOptions]):
         scores = {key: self.scoring.scores(key[1], images[key]) for key in sorted(images, key=lambda key: key[1])}
 
         def write() -> None:
-            self._draw_grid(images)
+            draw_grid(self, self.rows, images)
             self._write(opened, images, scores)
 
         self.finish(STAGE, opened.config, write)
@@ -270,7 +262,7 @@ class Runner(Measurement[Table, ScoresOptions]):
     def _compute_records(self, run: Run) -> Iterator[Record]:
         """Image tokens and FLOPs; where the teacher is a row, FLOPs relative to it."""
         costs = {row.key: self._cost(row) for row in self.rows}
-        teacher = next((costs[row.key] for row in self.rows if row.is_teacher), None)
+        teacher = next((costs[row.key] for row in self.rows if row.is_whole_teacher), None)
         for key, cost in costs.items():
             if cost is not None:
                 yield Record.of(run, key, TOKENS.key, float(cost.tokens), unit="tokens")
@@ -317,34 +309,3 @@ class Runner(Measurement[Table, ScoresOptions]):
     def skeleton(self) -> Skeleton:
         """The network of the profile without its weights, to count on."""
         return Skeleton.of_folder(self.pipeline_folder)
-
-    def _draw_grid(self, images: Mapping[tuple[str, str, int], ImageSet]) -> None:
-        """The first prompts of every set, the same prompts and seeds in every row."""
-        sets = [prompts.key for prompts in self.profile.prompt_sets]
-        prompts = {key: self.world.prompts(key)[: max(1, GRID_COLUMNS // len(sets))] for key in sets}
-        seed, side = self.options.seeds[0], min(self.profile.data.resolution, THUMBNAIL)
-        grid = [
-            pixels(
-                [
-                    image
-                    for name in prompts
-                    for image in _thumbnails(images.get((row.key, name, seed)), side, len(prompts[name]))
-                ]
-            )
-            for row in self.rows
-        ]
-        labels = [_grid_label(row.label, steps_of(self.profile, row)) for row in self.rows]
-        captions = [prompt["caption"] for found in prompts.values() for prompt in found]
-        image_grid(self.grid_path, grid, rows=labels, captions=captions)
-
-
-def _thumbnails(images: ImageSet | None, side: int, count: int) -> list[Image]:
-    """The first images of a set as squares of one side; grey where a row has none of the set."""
-    if images is None:
-        return [new_image("RGB", (side, side), "grey")] * count
-    return [image if image.size == (side, side) else fit(image, (side, side)) for image in images.shown(count)]
-
-
-def _grid_label(label: str, steps: int | None) -> str:
-    lines = textwrap.wrap(label, LABEL_WIDTH)
-    return "\n".join(lines if steps is None else [*lines, f"{steps} steps"])

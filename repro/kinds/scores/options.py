@@ -72,11 +72,10 @@ def choose_profile(table: Table, typed: Namespace, find: FindProfile) -> Profile
         UsageError: it has no metrics, or a setting is out of range.
     """
     profile = profile_with_metrics(table, typed, find)
-    if table.prompts:
-        try:
-            profile = table.in_profile(profile)
-        except ExperimentError as error:
-            raise UsageError(str(error)) from error
+    try:
+        profile = table.in_profile(profile)
+    except ExperimentError as error:
+        raise UsageError(str(error)) from error
     systems = (row.system for row in table.rows_in(profile.name) if row.system is not None)
     return overrides.changed(profile, typed, [source for system in systems for source in system.sources])
 

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from repro.harness.experiment import ExperimentError, Row
 from repro.harness.files import ROOT
 from repro.harness.needs import Need
-from repro.harness.plan import resolve, steps_of
+from repro.harness.plan import network_folder, resolve, steps_of
 from repro.harness.profile import Profile
 from repro.harness.work_plan import Plan, RowPlan
 from repro.kinds.scores.available import is_published, student_of, system_of, unavailable
@@ -71,7 +71,8 @@ def _row(table: Table, profile: Profile, row: Row, options: ScoresOptions, image
         model, side, cost = str(system.student or system.base), system.resolution, row_cost(profile, row, options)
     elif not skipped:
         skeleton = Skeleton.of_folder(ROOT / profile.weights.pipeline)
-        model, cost = profile.weights.pipeline, network_cost(resolve(profile, row).sample, skeleton)
+        model = network_folder(profile, row) or profile.weights.pipeline
+        cost = network_cost(resolve(profile, row).sample, skeleton)
     return RowPlan(
         key=row.key,
         label=row.label,

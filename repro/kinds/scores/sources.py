@@ -19,14 +19,16 @@ import torch
 from diffusers import AutoencoderTiny
 
 from repro.harness.experiment import ExperimentError, Row
-from repro.harness.files import ROOT, digest_folder
+from repro.harness.files import ROOT
 from repro.harness.needs import BYTES_PER_PIXEL
-from repro.harness.plan import resolve
+from repro.harness.plan import latent_side, network_folder, resolve
 from repro.harness.profile import Profile
 from repro.harness.systems import HubFile, System
 from repro.kinds.scores.available import is_published, system_of
 from repro.kinds.scores.cards import student_card
+from repro.kinds.scores.counts import Skeleton, published_skeleton
 from repro.kinds.scores.given_sources import FolderSource, RealSource
+from repro.kinds.scores.network_source import NetworkSource
 from repro.kinds.scores.options import ScoresOptions
 from repro.kinds.scores.row_source import RowSource
 from repro.metrics import Prompt
@@ -35,9 +37,8 @@ from repro.stages import hub
 from repro.stages.images import (
     Generate,
     ImageSet,
-    generator_of,
+    check_network,
     image_inputs,
-    load_pipeline,
     make_images,
     missing_images,
 )
@@ -71,9 +72,13 @@ class Studio:
         """Where the images of a row come from.
 
         Raises:
-            ExperimentError: nowhere, or its student is of another model or schedule; the message says what to do.
+            ExperimentError: nowhere, its student is of another model or schedule, or there is no such side or network;
+                the message says what to do.
             WeightsError: weights are not to be had.
+            PipelineError: its network is missing or truncated.
         """
+        if row.share < 1 or row.network:
+            self._check_differences(row)
         if row.key in self.options.images:
             return FolderSource(self, row, self.options.images[row.key])
         if row.real:
@@ -102,6 +107,18 @@ class Studio:
     def _inputs(self, prompts: Sequence[Prompt], own: Mapping[str, Any]) -> dict[str, Any]:
         return image_inputs(own, prompts, self.measurement.execution, self.measurement.device)
 
+    def _check_differences(self, row: Row) -> None:
+        """Whether the profile has the side and the network of a row, and patches tile that side."""
+        plan, name = resolve(self.profile, row).sample, self.profile.name
+        published = is_published(self.profile)
+        skeleton = published_skeleton(name) if published else Skeleton.of_folder(self.measurement.pipeline_folder)
+        try:
+            plan.ladder(latent_side(self.profile)).check_patch(skeleton.denoiser.patch_size)
+        except ValueError as error:
+            raise ExperimentError(f"row {row.key} in profile {name}: {error}") from error
+        if row.network:
+            check_network(ROOT / network_folder(self.profile, row))
+
     def _adapter(self, row: Row, seed: int) -> Path | None:
         if row.is_teacher:
             return None
@@ -112,45 +129,6 @@ class Studio:
         adapter = self.options.adapters.get(row.key) or shipped_adapter(ROOT, self.profile, row)
         check_adapter(adapter, measurement.pipeline_folder, shipped_training(self.profile, row))
         return adapter
-
-
-@dataclass(frozen=True)
-class NetworkSource:
-    """A network of the profile, through our own sampler."""
-
-    studio: Studio
-    row: Row
-    adapter: Path | None
-
-    def inputs(self) -> dict[str, Any]:
-        """Pipeline, adapter and steps."""
-        return {
-            "pipeline": self.studio.measurement.pipeline_digest,
-            "adapter": None if self.adapter is None else digest_folder(self.adapter),
-            "sampling": resolve(self.studio.profile, self.row).sample.as_json(),
-        }
-
-    def images(self, prompt_set: str, prompts: Sequence[Prompt]) -> ImageSet:
-        """Sampled."""
-        label, side = f"{self.row.key}, {prompt_set}: images", self.studio.profile.data.resolution
-        return self.studio.made(label, prompts, self.inputs(), self._make, side=side)
-
-    def missing_bytes(self, prompts: Sequence[Prompt]) -> float:
-        """Of those that are not sampled yet."""
-        return self.studio.missing_bytes(prompts, self.inputs(), side=self.studio.profile.data.resolution)
-
-    def has(self, prompt_set: str) -> bool:
-        """Any set can be sampled."""
-        return True
-
-    def close(self) -> None:
-        """Nothing is kept between sets of prompts but encoded captions."""
-
-    def _make(self) -> Generate:
-        measurement = self.studio.measurement
-        pipeline = load_pipeline(measurement.pipeline_folder, measurement.execution.dtype, measurement.device)
-        plan = resolve(self.studio.profile, self.row).sample
-        return generator_of(plan, pipeline, self.adapter, self.studio.encoded)
 
 
 @dataclass(frozen=True)
@@ -234,13 +212,26 @@ class SystemSource:
         found = None if card is None else card.schedule()
         if found is None:
             raise ExperimentError(f"{self.system.student} does not say its schedule; see python -m swd.export")
-        if found.num_steps != self.system.steps:
+        if self._num_steps(found) != self.system.steps:
             raise ExperimentError(
                 f"row {self.row.key} has {self.system.steps} steps, but {self.system.student} was trained for "
                 f"{found.num_steps}"
             )
         if self.row.train is not None:
             self._check_schedule(found)
+
+    def _num_steps(self, found: ScaleSchedule) -> int:
+        """Of a schedule, as far as the row follows it.
+
+        Raises:
+            ExperimentError: the row stops after a side that the schedule does not have.
+        """
+        if self.system.until is None:
+            return found.num_steps
+        try:
+            return found.until(self.system.until).num_steps
+        except ValueError as error:
+            raise ExperimentError(f"row {self.row.key}: {self.system.student}: {error}") from error
 
     def _check_schedule(self, found: ScaleSchedule) -> None:
         wanted = resolve(self.studio.profile, self.row).training.schedule()

@@ -16,7 +16,7 @@ from repro.harness.profile import Profile
 def teacher_of(row: Row, rows: Sequence[Row], profile: Profile) -> Row | None:
     """The row whose model a row was distilled from; None where that is not known or not among the rows."""
     if row.is_student:
-        own = next((other for other in rows if other.is_teacher), None)
+        own = next((other for other in rows if other.is_whole_teacher), None)
         return own or _base_alone(profile.weights.pipeline, rows)
     if row.system is None or _is_alone(row):
         return None

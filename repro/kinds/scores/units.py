@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from repro.harness.experiment import Row
-from repro.harness.files import digest_json
-from repro.harness.plan import resolve
+from repro.harness.files import ROOT, digest_folder, digest_json
+from repro.harness.plan import network_folder, resolve
 from repro.harness.profile import Profile
 from repro.harness.provenance import versions
 from repro.harness.units import Spent, Unit
@@ -106,4 +106,6 @@ def _own(runner: Runner, row: Row, seed: int) -> dict[str, Any]:
         "row": row.real or (None if student else row.key),
         "student": student,
         "sampling": None if row.real else resolve(runner.profile, row, seed).sample.as_json(),
+        **({"share": row.share} if row.real and row.share < 1 else {}),
+        **({"network": digest_folder(ROOT / network_folder(runner.profile, row))} if row.network else {}),
     }
