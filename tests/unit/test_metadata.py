@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from swd.data.metadata import NAME, read_metadata
 from swd.errors import CacheError
 
+VALUES = st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists)
+
 
 def line(text: object = "a red star", name: object = "1.png") -> str:
     return json.dumps({"file_name": name, "text": text})
@@ -84,7 +86,7 @@ def test_what_cannot_be_read_is_named_with_its_line(data: bytes, message: str, f
 def test_a_pipe_is_not_waited_for(folder: Path) -> None:
     os.mkfifo(folder / "pipe.png")
     (folder / NAME).write_text(line(name="pipe.png"))
-    with pytest.raises(CacheError, match="there is no file .*pipe.png"):
+    with pytest.raises(CacheError, match=r"there is no file .*pipe\.png"):
         read_metadata(folder)
     (folder / NAME).unlink()
     os.mkfifo(folder / NAME)
@@ -98,10 +100,7 @@ def test_a_file_that_is_named_twice_is_told_of(folder: Path) -> None:
         assert len(read_metadata(folder)[0]) == 2
 
 
-@given(
-    st.binary(max_size=60)
-    | st.recursive(st.none() | st.booleans() | st.text(), st.lists).map(json.dumps).map(str.encode)
-)
+@given(st.binary(max_size=60) | VALUES.map(lambda value: json.dumps(value).encode()))
 def test_any_bytes_are_read_or_refused_in_our_words(data: bytes) -> None:
     with tempfile.TemporaryDirectory() as name:
         (Path(name) / NAME).write_bytes(data)
