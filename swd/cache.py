@@ -12,8 +12,6 @@ by the same command, and torn files are made again. Several processes share the 
 the network in every process.
 """
 
-import hashlib
-import json
 import os
 import random
 import sys
@@ -25,6 +23,7 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
+from swd.data.metadata import read_metadata
 from swd.errors import INTERRUPTED, USER_ERRORS, CacheError, ConfigError
 from swd.images import ImageFileError, image_size, read_image
 
@@ -176,29 +175,6 @@ def ladders(command: CacheCommand) -> list[tuple[int, ...]]:
         return [preset(name).scales for name in command.presets] + ([own] if own else [])
     except ValueError as error:
         raise ConfigError(str(error)) from error
-
-
-def read_metadata(folder: Path) -> tuple[list[tuple[str, str]], str]:
-    """(file name, caption) of every image, and a hash of the list with file sizes.
-
-    Raises:
-        CacheError: no metadata, a line without ``file_name`` or ``text``, or a file that is not there.
-    """
-    path = folder / "metadata.jsonl"
-    if not path.is_file():
-        raise CacheError(f"{path} is missing: it names images and captions, one JSON object a line")
-    records, digest = [], hashlib.sha256()
-    with path.open(encoding="utf-8") as lines:  # str.splitlines also ends a line at U+2028, which a caption may hold
-        for number, line in enumerate(lines, 1):
-            try:
-                record = json.loads(line)
-                name, text = str(record["file_name"]), str(record["text"])
-                size = (folder / name).stat().st_size
-            except (ValueError, KeyError, TypeError, OSError) as error:
-                raise CacheError(f"{path}, line {number}: {error!r}") from None
-            records.append((name, text))
-            digest.update(f"{name}\0{size}\0".encode())
-    return records, digest.hexdigest()[:16]
 
 
 def drawn(

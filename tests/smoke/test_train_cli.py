@@ -294,13 +294,6 @@ def test_bad_image_folder_is_explained(
         cache_command.main([*command, "--scales", "4", "6", "--device", "cpu", "--max-sequence-length", "0"])
 
 
-def test_a_caption_may_hold_what_ends_a_line_elsewhere(images: Path) -> None:
-    path, caption = images / "metadata.jsonl", "a red\u2028star"
-    line = json.dumps({"file_name": "1.png", "text": caption}, ensure_ascii=False)
-    path.write_text(f"{line}\n{line}\n", encoding="utf-8")
-    assert cache_command.read_metadata(images)[0] == [("1.png", caption)] * 2
-
-
 def test_a_limit_draws_images_by_seed() -> None:
     records = [(f"{number}.png", "a red star") for number in range(20)]
     chosen, digest = cache_command.drawn(records, "d", 5, seed=1)
