@@ -175,7 +175,7 @@ def check_form(person: Person, csrf: str | None) -> None:
     Raises:
         RefusedError: it was not.
     """
-    if not person.csrf or not hmac.compare_digest(person.csrf, csrf or ""):
+    if not person.csrf or not hmac.compare_digest(person.csrf.encode(), (csrf or "").encode()):
         raise RefusedError(403, "forged")
 
 

@@ -20,7 +20,7 @@ from repro.study.assignment import Assignments
 from repro.study.database import Database
 from repro.study.definition import Study
 from repro.study.errors import RefusedError
-from repro.study.guard import Guard
+from repro.study.guard import HEADERS, Guard
 from repro.study.pages import Pages, Problem
 from repro.study.status import read_state
 from repro.study.texts import Texts
@@ -256,7 +256,9 @@ class StudyServer:
         return self._pages.refused(error.status_code, "not_found")
 
     def _broken(self, _: Request, __: Exception) -> Response:
-        return self._pages.refused(500, "broken")
+        answer = self._pages.refused(500, "broken")
+        answer.headers.update({**HEADERS, "Cache-Control": "private, no-store"})  # it is sent outside of the guard
+        return answer
 
 
 def _endpoint(handler: Handler) -> Callable[[Request], Awaitable[Response]]:

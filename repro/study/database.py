@@ -118,8 +118,8 @@ class Database:
                     if self._connection.in_transaction:
                         self._connection.execute("ROLLBACK")
                     raise
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF in _FULL:  # the low byte of an extended code
+            except sqlite3.DatabaseError as error:
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF in _FULL:  # the low byte of an extended code
                     raise FullDiskError from error
                 raise
 

@@ -167,6 +167,7 @@ def test_pausing_ends_the_session_and_the_link_goes_on_where_it_was(server: Serv
         ({"criterion": "beauty"}, 422, "This question is not known"),
         ({"csrf": "0" * 64}, 403, "did not come from this page"),
         ({"csrf": ""}, 403, "did not come from this page"),
+        ({"csrf": "\u00fc" * 64}, 403, "did not come from this page"),
     ],
 )
 def test_a_form_that_is_not_as_expected_saves_nothing(
@@ -344,3 +345,12 @@ def test_a_server_that_others_reach_needs_its_address(server: Server) -> None:
     with pytest.raises(StudyError, match=r"--url is 'study\.example'"):
         checked_url("study.example")
     assert checked_url("https://Study.example/") == "https://study.example"
+
+
+def test_a_fault_of_the_server_is_answered_with_the_headers_of_every_page(tmp_path: Path) -> None:
+    server = Server(tiny_study(tmp_path, criteria=["defects"], prompts=2))
+    server.app.state.database.close()
+    answer = TestClient(server.app, base_url=ORIGIN, raise_server_exceptions=False).get("/enter/none")
+    assert answer.status_code == 500
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert answer.headers["cache-control"] == "private, no-store"

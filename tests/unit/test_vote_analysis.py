@@ -160,6 +160,15 @@ def test_systems_that_votes_do_not_connect_have_no_strengths(votes: list[Vote]) 
         davidson(votes, "defects")
 
 
+def test_who_never_loses_has_no_finite_strength_though_ties_connect_it(votes: list[Vote]) -> None:
+    never_loses = [vote for vote in votes if vote.choice == "tie" or getattr(vote, vote.choice) == "a"]
+    assert {vote.choice for vote in never_loses} > {"tie"}
+    with pytest.raises(VoteError, match="no finite strengths in relevance: all answers agree with one direction"):
+        davidson(never_loses, "relevance")
+    with pytest.raises(VoteError, match="no finite strengths in relevance"):
+        davidson([replace(vote, choice="tie") for vote in votes], "relevance")
+
+
 def test_alpha_has_its_closed_forms() -> None:
     assert alpha([("a", "a"), ("b", "b")]) == 1.0
     assert alpha([("a", "b"), ("b", "a")]) == pytest.approx(1 - 3 / (8 / 4))  # D_o = 1, D_e = 2 * 2 * 2 / (4 * 3)

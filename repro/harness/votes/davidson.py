@@ -4,7 +4,8 @@
 
 With b = (log pi_1 ... log pi_K, log nu) each answer has a utility x'b: x = e_i, e_j or (e_i + e_j) / 2 + e_nu, so this
 is a conditional logit, whose likelihood is concave. Newton's method finds its maximum, with sum_i log pi_i = 0. It is
-finite where no group of systems is without a win and a tie against the others (Ford, 1957): checked beforehand.
+finite where no direction v has (x_chosen - x_other)'v >= 0 for every answer and more for one (Albert and Anderson,
+1984): checked beforehand. A system that only wins and ties has no finite strength, and ties alone give no finite nu.
 
 Votes on one prompt belong together, so the covariance is that of the sandwich, H^-1 (sum_p g_p g_p') H^-1 P / (P - 1),
 with g_p the score of all votes on prompt p and H the observed information; intervals take Student's t with P - 1
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linprog
 from scipy.sparse.csgraph import connected_components
 from scipy.special import softmax, stdtrit
 
@@ -59,7 +61,8 @@ def davidson(votes: Iterable[Vote], criterion: str) -> Davidson:
     """Fit all votes under one criterion, attention checks left out.
 
     Raises:
-        VoteError: fewer than two systems, too few prompts, or systems that no votes connect both ways.
+        VoteError: fewer than two systems, too few prompts, systems that no votes connect both ways, or votes whose
+            maximum of the likelihood is at infinity.
     """
     votes = sorted((vote for vote in studied(votes) if vote.criterion == criterion), key=lambda vote: vote.identity)
     systems = sorted({system for vote in votes for system in (vote.left, vote.right)})
@@ -70,6 +73,7 @@ def davidson(votes: Iterable[Vote], criterion: str) -> Davidson:
     _connected(counts.sum(axis=0), pairs, systems)
     has_ties = bool(counts[:, :, 2].sum())
     design = _design(pairs, len(systems), has_ties)
+    _bounded(counts.sum(axis=0), design, criterion)
     fitted, covariance = _fit(counts, design)
     centre = np.eye(len(fitted))
     centre[: len(systems), : len(systems)] -= 1 / len(systems)
@@ -111,6 +115,26 @@ def _connected(counts: Array, pairs: NDArray[np.int64], systems: Sequence[str]) 
         )
 
 
+def _bounded(counts: Array, design: Array, criterion: str) -> None:
+    """Whether the likelihood has its maximum at a finite place: no direction that every answer agrees with."""
+    counts = counts[:, : design.shape[1]]
+    steps = np.array(
+        [
+            row[chosen] - row[other]
+            for row, found in zip(design, counts, strict=True)
+            for chosen in np.flatnonzero(found)
+            for other in range(len(row))
+            if other != chosen
+        ]
+    )
+    best = linprog(-steps.sum(axis=0), A_ub=-steps, b_ub=np.zeros(len(steps)), bounds=(-1, 1))
+    if -best.fun > 1e-9:
+        raise VoteError(
+            f"no finite strengths in {criterion}: all answers agree with one direction, such as a system that never "
+            "loses, or pairs that are always ties"
+        )
+
+
 def _design(pairs: NDArray[np.int64], systems: int, has_ties: bool) -> Array:
     """X of every answer, (M, 3, K + 1); without ties there is neither nu nor the third answer: (M, 2, K)."""
     ends = np.eye(systems)[pairs]
@@ -138,6 +162,8 @@ def _fit(counts: Array, design: Array) -> tuple[Array, Array]:
         fitted = fitted + step * min(1.0, LONGEST / max(float(np.abs(step).max()), SMALLEST))
         if np.abs(step).max() < SMALLEST:
             break
+    else:
+        raise VoteError(f"no strengths: {STEPS} steps of Newton's method did not find the maximum")
     scores = np.einsum("pma,mak->pk", counts - counts.sum(axis=2, keepdims=True) * chance, design)
     prompts = len(counts)
     return fitted, inverse @ (scores.T @ scores) @ inverse * prompts / (prompts - 1)
