@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -47,8 +47,9 @@ class Settings:
 
     @property
     def hosts(self) -> list[str]:
-        """Names of the server."""
-        return sorted({origin.partition("://")[2].rsplit(":", 1)[0] for origin in self.origins})
+        """Names of the server; addresses of IPv6 with their brackets, as requests have them, and without."""
+        names = {urlsplit(origin).hostname or "" for origin in self.origins}
+        return sorted(names | {f"[{name}]" for name in names if ":" in name})
 
     @property
     def is_secure(self) -> bool:

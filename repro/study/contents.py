@@ -102,22 +102,21 @@ def serve_images(contents: Contents) -> dict[str, Path]:
     return {digest: served_image(contents.study.folder, digest, source) for digest, source in contents.sources.items()}
 
 
+ANSWERS = "SELECT count(*) FROM assignment WHERE choice IS NOT NULL"  # to training pairs too
+
+
 def store_contents(database: Database, contents: Contents) -> None:
     """Put the tasks into the database, or see that those in it are the same.
 
     Raises:
-        StudyError: votes exist and the study is not the one that they were given in; names what changed.
+        StudyError: answers exist and the study is not the one that they were given in; names what changed.
     """
     with database.transaction():
         stored = {row["key"]: row["value"] for row in database.rows("SELECT key, value FROM study")}
         if stored == contents.parts:
             return
-        votes = database.value(
-            "SELECT count(*) FROM assignment JOIN task ON task.id = assignment.task "
-            "WHERE choice IS NOT NULL AND kind != 'training'"
-        )
-        if votes:
-            raise StudyError(_changed(contents, stored, votes))
+        if answers := database.value(ANSWERS):
+            raise StudyError(_changed(contents, stored, answers))
         for table in ("assignment", "task", "study"):
             database.write(f"DELETE FROM {table}")  # claims at most
         for key, value in contents.parts.items():
@@ -133,17 +132,17 @@ def check_definition(database: Database, study: Study) -> None:
         StudyError: it is not; names what changed.
     """
     stored = {row["key"]: row["value"] for row in database.rows("SELECT key, value FROM study")}
-    answers = database.value("SELECT count(*) FROM assignment WHERE choice IS NOT NULL")
+    answers = database.value(ANSWERS)
     changed = [name for name in PLAIN if answers and stored[name] != canonical_json(getattr(study, name))]
     if changed:
         raise StudyError(f"{study.file}: changed after {answers:,} answers: {', '.join(changed)}; undo the change")
 
 
-def _changed(contents: Contents, stored: Mapping[str, str], votes: int) -> str:
+def _changed(contents: Contents, stored: Mapping[str, str], answers: int) -> str:
     parts = contents.parts
     differing = [key for key in {**stored, **parts} if stored.get(key) != parts.get(key)]
     return (
-        f"{contents.study.file}: changed after {votes:,} votes were given: {', '.join(sorted(differing))}; "
+        f"{contents.study.file}: changed after {answers:,} answers were given: {', '.join(sorted(differing))}; "
         "undo the change, or make another study with `python -m repro study new`"
     )
 

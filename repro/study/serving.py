@@ -67,16 +67,27 @@ def build_app(study: Study, settings: Settings) -> Starlette:
     return StudyServer(study, texts, database, images, settings).app()
 
 
+PORTS = {"http": 80, "https": 443}
+
+
 def checked_url(url: str) -> str:
     """An address as an origin: ``https://study.example``.
 
     Raises:
         StudyError: it is none.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path.strip("/") or parts.query:
-        raise StudyError(f"--url is {url!r}; expected an address such as https://study.example, without a path")
-    return f"{parts.scheme}://{parts.netloc}".lower()
+    wrong = f"--url is {url!r}; expected an address such as https://study.example, without a path"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:  # brackets that do not close, a port that is no number
+        raise StudyError(wrong) from error
+    extra = parts.path.strip("/") or parts.query or parts.fragment or parts.username
+    if parts.scheme not in PORTS or not parts.hostname or extra:
+        raise StudyError(wrong)
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    # browsers leave the usual port out of the origin of a form
+    return f"{parts.scheme}://{host}" + (f":{port}" if port not in (None, PORTS[parts.scheme]) else "")
 
 
 def _origins(where: Where, port: int) -> list[str]:

@@ -345,6 +345,16 @@ def test_a_server_that_others_reach_needs_its_address(server: Server) -> None:
     with pytest.raises(StudyError, match=r"--url is 'study\.example'"):
         checked_url("study.example")
     assert checked_url("https://Study.example/") == "https://study.example"
+    assert checked_url("https://study.example:443") == "https://study.example"
+    assert checked_url("http://[::1]:8765") == "http://[::1]:8765"
+    for wrong in ("https://[bad", "https://a:b", "https://user:word@a", "ftp://a", "https://a/path", "https://a#b"):
+        with pytest.raises(StudyError, match="expected an address such as"):
+            checked_url(wrong)
+
+
+def test_the_server_knows_its_names_with_and_without_ports_and_brackets() -> None:
+    settings = Settings(origins=["https://[2001:db8::1]:8000", "http://127.0.0.1:80", "https://study.example"])
+    assert settings.hosts == ["127.0.0.1", "2001:db8::1", "[2001:db8::1]", "study.example"]
 
 
 def test_a_fault_of_the_server_is_answered_with_the_headers_of_every_page(tmp_path: Path) -> None:

@@ -165,7 +165,7 @@ def test_a_study_that_changed_after_votes_is_refused(tmp_path: Path, old: str, n
             task,
         )
     store_contents(database, read_contents(study, load_texts("en", tmp_path)))
-    with pytest.raises(StudyError, match=f"changed after 1 votes were given: {part};"):
+    with pytest.raises(StudyError, match=f"changed after 1 answers were given: {part};"):
         store_contents(database, read_contents(changed, texts))
     assert database.value("SELECT count(*) FROM assignment WHERE choice = 'tie'") == 1
 
