@@ -39,7 +39,8 @@ class Outcomes:
     @property
     def counts(self) -> tuple[int, int, int]:
         """Wins, halves, losses."""
-        return tuple(int((self.points == value).sum()) for value in (1.0, 0.5, 0.0))  # type: ignore[return-value]
+        wins, halves, losses = (int((self.points == value).sum()) for value in (1.0, 0.5, 0.0))
+        return wins, halves, losses
 
     @property
     def by_prompt(self) -> tuple[Array, Array]:
