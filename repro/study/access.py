@@ -21,7 +21,12 @@ from repro.study.errors import RefusedError, StudyError
 
 Role = Literal["assessor", "admin"]
 DAY = 24 * 3600.0
+SESSIONS = 20  # of one person; the eldest end
 REMEMBERED = 10_000  # clients whose rate is known; the eldest are forgotten
+_OVER = (  # sessions of links that are gone, and all but the newest of one person
+    "DELETE FROM session WHERE assessor IN (SELECT id FROM assessor WHERE revoked OR expires <= ?1) OR hash IN "
+    "(SELECT hash FROM session WHERE assessor = ?2 ORDER BY begun DESC LIMIT -1 OFFSET ?3)"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +67,8 @@ class Access:
         """Make a link's token for each name; a name that has one gets another, and the old link and sessions end.
 
         Raises:
-            StudyError: a name with other characters, one of another role, or days that are not positive.
+            StudyError: a name with other characters, one of another role or whose answers were discarded, or days
+                that are not positive.
         """
         if not days > 0:
             raise StudyError(f"a link holds for {days} days; expected more than 0")
@@ -72,21 +78,27 @@ class Access:
                 made[name] = self._invite(name, self._now() + days * DAY, role)
         return made
 
-    def names(self, role: Role = "assessor") -> list[str]:
-        """Who was invited."""
-        return [
-            row["name"] for row in self._database.rows("SELECT name FROM assessor WHERE role = ? ORDER BY id", role)
-        ]
+    def names(self) -> list[str]:
+        """Who was invited, in whatever role."""
+        return [row["name"] for row in self._database.rows("SELECT name FROM assessor ORDER BY id")]
 
-    def revoke(self, names: Iterable[str]) -> None:
+    def revoke(self, names: Iterable[str], *, discard: bool = False) -> None:
         """Withdraw links; what was answered stays.
+
+        Args:
+            names: of assessors or of who runs the study.
+            discard: let what they answered count no more: others are asked again, and no export holds it. The database
+                keeps it.
 
         Raises:
             StudyError: nobody of that name was invited.
         """
         with self._database.transaction():
             for name in names:
-                if not self._database.write("UPDATE assessor SET revoked = 1 WHERE name = ?", name):
+                changed = self._database.write(
+                    "UPDATE assessor SET revoked = 1, discarded = discarded OR ? WHERE name = ?", int(discard), name
+                )
+                if not changed:
                     raise StudyError(f"nobody was invited as {name!r}; known: {', '.join(self.names())}")
 
     def person(self, token: str) -> Person:
@@ -114,8 +126,10 @@ class Access:
             RefusedError: as `person`.
         """
         person, cookie = self.person(token), secrets.token_urlsafe(24)
+        now = self._now()
         with self._database.transaction():
-            self._database.write("INSERT INTO session (hash, assessor) VALUES (?, ?)", digest(cookie), person.id)
+            self._database.write(_OVER, now, person.id, SESSIONS - 1)
+            self._database.write("INSERT INTO session VALUES (?, ?, ?)", digest(cookie), person.id, now)
         return person, cookie
 
     def end(self, cookie: str) -> None:
@@ -147,7 +161,7 @@ class Access:
         if not NAME.fullmatch(name):
             raise StudyError(f"a pseudonym is {name!r}; expected letters, digits, dots, dashes and underscores")
         token = secrets.token_urlsafe(24)
-        known = self._database.row("SELECT id, role FROM assessor WHERE name = ?", name)
+        known = self._database.row("SELECT id, role, discarded FROM assessor WHERE name = ?", name)
         if known is None:
             self._database.write(
                 "INSERT INTO assessor (name, role, token_hash, expires) VALUES (?, ?, ?, ?)",
@@ -159,6 +173,8 @@ class Access:
             return token
         if known["role"] != role:
             raise StudyError(f"{name!r} is the name of another role, {known['role']}; expected another name")
+        if known["discarded"]:
+            raise StudyError(f"the answers of {name!r} were discarded; expected another name")
         self._database.write("DELETE FROM session WHERE assessor = ?", known["id"])
         self._database.write(
             "UPDATE assessor SET token_hash = ?, expires = ?, revoked = 0 WHERE id = ?",

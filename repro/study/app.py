@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from starlette.applications import Starlette
@@ -15,7 +16,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from repro.study.access import Access, Person, RateLimit, check_form, check_origin
+from repro.study.access import Access, Person, RateLimit, check_form, check_origin, digest
 from repro.study.assignment import Assignments
 from repro.study.database import Database
 from repro.study.definition import Study
@@ -25,7 +26,6 @@ from repro.study.pages import Pages, Problem
 from repro.study.status import read_state
 from repro.study.texts import Texts
 
-COOKIE = "study"
 MAX_FIELDS = 32
 Form = Mapping[str, str]
 Handler = Callable[[Request, Form], Response]
@@ -72,6 +72,7 @@ class StudyServer:
         self, study: Study, texts: Texts, database: Database, images: Mapping[str, Path], settings: Settings
     ) -> None:
         self._study, self._database, self._images, self._settings = study, database, images, settings
+        self._cookie = f"study-{digest(str(study.file))[:16]}"  # cookies do not know ports: one host may serve several
         self._access = Access(database)
         self._assignments = Assignments(database, study)
         self._pages = Pages(study, texts)
@@ -109,7 +110,7 @@ class StudyServer:
     # who
 
     def _person(self, request: Request) -> Person:
-        cookie = request.cookies.get(COOKIE)
+        cookie = request.cookies.get(self._cookie)
         try:
             person = self._access.session(cookie)
         except RefusedError:
@@ -143,6 +144,10 @@ class StudyServer:
 
     # links and sessions
 
+    @property
+    def _cookie_flags(self) -> Any:
+        return {"httponly": True, "samesite": "strict", "secure": self._settings.is_secure}
+
     def _welcome(self, request: Request, _: Form) -> Response:
         self._stranger(request)
         token = request.path_params["token"]
@@ -152,15 +157,14 @@ class StudyServer:
         self._stranger(request)
         person, cookie = self._access.begin(form.get("token", ""))
         answer = _to("/" if person.role == "assessor" else "/admin")
-        secure = self._settings.is_secure
-        answer.set_cookie(COOKIE, cookie, max_age=400 * 24 * 3600, httponly=True, samesite="strict", secure=secure)
+        answer.set_cookie(self._cookie, cookie, max_age=400 * 24 * 3600, **self._cookie_flags)
         return answer
 
     def _pause(self, request: Request, form: Form) -> Response:
         self._sender(request, form)
-        self._access.end(request.cookies[COOKIE])
+        self._access.end(request.cookies[self._cookie])
         answer = _to("/paused")
-        answer.delete_cookie(COOKIE, httponly=True, samesite="strict", secure=self._settings.is_secure)
+        answer.delete_cookie(self._cookie, **self._cookie_flags)
         return answer
 
     def _paused(self, request: Request, _: Form) -> Response:
@@ -212,9 +216,9 @@ class StudyServer:
 
     def _image(self, request: Request, _: Form) -> Response:
         person = self._assessor(request)
-        digest = self._assignments.image(person.id, request.path_params["token"])
+        source = self._assignments.image(person.id, request.path_params["token"])
         headers = {"Cache-Control": "private, max-age=86400, immutable"}
-        return Response(self._images[digest].read_bytes(), media_type="image/png", headers=headers)
+        return Response(self._images[source].read_bytes(), media_type="image/png", headers=headers)
 
     def _finish(self, request: Request, _: Form) -> Response:
         person = self._assessor(request)

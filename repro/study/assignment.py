@@ -5,10 +5,10 @@ next. A block is its training pairs, then pairs of the study with attention chec
 a pair by several criteria, in separate blocks, and by each criterion once.
 
 A pair goes to whoever asks for one among those with the fewest answers and claims, in an order that is seeded for
-each assessor. A claim is a row of ``assignment`` without an answer; it counts against others until it expires, and
-the answer is written into that row. Everybody's share of a block is the number of answers that are wanted, less those
-of people whose links are gone, divided by the number of people with a link, rounded up; who has done theirs may take
-more of what is left.
+each assessor. Answers that were discarded with their assessor do not count. A claim is a row of ``assignment`` without
+an answer; it counts against others until it expires, and the answer is written into that row. Everybody's share of a
+block is the number of answers that are wanted, less those of people whose links are gone, divided by the number of
+people with a link, rounded up; who has done theirs may take more of what is left.
 """
 
 import hashlib
@@ -29,6 +29,12 @@ _STUDY_ANSWERS = (
     "SELECT count(*) FROM assignment a JOIN task t ON t.id = a.task "
     "WHERE a.assessor = ? AND t.criterion = ? AND t.kind = ? AND a.choice IS NOT NULL"
 )
+_ACTIVE = "SELECT count(*) FROM assessor WHERE role = 'assessor' AND NOT revoked AND expires > ?"
+_KEPT = (  # answers of people whose links are gone
+    "SELECT count(*) FROM assessor g CROSS JOIN assignment a ON a.assessor = g.id CROSS JOIN task t ON t.id = a.task "
+    "WHERE (g.revoked OR g.expires <= ?2) AND NOT g.discarded AND a.choice IS NOT NULL AND t.kind = 'study' "
+    "AND t.criterion = ?1"
+)
 _OPEN_OF_KIND = (
     "SELECT t.* FROM task t LEFT JOIN assignment m ON m.task = t.id AND m.assessor = ? "
     "WHERE t.criterion = ? AND t.kind = ? AND m.choice IS NULL ORDER BY m.task IS NULL, t.rank LIMIT 1"
@@ -37,6 +43,7 @@ _NEXT = """
 SELECT t.*, count(a.task) AS taken, m.task AS mine FROM task t
 LEFT JOIN assignment m ON m.task = t.id AND m.assessor = ?1
 LEFT JOIN assignment a ON a.task = t.id AND a.assessor != ?1 AND (a.choice IS NOT NULL OR a.expires > ?2)
+AND a.assessor NOT IN (SELECT id FROM assessor WHERE discarded)
 WHERE t.criterion = ?3 AND t.kind = 'study' AND m.choice IS NULL
 GROUP BY t.id HAVING taken < ?4
 ORDER BY m.task IS NULL, taken, (t.rank * ?5 + ?6) % 2147483647 LIMIT 1
@@ -109,14 +116,9 @@ class Assignments:
     def share(self, assessor: int, criterion: Criterion) -> int:
         """How many pairs this assessor is to judge by a criterion, without what was taken in addition."""
         pairs, wanted = self._wanted(criterion)
-        active, kept = self._database.row(
-            "SELECT count(*), (SELECT count(*) FROM assessor g CROSS JOIN assignment a ON a.assessor = g.id "
-            "CROSS JOIN task t ON t.id = a.task WHERE (g.revoked OR g.expires <= ?2) AND a.choice IS NOT NULL "
-            "AND t.kind = 'study' AND t.criterion = ?1) FROM assessor "
-            "WHERE role = 'assessor' AND NOT revoked AND expires > ?2",
-            criterion,
-            self._now(),
-        ) or (1, 0)
+        now = self._now()
+        active: int = self._database.value(_ACTIVE, now)
+        kept: int = self._database.value(_KEPT, criterion, now)
         return min(pairs, math.ceil((wanted - kept) / max(active, 1)))
 
     def progress(self, assessor: int) -> Progress:
@@ -261,7 +263,8 @@ class Assignments:
     def _taken(self, task: int, assessor: int, now: float) -> bool:
         others = self._database.value(
             "SELECT count(*) FROM assignment a JOIN task t ON t.id = a.task WHERE task = ? AND assessor != ? "
-            "AND kind = 'study' AND (choice IS NOT NULL OR a.expires > ?)",
+            "AND kind = 'study' AND (choice IS NOT NULL OR a.expires > ?) "
+            "AND assessor NOT IN (SELECT id FROM assessor WHERE discarded)",
             task,
             assessor,
             now,

@@ -8,7 +8,7 @@ from typing import Any
 
 from repro.harness.kind import UsageError
 from repro.harness.votes.vote import CRITERIA
-from repro.study.errors import RefusedError, StudyError
+from repro.study.errors import BusyError, FullDiskError, StudyError
 
 EXTRA = "this needs the extra `study`: pip install -e '.[study]' -c constraints.txt"
 PORT = 8765
@@ -30,8 +30,9 @@ def add_parser(commands: Any) -> None:
     invite.add_argument("--admin", action="store_true", help="a link to the page that shows how far the study is")
     invite.add_argument("--days", type=float, default=30, help="how long the links hold (default: 30)")
     invite.add_argument("--url", help=f"address that assessors open (default: http://127.0.0.1:{PORT})")
-    revoke = _add(acts, "revoke", _revoke, "withdraw links; what was answered stays")
+    revoke = _add(acts, "revoke", _revoke, "withdraw links, of assessors or of who runs the study; answers stay")
     revoke.add_argument("names", nargs="+", metavar="NAME")
+    revoke.add_argument("--discard", action="store_true", help="their answers count no more: others are asked again")
     _add(acts, "status", _status, "how far the study is, by assessor and question")
     export = _add(acts, "export", _export, "write the votes to a file")
     export.add_argument("--format", choices=("jsonl", "csv"), default="jsonl", help="(default: jsonl)")
@@ -57,8 +58,10 @@ def run(typed: Namespace) -> int:
     """
     try:
         status: int = typed.study_act(typed)
-    except RefusedError as error:
+    except FullDiskError as error:
         raise StudyError("the database cannot be written: the disk is full or damaged; nothing was changed") from error
+    except BusyError as error:
+        raise StudyError("another process holds the database; nothing was changed: try again") from error
     return status
 
 
@@ -97,9 +100,6 @@ def _add_serve(acts: Any) -> None:
 def _new(typed: Namespace) -> int:
     from repro.study.making import Request, make_study  # NumPy, Pillow: not for --help
 
-    for option, value in (("--num-prompts", typed.num_prompts), ("--images", typed.images)):
-        if value is not None and value < 1:
-            raise UsageError(f"{option} must be at least 1, got {value}")
     given = ("prompts", "out", "name", "num_prompts", "images", "criteria", "language", "seed", "attention")
     study = make_study(Request(systems=_folders(typed.systems), **{name: getattr(typed, name) for name in given}))
     print(f"wrote {study.file}: {len(study.checks)} pairs with known answers lie in {study.folder / 'checks'}")
@@ -162,8 +162,8 @@ def _further(known: list[str], count: int) -> list[str]:
 def _revoke(typed: Namespace) -> int:
     from repro.study.access import Access
 
-    Access(_opened(typed)[1]).revoke(typed.names)
-    print(f"withdrawn: {', '.join(typed.names)}")
+    Access(_opened(typed)[1]).revoke(typed.names, discard=typed.discard)
+    print(f"withdrawn{' with all answers' if typed.discard else ''}: {', '.join(typed.names)}")
     return 0
 
 

@@ -11,7 +11,7 @@ from repro.study.database import Database
 from repro.study.definition import Study
 from repro.study.errors import StudyError
 from repro.study.folders import Pair, check_images, listed, pair_up, read_prompts, read_source, served_image, unit_names
-from repro.study.texts import Texts
+from repro.study.texts import Texts, shipped_languages
 from repro.worlds.prompts import PromptEntry
 
 PLAIN = ("name", "pairs", "criteria", "images_per_prompt", "assessors", "attention", "sub_questions", "seed")
@@ -140,10 +140,14 @@ def check_definition(database: Database, study: Study) -> None:
 
 def _changed(contents: Contents, stored: Mapping[str, str], answers: int) -> str:
     parts = contents.parts
-    differing = [key for key in {**stored, **parts} if stored.get(key) != parts.get(key)]
+    differing = sorted(key for key in {**stored, **parts} if stored.get(key) != parts.get(key))
+    language = contents.study.language
+    undo = "undo the change"
+    if differing == ["questions"] and language in shipped_languages():
+        undo = f"the words of {language!r} ship with this version: name a file of those of then as language"
     return (
-        f"{contents.study.file}: changed after {answers:,} answers were given: {', '.join(sorted(differing))}; "
-        "undo the change, or make another study with `python -m repro study new`"
+        f"{contents.study.file}: changed after {answers:,} answers were given: {', '.join(differing)}; "
+        f"{undo}, or make another study with `python -m repro study new`"
     )
 
 
@@ -219,5 +223,5 @@ def _definition_parts(
         **{name: canonical_json(getattr(study, name)) for name in PLAIN},
         "prompts": digest_json([[prompt.id, prompt.caption] for prompt in prompts]),
         "checks": digest_json([task for task in tasks if task.kind != "study"]),
-        "texts": texts.digest,
+        "questions": texts.questions,
     }

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from repro.study.errors import FullDiskError, StudyError
+from repro.study.errors import BusyError, FullDiskError, StudyError
 
-VERSION = 1  # raise it when the tables change
+VERSION = 2  # raise it when the tables change
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS study (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS assessor (
@@ -25,11 +25,13 @@ CREATE TABLE IF NOT EXISTS assessor (
     token_hash TEXT NOT NULL UNIQUE,
     expires REAL NOT NULL,
     revoked INTEGER NOT NULL DEFAULT 0,
+    discarded INTEGER NOT NULL DEFAULT 0,
     extra INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE TABLE IF NOT EXISTS session (
     hash TEXT PRIMARY KEY,
-    assessor INTEGER NOT NULL REFERENCES assessor (id)
+    assessor INTEGER NOT NULL REFERENCES assessor (id),
+    begun REAL NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS task (
     id INTEGER PRIMARY KEY,
@@ -66,6 +68,7 @@ CREATE TABLE IF NOT EXISTS assignment (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS assignment_assessor ON assignment (assessor, number);
 """
+WAIT_SECONDS = 10.0  # for another process that writes
 _FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CORRUPT}
 
 Row = sqlite3.Row
@@ -84,7 +87,7 @@ class Database:
     def __init__(self, path: Path) -> None:
         self._lock = threading.RLock()
         try:
-            self._connection = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
+            self._connection = sqlite3.connect(path, WAIT_SECONDS, isolation_level=None, check_same_thread=False)
             weakref.finalize(self, self._connection.close)
             self._connection.row_factory = sqlite3.Row
             self._prepare(path)
@@ -107,6 +110,7 @@ class Database:
 
         Raises:
             FullDiskError: nothing could be written; nothing was changed.
+            BusyError: another process held the database all the time; nothing was changed.
         """
         with self._lock:
             try:
@@ -119,8 +123,11 @@ class Database:
                         self._connection.execute("ROLLBACK")
                     raise
             except sqlite3.DatabaseError as error:
-                if getattr(error, "sqlite_errorcode", 0) & 0xFF in _FULL:  # the low byte of an extended code
+                code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte of an extended code
+                if code in _FULL:
                     raise FullDiskError from error
+                if code == sqlite3.SQLITE_BUSY:
+                    raise BusyError from error
                 raise
 
     def rows(self, query: str, *values: Any) -> list[Row]:

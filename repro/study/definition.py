@@ -111,13 +111,24 @@ def load_study(path: Path) -> Study:
         StudyError: no such file, no TOML, or a key that is missing, unknown, or not as expected.
     """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise StudyError(f"cannot read the study {path}: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise StudyError(f"{path} is not TOML: {error}") from error
+    return parse_study(path, text)
+
+
+def parse_study(path: Path, text: str) -> Study:
+    """A study from the text of its file, which need not be there yet.
+
+    Raises:
+        StudyError: no TOML, or a key that is missing, unknown, or not as expected.
+    """
     try:
-        return _study(path.resolve(), table)
+        return _study(path.resolve(), tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise StudyError(f"{path} is not TOML: {error}") from error
     except ValueError as error:
         raise StudyError(f"{path}: {error}") from error
 

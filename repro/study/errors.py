@@ -26,3 +26,10 @@ class FullDiskError(RefusedError):
 
     def __init__(self) -> None:
         super().__init__(507, "full_disk")
+
+
+class BusyError(RefusedError):
+    """Another process kept the database from being written for as long as one waits."""
+
+    def __init__(self) -> None:
+        super().__init__(503, "busy")

@@ -12,15 +12,16 @@ from repro.study.definition import Study
 
 _ANSWERED = """
 SELECT t.*, a.*, g.name AS assessor_name FROM assignment a JOIN task t ON t.id = a.task
-JOIN assessor g ON g.id = a.assessor WHERE a.choice IS NOT NULL AND t.kind != 'training'
+JOIN assessor g ON g.id = a.assessor WHERE a.choice IS NOT NULL AND t.kind != 'training' AND NOT g.discarded
 ORDER BY t.criterion, t.rank, g.id
 """
 
 
 def read_votes(database: Database, study: Study) -> Iterator[Vote]:
-    """Every answer to a pair of the study or an attention check, each once; training pairs are no votes.
+    """Every answer to a pair of the study or an attention check, each once.
 
-    The systems of a check are called ``first`` and ``second``, its prompt ``check-<number>``.
+    Answers to training pairs are no votes, nor are those that were discarded with their assessor. The systems of a check
+    are called ``first`` and ``second``, its prompt ``check-<number>``.
     """
     for row in database.rows(_ANSWERED):
         yield _vote(row, study)

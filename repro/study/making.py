@@ -12,7 +12,7 @@ from pathlib import Path
 from repro.harness.files import write_atomic
 from repro.harness.votes.vote import CRITERIA, Criterion
 from repro.study.checks import worse
-from repro.study.definition import NAME, Study, Use, load_study
+from repro.study.definition import NAME, Study, Use, parse_study
 from repro.study.errors import StudyError
 from repro.study.folders import Pair, check_images, listed, pair_up, unit_names
 from repro.study.texts import load_texts
@@ -55,6 +55,28 @@ class Request:
     attention: float = 0.1
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _PlannedCheck:
+    """A pair that is to be drawn: the image of a prompt, and the same made worse by a criterion."""
+
+    use: Use
+    criterion: Criterion
+    entry: PromptEntry
+    stem: str
+
+    @property
+    def row(self) -> dict[str, str]:
+        """What the study file says of it."""
+        return {
+            "use": self.use,
+            "criterion": self.criterion,
+            "caption": self.entry.caption,
+            "first": f"checks/{self.stem}-better.png",
+            "second": f"checks/{self.stem}-worse.png",
+            "answer": "first",
+        }
+
+
 def make_study(request: Request) -> Study:
     """Check what was given and write ``STUDY.toml``, ``prompts.jsonl`` and ``checks/``.
 
@@ -70,6 +92,11 @@ def make_study(request: Request) -> Study:
     for word in (name, *request.systems):
         if not NAME.fullmatch(word):
             raise StudyError(f"{word!r} is no name; expected letters, digits, dots, dashes and underscores")
+    if len(request.systems) < 2:
+        raise StudyError(f"systems is {list(request.systems)}; expected at least two systems")
+    for key, count in (("images", request.images), ("num_prompts", request.num_prompts)):
+        if count is not None and count < 1:
+            raise StudyError(f"{key} is {count}; expected at least 1")
     if not 0 <= request.attention < 1:
         raise StudyError(f"attention is {request.attention}; expected a share from 0 to below 1")
     load_texts(request.language, request.out)
@@ -78,11 +105,14 @@ def make_study(request: Request) -> Study:
     names = {prompt.id: unit_names(prompt.id, request.images, next(iter(images.values()))) for prompt in prompts}
     pairs = list(combinations(request.systems, 2))
     check_images(Pair(images[a][name], images[b][name]) for a, b in pairs for each in names.values() for name in each)
-    checks = _make_checks(request, prompts, {prompt: images[pairs[0][0]][each[0]] for prompt, each in names.items()})
+    checks = _plan_checks(request, prompts)
+    text = _toml(request, name, pairs, checks)
+    study = parse_study(file, text)  # everything that a study file may not say is found before anything is written
+    _draw_checks(request, checks, prompts, {key: images[pairs[0][0]][each[0]] for key, each in names.items()})
     rows = [{"id": prompt.id, "caption": prompt.caption} for prompt in prompts]
     write_atomic(request.out / "prompts.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-    write_atomic(file, _toml(request, name, pairs, checks))
-    return load_study(file)
+    write_atomic(file, text)
+    return study
 
 
 def _read(path: Path) -> list[PromptEntry]:
@@ -109,29 +139,33 @@ def _chosen(request: Request, prompts: list[PromptEntry], images: Mapping[str, P
     return subset(complete, wanted, salt=request.seed)
 
 
-def _make_checks(request: Request, prompts: list[PromptEntry], images: Mapping[str, Path]) -> list[dict[str, str]]:
+def _plan_checks(request: Request, prompts: list[PromptEntry]) -> list[_PlannedCheck]:
     if len(prompts) < 2 and "relevance" in request.criteria:
         raise StudyError("one prompt gives no pair with a known answer to relevance; expected at least two prompts")
     count = min(MOST_CHECKS, math.ceil(request.attention * len(prompts) * request.images))
     training: Use = "training"
     attention: Use = "attention"
     uses = [training] * TRAINING + [attention] * count
-    rng = random.Random(f"checks/{request.seed}")
-    made = []
+    planned = []
     for criterion in request.criteria:
-        order = rng.sample(prompts, len(prompts))
+        order = random.Random(f"checks/{request.seed}/{criterion}").sample(prompts, len(prompts))
         for number, use in enumerate(uses):
             entry = order[number % len(order)]
-            stem = f"{criterion}-{number}"
-            files = {"first": f"checks/{stem}-better.png", "second": f"checks/{stem}-worse.png"}
-            (request.out / "checks").mkdir(parents=True, exist_ok=True)
-            read_image(images[entry.id]).save(request.out / files["first"])
-            worse(criterion, entry, prompts, images, rng).save(request.out / files["second"])
-            made.append({"use": use, "criterion": criterion, "caption": entry.caption, **files, "answer": "first"})
-    return made
+            planned.append(_PlannedCheck(use=use, criterion=criterion, entry=entry, stem=f"{criterion}-{number}"))
+    return planned
 
 
-def _toml(request: Request, name: str, pairs: list[tuple[str, str]], checks: list[dict[str, str]]) -> str:
+def _draw_checks(
+    request: Request, checks: list[_PlannedCheck], prompts: list[PromptEntry], images: Mapping[str, Path]
+) -> None:
+    (request.out / "checks").mkdir(parents=True, exist_ok=True)
+    for check in checks:
+        rng = random.Random(f"checks/{request.seed}/{check.stem}")
+        read_image(images[check.entry.id]).save(request.out / check.row["first"])
+        worse(check.criterion, check.entry, prompts, images, rng).save(request.out / check.row["second"])
+
+
+def _toml(request: Request, name: str, pairs: list[tuple[str, str]], checks: list[_PlannedCheck]) -> str:
     lines = [
         f"name = {_quoted(name)}",
         'prompts = "prompts.jsonl"',
@@ -148,7 +182,7 @@ def _toml(request: Request, name: str, pairs: list[tuple[str, str]], checks: lis
         *(f"{_quoted(key)} = {_quoted(os.path.relpath(path, request.out))}" for key, path in request.systems.items()),
     ]
     for check in checks:
-        lines += ["", "[[checks]]", *(f"{key} = {_quoted(value)}" for key, value in check.items())]
+        lines += ["", "[[checks]]", *(f"{key} = {_quoted(value)}" for key, value in check.row.items())]
     return "\n".join(lines) + "\n"
 
 

@@ -16,6 +16,7 @@ from repro.study.errors import RefusedError
 from repro.study.texts import Texts
 
 CHOICES = get_args(Choice)
+GO_BACK = {"not_assigned", "taken", "bad_answer", "bad_criterion", "forged", "too_many", "full_disk", "busy"}
 
 
 class Pages:
@@ -43,8 +44,7 @@ class Pages:
 
     def refused(self, status: int, key: str) -> HTMLResponse:
         """A page that says why not."""
-        back = key in {"not_assigned", "taken", "bad_answer", "bad_criterion", "forged", "too_many", "full_disk"}
-        return self.render("refused", status, key=key, back=back)
+        return self.render("refused", status, key=key, back=key in GO_BACK)
 
     def read_answer(self, criterion: Criterion, form: Mapping[str, str]) -> Answer | None:
         """What a form of a pair says; None where a question of it has no answer.

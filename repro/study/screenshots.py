@@ -1,10 +1,11 @@
 """Pictures of the pages of the four questions, as an assessor sees them: Figures 13 to 16."""
 
 import shutil
+import socket
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -17,6 +18,7 @@ from repro.study.errors import StudyError
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+    from starlette.applications import Starlette
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 ARGUMENTS = ("--no-sandbox", "--disable-gpu")
@@ -89,28 +91,32 @@ def open_browser() -> "Iterator[Browser]":
 @contextmanager
 def served_copy(study: Study) -> Iterator[tuple[str, Database]]:
     """The address of a server in a thread, and the database of its own."""
-    import uvicorn
-
     from repro.study.app import Settings
     from repro.study.serving import Where, build_app, listen
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, closing(listen(Where(port=0))) as listener:
         own = study.folder / study.language  # a file of texts stays where it is
         language = str(own) if own.is_file() else study.language
         copy = replace(study, file=Path(folder) / study.file.name, language=language)
-        listener = listen(Where(port=0))
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         app = build_app(copy, Settings(origins=(url,), rate=1000, guesses=1000))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        database = Database(copy.database)
-        try:
+        with closing(Database(copy.database)) as database, _running(app, listener):
             yield url, database
-        finally:
-            server.should_exit = True
-            thread.join()
-            database.close()
+
+
+@contextmanager
+def _running(app: "Starlette", listener: socket.socket) -> Iterator[None]:
+    """A server in a thread."""
+    import uvicorn
+
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 def _links(study: Study, database: Database) -> dict[Criterion, str]:
@@ -130,7 +136,7 @@ def _take(browser: "Browser", window: Window, link: str, path: Path) -> Path:
     page.locator("[data-enter]").click()
     page.locator("[data-enter]").click()
     for _ in range(MOST_EXAMPLES):
-        if " - " not in page.locator("p.block").inner_text():
+        if not page.locator("[data-training]").count():
             break
         for answers in page.locator("form#vote .answers").all():
             answers.locator("input").first.check()

@@ -17,7 +17,7 @@ class AssessorState:
         share: how many make the share.
         checks, checks_right: attention checks answered, and answered as expected.
         last: UTC of the last answer; empty before one.
-        link: active, expired or revoked.
+        link: active, expired, revoked, or discarded with all answers.
     """
 
     name: str
@@ -52,7 +52,7 @@ class State:
 
 _PER_TASK = (
     "SELECT t.criterion, sum(a.choice IS NOT NULL) AS done FROM task t LEFT JOIN assignment a ON a.task = t.id "
-    "WHERE t.kind = 'study' GROUP BY t.id"
+    "AND a.assessor NOT IN (SELECT id FROM assessor WHERE discarded) WHERE t.kind = 'study' GROUP BY t.id"
 )
 _PER_ASSESSOR = """
 SELECT g.*, max(a.answered) AS last, total(t.kind = 'study') AS done, total(t.kind = 'attention') AS checks,
@@ -82,7 +82,7 @@ def read_state(database: Database, study: Study) -> State:
 
 
 def _assessor(row: Row, assignments: Assignments, study: Study) -> AssessorState:
-    link = "revoked" if row["revoked"] else "expired" if row["expires"] <= time.time() else "active"
+    link = _link(row)
     share = sum(assignments.share(row["id"], criterion) for criterion in study.criteria)
     return AssessorState(
         name=row["name"],
@@ -93,6 +93,14 @@ def _assessor(row: Row, assignments: Assignments, study: Study) -> AssessorState
         last=time.strftime("%Y-%m-%d %H:%M", time.gmtime(row["last"])) if row["last"] else "",
         link=link,
     )
+
+
+def _link(row: Row) -> str:
+    if row["discarded"]:
+        return "discarded"
+    if row["revoked"]:
+        return "revoked"
+    return "expired" if row["expires"] <= time.time() else "active"
 
 
 def describe(state: State) -> str:

@@ -39,9 +39,14 @@ class Texts:
         return [key.removeprefix(start) for key in self._texts if key.startswith(start)]
 
     @property
-    def digest(self) -> str:
-        """What identifies the words."""
-        return digest_json(self._texts)
+    def questions(self) -> str:
+        """What identifies what is asked: words around it, such as a button's, change no vote's meaning."""
+        return digest_json({key: text for key, text in self._texts.items() if key.startswith("criteria.")})
+
+
+def shipped_languages() -> dict[str, Path]:
+    """Languages of this version and their files."""
+    return {path.stem: path for path in SHIPPED.glob("*.toml")}
 
 
 def load_texts(language: str, folder: Path) -> Texts:
@@ -55,7 +60,7 @@ def load_texts(language: str, folder: Path) -> Texts:
         StudyError: no such file, no TOML, a key that is missing or unknown, an empty text, or other placeholders than
             the English text has.
     """
-    shipped = {path.stem: path for path in SHIPPED.glob("*.toml")}
+    shipped = shipped_languages()
     path = shipped.get(language, folder / language)
     if not path.is_file():
         raise StudyError(f"no texts for language {language!r}; expected {', '.join(sorted(shipped))}, or a TOML file")

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from study_world import tiny_study
 
-from repro.study.access import Access
+from repro.study.access import DAY, SESSIONS, Access
 from repro.study.assignment import Answer, Assignments
 from repro.study.contents import read_contents, store_contents
 from repro.study.database import Database
-from repro.study.errors import FullDiskError, RefusedError
+from repro.study.errors import BusyError, FullDiskError, RefusedError, StudyError
 from repro.study.export import read_votes
 from repro.study.status import describe, read_state
 from repro.study.texts import load_texts
@@ -175,6 +175,48 @@ def test_the_share_of_a_revoked_assessor_goes_to_the_others(tmp_path: Path) -> N
     world.step(1)
     world.access.revoke(["A1", "A2"])
     assert world.assignments.share(3, "defects") == 3  # 12 wanted, 1 kept, 4 people
+
+
+def test_discarded_answers_are_asked_of_others_again(tmp_path: Path) -> None:
+    world = World(tmp_path, assessors=4, prompts=2, criteria=["defects"], attention=0.0)
+    for person in (1, 2, 3):
+        while world.step(person):
+            pass
+    for person in (1, 2, 3):
+        world.assignments.take_more(person)
+        while world.step(person):
+            pass
+    assert not world.assignments.is_open(4), "every pair has its three"
+    world.access.revoke(["A1"], discard=True)
+    assert world.assignments.share(4, "defects") == 2  # 6 wanted, of 3 people
+    while world.step(4):
+        pass
+    votes = list(read_votes(world.database, world.study))
+    assert Counter(vote.assessor for vote in votes) == {"A2": 2, "A3": 2, "A4": 2}
+    state = read_state(world.database, world.study)
+    assert (state.done, state.wanted, state.complete) == (6, 6, 2)
+    assert "link discarded" in describe(state)
+    with pytest.raises(StudyError, match="the answers of 'A1' were discarded"):
+        world.access.invite(["A1"], days=1)
+
+
+def test_sessions_do_not_pile_up(world: World) -> None:
+    token = world.access.invite(["B1"], days=1)["B1"]
+    cookies = [world.access.begin(token)[1] for world.time in range(10**9, 10**9 + SESSIONS + 1)]
+    assert world.database.value("SELECT count(*) FROM session") == SESSIONS
+    with pytest.raises(RefusedError, match="no_token"):
+        world.access.session(cookies[0])
+    assert world.access.session(cookies[1]).name == "B1"
+    world.time += 2 * DAY
+    world.access.begin(world.access.invite(["B2"], days=1)["B2"])
+    assert world.database.value("SELECT count(*) FROM session") == 1, "those of links that are over are gone"
+
+
+def test_a_database_that_another_process_holds_is_said(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("repro.study.database.WAIT_SECONDS", 0.01)
+    other, waiting = Database(world.study.database), Database(world.study.database)
+    with other.transaction(), pytest.raises(BusyError), waiting.transaction():
+        raise AssertionError("both hold it")
 
 
 def test_a_full_disk_loses_nothing(world: World) -> None:

@@ -88,6 +88,11 @@ def test_folders_that_do_not_pair_up_name_the_images(tmp_path: Path) -> None:
         ("one\ntwo\n", {"name": "a/b"}, "'a/b' is no name"),
         ("one\ntwo\n", {"attention": 2.0}, "attention is 2.0"),
         ("one\ntwo\n", {"language": "xx"}, "no texts for language 'xx'"),
+        ("one\ntwo\n", {"seed": -1}, "seed is -1; expected a whole number from 0"),
+        ("one\ntwo\n", {"images": 0}, "images is 0"),
+        ("one\ntwo\n", {"num_prompts": 0}, "num_prompts is 0"),
+        ("one\ntwo\n", {"criteria": ["beauty"]}, "a criterion is 'beauty'"),
+        ("one\ntwo\n", {"systems": {}}, "at least two systems"),
     ],
 )
 def test_a_new_study_is_refused_before_anything_is_written(
@@ -141,7 +146,7 @@ def test_what_is_served_is_the_pixels_alone(tmp_path: Path) -> None:
     [
         ("seed = 0", "seed = 1", "seed"),
         ("assessors = 3", "assessors = 4", "assessors"),
-        ('language = "en"', 'language = "de"', "texts"),
+        ('language = "en"', 'language = "de"', "questions"),
         ('"../theirs"', '"../other"', "images of theirs"),
     ],
 )
@@ -186,7 +191,16 @@ def test_german_says_everything_that_english_does(tmp_path: Path) -> None:
     )
     assert english("common.left") == "Left"
     assert german("common.left") == "Links"
-    assert english.digest != german.digest
+    assert english.questions != german.questions
+
+
+def test_words_around_the_questions_may_change_under_a_running_study(tmp_path: Path) -> None:
+    text = MASTER.read_text(encoding="utf-8")
+    (tmp_path / "button.toml").write_text(text.replace('confirm = "Confirm"', 'confirm = "Go on"', 1))
+    (tmp_path / "asked.toml").write_text(text.replace("Which image looks better?", "Which do you like?", 1))
+    shipped = load_texts("en", tmp_path).questions
+    assert load_texts("button.toml", tmp_path).questions == shipped
+    assert load_texts("asked.toml", tmp_path).questions != shipped
 
 
 @pytest.mark.parametrize(
