@@ -20,8 +20,8 @@ ORDER BY t.criterion, t.rank, g.id
 def read_votes(database: Database, study: Study) -> Iterator[Vote]:
     """Every answer to a pair of the study or an attention check, each once.
 
-    Answers to training pairs are no votes, nor are those that were discarded with their assessor. The systems of a check
-    are called ``first`` and ``second``, its prompt ``check-<number>``.
+    Answers to training pairs are no votes, nor are those that were discarded with their assessor. The systems of a
+    check are called ``first`` and ``second``, its prompt ``check-<number>``.
     """
     for row in database.rows(_ANSWERED):
         yield _vote(row, study)
