@@ -116,7 +116,7 @@ class _Runner(Measurement[InterfaceFigure, RunOptions]):
             "adapters": [digest_folder(self._adapter(row)) for row in self.table.systems],
             "sampling": [resolve(self.profile, row).sample.as_json() for row in self.table.systems],
             "prompts": [[prompt["caption"], prompt["seed"]] for prompt in self._prompts],
-            "texts": texts.digest,
+            "texts": texts.questions,
             "shown": {
                 "name": texts(f"{question}.name"),
                 "question": texts(f"{question}.question"),
