@@ -5,6 +5,7 @@ from typing import Any
 
 from repro.harness.experiment import Reported
 from repro.harness.profile import Profile
+from repro.harness.provenance import WHEEL
 from repro.harness.result import Measured
 from repro.harness.schema import Run
 
@@ -57,9 +58,8 @@ def session(result: Measured[Any], *more: str) -> str:
 
 def provenance(run: Run) -> str:
     """One line about a run."""
-    state = (
-        "no commit" if run.commit is None else f"commit {run.commit[:10]}{' with local changes' if run.dirty else ''}"
-    )
+    wheel = f"wheel {run.versions[WHEEL]}" if WHEEL in run.versions else "no commit"
+    state = wheel if run.commit is None else f"commit {run.commit[:10]}{' with local changes' if run.dirty else ''}"
     if others := [commit[:10] for commit in run.stage_commits if commit != run.commit]:
         state += f" (with stages of {', '.join(others)})"
     used = ", ".join(f"{name} {version}" for name, version in run.versions.items() if name in ("torch", "diffusers"))

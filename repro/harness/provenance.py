@@ -1,5 +1,6 @@
 """Where a number comes from: commit, versions, command, time, memory."""
 
+import hashlib
 import json
 import platform
 import resource
@@ -19,6 +20,7 @@ from repro.harness.records import Run
 
 PLACES = ("--out", "--work")  # options that say where files lie
 
+WHEEL = "swd-suite"
 PACKAGES = (
     "torch",
     "diffusers",
@@ -46,11 +48,17 @@ def git_stamp(folder: Path) -> dict[str, Any]:
 
 
 def git_state(folder: Path) -> GitState:
-    """State of the checkout that holds ``folder``; both None outside one, or before the first commit.
+    """State of the checkout whose root is ``folder``; both None where it is none, or before the first commit.
+
+    A folder within somebody else's checkout, such as an environment there that the wheel was installed into, is none:
+    that repository's commit says nothing of this project.
 
     Modified and untracked files both count as dirty, but for what git ignores and for `paper_tables/`: no measurement
     reads that folder, and one command may write several of its pages.
     """
+    root = _git(folder, "rev-parse", "--show-toplevel")
+    if root is None or Path(root.removesuffix("\n")).resolve() != folder.resolve():
+        return GitState(None, None)
     commit = _git(folder, "rev-parse", "--verify", "HEAD")
     status = _git(folder, "status", "--porcelain", "--untracked-files=normal", "--", ":/", ":(top,exclude)paper_tables")
     if commit is None or status is None:
@@ -67,6 +75,16 @@ def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def installed() -> dict[str, str]:
+    """Version of this project's wheel with a hash over its files' hashes; empty where it is not installed as one."""
+    try:
+        wheel = metadata.distribution(WHEEL)
+    except metadata.PackageNotFoundError:
+        return {}
+    files = wheel.read_text("RECORD") or ""
+    return {WHEEL: f"{wheel.version}, sha256 {hashlib.sha256(files.encode()).hexdigest()[:16]}"}
 
 
 def peak_memory_bytes() -> int:
@@ -124,7 +142,7 @@ class OpenRun:
             stage_commits=tuple(sorted({str(stamp["commit"]) for stamp in stamps if stamp.get("commit")})),
             config=json.loads(canonical_json(self.config)),
             config_hash=digest_json(self.config),
-            versions=versions(),
+            versions=versions() if self.git.commit else {**versions(), **installed()},
             device=device,
             dtype=dtype,
             data_hash=data_hash,
@@ -146,7 +164,7 @@ def start_run(*, table: str, profile: str, config: Mapping[str, Any], command: s
         profile: in which it is measured.
         config: all that its numbers follow from, as plain data.
         command: that was typed; where it puts files is left out, for that is a matter of one machine.
-        folder: any folder of the checkout whose commit is recorded.
+        folder: root of the checkout whose commit is recorded; outside one, version and hash of the wheel are.
 
     Raises:
         TypeError: the config holds something that is not plain data.

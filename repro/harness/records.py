@@ -10,13 +10,13 @@ schema, older ones included.
 import json
 import math
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, asdict, fields
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
-from repro.harness.files import canonical_json, write_atomic
+from repro.harness.files import canonical_json, digest_json, write_atomic
 from repro.harness.schema import SCHEMA, Curve, Line, PerImage, Record, RecordError, RecordSet, Run, Series, VoteLine
 
 __all__ = [
@@ -44,6 +44,8 @@ _KINDS: dict[str, type[Line]] = {
     "curve": Curve,
     "votes": VoteLine,
 }
+ROUNDING = 1e-9  # an interval ends at its value where a share is 1
+SIX_DIGITS = 1e-5  # values per image are kept to six digits
 _HINTS = {kind: get_type_hints(cls) for kind, cls in _KINDS.items()}
 
 
@@ -99,7 +101,30 @@ def parse(text: str, path: Path) -> RecordSet:
         lines.append(line)
     records = RecordSet.of(lines)
     _one_table(records, path)
+    for line, reason in contradictions(records):
+        raise RecordError(f"{path}:{seen[line.identity]}: {reason}")
     return records
+
+
+def contradictions(records: RecordSet) -> Iterator[tuple[Line, str]]:
+    """Lines that are not what others, or their own parts, say they must be, and why: what was changed by hand.
+
+    A config must have its hash, and a number must be the mean of its values per image, and be of as many.
+    """
+    for run in records.runs:
+        if digest_json(run.config) != run.config_hash:
+            yield run, f"config of run {run.run} does not have its config_hash"
+    per_image = {line.identity[1:]: line.values for line in records.per_image}
+    for record in records.records:
+        values = [value for value in per_image.get(record.identity[1:], ()) if value is not None]
+        if record.value is None or not values:
+            continue
+        what = f"{record.metric} of {record.variant}"
+        if record.n != len(values):
+            yield record, f"{what} has n {record.n}, but {len(values)} values per image"
+        mean = math.fsum(values) / len(values)
+        if not math.isclose(record.value, mean, rel_tol=SIX_DIGITS, abs_tol=SIX_DIGITS * max(map(abs, values))):
+            yield record, f"{what} is {record.value}, but its values per image have the mean {mean:.6g}"
 
 
 def _text(line: Line) -> str:
@@ -112,7 +137,7 @@ def _text(line: Line) -> str:
 
 def _line(raw: str) -> Line:
     try:
-        data = json.loads(raw, parse_constant=_reject)
+        data = json.loads(raw, parse_constant=_reject, parse_float=_number, parse_int=_number)
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON ({error.msg}); the line may be torn") from None
     if not isinstance(data, dict) or data.get("kind") not in _KINDS:
@@ -155,6 +180,10 @@ def _check_record(record: Record) -> None:
     low, high = record.ci_low, record.ci_high
     if (low is None) != (high is None) or (low is not None and high is not None and low > high):
         raise ValueError(f"interval [{low}, {high}] is not one")
+    if low is not None and high is not None and record.value is not None:
+        slack = ROUNDING * max(abs(record.value), 1.0)
+        if not low - slack <= record.value <= high + slack:
+            raise ValueError(f"value {record.value} is outside of its interval [{low}, {high}]")
     if record.value is None and not record.note:
         raise ValueError("a record without a value needs a note that says why")
     if record.n < 0:
@@ -226,3 +255,10 @@ def _spell(hint: Any) -> str:
 
 def _reject(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not a number")
+
+
+def _number(text: str) -> int | float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text:.20} is no number that a float can hold")
+    return value if set(text) & set(".eE") else int(text)

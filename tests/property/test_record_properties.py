@@ -6,14 +6,16 @@ from typing import get_args
 from hypothesis import given
 from hypothesis import strategies as st
 
+from repro.harness.files import digest_json
 from repro.harness.records import Curve, PerImage, Record, RecordSet, Run, Series, dumps, parse
 from repro.harness.schema import Over, VoteLine
 from repro.harness.votes.grouping import grouped, votes_of
 from repro.harness.votes.vote import CRITERIA, Vote
 
 RUN = Run(
-    run="r", table="t", profile="p", commit=None, dirty=None, config={}, config_hash="", versions={}, device="cpu",
-    dtype="float32", data_hash="", weights_hash="", command="", start="", wall_seconds=0.0, peak_memory_bytes=0,
+    run="r", table="t", profile="p", commit=None, dirty=None, config={}, config_hash=digest_json({}), versions={},
+    device="cpu", dtype="float32", data_hash="", weights_hash="",
+    command="", start="", wall_seconds=0.0, peak_memory_bytes=0,
 )  # fmt: skip
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)

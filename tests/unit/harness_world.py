@@ -5,6 +5,7 @@ from functools import lru_cache
 import numpy as np
 
 from repro.harness.experiment import Column, PromptSet, Reported, Row
+from repro.harness.files import digest_json
 from repro.harness.profile import Data, Profile, Weights
 from repro.harness.schema import Line, PerImage, Record, Run, Series
 from repro.kinds.scores.declare import Claim, Table, better, not_worse
@@ -62,7 +63,7 @@ RUN = Run(
     commit="0123456789abcdef0123456789abcdef01234567",
     dirty=False,
     config={"steps": 4},
-    config_hash="abcdef01",
+    config_hash=digest_json({"steps": 4}),
     versions={"python": "3.11.7", "torch": "2.9.0"},
     device="cpu (2 threads)",
     dtype="float32",

@@ -14,7 +14,7 @@ from repro import table2, table4
 from repro.harness.claim_words import claims_table
 from repro.harness.claims import NoComparison, Verdict
 from repro.harness.clock import compared_rounds, mean_time
-from repro.harness.files import ROOT
+from repro.harness.files import ROOT, digest_json
 from repro.harness.plan import resolve
 from repro.harness.schema import Line, Record, RecordSet, Run, Series
 from repro.kinds.scores.costs import BILLIONS, LATENCY, MILLIONS, PARAMETERS, SECONDS, cost_columns
@@ -31,8 +31,9 @@ from repro.stages.store import StageStore
 CPU = torch.device("cpu")
 NETWORKS = [row for row in table4.TABLE.rows_in("mini") if not row.real]
 RUN = Run(
-    run="r", table="table4", profile="mini", commit=None, dirty=None, config={}, config_hash="", versions={},
-    device="d", dtype="float32", data_hash="", weights_hash="", command="", start="2026-11-26T00:00:00",
+    run="r", table="table4", profile="mini", commit=None, dirty=None, config={},
+    config_hash=digest_json({}), versions={}, device="d", dtype="float32", data_hash="",
+    weights_hash="", command="", start="2026-11-26T00:00:00",
     wall_seconds=1.0, peak_memory_bytes=1,
 )  # fmt: skip
 

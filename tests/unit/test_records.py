@@ -1,5 +1,6 @@
 import json
 import random
+import re
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,7 +12,8 @@ from harness_world import RUN, lines, record
 
 from repro.harness import files
 from repro.harness.files import OutputError, canonical_json, digest_folder, digest_json, probe_writable, write_atomic
-from repro.harness.provenance import git_state, peak_memory_bytes, start_run, versions
+from repro.harness.page import provenance
+from repro.harness.provenance import WHEEL, git_state, peak_memory_bytes, start_run, versions
 from repro.harness.records import PerImage, RecordError, RecordSet, dumps, load, save
 
 Edit = Callable[[dict[str, Any]], object]
@@ -62,6 +64,12 @@ BAD_LINES: dict[str, tuple[str, Edit, str]] = {
     "fraction for a count": ("record", lambda line: line.update(n=1.5), "field 'n' of a record is 1.5, expected int"),
     "half an interval": ("record", lambda line: line.update(ci_low=0.5, ci_high=None), "interval"),
     "crossed interval": ("record", lambda line: line.update(ci_low=0.5, ci_high=0.4), "interval"),
+    "value outside of its interval": (
+        "record",
+        lambda line: line.update(value=9.9, ci_low=1.0, ci_high=2.0),
+        "value 9.9 is outside of its interval [1.0",
+    ),
+    "config without its hash": ("run", lambda line: line.update(config={"steps": 5}), "does not have its config_hash"),
     "no value, no reason": ("record", lambda line: line.update(value=None), "needs a note"),
     "other schema": ("record", lambda line: line.update(schema=99), "schema 99; this version reads schema 2"),
     "unknown kind": ("record", lambda line: line.update(kind="rumour"), "kind run, record, per_image"),
@@ -97,6 +105,11 @@ def test_bad_line_is_named(path: Path, case: str) -> None:
         (lambda text: text[:-20], r":\d+: not JSON .* may be torn"),
         (lambda text: text + text.splitlines()[-1] + "\n", "repeats line"),
         (lambda text: text.replace('"value":0.9', '"value":NaN', 1), r":\d+: NaN is not a number"),
+        (
+            lambda text: text.replace('"value":0.9', '"value":1e999', 1),
+            r":\d+: 1e999 is no number that a float can hold",
+        ),
+        (lambda text: text.replace('"n":40', f'"n":{10**400}', 1), r":\d+: 1000+ is no number that a float can hold"),
         (lambda text: "\n".join(text.splitlines()[1:]), "names run .* not in the file"),
         (lambda text: text.replace('"profile":"toy"', '"profile":"other"', 1), "more than one table or profile"),
     ],
@@ -106,6 +119,24 @@ def test_bad_file_is_refused(path: Path, spoil: Callable[[str], str], message: s
     path.write_text(spoil(path.read_text()))
     with pytest.raises(RecordError, match=message):
         load(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"value": 0.41, "ci_low": None, "ci_high": None}, "is 0.41, but its values per image have the mean 0.4"),
+        ({"n": 39}, "accuracy of big has n 39, but 40 values per image"),
+    ],
+)
+def test_a_number_that_its_images_contradict_is_named(path: Path, change: dict[str, Any], message: str) -> None:
+    wrong = [
+        replace(line, **change) if getattr(line, "identity", ())[:4] == ("record", "big", "long", "accuracy") else line
+        for line in lines()
+    ]
+    assert wrong != lines()
+    with pytest.raises(RecordError, match=rf"table2\.jsonl:\d+: .*{message}"):
+        save(path, RecordSet.of(wrong))
+    assert not path.exists()
 
 
 def test_missing_file_is_a_record_error(path: Path) -> None:
@@ -165,6 +196,19 @@ def test_outside_a_checkout_the_commit_is_null(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     state = git_state(tmp_path)
     assert (state.commit, state.dirty) == (None, None)
+
+
+def test_a_folder_within_another_checkout_has_no_commit_of_ours(tmp_path: Path) -> None:
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    subprocess.run(["git", *identity, "commit", "-q", "--allow-empty", "-m", "theirs"], cwd=tmp_path, check=True)
+    installed_into = tmp_path / "site-packages"
+    installed_into.mkdir()
+    assert git_state(installed_into).commit is None
+    opened = start_run(table="t", profile="p", config={}, command="c", folder=installed_into)
+    run = opened.close(device="cpu", dtype="float32", data_hash="d", weights_hash="w")
+    assert re.fullmatch(r"[0-9.]+, sha256 [0-9a-f]{16}", run.versions[WHEEL])
+    assert f"wheel {run.versions[WHEEL]}" in provenance(run)
 
 
 def test_untracked_files_are_dirty_but_for_written_pages(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from tiny_pipelines import make, save
 
 from repro.figure4 import TABLE
 from repro.harness.experiment import ExperimentError, Row
-from repro.harness.files import ROOT
+from repro.harness.files import ROOT, digest_json
 from repro.harness.schema import CAPTIONS, PerImage, Record, RecordSet, Run
 from repro.harness.systems import HubFile, System
 from repro.kinds.scores import grids
@@ -42,8 +42,9 @@ SINGLE = ROOT / PROFILE.weights.networks["single_side"]
 PROMPTS = [{"caption": "a red star", "seed": 3}, {"caption": "two circles", "seed": 4}]
 CARD = {"scales": [8, 12, 16], "sigmas": [1.0, 0.8, 0.6, 0.0], "process": "flow", "guidance_scale": 1.0}
 RUN = Run(
-    run="r", table="figure4", profile="mini", commit=None, dirty=None, config={}, config_hash="", versions={},
-    device="d", dtype="float32", data_hash="", weights_hash="", command="", start="2026-11-27T00:00:00",
+    run="r", table="figure4", profile="mini", commit=None, dirty=None, config={},
+    config_hash=digest_json({}), versions={}, device="d", dtype="float32", data_hash="",
+    weights_hash="", command="", start="2026-11-27T00:00:00",
     wall_seconds=1.0, peak_memory_bytes=1,
 )  # fmt: skip
 
