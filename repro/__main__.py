@@ -7,6 +7,7 @@ python -m repro list
 """
 
 import argparse
+import io
 import os
 import shlex
 import sys
@@ -37,6 +38,9 @@ COMMANDS = ("render", "export", "logbook", "queue", "study", "list")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that knows ASCII alone, names that are no UTF-8
     try:
         return _dispatch(arguments)
     except (UnknownNameError, UsageError) as error:
@@ -48,6 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever read, such as `head`, has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's own flush at the end fails too
+        return 0
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -243,7 +250,10 @@ def _refuse_uncommitted(profile: Profile, out: Path) -> None:
 
 
 def _measure_and_print(experiment: Experiment, profile: Profile, options: RunOptions) -> None:
-    kind_of(experiment).run(experiment, profile, options)
+    from repro.stages.failures import told  # torch: not for --help
+
+    with told(options.work):
+        kind_of(experiment).run(experiment, profile, options)
     if options.dry_run:
         return
     _render(options.out)
@@ -276,10 +286,10 @@ def _render(out: Path, *, check: bool = False) -> int:
 
 
 def _list() -> int:
-    for name, experiment in experiments().items():
-        print(f"{name:<8} {experiment.title}")
-    for name in PROFILES:
-        print(f"{name:<8} profile: {load_profile(name).title}")
+    found = {name: experiment.title for name, experiment in experiments().items()}
+    found |= {name: f"profile: {load_profile(name).title}" for name in PROFILES}
+    width = max(map(len, found))
+    print("\n".join(f"{name:<{width}}  {title}" for name, title in found.items()), flush=True)
     return 0
 
 

@@ -183,6 +183,7 @@ def start_run(*, table: str, profile: str, config: Mapping[str, Any], command: s
 
 
 def _without_places(command: str) -> str:
+    command = command.encode(errors="backslashreplace").decode()  # names of files need not be UTF-8
     kept, words = [], iter(shlex.split(command))
     for word in words:
         if word in PLACES:

@@ -130,7 +130,13 @@ def contradictions(records: RecordSet) -> Iterator[tuple[Line, str]]:
 def _text(line: Line) -> str:
     kind = next(kind for kind, cls in _KINDS.items() if isinstance(line, cls))
     try:
-        return canonical_json({"kind": kind, **asdict(line)})
+        text = canonical_json({"kind": kind, **asdict(line)})
+        if isinstance(line, Run):
+            json.dumps(json.loads(text), ensure_ascii=False).encode()
+        return text
+    except UnicodeEncodeError as error:
+        around = error.object[max(error.start - 30, 0) : error.end]
+        raise RecordError(f"{' '.join(line.identity)} holds text that is no Unicode: {around!r}") from None
     except ValueError:
         raise RecordError(f"{' '.join(line.identity)} holds NaN or an infinity; write None and a note") from None
 

@@ -1,3 +1,5 @@
+import errno
+import os
 import resource
 import subprocess
 import sys
@@ -15,8 +17,10 @@ from repro.harness.experiment import ExperimentError
 from repro.harness.options import RunOptions
 from repro.harness.profile import Profile
 from repro.harness.records import RecordSet, save
+from repro.kinds import kind_of
 from repro.kinds.scores.declare import Table
 from repro.kinds.scores.options import ScoresOptions
+from swd.errors import CacheError
 
 Ran = list[tuple[Table, Profile, RunOptions]]
 
@@ -260,3 +264,41 @@ def test_list_names_tables_and_profiles(monkeypatch: pytest.MonkeyPatch, capsys:
 def test_a_clock_that_cannot_run_is_refused(typed: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["table3", *typed]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_reader_that_has_read_enough_is_no_error() -> None:
+    listing = subprocess.Popen(
+        [sys.executable, "-m", "repro", "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert listing.stdout is not None
+    listing.stdout.close()  # as `| head -0`
+    assert listing.stderr is not None
+    assert listing.stderr.read() == ""
+    assert listing.wait() == 0
+
+
+@pytest.mark.parametrize("error", [CacheError("no cache there"), OSError(errno.ENOSPC, "No space left on device")])
+@pytest.mark.parametrize("name", ["table2", "figure1", "benchmarks", "table3"])
+def test_errors_of_every_kind_of_result_are_told_in_one_line(
+    name: str, error: Exception, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kind = replace(kind_of(load_experiment(name)), run=raising(error))
+    monkeypatch.setattr(cli, "kind_of", lambda _: kind)
+    assert cli.main([name, "--out", str(tmp_path / "out"), "--work", str(tmp_path / "work")]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert ("no cache there" in said) or ("the disk is full; finished stages stay in" in said)
+
+
+def test_a_terminal_that_knows_ascii_alone_is_enough(toy: Path, ran: Ran) -> None:
+    code = "import sys; from repro.__main__ import main; main(['list']); print('caf\\u00e9 \\udcff')"
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.splitlines()[-1] == "caf\\xe9 \\udcff"
+
+
+def test_names_in_a_listing_stand_in_a_column(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["list"]) == 0
+    listing = capsys.readouterr().out.splitlines()
+    titles = {line.index(line.split("  ", 1)[1].lstrip()) for line in listing}
+    assert len(titles) == 1

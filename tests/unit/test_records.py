@@ -251,3 +251,14 @@ def test_a_recorded_command_does_not_say_where_files_lie(typed: str, tmp_path: P
 def test_a_config_that_cannot_be_recorded_fails_first(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="not plain data"):
         start_run(table="t", profile="p", config={"f": object()}, command="c", folder=tmp_path)
+
+
+def test_names_of_files_that_are_no_unicode_do_not_reach_a_page(path: Path, tmp_path: Path) -> None:
+    opened = start_run(
+        table="t", profile="p", config={}, command="python -m repro t --images a=\udcff", folder=tmp_path
+    )
+    assert "a=" in opened.command
+    opened.command.encode()
+    with pytest.raises(RecordError, match=r"holds text that is no Unicode: .*images.*udcff"):
+        save(path, RecordSet.of([replace(RUN, config={"images": "a\udcff"}, config_hash="")]))
+    assert not path.exists()
