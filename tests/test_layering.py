@@ -102,7 +102,7 @@ STUDY_EXTRA = {  # third-party packages of its files: the extra `study`, Pillow,
     "pages": {"starlette", "jinja2"},
     "serving": {"starlette", "uvicorn"},
     "checks": {"PIL"},
-    "screenshots": {"playwright", "uvicorn"},
+    "screenshots": {"playwright", "starlette", "uvicorn"},
 }
 WORLD_DOORS = {
     "repro.worlds.base",

@@ -37,9 +37,9 @@ class RealSource:
             found |= {"side": pixels_of(self.studio.profile, self.row), "enlarged": ENLARGED}
         return found if self.row.real == "real" else {**found, "vae": self._references.vae}
 
-    def images(self, prompt_set: str, prompts: Sequence[Prompt]) -> ImageSet:
+    def images(self, prompt_set: str, prompts: Sequence[Prompt], place: str = "") -> ImageSet:
         """Read or drawn."""
-        label = f"{self.row.key}, {prompt_set}: images"
+        label = f"{place}{self.row.key}, {prompt_set}: images"
         return self.studio.made(label, prompts, self.inputs(), self._make, side=self._side)
 
     def missing_bytes(self, prompts: Sequence[Prompt]) -> float:
@@ -95,12 +95,12 @@ class FolderSource:
         """Whether there are images of that set."""
         return (self.folder / prompt_set).is_dir() or not self._by_set
 
-    def images(self, prompt_set: str, prompts: Sequence[Prompt]) -> ImageSet:
+    def images(self, prompt_set: str, prompts: Sequence[Prompt], place: str = "") -> ImageSet:
         """Found by the ids of the prompts."""
         execution, folder = self.studio.measurement.execution, self.folder / prompt_set
-        place = folder if folder.is_dir() else self.folder
+        own = folder if folder.is_dir() else self.folder
         size = execution.shard_size or execution.batch_size
-        return images_of_folder(self.studio.measurement.store, place, prompts, shard_size=size)
+        return images_of_folder(self.studio.measurement.store, own, prompts, shard_size=size)
 
     def close(self) -> None:
         """Nothing is kept."""

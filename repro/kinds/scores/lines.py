@@ -1,19 +1,27 @@
 """From what a pass measured of a row to lines of the records, and the reasons where nothing was measured."""
 
 import math
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from repro.harness.effects import without_group
 from repro.harness.experiment import PromptSet
 from repro.harness.profile import Profile
-from repro.harness.schema import Line, PerImage, Record, Run, Series
+from repro.harness.schema import CAPTIONS, Line, PerImage, Record, Run, Series
 from repro.kinds.scores.declare import SKIPPED
 from repro.metrics import EvaluationResult
 from repro.metrics.base import reasons
 
 NO_IMAGES = "Its folder has no images of these prompts."
+
+
+def caption_lines(captions: Mapping[str, Sequence[str]]) -> Iterator[PerImage]:
+    """Which images share a caption, by prompt set: claims draw captions, not images."""
+    for key, of_images in captions.items():
+        number = {caption: float(index) for index, caption in enumerate(dict.fromkeys(of_images))}
+        values = [number[caption] for caption in of_images]
+        yield PerImage.of(values, variant=CAPTIONS, prompts=key, metric=CAPTIONS, seed=0)
 
 
 def score_records(

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from functools import cached_property
+from itertools import count, repeat
 from pathlib import Path
 from shutil import disk_usage
 from typing import Any
@@ -14,14 +15,15 @@ from repro.harness.files import digest_json
 from repro.harness.plan import resolve
 from repro.harness.profile import Profile
 from repro.harness.provenance import OpenRun, versions
-from repro.harness.schema import CAPTIONS, Line, PerImage, Record, RecordSet, Run
+from repro.harness.schema import Line, Record, RecordSet, Run
 from repro.harness.work_plan import text
+from repro.kinds.scores.ahead import ahead
 from repro.kinds.scores.available import is_published, unavailable
 from repro.kinds.scores.counts import RowCost, Skeleton, network_cost, row_cost
 from repro.kinds.scores.declare import Table
 from repro.kinds.scores.given_sources import FolderSource
 from repro.kinds.scores.grids import draw_grid
-from repro.kinds.scores.lines import NO_IMAGES, left_out_records, metrics_of, score_records
+from repro.kinds.scores.lines import NO_IMAGES, caption_lines, left_out_records, metrics_of, score_records
 from repro.kinds.scores.network_source import NetworkSource
 from repro.kinds.scores.options import ScoresOptions
 from repro.kinds.scores.planned import planned
@@ -41,6 +43,7 @@ from repro.stages.students import StudentDiverged, check_trainings, training_log
 from repro.stages.timing import device_name
 
 STAGE = "tables"
+NO_PLACES = repeat("")
 
 
 def run(table: Table, profile: Profile, options: ScoresOptions) -> Path:
@@ -79,11 +82,14 @@ class Runner(Measurement[Table, ScoresOptions]):
         if self.is_done(STAGE, opened.config):
             return self.records_path
         self._check_room()
+        total = sum(len(self._sets(source)) for source in self.sources.values())
+        print(ahead(self.records_path, total, self.profile), file=sys.stderr)
         self.scoring.prepare()
+        places = (f"set {number} of {total}, " for number in count(1))
         images = {
             (key, name, seed): found
             for (key, seed), source in self.sources.items()
-            for name, found in self.images(source).items()
+            for name, found in self.images(source, places).items()
         }
         scores = {key: self.scoring.scores(key[1], images[key]) for key in sorted(images, key=lambda key: key[1])}
 
@@ -133,13 +139,20 @@ class Runner(Measurement[Table, ScoresOptions]):
         asked = self.options.rows or (*declared, *(name for name in self.options.images if name not in declared))
         return tuple(declared.get(key) or Row(key, key, images=True) for key in asked)
 
-    def images(self, source: RowSource) -> dict[str, ImageSet]:
-        """By prompt set; the networks that make them are let go."""
+    def images(self, source: RowSource, places: Iterator[str] = NO_PLACES) -> dict[str, ImageSet]:
+        """By prompt set, each with its place among all sets in its bar; the networks that make them are let go."""
         try:
-            names = [prompts.key for prompts in self.profile.prompt_sets if source.has(prompts.key)]
-            return {name: source.images(name, self.world.prompts(name)) for name in names}
+            names = self._sets(source)
+            return {name: source.images(name, self.world.prompts(name), next(places)) for name in names}
         finally:
             source.close()
+
+    @property
+    def _set_keys(self) -> list[str]:
+        return [prompts.key for prompts in self.profile.prompt_sets]
+
+    def _sets(self, source: RowSource) -> list[str]:
+        return [key for key in self._set_keys if source.has(key)]
 
     def _check(self) -> None:
         """Whatever can be known to be missing or broken is, before any work."""
@@ -169,10 +182,8 @@ class Runner(Measurement[Table, ScoresOptions]):
         """Whether the images of all rows fit on the disk, before the first one; rows may share theirs."""
         sampled = [source for source in self.sources.values() if not isinstance(source, FolderSource)]
         different = {digest_json(source.inputs()): source for source in sampled}.values()
-        sets = [prompts.key for prompts in self.profile.prompt_sets]
-        needed = sum(
-            source.missing_bytes(self.world.prompts(key)) for source in different for key in sets if source.has(key)
-        )
+        prompts = {key: self.world.prompts(key) for key in self._set_keys}
+        needed = sum(source.missing_bytes(prompts[key]) for source in different for key in self._sets(source))
         self.options.work.mkdir(parents=True, exist_ok=True)
         if needed > (free := disk_usage(self.options.work).free):
             raise ExperimentError(
@@ -222,7 +233,8 @@ class Runner(Measurement[Table, ScoresOptions]):
             figures={"samples": plots.recorded_digest(self.grid_path) or ""},
             metrics=metrics_of((name, found) for (_, name, _), found in scores.items()),
         )
-        lines: list[Line] = [closed, *self._compute_records(closed), *self._caption_lines()]
+        captions = {key: [prompt["caption"] for prompt in self.world.prompts(key)] for key in self._set_keys}
+        lines: list[Line] = [closed, *self._compute_records(closed), *caption_lines(captions)]
         if self.table.clock is not None:
             for timed in self._timed():
                 lines += cost_lines(closed, self.table, timed)
@@ -250,14 +262,6 @@ class Runner(Measurement[Table, ScoresOptions]):
             for row, seed in trained
             if (row.key, seed) in self.sources
         }
-
-    def _caption_lines(self) -> Iterator[PerImage]:
-        """Which images share a caption: claims draw captions, not images."""
-        for prompt_set in self.profile.prompt_sets:
-            captions = [prompt["caption"] for prompt in self.world.prompts(prompt_set.key)]
-            number = {caption: float(index) for index, caption in enumerate(dict.fromkeys(captions))}
-            values = [number[caption] for caption in captions]
-            yield PerImage.of(values, variant=CAPTIONS, prompts=prompt_set.key, metric=CAPTIONS, seed=0)
 
     def _compute_records(self, run: Run) -> Iterator[Record]:
         """Image tokens and FLOPs; where the teacher is a row, FLOPs relative to it."""

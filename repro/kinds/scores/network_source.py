@@ -33,9 +33,9 @@ class NetworkSource:
         enlarged = {} if self.row.share == 1 else {"enlarged": ENLARGED}
         return found | enlarged | ({} if self._network is None else {"network": digest_folder(self._network)})
 
-    def images(self, prompt_set: str, prompts: Sequence[Prompt]) -> ImageSet:
+    def images(self, prompt_set: str, prompts: Sequence[Prompt], place: str = "") -> ImageSet:
         """Sampled."""
-        label, side = f"{self.row.key}, {prompt_set}: images", self.studio.profile.data.resolution
+        label, side = f"{place}{self.row.key}, {prompt_set}: images", self.studio.profile.data.resolution
         return self.studio.made(label, prompts, self.inputs(), self._make, side=side)
 
     def missing_bytes(self, prompts: Sequence[Prompt]) -> float:

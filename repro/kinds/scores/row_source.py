@@ -14,8 +14,8 @@ class RowSource(Protocol):
         """All that they follow from, but for prompts and execution."""
         ...
 
-    def images(self, prompt_set: str, prompts: Sequence[Prompt]) -> ImageSet:
-        """Finished images; those that are missing are made."""
+    def images(self, prompt_set: str, prompts: Sequence[Prompt], place: str = "") -> ImageSet:
+        """Finished images; those that are missing are made, with their place among all sets before the bar."""
         ...
 
     def missing_bytes(self, prompts: Sequence[Prompt]) -> float:

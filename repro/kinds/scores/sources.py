@@ -145,9 +145,9 @@ class SystemSource:
         found = {"system": self._hashed, "own_dtype": self._dtype}
         return found if tiny is None else {**found, "tiny_vae": hub.digest(hub.require(tiny, ROOT))}
 
-    def images(self, prompt_set: str, prompts: Sequence[Prompt]) -> ImageSet:
+    def images(self, prompt_set: str, prompts: Sequence[Prompt], place: str = "") -> ImageSet:
         """Sampled."""
-        label, side = f"{self.row.key}, {prompt_set}: images", self.system.resolution
+        label, side = f"{place}{self.row.key}, {prompt_set}: images", self.system.resolution
         return self.studio.made(label, prompts, self.inputs(), lambda: self.generator, side=side)
 
     def missing_bytes(self, prompts: Sequence[Prompt]) -> float:
