@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -37,7 +38,12 @@ from swd.images import ImageFileError, read_image
 from swd.lora.files import read_adapter, write_adapter
 from swd.train import read_study
 
-EXAMPLES = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+EXAMPLES = settings(
+    max_examples=int(os.environ.get("SWD_FUZZ", "60")),
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
 
 
 @dataclass(frozen=True)
