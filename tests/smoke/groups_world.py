@@ -1,0 +1,111 @@
+"""Runs by groups of processes of several sizes, one after another: ``python groups_world.py FOLDER``.
+
+The processes of a group are forked from this one, which has imported everything already, and find each other as those
+of a launcher do, by their environment. What they leave under FOLDER is judged by `test_process_groups`.
+"""
+
+import json
+import multiprocessing
+import os
+import shutil
+import socket
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":  # started as a script, not by pytest, which finds these by itself
+    sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
+
+import torch
+from processes_world import FAMILIES, STOPPED, WAYS
+
+from swd.errors import StateError
+from swd.training import state as states
+
+WHOLE = WAYS["whole"]
+
+
+def group(count: int, work: Callable[[int], None], **environment: str) -> None:
+    """Run ``work`` of its rank in each of ``count`` processes with gloo between them; all have to succeed."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    common = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1"}
+    common |= {"MASTER_PORT": port, "ACCELERATE_USE_CPU": "true", **environment}
+    fork = multiprocessing.get_context("fork")
+    members = [fork.Process(target=_member, args=(rank, work, common)) for rank in range(count)]
+    for member in members:
+        member.start()
+    for member in members:
+        member.join()
+    assert not any(member.exitcode for member in members), [member.exitcode for member in members]
+
+
+def _member(rank: int, work: Callable[[int], None], environment: dict[str, str]) -> None:
+    os.environ.update(environment, RANK=str(rank), LOCAL_RANK=str(rank))
+    torch.set_num_threads(1)
+    work(rank)
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def noted(path: Path, run: Callable[[], Any]) -> None:
+    """Run, and write down every warning about a state, and the error of a user that ended it."""
+    found: dict[str, Any] = {"error": None}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            run()
+        except StateError as error:
+            found["error"] = str(error)
+    found["warnings"] = [str(one.message) for one in caught if "torn" in str(one.message)]
+    path.write_text(json.dumps(found))
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+
+
+def four(folder: Path) -> Callable[[int], None]:
+    def work(rank: int) -> None:
+        FAMILIES["sd3"].train(folder / "four", **WHOLE)
+        FAMILIES["sd3"].train(folder / "stopped", **WHOLE, iterations=STOPPED)
+
+    return work
+
+
+def two(folder: Path) -> Callable[[int], None]:
+    """Two go on where four stopped, from the newest state and, when it is damaged, from the one before."""
+
+    def work(rank: int) -> None:
+        sd3 = FAMILIES["sd3"]
+        sd3.train(folder / "two", **WHOLE)
+        sd3.train(folder / "resumed", **WHOLE)
+        noted(folder / f"flipped.{rank}", lambda: sd3.train(folder / "flipped", **WHOLE))
+        read = states._read
+
+        def blind(found: Path) -> states.TrainState:
+            if rank == 1:
+                raise FileNotFoundError(f"no {found.name} on this machine")
+            return read(found)
+
+        states._read = blind
+        noted(folder / f"apart.{rank}", lambda: sd3.train(folder / "apart", **WHOLE))
+
+    return work
+
+
+def main(folder: Path) -> None:
+    group(4, four(folder))
+    for name in ("resumed", "flipped", "apart"):
+        shutil.copytree(folder / "stopped", folder / name)
+    flip_a_bit(folder / "flipped" / f"state-{STOPPED:06d}" / "tensors.safetensors")
+    group(2, two(folder))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
