@@ -6,11 +6,13 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import AutocastKwargs
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -25,11 +27,12 @@ from swd.training.checks import check_data, check_fit
 from swd.training.config import DistillConfig
 from swd.training.discriminator import Discriminator
 from swd.training.draws import Drawn, Draws
-from swd.training.launch import agreed
+from swd.training.launch import agreed, is_sharded
 from swd.training.memory import fitting_checkpointing, state_bytes
 from swd.training.objectives import new_step
 from swd.training.optim import MAX_SKIPPED, Descent, descents
 from swd.training.prefetch import ReadAhead
+from swd.training.sharding import check_whole, shard_base
 from swd.training.start import Start, new_bank
 from swd.training.state import LossLog, RunIdentity, StateStore, TrainState
 from swd.training.step import DistillationStep, FakeStepResult, StudentStepResult
@@ -75,20 +78,27 @@ class Trainer:
     ) -> None:
         config = agreed(config, accelerator)
         self.config, self.output, self.accelerator = config, output, accelerator
-        self.pace = Pace(accelerator, stop, state_minutes)
+        self.pace, self.sharded = Pace(accelerator, stop, state_minutes), is_sharded(accelerator)
         self.schedule = config.schedule()
         check_data(config, self.schedule, denoiser, data)
         check_fit(config, denoiser, accelerator.num_processes, accelerator.device)
+        check_whole(denoiser)
         teacher = weights_fingerprint({denoiser.backbone.component: denoiser.network})
         self.identity = RunIdentity(config=config.as_json(), data=data.index.content, teacher=teacher)
-        denoiser = denoiser.to(accelerator.device).eval()
+        denoiser = denoiser.eval() if self.sharded else denoiser.to(accelerator.device).eval()
+        self.bank = new_bank(config, denoiser, student)
+        if self.sharded:
+            shard_base(self.bank, accelerator.device)
+            denoiser.to(accelerator.device)  # what is not shared
         # with its index: a thread that reads ahead has a current GPU of its own
         self.device = next(denoiser.network.parameters()).device
-        self.bank = new_bank(config, denoiser, student)
         processes = accelerator.num_processes
         self.checkpointing = fitting_checkpointing(config, self.bank, data, processes=processes, device=self.device)
         if self.checkpointing in ("selective", "half", "full"):
             self.bank.enable_gradient_checkpointing(self.checkpointing)
+        # selective checkpointing counts operators: a cast that was kept from the pass before would be one too few
+        kept = AutocastKwargs(cache_enabled=self.checkpointing != "selective")
+        self.autocast = partial(accelerator.autocast, kept)
         self.discriminator = self._new_discriminator() if config.uses_gan else None
         self.draws = Draws(
             config=config,
@@ -112,7 +122,7 @@ class Trainer:
         if resume:
             self._resume()
         if self.accelerator.is_main_process:
-            _LOG.info(start_line(self.config, self.accelerator, self.checkpointing))
+            _LOG.info(start_line(self.config, self.accelerator, self.checkpointing, sharded=self.sharded))
             self.log.rewind(self.iteration)
         self.accelerator.wait_for_everyone()
         if self.config.log_with:
@@ -172,7 +182,7 @@ class Trainer:
         assert isinstance(self.steps, DistillationStep)  # nothing else has a fake model to draw for
         pieces = [piece for (piece,) in drawn]
         batches, randoms = [piece.batch for piece in pieces], [piece.random for piece in pieces]
-        with self.accelerator.autocast():
+        with self.autocast():
             return self.steps.samples(batches, pieces[0].step, randoms)
 
     def _update_fake(self, drawn: Drawn, samples: Tensor | None) -> dict[str, float]:
@@ -212,7 +222,7 @@ class Trainer:
                 rows = slice(start, start + size)
                 piece = whole[rows]
                 share = len(piece) / count
-                with self.accelerator.autocast():
+                with self.autocast():
                     more = (values[rows] for values in per_image)
                     result = losses(piece.batch, piece.step, piece.random, *more)
                 descent.backward(share * result.total)

@@ -19,8 +19,11 @@ if __name__ == "__main__":  # started as a script, not by pytest, which finds th
     sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
 import torch
+import training_world
 from processes_world import FAMILIES, STOPPED, WAYS
+from torch.distributed.tensor import DTensor
 
+from swd.backbones.base import Denoiser
 from swd.errors import StateError
 from swd.training import state as states
 
@@ -99,12 +102,48 @@ def two(folder: Path) -> Callable[[int], None]:
     return work
 
 
+SHARDED = {  # family, and options of the run
+    "sd3": ("sd3", {"gradient_checkpointing": "full", "ema_decay": 0.9}),
+    "sd3-bf16": ("sd3", {"gradient_checkpointing": "selective", "mixed_precision": "bf16", "iterations": 1}),
+    "flux": ("flux", {"gradient_checkpointing": "half", "share_fake_pass": False, "micro_batch_size": 1}),
+}
+FSDP2 = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_CPU_RAM_EFFICIENT_LOADING": "false"}
+
+
+def shared(folder: Path, kind: str) -> Callable[[int], None]:
+    """The same runs, with and without sharing the frozen network's weights, and what of those a process has."""
+
+    def work(rank: int) -> None:
+        for name, (family, options) in SHARDED.items():
+            denoiser = FAMILIES[family].denoiser()
+            common = {"denoiser": denoiser, "lr": 1e-2, "iterations": 2, "fake_updates": 1}
+            with training_world.fresh_accelerate():
+                FAMILIES[family].train(folder / kind / name, **{**common, **options})
+            (folder / f"{kind}-{name}.{rank}").write_text(json.dumps(held(denoiser)))
+
+    return work
+
+
+def held(denoiser: Denoiser) -> dict[str, int]:
+    """Numbers that blocks consist of, those of them that lie in this process, and those of adapters here."""
+    found = {"blocks": 0, "here": 0, "adapters": 0}
+    for name, weight in denoiser.network.named_parameters():
+        if ".lora_" in name:
+            found["adapters"] += weight.numel() if type(weight) is torch.nn.Parameter else 0
+        elif any(weight is own for unit in denoiser.units for own in unit.parameters()):
+            found["blocks"] += weight.numel()
+            found["here"] += (weight.to_local() if isinstance(weight, DTensor) else weight).numel()
+    return found
+
+
 def main(folder: Path) -> None:
     group(4, four(folder))
     for name in ("resumed", "flipped", "apart"):
         shutil.copytree(folder / "stopped", folder / name)
     flip_a_bit(folder / "flipped" / f"state-{STOPPED:06d}" / "tensors.safetensors")
     group(2, two(folder))
+    group(2, shared(folder, "replicated"))
+    group(2, shared(folder, "sharded"), **FSDP2)
 
 
 if __name__ == "__main__":
