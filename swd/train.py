@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     logging.basicConfig(format="%(message)s")
     logging.getLogger("swd").setLevel(logging.INFO)
-    signals = StopSignals()
+    signals, command = StopSignals(), None
     try:
         command = parse(sys.argv[1:] if arguments is None else arguments)
         run(command, signals)
@@ -91,7 +91,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (*USER_ERRORS, FileNotFoundError) as error:
         raise SystemExit(f"error: {error}") from None
     except KeyboardInterrupt:
-        print("interrupted: the same command goes on from the last saved state", file=sys.stderr)
+        saved = command is not None and any(command.output.glob("state-*/state.json"))
+        whence = "goes on from the last saved state" if saved else "begins anew, no state had been saved yet"
+        print(f"interrupted: the same command {whence}", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None
 
 

@@ -7,7 +7,9 @@ of a launcher do, by their environment. What they leave under FOLDER is judged b
 import json
 import multiprocessing
 import os
+import shlex
 import shutil
+import signal
 import socket
 import sys
 import warnings
@@ -23,9 +25,12 @@ import training_world
 from processes_world import FAMILIES, STOPPED, WAYS
 from torch.distributed.tensor import DTensor
 
+from swd import train
 from swd.backbones.base import Denoiser
 from swd.errors import StateError
+from swd.training import inputs
 from swd.training import state as states
+from swd.training.trainer import Trainer
 
 WHOLE = WAYS["whole"]
 
@@ -105,7 +110,7 @@ def two(folder: Path) -> Callable[[int], None]:
 SHARDED = {  # family, and options of the run
     "sd3": ("sd3", {"gradient_checkpointing": "full", "ema_decay": 0.9}),
     "sd3-bf16": ("sd3", {"gradient_checkpointing": "selective", "mixed_precision": "bf16", "iterations": 1}),
-    "flux": ("flux", {"gradient_checkpointing": "half", "share_fake_pass": False, "micro_batch_size": 1}),
+    "flux": ("flux", {"gradient_checkpointing": "half", "micro_batch_size": 1, "iterations": 1}),
 }
 FSDP2 = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_CPU_RAM_EFFICIENT_LOADING": "false"}
 
@@ -122,6 +127,54 @@ def shared(folder: Path, kind: str) -> Callable[[int], None]:
             (folder / f"{kind}-{name}.{rank}").write_text(json.dumps(held(denoiser)))
 
     return work
+
+
+RUN = shlex.split(
+    "--preset tiny --scales 4 6 --boundaries 0 14 28 --batch-size 2 --fake-updates 1 --rank 2 --alpha 2 "
+    "--feature-block 1 --no-progress --iterations 4 --checkpoint-every 100 --pipeline p --data d --output"
+)
+SIGNALS = {  # what each of two processes gets at the second iteration
+    "one": ((), (signal.SIGTERM,)),
+    "both": ((signal.SIGTERM, signal.SIGTERM),) * 2,  # of the launcher, and of whoever told the launcher
+    "ctrl-c": ((signal.SIGINT,),) * 2,
+    "ctrl-c-twice": ((signal.SIGINT, signal.SIGINT),) * 2,
+}
+
+
+def signalled(folder: Path) -> Callable[[int], None]:
+    """`python -m swd.train` in two processes, signals, and the same command once more."""
+
+    def work(rank: int) -> None:
+        denoiser = FAMILIES["sd3"].denoiser()
+        inputs.open_inputs = lambda *given, **more: (denoiser, training_world.cache())
+        update = Trainer._update_student
+        for name, numbers in SIGNALS.items():
+
+            def stopped(self: Trainer, drawn: Any, own: tuple[int, ...] = numbers[rank]) -> dict[str, float]:
+                if drawn[0].random.iteration == 1:
+                    for number in own:
+                        os.kill(os.getpid(), number)
+                return update(self, drawn)
+
+            Trainer._update_student = stopped
+            ends = [commanded(folder / name)]
+            Trainer._update_student = update
+            if name != "ctrl-c-twice":  # which ends in the middle of an exchange
+                ends.append(commanded(folder / name))
+            (folder / f"{name}.{rank}").write_text(json.dumps(ends))
+
+    return work
+
+
+def commanded(output: Path) -> list[Any]:
+    """Exit status, and states that are there then."""
+    status: Any = 0
+    with training_world.fresh_accelerate():
+        try:
+            train.main([*RUN, str(output)])
+        except SystemExit as ended:
+            status = ended.code
+    return [status, sorted(path.name for path in output.glob("state-*"))]
 
 
 def held(denoiser: Denoiser) -> dict[str, int]:
@@ -142,6 +195,7 @@ def main(folder: Path) -> None:
         shutil.copytree(folder / "stopped", folder / name)
     flip_a_bit(folder / "flipped" / f"state-{STOPPED:06d}" / "tensors.safetensors")
     group(2, two(folder))
+    group(2, signalled(folder))
     group(2, shared(folder, "replicated"))
     group(2, shared(folder, "sharded"), **FSDP2)
 

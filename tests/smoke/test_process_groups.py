@@ -60,7 +60,7 @@ def assert_curves_close(left: Path, right: Path, close: float) -> None:
         assert theirs == pytest.approx(ours, rel=close, abs=close)
 
 
-def noted(world: Path, name: str) -> list[dict[str, Any]]:
+def noted(world: Path, name: str) -> list[Any]:
     return [json.loads((world / f"{name}.{rank}").read_text()) for rank in range(2)]
 
 
@@ -111,3 +111,20 @@ def test_each_process_holds_its_share_of_the_blocks_and_whole_adapters(name: str
     assert whole["here"] == whole["blocks"] == first["here"] + second["here"]
     assert first["here"] < 0.6 * whole["here"]
     assert first["adapters"] == second["adapters"] == whole["adapters"] > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "statuses", "state"),
+    [("one", (0, 0), "state-000002"), ("both", (0, 0), "state-000002"), ("ctrl-c", (130, 130), "state-000002")],
+)
+def test_signals_to_any_process_save_one_state_and_end_all(
+    name: str, statuses: tuple[int, int], state: str, world: Path
+) -> None:
+    for status, (first, second) in zip(statuses, noted(world, name), strict=True):
+        assert first == [status, [state]]
+        assert second == [0, ["state-000002", "state-000004"]]  # the same command went on from there
+    assert len(curve(world / name / "log.jsonl")) == 4
+
+
+def test_a_second_ctrl_c_ends_all_processes_at_once(world: Path) -> None:
+    assert noted(world, "ctrl-c-twice") == [[[130, []]]] * 2
