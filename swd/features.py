@@ -45,7 +45,8 @@ class FeatureTap:
         last = max(self._chosen)
         with self._recording(found) as hooks, suppress(_EarlyExit):
             if last + 1 < len(self._blocks):
-                hooks.enter_context(self._blocks[last + 1].register_forward_pre_hook(_stop))
+                # before any hook that makes the block ready, such as gathering its weights
+                hooks.enter_context(self._blocks[last + 1].register_forward_pre_hook(_stop, prepend=True))
             run()
         return [found[index] for index in self._chosen]
 

@@ -62,6 +62,8 @@ class TrainCommand:
     name on the Hub, in any layout. It starts as the teacher when absent."""
     resume: bool = True
     """Go on from the newest state in the output folder; otherwise start over there."""
+    state_minutes: float = 5.0
+    """Save a state also when the last one is so many minutes old; `checkpoint_every` counts iterations."""
     in_memory: bool = False
     """Read the whole cache into memory in place of mapping its files."""
     study: Path | None = None
@@ -78,17 +80,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     logging.basicConfig(format="%(message)s")
     logging.getLogger("swd").setLevel(logging.INFO)
-    signals = StopSignals()
+    signals, command = StopSignals(), None
     try:
         command = parse(sys.argv[1:] if arguments is None else arguments)
         run(command, signals)
     except TrainingStopped as stopped:
         print(stopped)
-        raise SystemExit(0 if signals.received is signal.SIGTERM else INTERRUPTED) from None
+        # of several processes, those that no signal reached stop with the others, and have nothing to complain about
+        raise SystemExit(INTERRUPTED if signals.received is signal.SIGINT else 0) from None
     except (*USER_ERRORS, FileNotFoundError) as error:
         raise SystemExit(f"error: {error}") from None
     except KeyboardInterrupt:
-        print("interrupted: the same command goes on from the last saved state", file=sys.stderr)
+        saved = command is not None and any(command.output.glob("state-*/state.json"))
+        whence = "goes on from the last saved state" if saved else "begins anew, no state had been saved yet"
+        print(f"interrupted: the same command {whence}", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None
 
 
@@ -165,7 +170,8 @@ def run(command: TrainCommand, signals: StopSignals | None = None) -> None:
     denoiser, data = open_inputs(
         command.pipeline, command.data, config, accelerator, variant=command.variant, in_memory=command.in_memory
     )
-    how = {"accelerator": accelerator, "resume": command.resume, "student": command.student, "stop": signals}
+    options = {"resume": command.resume, "student": command.student, "state_minutes": command.state_minutes}
+    how: dict[str, Any] = {"accelerator": accelerator, "stop": signals, **options}
     with signals or nullcontext():
         result = train(config, denoiser, data, command.output, **how)
     if accelerator.is_main_process:

@@ -109,11 +109,15 @@ class World:
     def __init__(self, denoiser: SD3Denoiser, folder: Path) -> None:
         self.denoiser, self.folder = denoiser, folder
 
-    def train(self, name: str, *, resume: bool = True, **changes: Any) -> TrainResult:
-        return train(config(**changes), self.denoiser, cache(), self.folder / name, resume=resume)
+    def train(
+        self, name: str, *, resume: bool = True, state_minutes: float | None = None, **changes: Any
+    ) -> TrainResult:
+        how: dict[str, Any] = {"resume": resume, "state_minutes": state_minutes}
+        return train(config(**changes), self.denoiser, cache(), self.folder / name, **how)
 
-    def trainer(self, name: str = "run", **changes: Any) -> Trainer:
-        return Trainer(config(**changes), self.denoiser, cache(), self.folder / name, Accelerator())
+    def trainer(self, name: str = "run", *, state_minutes: float | None = None, **changes: Any) -> Trainer:
+        output, accelerator = self.folder / name, Accelerator()
+        return Trainer(config(**changes), self.denoiser, cache(), output, accelerator, state_minutes=state_minutes)
 
 
 def losses(result: TrainResult) -> list[dict[str, float]]:

@@ -22,6 +22,7 @@ from repro.harness.experiment import ExperimentError
 from repro.harness.files import digest_json
 from repro.harness.page import joined
 from repro.harness.units import Unit
+from repro.stages.stopping import ended_by_sigterm
 from repro.stages.work import LEASES, Leases, work_through
 
 FOLDER = "queue"
@@ -138,12 +139,14 @@ def watch(units: Sequence[Unit], crew: Crew) -> None:
 
     Raises:
         QueueError: processes ended and units are left.
+        SystemExit: SIGTERM came, and the crew has ended: trainings have saved a state.
     """
     left = {unit.name: unit for unit in units if not unit.done()}
     total, begun = flops_left(units, left) or 1.0, time.monotonic()
     if not left:
         return
-    with tqdm(total=len(units), initial=len(units) - len(left), unit="unit", desc="queue") as bar, crew:
+    bar = tqdm(total=len(units), initial=len(units) - len(left), unit="unit", desc="queue")
+    with ended_by_sigterm(), bar, crew:
         while left:
             found = [name for name, unit in left.items() if unit.done()]
             for name in found:

@@ -16,6 +16,7 @@ from repro.harness.plan import resolve
 from repro.harness.profile import Profile
 from repro.stages.images import VERSION as IMAGES_VERSION
 from repro.stages.images import generator_of, image_inputs, load_pipeline, make_images
+from repro.stages.stopping import STATE_MINUTES, stoppable
 from repro.stages.store import StageStore
 from repro.worlds.base import World
 from swd.backbones import backbone_of_folder, denoiser_of
@@ -102,6 +103,7 @@ def distil(
 
     Raises:
         StudentDiverged: now, or when it was trained before.
+        SystemExit, KeyboardInterrupt: a signal asked it to stop; a state is saved.
     """
     profile = world.profile
     plan = resolve(profile, row, seed)
@@ -114,8 +116,10 @@ def distil(
         cache = latent_cache(store, world, rows, pipeline, inputs["pipeline"], data=plan.data)
         _begin_from_shorter(store, inputs)
         accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=config.mixed_precision)
+        how: dict[str, Any] = {"accelerator": accelerator, "state_minutes": STATE_MINUTES}
         try:
-            train(config, denoiser_of(pipeline), cache, adapter.parent, accelerator=accelerator)
+            with stoppable() as stop:
+                train(config, denoiser_of(pipeline), cache, adapter.parent, stop=stop, **how)
         except (NonFiniteLossError, DivergedError) as error:
             return {DIVERGED: str(error).partition(":")[0]}  # the rest is about files
         return {}

@@ -9,6 +9,7 @@ from swd.lora.bank import AdapterBank
 from swd.training.config import DistillConfig
 from swd.training.cost import choose_checkpointing
 from swd.training.options import Checkpointing
+from swd.training.sharding import gathered_bytes
 
 BYTES_PER_PARAMETER = 16  # float32 weight, two AdamW moments, and the EMA
 
@@ -42,11 +43,11 @@ def fitting_checkpointing(
 
 
 def awaited_bytes(config: DistillConfig, bank: AdapterBank[Any], data: LatentCache, images: int) -> int:
-    """What will stay on the device from the first iteration on: optimisers, EMA, data, and data read ahead."""
+    """What will be on the device from the first iteration on: optimisers, EMA, data now and ahead, gathered blocks."""
     states, schedule = (BYTES_PER_PARAMETER - 4) * _num_parameters(bank), config.schedule()
     updates = 1 + (config.fake_updates if config.uses_fake else 0)
     one = data.batch([0], schedule, schedule.num_steps - 1)
-    return states + (1 + config.prefetch) * updates * images * one.nbytes
+    return states + (1 + config.prefetch) * updates * images * one.nbytes + gathered_bytes(bank.denoiser)
 
 
 def state_bytes(bank: AdapterBank[Any]) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from accelerate import Accelerator
 
@@ -24,6 +25,7 @@ def train(
     resume: bool = True,
     student: Start | None = None,
     stop: Callable[[], bool] | None = None,
+    state_minutes: float | None = None,
 ) -> TrainResult:
     """Distil a student adapter.
 
@@ -39,6 +41,8 @@ def train(
             starts as the teacher when absent; a state to resume from counts for more.
         stop: asked after every iteration, on each process: once one of them says yes, a state is saved and all end.
             `swd.training.stopping.StopSignals` says yes after a signal.
+        state_minutes: a state is saved also when the last one is so old; when absent, by ``config.checkpoint_every``
+            alone.
 
     Raises:
         FileNotFoundError: there is no such adapter to start from.
@@ -58,7 +62,8 @@ def train(
     if accelerator is None:
         config = launched(config)
         accelerator = new_accelerator(config, output)
-    return Trainer(config, denoiser, data, output, accelerator, student=student, stop=stop).run(resume=resume)
+    how: dict[str, Any] = {"student": student, "stop": stop, "state_minutes": state_minutes}
+    return Trainer(config, denoiser, data, output, accelerator, **how).run(resume=resume)
 
 
 def new_accelerator(config: DistillConfig, output: Path) -> Accelerator:

@@ -130,6 +130,10 @@ class StateStore:
                 warnings.warn(f"{folder} is torn ({error}); trying the state before it", RuntimeWarning, stacklevel=2)
         return None
 
+    def read(self, iteration: int) -> TrainState:
+        """The state after so many iterations; whatever of ``TORN`` keeps it from being read."""
+        return _read(self.folder_of(iteration))
+
     def latest_folder(self) -> Path | None:
         """Folder of the newest state that reads back whole, if any."""
         return next((folder for folder in reversed(self._folders()) if _is_whole(folder)), None)

@@ -10,7 +10,7 @@ from swd.training.config import DistillConfig
 from swd.training.options import Checkpointing
 
 
-def start_line(config: DistillConfig, accelerator: Any, checkpointing: Checkpointing) -> str:
+def start_line(config: DistillConfig, accelerator: Any, checkpointing: Checkpointing, *, sharded: bool = False) -> str:
     """Processes, device, precision and how a batch is worked through, in one line."""
     processes = accelerator.num_processes
     share = config.batch_size // processes
@@ -20,6 +20,7 @@ def start_line(config: DistillConfig, accelerator: Any, checkpointing: Checkpoin
         f"precision {config.precision}",
         f"batch of {config.batch_size}, {share} in each process, {size} in a pass",
         f"gradient checkpointing {checkpointing}",
+        *(["blocks of the frozen network shared by the processes of a machine"] if sharded else []),
     ]
     return f"training: {'; '.join(parts)}"
 

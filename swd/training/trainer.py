@@ -6,11 +6,13 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import AutocastKwargs
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -25,16 +27,18 @@ from swd.training.checks import check_data, check_fit
 from swd.training.config import DistillConfig
 from swd.training.discriminator import Discriminator
 from swd.training.draws import Drawn, Draws
-from swd.training.launch import agreed
+from swd.training.launch import agreed, is_sharded
 from swd.training.memory import fitting_checkpointing, state_bytes
 from swd.training.objectives import new_step
 from swd.training.optim import MAX_SKIPPED, Descent, descents
 from swd.training.prefetch import ReadAhead
+from swd.training.sharding import check_whole, shard_base
 from swd.training.start import Start, new_bank
 from swd.training.state import LossLog, RunIdentity, StateStore, TrainState
 from swd.training.step import DistillationStep, FakeStepResult, StudentStepResult
 from swd.training.student import student_card
 from swd.training.summary import peak_memory, start_line
+from swd.training.together import Pace, newest_state, together
 
 _LOG = logging.getLogger(__name__)
 LossFunction = Callable[..., StudentStepResult | FakeStepResult]  # of a batch, the step, and random numbers
@@ -70,22 +74,31 @@ class Trainer:
         *,
         student: Start | None = None,
         stop: Callable[[], bool] | None = None,
+        state_minutes: float | None = None,
     ) -> None:
         config = agreed(config, accelerator)
-        self.config, self.output, self.accelerator, self.stop = config, output, accelerator, stop
+        self.config, self.output, self.accelerator = config, output, accelerator
+        self.pace, self.sharded = Pace(accelerator, stop, state_minutes), is_sharded(accelerator)
         self.schedule = config.schedule()
         check_data(config, self.schedule, denoiser, data)
         check_fit(config, denoiser, accelerator.num_processes, accelerator.device)
+        check_whole(denoiser)
         teacher = weights_fingerprint({denoiser.backbone.component: denoiser.network})
         self.identity = RunIdentity(config=config.as_json(), data=data.index.content, teacher=teacher)
-        denoiser = denoiser.to(accelerator.device).eval()
+        denoiser = denoiser.eval() if self.sharded else denoiser.to(accelerator.device).eval()
+        self.bank = new_bank(config, denoiser, student)
+        if self.sharded:
+            shard_base(self.bank, accelerator.device)
+            denoiser.to(accelerator.device)  # what is not shared
         # with its index: a thread that reads ahead has a current GPU of its own
         self.device = next(denoiser.network.parameters()).device
-        self.bank = new_bank(config, denoiser, student)
         processes = accelerator.num_processes
         self.checkpointing = fitting_checkpointing(config, self.bank, data, processes=processes, device=self.device)
         if self.checkpointing in ("selective", "half", "full"):
             self.bank.enable_gradient_checkpointing(self.checkpointing)
+        # selective checkpointing counts operators: a cast that was kept from the pass before would be one too few
+        kept = AutocastKwargs(cache_enabled=self.checkpointing != "selective")
+        self.autocast = partial(accelerator.autocast, kept)
         self.discriminator = self._new_discriminator() if config.uses_gan else None
         self.draws = Draws(
             config=config,
@@ -108,9 +121,8 @@ class Trainer:
         self._prepare_folder(resume)
         if resume:
             self._resume()
-            self._agree()
         if self.accelerator.is_main_process:
-            _LOG.info(start_line(self.config, self.accelerator, self.checkpointing))
+            _LOG.info(start_line(self.config, self.accelerator, self.checkpointing, sharded=self.sharded))
             self.log.rewind(self.iteration)
         self.accelerator.wait_for_everyone()
         if self.config.log_with:
@@ -131,6 +143,7 @@ class Trainer:
         ):
             totals = [abs(line["total"]) for line in self.log.lines() if "total" in line]
             at_start = totals[: self.schedule.num_steps]
+            self.pace.restart()
             for iteration in range(self.iteration, config.iterations):
                 start = time.perf_counter()
                 losses = self._iterate(iteration, read(iteration))
@@ -143,19 +156,13 @@ class Trainer:
                 self.iteration, self.seconds = iteration + 1, self.seconds + elapsed
                 bar.set_postfix({name: f"{value:.3g}" for name, value in losses.items()}, refresh=False)
                 bar.update()
-                stopping = self._is_asked_to_stop() and self.iteration < config.iterations
-                if stopping or self.iteration % config.checkpoint_every == 0 or self.iteration == config.iterations:
+                asked, due = self.pace.ask()
+                stopping = asked and self.iteration < config.iterations
+                due |= self.iteration % config.checkpoint_every == 0 or self.iteration == config.iterations
+                if stopping or due:
                     self._save()
                 if stopping:
                     raise TrainingStopped(self.iteration, self.store.folder_of(self.iteration))
-
-    def _is_asked_to_stop(self) -> bool:
-        """Whether any process is: all of them stop after the same iteration."""
-        asked = self.stop is not None and self.stop()
-        if self.stop is None or self.accelerator.num_processes == 1:
-            return asked
-        total: Any = self.accelerator.reduce(torch.tensor([float(asked)], device=self.device), "sum")
-        return bool(total.item())
 
     def _iterate(self, iteration: int, drawn: Sequence[Drawn]) -> dict[str, float]:
         """Fake updates, then the student update; all of one schedule step, which cycles, unless steps are mixed."""
@@ -175,7 +182,7 @@ class Trainer:
         assert isinstance(self.steps, DistillationStep)  # nothing else has a fake model to draw for
         pieces = [piece for (piece,) in drawn]
         batches, randoms = [piece.batch for piece in pieces], [piece.random for piece in pieces]
-        with self.accelerator.autocast():
+        with self.autocast():
             return self.steps.samples(batches, pieces[0].step, randoms)
 
     def _update_fake(self, drawn: Drawn, samples: Tensor | None) -> dict[str, float]:
@@ -215,7 +222,7 @@ class Trainer:
                 rows = slice(start, start + size)
                 piece = whole[rows]
                 share = len(piece) / count
-                with self.accelerator.autocast():
+                with self.autocast():
                     more = (values[rows] for values in per_image)
                     result = losses(piece.batch, piece.step, piece.random, *more)
                 descent.backward(share * result.total)
@@ -250,6 +257,11 @@ class Trainer:
 
     def _save(self) -> None:
         """Write a state; every process holds the same one, so the main process writes."""
+        with together(self.accelerator, "save a state"):
+            self._write_state()
+        self.pace.restart()
+
+    def _write_state(self) -> None:
         if self.accelerator.is_main_process:
             scaler = self.accelerator.scaler
             state = TrainState(
@@ -261,7 +273,6 @@ class Trainer:
                 tensors=self._tensors(),
             )
             self.store.save(state)
-        self.accelerator.wait_for_everyone()
 
     def _tensors(self) -> dict[str, Tensor]:
         parts: dict[str, Mapping[str, Tensor]] = {name: self.bank.state_dict(name) for name in self.bank.names}
@@ -271,7 +282,7 @@ class Trainer:
         return {f"{part}/{name}": value for part, values in parts.items() for name, value in values.items()}
 
     def _resume(self) -> None:
-        state = self.store.latest()
+        state = newest_state(self.store, self.accelerator)
         if state is None:
             return
         state.identity.check(self.config, self.identity, self.output)
@@ -290,13 +301,6 @@ class Trainer:
             self.accelerator.scaler.load_state_dict(state.scaler)
         self.iteration, self.seconds = state.iteration, state.seconds
 
-    def _agree(self) -> None:
-        """Every process reads the state by itself: one that sees another folder would average other weights."""
-        mine = torch.tensor([self.iteration], device=self.device)
-        found = self.accelerator.gather(mine).tolist()
-        if len(set(found)) > 1:
-            raise StateError(f"processes found states of iterations {found}: {self.output} must be one folder for all")
-
     def _export(self) -> Path:
         """Write the student, or its EMA, to ``final``."""
         folder = self.output / "final"
@@ -313,12 +317,15 @@ class Trainer:
         return folder
 
     def _prepare_folder(self, resume: bool) -> None:
+        with together(self.accelerator, f"write to {self.output}"):
+            self._clean_folder(resume)
+
+    def _clean_folder(self, resume: bool) -> None:
         if self.accelerator.is_main_process:
             probe_writable(self.output, needed_bytes=state_bytes(self.bank) * (self.config.keep_last + 2))
             if not resume:
                 self.store.clear()
                 shutil.rmtree(self.output / "final", ignore_errors=True)
-        self.accelerator.wait_for_everyone()
 
     def _new_discriminator(self) -> Discriminator:
         with torch.random.fork_rng(devices=[]):

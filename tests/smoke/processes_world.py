@@ -41,10 +41,10 @@ class Family:
         backbone = backbone_named(self.backbone)
         return backbone.denoiser(backbone.network(tiny_pipelines.make(self.network)))
 
-    def train(self, folder: Path, **changes: Any) -> TrainResult:
+    def train(self, folder: Path, *, denoiser: Denoiser | None = None, **changes: Any) -> TrainResult:
         """Up to the end, or from where the folder's states leave off; data and seeds are the same in every call."""
         options = {"iterations": ITERATIONS, "batch_size": BATCH, "fake_updates": 2, **self.options, **changes}
-        config, denoiser = training_world.config(**options), self.denoiser()
+        config, denoiser = training_world.config(**options), denoiser or self.denoiser()
         return train(config, denoiser, training_world.cache(6, config.schedule().scales, denoiser), folder)
 
 

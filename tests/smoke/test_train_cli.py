@@ -168,8 +168,18 @@ def test_a_second_ctrl_c_stops_at_once(
     with pytest.raises(SystemExit) as ended:
         train_command.main(["--study", str(study), "--output", str(tmp_path / "run")])
     assert ended.value.code == 130
-    assert "goes on from the last saved state" in capsys.readouterr().err
+    assert "the same command begins anew, no state had been saved yet" in capsys.readouterr().err
     assert not list((tmp_path / "run").glob("state-*"))
+    monkeypatch.setattr(train_command, "run", interrupted)
+    (tmp_path / "run" / "state-000001").mkdir(parents=True)
+    (tmp_path / "run" / "state-000001" / "state.json").touch()
+    with pytest.raises(SystemExit):
+        train_command.main(["--study", str(study), "--output", str(tmp_path / "run")])
+    assert "the same command goes on from the last saved state" in capsys.readouterr().err
+
+
+def interrupted(*given: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_consistency_student_is_distilled_by_one_option(

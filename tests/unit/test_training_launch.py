@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.utils import FullyShardedDataParallelPlugin
 from training_world import World, cache, config, fresh_accelerate, losses, steps
 
 from swd.backbones.sd3.denoiser import SD3Denoiser
 from swd.errors import ConfigError, LossScaleError, StateError
 from swd.training import train
 from swd.training.discriminator import Discriminator
-from swd.training.launch import agreed, launched, unstarted
+from swd.training.launch import agreed, is_sharded, launched, unstarted
 from swd.training.optim import MAX_SKIPPED, Descent, ParameterGroup
 
 
@@ -26,8 +27,8 @@ def world(tiny_denoiser: SD3Denoiser, tmp_path: Path) -> Iterator[World]:
 @pytest.mark.parametrize(
     ("variable", "value", "message"),
     [
-        ("ACCELERATE_USE_FSDP", "true", r"FSDP \(ACCELERATE_USE_FSDP\): training keeps the frozen network whole"),
-        ("ACCELERATE_USE_DEEPSPEED", "true", "DeepSpeed"),
+        ("ACCELERATE_USE_FSDP", "true", "FSDP of version 1 is not done: launch it with fsdp_version 2"),
+        ("ACCELERATE_USE_DEEPSPEED", "true", r"DeepSpeed \(ACCELERATE_USE_DEEPSPEED\): training shares the batch"),
         ("ACCELERATE_USE_MEGATRON_LM", "true", "Megatron-LM"),
         ("ACCELERATE_USE_PARALLELISM_CONFIG", "true", "parallelism configuration"),
         ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4", "accumulation over 4 steps .*use micro_batch_size"),
@@ -103,10 +104,80 @@ def test_accelerator_that_is_given_is_asked_too(world: World, options: dict, mes
         train(made, world.denoiser, cache(), output, accelerator=Accelerator(**options))
 
 
-@pytest.mark.parametrize(("kind", "name"), [("FSDP", "FSDP"), ("DEEPSPEED", "DeepSpeed"), ("XLA", "TPUs")])
-def test_sharded_accelerators_are_refused(kind: str, name: str) -> None:
-    with pytest.raises(ConfigError, match=f"one of {name}: training keeps"):
+FSDP2 = {  # what `accelerate launch --use_fsdp --fsdp_version 2` says, but for the efficient loading
+    "ACCELERATE_USE_FSDP": "true",
+    "FSDP_VERSION": "2",
+    "FSDP_SHARDING_STRATEGY": "FULL_SHARD",
+    "FSDP_RESHARD_AFTER_FORWARD": "true",
+    "FSDP_OFFLOAD_PARAMS": "false",
+    "FSDP_CPU_RAM_EFFICIENT_LOADING": "false",
+    "FSDP_ACTIVATION_CHECKPOINTING": "false",
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "message"),
+    [
+        ({"FSDP_VERSION": "1"}, {}, "FSDP_VERSION 1 is not done: launch it with fsdp_version 2"),
+        ({"FSDP_RESHARD_AFTER_FORWARD": "false"}, {}, "never let go of is whole: launch without FSDP"),
+        ({"FSDP_OFFLOAD_PARAMS": "true"}, {}, "shares stay on their GPUs"),
+        ({"FSDP_ACTIVATION_CHECKPOINTING": "true"}, {}, "use gradient_checkpointing"),
+        ({"FSDP_CPU_RAM_EFFICIENT_LOADING": "true"}, {}, "reads the weights by itself: set it to false"),
+        ({"FSDP_AUTO_WRAP_POLICY": "SIZE_BASED_WRAP"}, {}, "blocks are what is shared"),
+        ({"FSDP_TRANSFORMER_CLS_TO_WRAP": "Block"}, {}, "blocks are what is shared"),
+        ({}, {"mixed_steps": True}, "mixed_steps gives each process passes of its own"),
+        ({}, {"mixed_precision": "fp16"}, "mixed_precision fp16 does not go with FSDP"),
+        ({}, {"compile": True}, "compile does not go with FSDP"),
+    ],
+)
+def test_what_is_not_done_with_fsdp_is_refused_by_name(changes: dict, options: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        launched(config(**options), {**FSDP2, **changes})
+
+
+def test_fsdp2_is_taken_where_there_are_several_processes() -> None:
+    assert launched(config(), FSDP2) == config(mixed_precision="no")
+    assert is_sharded(SimpleNamespace(num_processes=2), FSDP2)
+    assert not is_sharded(SimpleNamespace(num_processes=1), FSDP2)
+    assert not is_sharded(SimpleNamespace(num_processes=2), {"ACCELERATE_USE_FSDP": "false"})
+
+
+def accelerator_of(plugin: FullyShardedDataParallelPlugin) -> SimpleNamespace:
+    """As one is on several GPUs."""
+    state = SimpleNamespace(dynamo_plugin=SimpleNamespace(backend="DynamoBackend.NO"), fsdp_plugin=plugin)
+    return SimpleNamespace(
+        distributed_type="DistributedType.FSDP", gradient_accumulation_steps=1, mixed_precision="bf16", state=state
+    )
+
+
+def test_options_of_an_accelerator_of_fsdp_are_looked_at() -> None:
+    plain = {"fsdp_version": 2, "cpu_ram_efficient_loading": False}
+    plugin = FullyShardedDataParallelPlugin(**plain)
+    assert agreed(config(), accelerator_of(plugin)).precision == "bf16"
+    for changes, message in (
+        ({"fsdp_version": 1}, "fsdp_version 2"),
+        ({"cpu_offload": True}, "shares stay on their GPUs"),
+        ({"activation_checkpointing": True}, "use gradient_checkpointing"),
+        ({"reshard_after_forward": False}, "launch without FSDP"),
+    ):
+        plugin = FullyShardedDataParallelPlugin(**{**plain, **changes})
+        with pytest.raises(ConfigError, match=message):
+            agreed(config(), accelerator_of(plugin))
+
+
+@pytest.mark.parametrize(("kind", "name"), [("DEEPSPEED", "DeepSpeed"), ("XLA", "TPUs")])
+def test_other_ways_of_sharing_are_refused(kind: str, name: str) -> None:
+    with pytest.raises(ConfigError, match=f"one of {name}: training shares the batch"):
         agreed(config(), SimpleNamespace(distributed_type=f"DistributedType.{kind}"))
+
+
+@pytest.mark.parametrize("mode", ["selective", "half", "full"])
+def test_every_checkpointing_goes_with_bf16(world: World, mode: str) -> None:
+    """The cast of a weight that autocast keeps from one pass for the next is not there when a block runs again."""
+    options = {"mixed_precision": "bf16", "iterations": 1}
+    plain, found = world.train("plain", **options), world.train("found", **options, gradient_checkpointing=mode)
+    (ours,), (theirs,) = losses(found), losses(plain)
+    assert ours == pytest.approx(theirs, rel=1e-3)  # casts that are kept add up their gradients in bfloat16
 
 
 def test_one_process_where_several_were_asked_for_is_said() -> None:

@@ -30,6 +30,7 @@ from repro.harness.provenance import git_stamp
 from repro.metrics import EvaluationResult, evaluate
 from repro.profiles.mini import DISTIL, EXECUTION, PROFILE
 from repro.stages.images import generator_of, load_pipeline
+from repro.stages.stopping import STATE_MINUTES, stoppable
 from repro.stages.store import StageStore
 from repro.stages.students import latent_cache
 from repro.table2 import TABLE
@@ -90,7 +91,10 @@ def distilled(row: Row, lr: float, iterations: int, work: Path) -> Path:
     store = StageStore(ROOT / "results" / "stages", stamp=git_stamp(ROOT))
     cache = latent_cache(store, world, TABLE.rows, pipeline, digest_folder(ROOT / PROFILE.weights.pipeline))
     accelerator = Accelerator(cpu=True, mixed_precision=config.mixed_precision)
-    return train(config, denoiser_of(pipeline), cache, work / f"{row.key}-{lr:g}", accelerator=accelerator).adapter
+    how: dict[str, Any] = {"accelerator": accelerator, "state_minutes": STATE_MINUTES}
+    with stoppable() as stop:
+        result = train(config, denoiser_of(pipeline), cache, work / f"{row.key}-{lr:g}", stop=stop, **how)
+    return result.adapter
 
 
 def trial(row: Row, lr: float, iterations: int, images: int, work: Path) -> Trial:
