@@ -10,7 +10,7 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from sampling_world import seconds
-from training_world import ORDERS, PARAMETERS, Case, Iterate, World, skip_unless_it_fits
+from training_world import ORDERS, PARAMETERS, Case, Iterate, TrainingOrders, skip_unless_it_fits, world
 
 from repro.stages.timing import PeakMemory, device_name
 from swd.cost.counting import count
@@ -22,15 +22,15 @@ TERMS = ("pdm", "dmd", "gan", "fake", "discriminator")
 @pytest.mark.parametrize("case", PARAMETERS)
 def bench_training(benchmark: BenchmarkFixture, pytestconfig: pytest.Config, case: Case, tmp_path: Path) -> None:
     skip_unless_it_fits(case)
-    world = World(case, tmp_path)
-    steps = world.schedule.num_steps
-    orders = {name: world.order(name) for name in ORDERS}
+    shared = world(case, tmp_path)
+    steps = shared.schedule.num_steps
+    orders = {name: shared.order(name) for name in ORDERS}
     losses = {name: iterate(0) for name, iterate in orders.items()}  # also makes what the optimisers keep
     for name in ORDERS:
         assert [losses[name][term] for term in TERMS] == pytest.approx(
             [losses["plain"][term] for term in TERMS], rel=1e-3 if case.dtype == "float32" else 0.1
         )
-    memory = {name: peak_bytes(world, name, iterate) for name, iterate in orders.items()}
+    memory = {name: peak_bytes(shared, name, iterate) for name, iterate in orders.items()}
     taken: dict[str, list[float]] = {name: [] for name in ORDERS}
 
     def take_turns() -> None:
@@ -55,7 +55,7 @@ def bench_training(benchmark: BenchmarkFixture, pytestconfig: pytest.Config, cas
     )
 
 
-def peak_bytes(world: World, name: str, iterate: Iterate) -> int:
+def peak_bytes(world: TrainingOrders, name: str, iterate: Iterate) -> int:
     """Of an iteration at the largest scale: the networks that the order needs, and the most that tensors take beside.
 
     On a CPU the tensors are followed one by one: the resident size of the process is that of libraries, and of memory
