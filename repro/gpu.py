@@ -159,9 +159,9 @@ PAGE = GpuPage(
         "Networks have the true architecture and random weights, which cost a clock the same. *Transformer*: all steps "
         "from noise to latents, upscaling and renoising among them, on conditions that are ready; noise is drawn on "
         "the device, as diffusers does. diffusers samples the same schedule and takes turns with each provider in "
-        "every round, and the ratio is the median of those within a round. *Of roofline*: the time that the FLOPs would take "
-        "at the rate of the fastest matrix product of the same dtype, measured here, by the median time. *First call*: "
-        "compiling, where there is something to compile, and whatever else is done once; of a provider, its sum over "
+        "every round, and the ratio is the median of those within a round. *Of roofline*: the time that the FLOPs "
+        "would take at the rate of the fastest matrix product of the same dtype, measured here, by the median time. "
+        "*First call*: compiling, where there is something to compile, and whatever else is done once; of a provider, its sum over "
         "all cases. The limits of the aims are FLOPs at 790 TFLOP/s.",
         "A kernel that does not beat `torch.compile` leaves the code.",
     ),

@@ -63,8 +63,6 @@ def condition(task: Task, denoiser: Denoiser, batch: int) -> Condition:
     """Random rows of the shape of text; a clock does not read."""
     shapes = denoiser.backbone.condition_shapes(denoiser.network, text_tokens(task, denoiser))
     rng = torch.Generator().manual_seed(0)
-    rows = {
-        name: torch.randn(batch, *shape, generator=rng).to(task.device, denoiser.dtype)
-        for name, shape in shapes.items()
-    }
-    return denoiser.backbone.condition(**rows)
+    rows = {name: torch.randn(batch, *shape, generator=rng) for name, shape in shapes.items()}
+    placed = {name: row.to(task.device, denoiser.dtype) for name, row in rows.items()}
+    return denoiser.backbone.condition(**placed)

@@ -108,6 +108,12 @@ class Journal:
         finished = frozenset(item for item, event in last.items() if event in ("done", "failed"))
         return PartState(finished, tuple(item for item, event in last.items() if event == "start"), starts, complete)
 
+    @property
+    def is_saved(self) -> bool:
+        """Whether the records hold all that was found: nothing was since they were written."""
+        kinds = [event["event"] for event in self.events() if event["event"] in ("done", "failed", "saved")]
+        return not kinds or kinds[-1] == "saved"
+
     def found(self) -> list[Found]:
         """Every number so far, the newest of a name."""
         newest: dict[tuple[str, str], Found] = {}

@@ -49,8 +49,7 @@ def run(page: GpuPage, profile: Profile, options: GpuOptions) -> Path:
         if part in options.parts:
             session.go_on(part)
             session.save()
-    for (part, item), error in session.journal.failures().items():
-        print(f"failed: {part}{': ' if item else ''}{item}: {error}", file=sys.stderr)
+    session.tell()
     return session.path
 
 
@@ -70,11 +69,10 @@ class _Session:
             self.journal.path.unlink(missing_ok=True)
         _refuse_smoke_over_times(self.path, self.options)
         machine = self._probe()
-        about = {"machine": machine, "smoke": self.options.smoke, "page": digest_json(self.page.content)}
+        about = {"machine": machine, "smoke": self.options.smoke}
         for call in self.journal.calls():
-            other = {name: call[name] for name in ("smoke", "page")} | {"device": call["machine"]["device"]}
-            if other != {"smoke": about["smoke"], "page": about["page"], "device": machine["device"]}:
-                before, now = (_told(one["machine"], one["smoke"]) for one in (call, about))
+            before, now = (_told(one["machine"], one["smoke"]) for one in (call, about))
+            if before != now:
                 raise ExperimentError(
                     f"{self.journal.path} holds what {before} did, not {now} with the cases as they are now: choose "
                     "another --out, or start again with --replace"
@@ -98,12 +96,7 @@ class _Session:
 
     def _command(self, name: str, seconds: float = 0.0) -> list[str]:
         command = [sys.executable, "-m", "repro.gpu_parts", name, "--state", str(self.options.state.resolve())]
-        return [
-            *command,
-            f"--seconds={seconds:.1f}",
-            f"--code={getattr(self, 'code', '')}",
-            *(["--smoke"] * self.options.smoke),
-        ]
+        return [*command, f"--seconds={seconds:.1f}", f"--code={self.code}", *(["--smoke"] * self.options.smoke)]
 
     def go_on(self, part: PartKey) -> None:
         """Run a part until it is through, its time is over, or it can only crash."""
@@ -116,9 +109,7 @@ class _Session:
             self.journal.add("ran", part=part, seconds=round(time.monotonic() - started, 1), exit=code)
             if code == 0:
                 return
-            crashed = [
-                item for item in state.open if item not in before.open or state.starts[item] > before.starts[item]
-            ]
+            crashed = [item for item in state.open if state.starts[item] > before.starts.get(item, 0)]
             if time.monotonic() >= end - 1:
                 self._give_up_on_slow(part)
                 return
@@ -143,7 +134,7 @@ class _Session:
     def _run_part(self, part: str, left: float) -> int:
         """Exit status of the process of a part, which ends by then: it is asked to a little earlier."""
         told = max(1.0, left - min(GRACE_SECONDS, 0.2 * left))
-        log = self.options.state / LOG
+        log = self.log
         log.parent.mkdir(parents=True, exist_ok=True)
         if log.exists() and log.stat().st_size > LOG_BYTES:
             log.write_bytes(log.read_bytes()[-LOG_BYTES // 2 :])
@@ -158,15 +149,33 @@ class _Session:
                 raise
 
     def _last_words(self, code: int) -> str:
-        said = _last_line((self.options.state / LOG).read_bytes()[-4096:].decode("utf-8", "replace"))
+        said = _last_line(self.log.read_bytes()[-4096:].decode("utf-8", "replace"))
         if code < 0:
             return f"{signal.Signals(-code).name}; {said}" if said else signal.Signals(-code).name
         return f"exit {code}; {said}" if said else f"exit {code}"
 
+    def tell(self) -> None:
+        """What failed, and what is left.
+
+        Raises:
+            ExperimentError: there is nothing to make a page of.
+        """
+        for (part, item), error in self.journal.failures().items():
+            print(f"failed: {part}{': ' if item else ''}{item}: {error}", file=sys.stderr)
+        if left := [part for part in self.options.parts if not self._state(part).complete]:
+            print(f"not finished: {', '.join(left)}; the same command goes on from here", file=sys.stderr)
+        if not self.path.exists():
+            raise ExperimentError(f"nothing was measured in {self.options.minutes:g} minutes; the log is {self.log}")
+
+    @property
+    def log(self) -> Path:
+        """What the parts print."""
+        return self.options.state / LOG
+
     def save(self) -> None:
-        """The records of all that was found so far, in this call and in those before."""
+        """The records of all that was found so far, in this call and in those before, unless they hold it already."""
         found, failures = self.journal.found(), self.journal.failures()
-        if not found and not failures:
+        if self.journal.is_saved and (self.path.exists() or not (found or failures)):
             return
         stamps = [call["stamp"] for call in self.journal.calls()]
         closed = self.opened.close(
@@ -177,6 +186,7 @@ class _Session:
             reused=stamps,
         )
         records.save(self.path, RecordSet.of([closed, *_lines(closed, found), *_failures(closed, failures)]))
+        self.journal.add("saved")
 
 
 def _lines(run: Run, found: list[Found]) -> Iterator[Line]:
@@ -193,6 +203,10 @@ def _failures(run: Run, failures: Mapping[tuple[str, str], str]) -> Iterator[Rec
     for (part, item), error in failures.items():
         variant = f"{part}: {item}"
         yield replace(Record.of(run, variant, keys.FAILED, 0.0, n=0), value=None, note=error)
+
+
+def _told(machine: Mapping[str, Any], smoke: bool) -> str:
+    return f"{machine['device']}{' in a smoke run' if smoke else ''}"
 
 
 def _told(machine: Mapping[str, Any], smoke: bool) -> str:
