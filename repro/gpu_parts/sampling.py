@@ -1,5 +1,6 @@
 """SD3.5's steps from noise to latents: the network as it is, its fast copies, and diffusers' own pipeline."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -24,12 +25,13 @@ Variant = Callable[[str, str, int, str], str]
 
 
 def items(task: Task) -> Items:
-    """For every model what it computes, then each provider through all presets and batches, on one compilation."""
+    """What every model computes, then each provider through all presets and batches, on one compilation."""
     scope = task.scope
     for model in scope.models:
-        made = Lazy(partial(pipeline, task, model))
         yield from work_items(task, "sampling", model, scope.presets)
-        for key in scope.providers:
+    for turn, model in itertools.product(scope.turns, scope.models):
+        made = Lazy(partial(pipeline, task, model))
+        for key in turn:
             yield from provider_items(task, model, key, made, keys.sampling, scope.presets, scope.batches, _diffusers)
         made.drop()
 

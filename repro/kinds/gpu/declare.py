@@ -56,7 +56,8 @@ class Scope:
         presets: schedules.
         shrink: what the scales of schedules are divided by.
         batches: images in a batch.
-        providers: keys of those who sample; the baseline takes turns with each.
+        turns: keys of those who sample; every model goes through the first turn before any comes to the second. The
+            baseline takes turns with each.
         families: network -> preset of the other families.
         family_batches: of those.
         dtype: of all networks but Table 3's, which are in ``table_dtype``.
@@ -81,7 +82,7 @@ class Scope:
     presets: tuple[str, ...]
     shrink: int
     batches: tuple[int, ...]
-    providers: tuple[str, ...]
+    turns: tuple[tuple[str, ...], ...]
     families: Mapping[str, str]
     family_batches: tuple[int, ...]
     dtype: str
@@ -100,6 +101,11 @@ class Scope:
     table_batch: int
     table_rows: tuple[str, ...]
     test_files: int | None
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """All who sample."""
+        return tuple(key for turn in self.turns for key in turn)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

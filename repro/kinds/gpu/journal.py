@@ -57,12 +57,17 @@ class Journal:
         line = canonical_json({"event": event, **fields}) + "\n"
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            line = f"\n{line}" if self._is_torn() else line
             with self.path.open("a", encoding="utf-8") as stream:
                 stream.write(line)
                 stream.flush()
                 os.fsync(stream.fileno())
         except OSError as error:
             raise OutputError(f"cannot write {self.path}: {error.strerror or error}") from error
+
+    def _is_torn(self) -> bool:
+        """Whether the last line was not written to its end."""
+        return self.path.exists() and self.path.read_bytes()[-1:] not in (b"", b"\n")
 
     def done(self, part: str, item: str, found: Sequence[Found]) -> None:
         """An item was measured."""

@@ -23,13 +23,13 @@ from repro.harness.provenance import git_stamp, start_run
 from repro.harness.schema import Line, Record, RecordSet, Run, Series
 from repro.kinds.gpu import keys
 from repro.kinds.gpu.declare import GpuPage, PartKey
-from repro.kinds.gpu.journal import Found, Journal
+from repro.kinds.gpu.journal import TRIES, Found, Journal, PartState
 from repro.kinds.gpu.options import GpuOptions
 
 LOG = "gpu.log"  # what the parts print: at most LOG_BYTES of it
 LOG_BYTES = 8 * 2**20
 GRACE_SECONDS = 20.0  # between the time at which a part is told to end and the one at which it is ended
-PROBE_SECONDS = 120.0
+PROBE_SECONDS = 600.0
 FEWEST_SECONDS = 20.0  # less is not worth the start of a part
 CODE = ("swd", "repro")  # whose change gives what failed another chance
 
@@ -65,7 +65,7 @@ class _Session:
 
     def open(self) -> None:
         """Ask for the device, and refuse to mix its times with another's."""
-        if self.options.replace and not self.options.committed:
+        if self._starts_again:
             self.journal.path.unlink(missing_ok=True)
         _refuse_smoke_over_times(self.path, self.options)
         machine = self._probe()
@@ -74,8 +74,8 @@ class _Session:
             before, now = (_told(one["machine"], one["smoke"]) for one in (call, about))
             if before != now:
                 raise ExperimentError(
-                    f"{self.journal.path} holds what {before} did, not {now} with the cases as they are now: choose "
-                    "another --out, or start again with --replace"
+                    f"{self.journal.path} holds what {before} did, and this is {now}: choose another --out, or start "
+                    "again with --replace"
                 )
         config = {"smoke": self.options.smoke, "machine": machine, "minutes": self.options.minutes}
         self.opened = start_run(
@@ -84,10 +84,17 @@ class _Session:
         self.machine = machine
         self.journal.add("call", code=self.code, stamp=git_stamp(ROOT), start=self.opened.start, **about)
 
+    @property
+    def _starts_again(self) -> bool:
+        """Where it was asked for; the committed page is measured whole by the code as it is."""
+        if not self.options.committed:
+            return self.options.replace
+        return any(call["code"] != self.code for call in self.journal.calls())
+
     def _probe(self) -> dict[str, Any]:
         """Name of the device and versions, by a process of its own: this one never meets torch."""
         done = subprocess.run(
-            [*self._command("probe")], cwd=ROOT, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False
+            self._command("probe"), cwd=ROOT, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False
         )
         if done.returncode:
             raise ExperimentError(_last_line(done.stderr) or f"the device cannot be asked: exit {done.returncode}")
@@ -102,8 +109,8 @@ class _Session:
         """Run a part until it is through, its time is over, or it can only crash."""
         end = min(self.end, time.monotonic() + self.page.part_seconds)
         while (left := end - time.monotonic()) > FEWEST_SECONDS and not self._state(part).complete:
-            before = self._state(part)
-            started = time.monotonic()
+            self._give_up(part)
+            before, started = self._state(part), time.monotonic()
             code = self._run_part(part, left)
             state = self._state(part)
             self.journal.add("ran", part=part, seconds=round(time.monotonic() - started, 1), exit=code)
@@ -111,7 +118,6 @@ class _Session:
                 return
             crashed = [item for item in state.open if state.starts[item] > before.starts.get(item, 0)]
             if time.monotonic() >= end - 1:
-                self._give_up_on_slow(part)
                 return
             if not crashed:
                 if state.finished == before.finished:
@@ -120,13 +126,14 @@ class _Session:
                 continue
             self._failed(part, crashed[-1], f"it took its process down: {self._last_words(code)}")
 
-    def _state(self, part: str) -> Any:
+    def _state(self, part: str) -> PartState:
         return self.journal.state(part, self.code)
 
-    def _give_up_on_slow(self, part: str) -> None:
-        for item in self._state(part).open:
-            if self._state(part).hopeless(item):
-                self._failed(part, item, "it did not end within the time of a part, twice")
+    def _give_up(self, part: str) -> None:
+        """On items that were started as often as they may: they never ended."""
+        state = self._state(part)
+        for item in filter(state.hopeless, state.open):
+            self._failed(part, item, f"it did not end within the time of a part, {TRIES} times")
 
     def _failed(self, part: str, item: str, error: str) -> None:
         self.journal.add("failed", part=part, item=item, error=error, code=self.code)
@@ -203,10 +210,6 @@ def _failures(run: Run, failures: Mapping[tuple[str, str], str]) -> Iterator[Rec
     for (part, item), error in failures.items():
         variant = f"{part}: {item}"
         yield replace(Record.of(run, variant, keys.FAILED, 0.0, n=0), value=None, note=error)
-
-
-def _told(machine: Mapping[str, Any], smoke: bool) -> str:
-    return f"{machine['device']}{' in a smoke run' if smoke else ''}"
 
 
 def _told(machine: Mapping[str, Any], smoke: bool) -> str:
