@@ -59,7 +59,7 @@ SMOKE = Scope(
         KernelCase("upscale_renoise", (2, 12, 16), ("eager", "compile")),
     ),
     train_model="sd35-medium",
-    train_preset="sd35-6",
+    train_preset="sd35-full-2",
     train_steps=1,
     train_batch=2,
     train={"feature_block": 0, "rank": 2, "alpha": 2.0, "mixed_precision": "bf16"},

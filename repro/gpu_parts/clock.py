@@ -11,6 +11,7 @@ from repro.gpu_parts.task import Task
 from repro.stages.timing import Clock, PeakMemory, fitting_rounds
 
 Call = Callable[[], Any]
+SMOKE_STANCE: dict[str, Any] = {"stance": "default", "force_backend": "eager"}
 
 
 @dataclass(frozen=True)
@@ -67,4 +68,4 @@ def _peak(call: Call, device: torch.device) -> int:
 
 def traced(task: Task) -> AbstractContextManager[Any]:
     """Around calls of compiled code: a smoke run traces it, and leaves out the minutes of a compiler for the CPU."""
-    return torch.compiler.set_stance("default", force_backend="eager") if task.smoke else nullcontext()
+    return torch.compiler.set_stance(**SMOKE_STANCE) if task.smoke else nullcontext()

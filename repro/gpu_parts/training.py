@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from repro.gpu_parts.networks import architecture, schedule
+from repro.gpu_parts.networks import SMOKE_TOKENS, architecture, schedule
 from repro.gpu_parts.task import Item, Items, Lazy, Task, rounds, single
 from repro.kinds.gpu import keys
 from repro.kinds.gpu.journal import Found
@@ -44,6 +44,8 @@ def _orders(task: Task) -> TrainingOrders:
     config = _config(task)
     pipe = random_pipeline(architecture(task, task.scope.train_model), task.device, task.dtype)
     pipe.set_progress_bar_config(disable=True)
+    if task.smoke:
+        pipe.register_to_config(max_sequence_length=SMOKE_TOKENS)
     count, pixels = 2 * config.batch_size, config.schedule().scales[-1] * pipe.vae_scale_factor
     images = torch.rand(count, 3, pixels, pixels, generator=torch.Generator().manual_seed(0)) * 2 - 1
     captions = [f"a {WORDS[4 + number % 8]} star above {number}" for number in range(count)]

@@ -77,6 +77,7 @@ SDXL: dict[str, Any] = {
         "in_channels": _CHANNELS,
         "out_channels": _CHANNELS,
         "block_out_channels": (8, 16, 32),
+        "layers_per_block": 1,
         "transformer_layers_per_block": (1, 1, 2),
         "attention_head_dim": (1, 2, 4),
         "cross_attention_dim": 32,

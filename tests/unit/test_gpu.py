@@ -3,7 +3,6 @@
 import itertools
 import sys
 from argparse import Namespace
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import torch
 from repro import __main__ as cli
 from repro.gpu import PAGE
 from repro.gpu_parts import __main__ as parts
-from repro.gpu_parts import peaks
+from repro.gpu_parts import clock, peaks
 from repro.gpu_parts import tests as gpu_tests
 from repro.gpu_parts.task import Item, Lazy, OutOfTime
 from repro.harness.experiment import ExperimentError
@@ -35,21 +34,22 @@ def typed(**changes: Any) -> Namespace:
 
 
 @pytest.fixture(scope="module")
-def smoke(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder in which every part has run, in this process: nine would import torch nine times."""
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which every part has run, in this process; nothing is traced, which would take minutes."""
     out, patch = tmp_path_factory.mktemp("gpu"), pytest.MonkeyPatch()
     checkout = tmp_path_factory.mktemp("checkout")
     (checkout / "tests").mkdir()
     (checkout / "tests" / "test_trivial.py").write_text(TRIVIAL)
     (checkout / "pytest.ini").write_text("[pytest]\nmarkers = gpu: on a GPU\n")
     patch.setattr(gpu_tests, "ROOT", checkout)
-    patch.setattr(measure._Session, "_probe", lambda _: {**CARD, "device": "toy processor", "cuda": None})
+    patch.setattr(clock, "SMOKE_STANCE", {"stance": "force_eager"})
+    patch.setattr(measure._Session, "_probe", lambda _: CARD)
     patch.setattr(measure._Session, "_run_part", in_this_process)
     try:
         assert cli.main(["gpu", "--smoke", "--out", str(out)]) == 0
-        yield out
     finally:
         patch.undo()
+    return out
 
 
 def in_this_process(session: Any, part: str, left: float) -> int:
@@ -110,6 +110,7 @@ def test_the_next_call_repeats_nothing(smoke: Path, monkeypatch: pytest.MonkeyPa
 
     before = (smoke / "records" / "gpu.jsonl").read_bytes()
     monkeypatch.setattr(measure._Session, "_run_part", never)
+    monkeypatch.setattr(measure._Session, "_probe", lambda _: CARD)
     assert cli.main(["gpu", "--smoke", "--out", str(smoke)]) == 0
     assert (smoke / "records" / "gpu.jsonl").read_bytes() == before
 
