@@ -1,5 +1,6 @@
 """Table 3 in the paper's protocol: half precision, compiled, the tiny VAE, batches of eight, from text to pixels."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from statistics import median
@@ -24,7 +25,7 @@ def items(task: Task) -> Items:
     rows = [row for row in TABLE.rows if row.key in task.scope.table_rows]
     for name in task.scope.table_models:
         model = Lazy(partial(_model, task, name))
-        costs = Lazy(lambda model=model: image_costs(model(), rows))
+        costs = Lazy(partial(_costs, model, rows))
         for row in rows:
             variant = keys.table(name, row.key)
 
@@ -51,6 +52,10 @@ def _model(task: Task, name: str) -> TimedPipeline:
     model = TimedPipeline(profile, protocol, task.device)
     model.check()
     return model
+
+
+def _costs(model: Lazy[TimedPipeline], rows: Sequence[TimedRow]) -> Costs:
+    return image_costs(model(), rows)
 
 
 def _measure(task: Task, model: TimedPipeline, row: TimedRow, variant: str) -> list[Found]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from repro.harness.experiment import Experiment
 
@@ -24,7 +24,7 @@ class Provider:
 
     key: str
     label: str
-    fast: Mapping[str, object] | None = None
+    fast: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ class _Session:
         machine = self._probe()
         about = {"machine": machine, "smoke": self.options.smoke}
         for call in self.journal.calls():
-            before, now = (_told(one["machine"], one["smoke"]) for one in (call, about))
+            before, now = _told(call["machine"], call["smoke"]), _told(machine, self.options.smoke)
             if before != now:
                 raise ExperimentError(
                     f"{self.journal.path} holds what {before} did, and this is {now}: choose another --out, or start "
