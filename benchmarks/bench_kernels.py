@@ -4,7 +4,9 @@ RBF sums, with their gradient, also by torch.compile on CUDA, and by PyKeOps whe
 """
 
 import importlib.util
+from time import perf_counter
 
+import budget
 import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
@@ -12,7 +14,7 @@ from sampling_world import roof
 from torch import Tensor
 
 from repro.stages.kernel_runs import Run, Tokens, block_run, rbf_run, renoise_run
-from repro.stages.timing import PeakMemory, free_bytes
+from repro.stages.timing import PeakMemory, fitting_rounds, free_bytes
 
 SECONDS = 1.0  # runs that cannot take less are timed once
 
@@ -89,12 +91,15 @@ def measure(benchmark: BenchmarkFixture, run: Run, device: str, *, least: float)
             torch.cuda.synchronize()
         return result
 
-    slow, memory = least > SECONDS, PeakMemory(torch.device(device))
+    memory = PeakMemory(torch.device(device))
     memory.restart()
     before = memory.bytes()
+    slow = least > SECONDS
+    started = perf_counter()
     result: Tensor = benchmark.pedantic(whole, rounds=1) if slow else whole()
+    once = perf_counter() - started
     benchmark.extra_info["peak_bytes"] = memory.bytes() - before
     if not slow:
-        benchmark.pedantic(whole, rounds=5)
+        benchmark.pedantic(whole, rounds=fitting_rounds(once, budget.KERNEL, least=2, most=5))
     benchmark.extra_info["share_of_roofline"] = least / benchmark.stats.stats.median
     return result

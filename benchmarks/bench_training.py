@@ -1,11 +1,13 @@
 """A training iteration, from the published order of passes to the lean one, a saving at a time.
 
-The orders take turns at every step, so that a drifting machine harms all alike; a round is a cycle of the schedule.
+The orders take turns at every step, so that a drifting machine harms all alike; a round is a cycle of the schedule,
+or of its first steps where no more fit.
 """
 
 from functools import partial
 from pathlib import Path
 
+import budget
 import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
@@ -31,19 +33,21 @@ def bench_training(benchmark: BenchmarkFixture, pytestconfig: pytest.Config, cas
             [losses["plain"][term] for term in TERMS], rel=1e-3 if case.dtype == "float32" else 0.1
         )
     memory = {name: peak_bytes(shared, name, iterate) for name, iterate in orders.items()}
+    once = sum(seconds(partial(iterate, steps - 1), case.device) for iterate in orders.values())  # the longest step
+    turns = budget.turns(pytestconfig, once, cycle=steps, most=ROUNDS)
     taken: dict[str, list[float]] = {name: [] for name in ORDERS}
 
     def take_turns() -> None:
         spent = dict.fromkeys(ORDERS, 0.0)
         start = steps * (1 + len(taken["plain"]))
-        for iteration in range(start, start + steps):
+        for iteration in range(start, start + turns.steps):
             first = iteration % len(ORDERS)  # who comes first changes: caches favour nobody
             for name in (*ORDERS[first:], *ORDERS[:first]):
                 spent[name] += seconds(partial(orders[name], iteration), case.device)
         for name in ORDERS:
-            taken[name].append(spent[name] / steps)
+            taken[name].append(spent[name] / turns.steps)
 
-    benchmark.pedantic(take_turns, rounds=pytestconfig.getoption("rounds") or ROUNDS)
+    benchmark.pedantic(take_turns, rounds=turns.rounds)
     benchmark.extra_info.update(
         model=case.model,
         schedule=case.preset,
