@@ -4,6 +4,7 @@ A process of its own: an illegal access on a GPU, or memory that runs out, ends 
 journal says what is finished, so that the next call, on another machine too, does only the rest.
 """
 
+import importlib.util
 import json
 import os
 import signal
@@ -31,6 +32,8 @@ LOG_BYTES = 8 * 2**20
 GRACE_SECONDS = 20.0  # between the time at which a part is told to end and the one at which it is ended
 PROBE_SECONDS = 600.0
 FEWEST_SECONDS = 20.0  # less is not worth the start of a part
+ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}  # of a part, where the caller says nothing
+PAGE_NEEDS = ("pandas", "scipy", "tabulate", "matplotlib")
 CODE = ("swd", "repro")  # whose change gives what failed another chance
 
 
@@ -146,7 +149,9 @@ class _Session:
         if log.exists() and log.stat().st_size > LOG_BYTES:
             log.write_bytes(log.read_bytes()[-LOG_BYTES // 2 :])
         with log.open("ab") as stream:
-            child = subprocess.Popen(self._command(part, told), cwd=ROOT, stderr=stream, start_new_session=True)
+            child = subprocess.Popen(
+                self._command(part, told), cwd=ROOT, env=ENVIRONMENT | os.environ, stderr=stream, start_new_session=True
+            )
             try:
                 return child.wait(timeout=left)
             except subprocess.TimeoutExpired:
@@ -165,7 +170,7 @@ class _Session:
         """What failed, and what is left.
 
         Raises:
-            ExperimentError: there is nothing to make a page of.
+            ExperimentError: there is nothing to make a page of, or nothing to make it with.
         """
         for (part, item), error in self.journal.failures().items():
             print(f"failed: {part}{': ' if item else ''}{item}: {error}", file=sys.stderr)
@@ -173,6 +178,11 @@ class _Session:
             print(f"not finished: {', '.join(left)}; the same command goes on from here", file=sys.stderr)
         if not self.path.exists():
             raise ExperimentError(f"nothing was measured in {self.options.minutes:g} minutes; the log is {self.log}")
+        if absent := [name for name in PAGE_NEEDS if importlib.util.find_spec(name) is None]:
+            raise ExperimentError(
+                f"{self.path} is written, but its page needs {', '.join(absent)}: install them, or copy the folder and "
+                "write it elsewhere by python -m repro render --out DIR"
+            )
 
     @property
     def log(self) -> Path:
