@@ -338,6 +338,15 @@ def test_a_probe_that_fails_is_an_error_of_the_command(
     assert "error: sees no CUDA device" in capsys.readouterr().err
 
 
+def test_without_what_a_page_needs_the_records_are_written_all_the_same(
+    session: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(measure, "PAGE_NEEDS", ("numpy", "no_such_package"))
+    with pytest.raises(ExperimentError, match="is written, but its page needs no_such_package"):
+        session(parts=("peaks",))
+    assert timed_variants(load(tmp_path / "records" / "gpu.jsonl")) == {"peaks: before", "peaks: after"}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
