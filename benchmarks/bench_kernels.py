@@ -4,52 +4,19 @@ RBF sums, with their gradient, also by torch.compile on CUDA, and by PyKeOps whe
 """
 
 import importlib.util
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from time import perf_counter
 
+import budget
 import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from sampling_world import roof
 from torch import Tensor
 
-from repro.stages.timing import PeakMemory, free_bytes
-from swd.kernels import gated_residual, layer_norm_modulate, rbf_mmd, upscale_renoise
+from repro.stages.kernel_runs import Run, Tokens, block_run, rbf_run, renoise_run
+from repro.stages.timing import PeakMemory, fitting_rounds, free_bytes
 
-Run = Callable[[], Tensor]
 SECONDS = 1.0  # runs that cannot take less are timed once
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """Two sets of tokens, (images, count, width), of one dtype and device."""
-
-    images: int
-    count: int
-    width: int
-    device: str
-    dtype: str
-
-    @property
-    def id(self) -> str:
-        return f"{self.images}x{self.count}x{self.width}-{self.dtype}-{self.device}"
-
-    def draw(self) -> tuple[Tensor, Tensor]:
-        rng = torch.Generator().manual_seed(0)
-        shape = (self.images, self.count, self.width)
-        fake, real = (torch.randn(shape, generator=rng).to(self.device, getattr(torch, self.dtype)) for _ in range(2))
-        return fake.requires_grad_(), real
-
-    @property
-    def flops(self) -> int:
-        """Products for three kernel matrices, and for the pull of two of them."""
-        return 5 * 2 * self.images * self.count**2 * self.width
-
-    @property
-    def matrix_bytes(self) -> int:
-        """Three kernel matrices in float32, each with what autograd keeps of its way there: distances and sums."""
-        return 3 * 3 * 4 * self.images * self.count**2
 
 
 MINI = Tokens(16, 256, 128, "cpu", "float32")
@@ -76,32 +43,6 @@ def skip_unless(device: str) -> None:
         pytest.skip("needs a CUDA device, torch sees none")
 
 
-def mmd(provider: str, bandwidth: float) -> Callable[[Tensor, Tensor], Tensor]:
-    """The statistic by one of the providers."""
-    if provider == "compile":
-        torch._dynamo.reset()
-        compiled: Callable[[Tensor, Tensor], Tensor] = torch.compile(
-            lambda x, y: rbf_mmd(x, y, bandwidth, method="eager")
-        )
-        return compiled
-    if provider == "keops":
-        return lambda x, y: _keops(x.float(), y.float(), bandwidth)
-    return lambda x, y: rbf_mmd(x, y, bandwidth, method=provider)
-
-
-def _keops(x: Tensor, y: Tensor, bandwidth: float) -> Tensor:
-    """Sums that PyKeOps reduces on the fly, with its own way back."""
-    from pykeops.torch import LazyTensor
-
-    def mean(a: Tensor, b: Tensor, same: bool) -> Tensor:
-        square = ((LazyTensor(a[:, :, None]) - LazyTensor(b[:, None])) ** 2).sum(-1)
-        total = (-square / (2 * bandwidth**2)).exp().sum(2)[..., 0].sum(1)
-        n, m = a.shape[1], b.shape[1]
-        return (total - n) / (n * (n - 1)) if same else total / (n * m)
-
-    return mean(x, x, True) + mean(y, y, True) - 2 * mean(x, y, False)
-
-
 @pytest.mark.parametrize("provider", PROVIDERS)
 @pytest.mark.parametrize("tokens", TOKENS, ids=lambda tokens: tokens.id)
 def bench_rbf(benchmark: BenchmarkFixture, tokens: Tokens, provider: str) -> None:
@@ -114,12 +55,7 @@ def bench_rbf(benchmark: BenchmarkFixture, tokens: Tokens, provider: str) -> Non
         pytest.skip("compiled on CUDA only: on a CPU compiling takes longer than all the rest")
     if provider in ("eager", "compile") and tokens.matrix_bytes > 0.8 * free_bytes(torch.device(tokens.device)):
         pytest.skip(f"needs about {tokens.matrix_bytes / 2**30:.0f} GiB")
-    statistic, (fake, real) = mmd(provider, tokens.width**0.5), tokens.draw()
-
-    def run() -> Tensor:
-        (gradient,) = torch.autograd.grad(statistic(fake, real).sum(), fake)
-        return gradient
-
+    run = rbf_run(tokens, provider)
     gradient = measure(benchmark, run, tokens.device, least=tokens.flops / roof(tokens.device, tokens.dtype)[0])
     assert gradient.isfinite().all()
 
@@ -130,36 +66,19 @@ def bench_upscale_renoise(benchmark: BenchmarkFixture, device: str, provider: st
     skip_unless(device)
     if provider == "triton" and device == "cpu":
         pytest.skip("Triton's kernels need a CUDA device")
-    rng = torch.Generator().manual_seed(0)
-    x0, noise = (torch.randn(8, 16, side, side, generator=rng).to(device) for side in (96, 128))
-    sigma = torch.full((8,), 0.6, device=device)
-    moved = 4 * (x0.numel() + 2 * noise.numel())
-    run = partial(upscale_renoise, x0, noise, sigma, method=provider)
+    run, moved = renoise_run((96, 128), 8, device, provider)
     measure(benchmark, run, device, least=moved / roof(device, "float32")[1])
 
 
 @pytest.mark.parametrize("provider", ["eager", "compile", "triton"])
 @pytest.mark.parametrize("tokens", BLOCKS, ids=lambda tokens: tokens.id)
-@pytest.mark.parametrize("operator", [layer_norm_modulate, gated_residual], ids=lambda operator: operator.__name__)
-def bench_block(benchmark: BenchmarkFixture, operator: Callable[..., Tensor], tokens: Tokens, provider: str) -> None:
+@pytest.mark.parametrize("operator", ["layer_norm_modulate", "gated_residual"])
+def bench_block(benchmark: BenchmarkFixture, operator: str, tokens: Tokens, provider: str) -> None:
     skip_unless(tokens.device)
     if provider != "eager" and tokens.device == "cpu":
         pytest.skip(f"{provider} on CUDA only")
-    x, y = tokens.draw()
-    row, ones = x[:, 0].detach(), torch.ones_like(x)
-    given = (x, row, row) if operator is layer_norm_modulate else (x, y.requires_grad_(), row)
-    leaves = [tensor for tensor in given if tensor.requires_grad]
-    forward = partial(operator, method="triton" if provider == "triton" else "eager")
-    if provider == "compile":
-        torch._dynamo.reset()
-        forward = torch.compile(forward)
-
-    def run() -> Tensor:
-        return torch.autograd.grad(forward(*given), leaves, ones)[-1]
-
-    # modulate: x, result; its gradient, x again, that of x. Gate: x, y, result; its gradient, which is x's too, and y's
-    moved = 5 * x.numel() * x.element_size()
-    gradient = measure(benchmark, run, tokens.device, least=moved / roof(tokens.device, tokens.dtype)[1])
+    run = block_run(operator, tokens, provider)
+    gradient = measure(benchmark, run, tokens.device, least=tokens.block_bytes / roof(tokens.device, tokens.dtype)[1])
     assert gradient.isfinite().all()
 
 
@@ -172,12 +91,15 @@ def measure(benchmark: BenchmarkFixture, run: Run, device: str, *, least: float)
             torch.cuda.synchronize()
         return result
 
-    slow, memory = least > SECONDS, PeakMemory(torch.device(device))
+    memory = PeakMemory(torch.device(device))
     memory.restart()
     before = memory.bytes()
+    slow = least > SECONDS
+    started = perf_counter()
     result: Tensor = benchmark.pedantic(whole, rounds=1) if slow else whole()
+    once = perf_counter() - started
     benchmark.extra_info["peak_bytes"] = memory.bytes() - before
     if not slow:
-        benchmark.pedantic(whole, rounds=5)
+        benchmark.pedantic(whole, rounds=fitting_rounds(once, budget.KERNEL, least=2, most=5))
     benchmark.extra_info["share_of_roofline"] = least / benchmark.stats.stats.median
     return result

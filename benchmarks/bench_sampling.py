@@ -4,11 +4,12 @@ The providers take turns within every round, so that a drifting machine harms al
 a round of all three, and ``extra_info`` holds the seconds of each.
 """
 
+import budget
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 from sampling_world import PARAMETERS, PROVIDERS, Case, describe, drawing, peak_bytes, seconds, skip_unless_it_fits
 
-ROUNDS, WARMUP = 7, 2
+FEWEST, ROUNDS = 2, 7
 
 
 @pytest.mark.parametrize("case", PARAMETERS)
@@ -17,6 +18,7 @@ def bench_sampling(benchmark: BenchmarkFixture, pytestconfig: pytest.Config, cas
     draws = {name: drawing(case, name) for name in PROVIDERS}
     assert {draw().shape[0] for draw in draws.values()} == {case.batch}
     memory = {name: peak_bytes(draw, case.device) for name, draw in draws.items()}
+    once = sum(seconds(draw, case.device) for draw in draws.values())  # warms up too
     taken: dict[str, list[float]] = {name: [] for name in PROVIDERS}
 
     def take_turns() -> None:
@@ -24,7 +26,6 @@ def bench_sampling(benchmark: BenchmarkFixture, pytestconfig: pytest.Config, cas
         for name in (*PROVIDERS[first:], *PROVIDERS[:first]):
             taken[name].append(seconds(draws[name], case.device))
 
-    rounds = pytestconfig.getoption("rounds") or ROUNDS
-    benchmark.pedantic(take_turns, rounds=rounds, warmup_rounds=WARMUP)
-    kept = {name: times[-rounds:] for name, times in taken.items()}
-    benchmark.extra_info.update(describe(case, kept), peak_bytes=memory)
+    wanted = budget.rounds(pytestconfig, once, seconds=budget.SAMPLING, least=FEWEST, most=ROUNDS)
+    benchmark.pedantic(take_turns, rounds=wanted)
+    benchmark.extra_info.update(describe(case, taken), peak_bytes=memory)

@@ -14,7 +14,7 @@ from repro.stages.timing import device_name
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    what = "rounds in which providers take turns (default: as many as leave the whole suite under five minutes)"
+    what = "rounds in which providers take turns (default: as many as fit, for a whole suite of under five minutes)"
     parser.addoption("--rounds", type=int, help=what)
 
 

@@ -3,6 +3,7 @@
 import ctypes
 import sys
 import time
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -97,10 +98,10 @@ def copy_bytes(device: torch.device) -> float:
     return 2 * source.numel() * source.element_size() / median(clock.spans())
 
 
-def matmul_flops(device: torch.device, dtype: torch.dtype) -> float:
+def matmul_flops(device: torch.device, dtype: torch.dtype, sides: Sequence[int] = PEAK_SIDES) -> float:
     """FLOP/s of the fastest square matrix product: the median of five, over growing sides."""
     best = 0.0
-    for side in PEAK_SIDES:
+    for side in sides:
         a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
         out = a @ b
         clock = Clock(device)
@@ -113,6 +114,23 @@ def matmul_flops(device: torch.device, dtype: torch.dtype) -> float:
         if seconds > PEAK_SECONDS:
             break
     return best
+
+
+def fitting_rounds(seconds: float, budget: float, *, least: int, most: int) -> int:
+    """How many rounds fit into a budget of time, from what one has taken.
+
+    Args:
+        seconds: of a round.
+        budget: seconds of all of them.
+        least: rounds, even where they do not fit.
+        most: rounds, even where more would.
+
+    Raises:
+        ValueError: no round, or fewer at most than at least.
+    """
+    if not 1 <= least <= most:
+        raise ValueError(f"rounds are at least 1, and at most no fewer, got {least} to {most}")
+    return most if seconds * most <= budget else max(least, int(budget / seconds))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -18,6 +18,8 @@ from repro.harness.schema import CAPTIONS
 from repro.kinds.benchmarks import keys as benchmarks
 from repro.kinds.benchmarks.declare import BenchmarkPage
 from repro.kinds.gallery.declare import Gallery
+from repro.kinds.gpu import keys as gpu
+from repro.kinds.gpu.declare import GpuPage
 from repro.kinds.interface.declare import InterfaceFigure
 from repro.kinds.latency import keys as latency
 from repro.kinds.latency.declare import AUTOENCODERS, LOSSES, LatencyTable
@@ -209,6 +211,10 @@ def of_preference(figure: PreferenceFigure, profile: Profile, records: RecordSet
     return {CAPTIONS, *metrics, *map(preference.proxy_share, metrics), *of_votes}
 
 
+def of_gpu(page: GpuPage, profile: Profile, records: RecordSet) -> set[str]:
+    return set(gpu.METRICS)
+
+
 def of_pictures(figure: Gallery | InterfaceFigure, profile: Profile, records: RecordSet) -> set[str]:
     return set()
 
@@ -225,6 +231,7 @@ KNOWN: dict[type, Callable[..., set[str]]] = {
     TrainingFigure: of_training_step,
     SamplingFigure: of_sampling,
     PreferenceFigure: of_preference,
+    GpuPage: of_gpu,
     Gallery: of_pictures,
     InterfaceFigure: of_pictures,
 }

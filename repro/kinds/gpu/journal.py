@@ -1,0 +1,162 @@
+"""What has been measured so far, one JSON line for every event, so that the next call goes on from there.
+
+Events are ``call`` (which machine and code), ``start``, ``done`` and ``failed`` of an item, and ``end`` of a part. A
+line is written at once; one that was torn by a power cut is left out.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from repro.harness.files import OutputError, canonical_json
+
+FILE = "gpu.journal.jsonl"
+TRIES = 2  # starts of an item that never ended: it takes the process down, or longer than a part may
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A number, or many, of one thing.
+
+    Args:
+        variant: what was measured, see `repro.kinds.gpu.keys`.
+        metric: which of its numbers.
+        values: one, or one for each round or part; none where there is only a note.
+        unit: of the values.
+        over: of many values, what they run over; empty for a single number.
+        note: what is to be remarked.
+    """
+
+    variant: str
+    metric: str
+    values: tuple[float, ...]
+    unit: str = ""
+    over: str = ""
+    note: str = ""
+
+
+class Journal:
+    """The journal in a folder.
+
+    Args:
+        folder: made when the first line is written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / FILE
+
+    def add(self, event: str, **fields: Any) -> None:
+        """Write a line, and wait until it is on the disk.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        line = canonical_json({"event": event, **fields}) + "\n"
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            line = f"\n{line}" if self._is_torn() else line
+            with self.path.open("a", encoding="utf-8") as stream:
+                stream.write(line)
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError as error:
+            raise OutputError(f"cannot write {self.path}: {error.strerror or error}") from error
+
+    def _is_torn(self) -> bool:
+        """Whether the last line was not written to its end."""
+        return self.path.exists() and self.path.read_bytes()[-1:] not in (b"", b"\n")
+
+    def done(self, part: str, item: str, found: Sequence[Found]) -> None:
+        """An item was measured."""
+        self.add("done", part=part, item=item, found=[asdict(one) for one in found])
+
+    def events(self) -> Iterator[Mapping[str, Any]]:
+        """All lines that are whole, in order."""
+        if not self.path.exists():
+            return
+        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                event = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            if isinstance(event, dict) and "event" in event:
+                yield event
+
+    def calls(self) -> list[Mapping[str, Any]]:
+        """Every call so far: its machine and code."""
+        return [event for event in self.events() if event["event"] == "call"]
+
+    def state(self, part: str, code: str) -> "PartState":
+        """What is finished of a part.
+
+        Args:
+            part: key.
+            code: digest of the code as it is now: what failed under other code may be tried again.
+        """
+        last: dict[str, str] = {}
+        starts: dict[str, int] = {}
+        complete = False
+        for event in self.events():
+            if event.get("part") != part or event["event"] not in ("start", "done", "failed", "end"):
+                continue
+            item, kind, current = event.get("item", ""), event["event"], event.get("code") == code
+            if kind == "end":
+                complete = current and event["complete"]
+            elif kind == "done" or last.get(item) == "done":
+                last[item] = "done"
+            else:
+                last[item] = kind if current else "again"
+                starts[item] = starts.get(item, 0) + (kind == "start" and current)
+        finished = frozenset(item for item, event in last.items() if event in ("done", "failed"))
+        return PartState(finished, tuple(item for item, event in last.items() if event == "start"), starts, complete)
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether the records hold all that was found: nothing was since they were written."""
+        kinds = [event["event"] for event in self.events() if event["event"] in ("done", "failed", "saved")]
+        return not kinds or kinds[-1] == "saved"
+
+    def found(self) -> list[Found]:
+        """Every number so far, the newest of a name."""
+        newest: dict[tuple[str, str], Found] = {}
+        for event in self.events():
+            for fields in event.get("found", ()) if event["event"] == "done" else ():
+                one = Found(**{**fields, "values": tuple(fields["values"])})
+                newest[one.variant, one.metric] = one
+        return list(newest.values())
+
+    def failures(self) -> dict[tuple[str, str], str]:
+        """Part and item -> its error, of what was never measured; the item is empty where a part could not start."""
+        errors: dict[tuple[str, str], str] = {}
+        for event in self.events():
+            place = (event.get("part", ""), event.get("item", ""))
+            if event["event"] == "failed":
+                errors[place] = event["error"]
+            elif event["event"] == "done":
+                errors.pop(place, None)
+                errors.pop((place[0], ""), None)
+        return errors
+
+
+@dataclass(frozen=True, slots=True)
+class PartState:
+    """How far a part is.
+
+    Attributes:
+        finished: items that need nothing more: measured, or failed under the code as it is.
+        open: items that were started and neither ended nor failed, in order.
+        starts: item -> how often it was started under the code as it is.
+        complete: whether the part went through all of its items under the code as it is.
+    """
+
+    finished: frozenset[str]
+    open: tuple[str, ...]
+    starts: Mapping[str, int]
+    complete: bool
+
+    def hopeless(self, item: str) -> bool:
+        """Whether an item was started as often as it may, and never ended."""
+        return item in self.open and self.starts.get(item, 0) >= TRIES
