@@ -1,6 +1,7 @@
 """The way into a distillation run."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -8,6 +9,7 @@ from accelerate import Accelerator
 from swd.backbones.base import Denoiser
 from swd.data.cache import LatentCache
 from swd.errors import ConfigError
+from swd.locks import holding
 from swd.training.config import DistillConfig
 from swd.training.launch import launched
 from swd.training.start import Start
@@ -47,7 +49,8 @@ def train(
             adapter on it; the machine lacks the precision, or the launcher asks for something that training does not
             do.
         CacheError: the data lack a scale of the schedule.
-        OutputFolderError: ``output`` cannot be written or is too small; raised before training.
+        OutputFolderError: ``output`` cannot be written, is too small, or is held by another run; raised before
+            training.
         StateError: ``output`` holds another run.
         NonFiniteLossError: a term became NaN or infinite.
         DivergedError: the student's loss grew beyond ``config.diverged_above`` times its start.
@@ -58,7 +61,9 @@ def train(
     if accelerator is None:
         config = launched(config)
         accelerator = new_accelerator(config, output)
-    return Trainer(config, denoiser, data, output, accelerator, student=student, stop=stop).run(resume=resume)
+    trainer = Trainer(config, denoiser, data, output, accelerator, student=student, stop=stop)
+    with holding(output) if accelerator.is_main_process else nullcontext():  # the main process alone writes
+        return trainer.run(resume=resume)
 
 
 def new_accelerator(config: DistillConfig, output: Path) -> Accelerator:
