@@ -25,6 +25,7 @@ from repro.metrics.base import (
 )
 from repro.stages.image_sets import ImageSet, ImageSetError
 from repro.stages.store import StageStore, tell
+from swd.files import sorted_header
 
 STAGE, VERSION = "measured", 1
 FEWEST = 2  # images that estimates need
@@ -169,7 +170,9 @@ def write_arrays(path: Path, parts: Mapping[str, Sequence[np.ndarray]], skipped:
     """The arrays of a shard with a hash of all that the file says, atomically."""
     arrays = {name: np.ascontiguousarray(np.concatenate(batches)) for name, batches in parts.items()}
     lost = json.dumps([asdict(one) for one in skipped])
-    write_atomic(path, save(arrays, {"skipped": lost, "sha256": digest_arrays(arrays, lost)}))
+    data = save(arrays, {"skipped": lost, "sha256": digest_arrays(arrays, lost)})
+    end = 8 + int.from_bytes(data[:8], "little")
+    write_atomic(path, data[:8] + sorted_header(data[8:end]) + data[end:])  # equal arrays make equal files
 
 
 def digest_arrays(arrays: Mapping[str, np.ndarray], skipped: str) -> str:
