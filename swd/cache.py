@@ -26,6 +26,7 @@ import tyro
 from swd.data.metadata import read_metadata
 from swd.errors import INTERRUPTED, USER_ERRORS, CacheError, ConfigError
 from swd.images import ImageFileError, image_size, read_image
+from swd.locks import holding
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -129,8 +130,9 @@ def run(command: CacheCommand) -> None:
         return
     images = ImageFiles([command.images / name for name, _ in records], side=max(scales) * pipeline.vae_scale_factor)
     images.check(number for rows in plan.missing_images(process, processes) for number in rows)
-    plan.check_room(progress=process == 0)
-    plan.build(images, process=process, processes=processes, progress=process == 0)
+    with holding(command.output, process):
+        plan.check_room(progress=process == 0)
+        plan.build(images, process=process, processes=processes, progress=process == 0)
     _report(plan, scales)
 
 

@@ -67,13 +67,20 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     save_file(dict(tensors), path, metadata=dict(metadata or {}))
     with path.open("r+b") as file:
         size = int.from_bytes(file.read(8), "little")
-        header: dict[str, Any] = json.loads(file.read(size))
-        if "__metadata__" in header:
-            header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-            text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-            assert len(text) <= size, f"the header of {path} is not written as safetensors writes it"
-            file.seek(8)
-            file.write(text.ljust(size))
+        text = sorted_header(file.read(size))
+        file.seek(8)
+        file.write(text)
+
+
+def sorted_header(text: bytes) -> bytes:
+    """The header of a safetensors file, of the same length, with its metadata in order."""
+    header: dict[str, Any] = json.loads(text)
+    if "__metadata__" not in header:
+        return text
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    found = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    assert len(found) <= len(text), "a header is not written as safetensors writes it"
+    return found.ljust(len(text))
 
 
 def write_json(path: Path, value: Any) -> None:

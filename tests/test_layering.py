@@ -20,6 +20,7 @@ CORE = (
     "growth",
     "guidance",
     "images",
+    "locks",
     "predictor",
     "progressive",
     "resize",

@@ -6,7 +6,9 @@ npz alone, as others publish it, is enough for FID; torch-fidelity's cache (.pt,
 read too. Nothing is unpickled.
 """
 
+import io
 import json
+import os
 import pickle
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -111,13 +113,16 @@ def build_reference(batches: Iterable[Sequence[Image.Image]], features: Features
             if not np.isfinite(block).all():
                 raise ReferenceFileError(f"features of reference images are not finite ({features.name})")
             stream.write(block.tobytes())
+        stream.flush()
+        os.fsync(stream.fileno())
     rows = _rows(partial, features.dimensions)
     if len(rows) < 2:
         raise ReferenceFileError(f"a reference needs at least 2 images, got {len(rows)}")
     mean, covariance = moments(rows)
     partial.replace(path.with_suffix(".f32"))
-    with path.open("wb") as stream:
-        np.savez(stream, mu=mean, sigma=covariance)
+    archive = io.BytesIO()
+    np.savez(archive, mu=mean, sigma=covariance)
+    write_atomic(path, archive.getvalue())
     record = {"count": len(rows), "features": features.inputs(), "moments_sha256": digest_file(path)}
     write_atomic(path.with_suffix(".json"), json.dumps(record, indent=2, sort_keys=True))
     return load_reference(path, features)

@@ -6,9 +6,9 @@ manifest is written last, so a shard is finished when it has one.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +44,14 @@ class ImageSet:
         inputs: what they follow from; their identity for later stages.
         prompts: one per image, in order.
         shard_size: images in a shard; the last may have fewer.
+        remake: makes the damaged images of a shard again; None where they are somebody's.
     """
 
     folder: Path
     inputs: Mapping[str, Any]
     prompts: Sequence[Prompt]
     shard_size: int
+    remake: Callable[[str], None] | None = field(default=None, repr=False, compare=False)
 
     @property
     def shards(self) -> dict[str, Sequence[Prompt]]:
@@ -57,17 +59,48 @@ class ImageSet:
         return split(self.prompts, self.shard_size)
 
     def read(self, shard: str, size: int) -> Iterator[Batch]:
-        """A shard in batches of at most ``size`` prompts; what cannot be read is left out and named.
+        """A shard in batches of at most ``size`` prompts; what cannot be read is made again, or left out and named.
+
+        Every file is compared with the hash in its manifest on the way.
 
         Raises:
             ImageSetError: the shard has no manifest, or that of other prompts.
         """
         prompts = self.shards[shard]
-        rows = read_manifest(self.folder, shard, prompts)
+        rows = self._rows(shard)
         with ThreadPoolExecutor(READERS) as readers:
             for start in range(0, len(rows), size):
-                found = readers.map(self._read, rows[start : start + size])
-                yield _batch(list(found), prompts[start : start + size])
+                part = slice(start, start + size)
+                yield _batch(self._sound(shard, rows[part], part, readers), prompts[part])
+
+    def _sound(self, shard: str, rows: list[Row], part: slice, readers: Executor) -> list[Image | Skipped]:
+        """Images of a part of a shard, the damaged ones made again."""
+        found = list(readers.map(self._read, rows))
+        if self.remake is None or not any(map(_is_damaged, rows, found)):
+            return found
+        self.remake(shard)
+        return list(readers.map(self._read, self._rows(shard)[part]))
+
+    def _rows(self, shard: str) -> list[Row]:
+        try:
+            return read_manifest(self.folder, shard, self.shards[shard])
+        except ImageSetError:
+            if self.remake is None:
+                raise
+        self.remake(shard)  # damaged, or another process is at it
+        return read_manifest(self.folder, shard, self.shards[shard])
+
+    def damaged(self, shard: str) -> list[tuple[Path, str]]:
+        """Files of a shard that are not those of its manifest, each with what is wrong.
+
+        Raises:
+            ImageSetError: the shard has no manifest, or that of other prompts.
+        """
+        rows = read_manifest(self.folder, shard, self.shards[shard])
+        with ThreadPoolExecutor(READERS) as readers:
+            found = list(readers.map(self._read, rows))
+        lost = [(row, one.reason) for row, one in zip(rows, found, strict=True) if isinstance(one, Skipped)]
+        return [(self.folder / row["file"], reason) for row, reason in lost if "file" in row]
 
     def shown(self, count: int) -> list[Image]:
         """The first images, for a picture; a grey one stands in for one that was skipped."""
@@ -103,6 +136,10 @@ class ImageSet:
         if digest_bytes(data) != row["sha256"]:
             raise ImageFileError(f"{row['file']} is not the file of its manifest: {len(data):,} bytes, another sha256")
         return decode_image(data)
+
+
+def _is_damaged(row: Row, found: Image | Skipped) -> bool:
+    return "file" in row and isinstance(found, Skipped)
 
 
 def _batch(found: Sequence[Image | Skipped], prompts: Sequence[Prompt]) -> Batch:

@@ -14,10 +14,10 @@ from repro.harness.profile import Execution
 from repro.harness.provenance import versions
 from repro.harness.sampling import SamplingPlan
 from repro.metrics.base import Prompt, pictures
-from repro.stages.image_sets import ImageSet, ImageSetError, identified
+from repro.stages.image_sets import ImageSet, ImageSetError, identified, manifest_path
 from repro.stages.sampling import draw
 from repro.stages.shard_maker import Generate, ShardMaker, Unusable
-from repro.stages.store import StageStore
+from repro.stages.store import StageStore, tell
 from repro.stages.work import LEASES, Leases, work_through
 from swd.backbones import backbone_of, denoiser_of, loading
 from swd.backbones.base import Condition
@@ -170,20 +170,28 @@ def make_images(
     Raises:
         ImageSetError: the folder holds foreign files or those of other settings, or there is no room on the disk.
     """
-    folder = store.folder(STAGE, inputs)
-    result = ImageSet(folder, inputs, identified(prompts), inputs["shard_size"])
-    maker = ShardMaker(result, make, batch_size or result.shard_size, inputs.get("encoding", "png"), side)
+    folder, encoding = store.folder(STAGE, inputs), inputs.get("encoding", "png")
+
+    def remake(shard: str) -> None:  # with a generator of its own: the set outlives the one that makes it here
+        other = ShardMaker(result, make, batch_size or result.shard_size, encoding, side)
+        leases = Leases(folder / f"{LEASES}-{shard}")  # whoever is done first removes them
+        work_through({shard: len(result.shards[shard])}, leases, done=other.is_sound, do=other.make_shard)
+        store.finish(STAGE, inputs, files=manifests)
+
+    result = ImageSet(folder, inputs, identified(prompts), inputs["shard_size"], remake)
+    manifests = [manifest_path(folder, shard).name for shard in result.shards]
+    maker = ShardMaker(result, make, batch_size or result.shard_size, encoding, side)
     maker.check_folder()
-    work_through(
-        {shard: len(part) for shard, part in result.shards.items()},
-        Leases(folder / LEASES),
-        done=maker.done,
-        do=maker.make_shard,
-        label=label,
-    )
-    if not store.done(STAGE, inputs):
+    finished_before = store.done(STAGE, inputs)
+    for name in store.changed(STAGE, inputs):  # a manifest; its images are kept where they are whole
+        (folder / name).unlink(missing_ok=True)
+    sizes = {shard: len(part) for shard, part in result.shards.items()}
+    if finished_before and (lost := [shard for shard in sizes if not maker.done(shard)]):
+        tell(f"{folder}: files of {', '.join(lost[:3])} are missing or cut: they are made again")
+    work_through(sizes, Leases(folder / LEASES), done=maker.done, do=maker.make_shard, label=label)
+    if not finished_before or lost:
         maker.sweep()
-        store.finish(STAGE, inputs)
+        store.finish(STAGE, inputs, files=manifests)
     return result
 
 

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
 from PIL.Image import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from repro.harness.experiment import ExperimentError
@@ -21,6 +21,7 @@ from repro.stages.image_sets import READERS
 from repro.stages.store import StageStore
 from repro.worlds.base import Through, World
 from repro.worlds.references import ReferenceImages, ReferenceStatistics
+from swd.files import write_tensors
 
 STAGE, FEATURES_STAGE, VERSION = "reference-statistics", "reference", 1
 BATCH = 32  # images in memory at once
@@ -77,15 +78,13 @@ class StoredReferences:
             **seen,
         }
         path = self.store.folder(FEATURES_STAGE, inputs) / "features.safetensors"
-        if not self.store.done(FEATURES_STAGE, inputs):
 
-            def encode() -> None:
-                save_file(
-                    {"features": extract_features(map(through, self.world.reference(prompt_set)), extractor())}, path
-                )
+        def encode() -> None:
+            features = extract_features(map(through, self.world.reference(prompt_set)), extractor())
+            write_tensors(path, {"features": features})
 
-            self.store.once(FEATURES_STAGE, inputs, encode)
-        return load_file(path)["features"]
+        make = partial(self.store.once, FEATURES_STAGE, inputs, encode, files=(path.name,))
+        return self.store.read(FEATURES_STAGE, inputs, make, lambda: load_file(path)["features"])
 
     def statistics(self, source: ReferenceImages | ReferenceStatistics, features: Features) -> Reference:
         """Statistics of files of images, which are measured, or of an npz of others', which is read.
@@ -103,9 +102,10 @@ class StoredReferences:
     def _measured(self, source: ReferenceImages, features: Features) -> Reference:
         inputs = {"version": VERSION, "images": _identity(source), "features": features.inputs()}
         path = self.store.folder(STAGE, inputs) / "reference.npz"
-        if not self.store.done(STAGE, inputs):
-            self.store.once(STAGE, inputs, lambda: _build(source, features, path))
-        return load_reference(path, features)
+        files = [path.with_suffix(suffix).name for suffix in (".npz", ".f32", ".json")]
+        build = partial(_build, source, features, path)
+        make = partial(self.store.once, STAGE, inputs, build, files=files)
+        return self.store.read(STAGE, inputs, make, lambda: load_reference(path, features))
 
 
 def _build(source: ReferenceImages, features: Features, path: Path) -> None:

@@ -114,5 +114,5 @@ def row_times(
     found = measure()
     if all(found.values()):
         write_atomic(path, json.dumps(found))
-        store.finish(STAGE, inputs)
+        store.finish(STAGE, inputs, files=(path.name,))
     return found

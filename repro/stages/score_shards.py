@@ -1,9 +1,10 @@
 """What a scoring pass leaves: for each metric and shard a file of arrays, with the ids that were skipped."""
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from repro.metrics.base import (
     measure_batch,
 )
 from repro.stages.image_sets import ImageSet, ImageSetError
-from repro.stages.store import StageStore
+from repro.stages.store import StageStore, tell
+from swd.files import sorted_header
 
 STAGE, VERSION = "measured", 1
 FEWEST = 2  # images that estimates need
@@ -165,15 +167,50 @@ class ShardedMeasured:
 
 
 def write_arrays(path: Path, parts: Mapping[str, Sequence[np.ndarray]], skipped: Sequence[Skipped]) -> None:
-    """The arrays of a shard, atomically."""
+    """The arrays of a shard with a hash of all that the file says, atomically."""
     arrays = {name: np.ascontiguousarray(np.concatenate(batches)) for name, batches in parts.items()}
-    write_atomic(path, save(arrays, {"skipped": json.dumps([asdict(lost) for lost in skipped])}))
+    lost = json.dumps([asdict(one) for one in skipped])
+    data = save(arrays, {"skipped": lost, "sha256": digest_arrays(arrays, lost)})
+    end = 8 + int.from_bytes(data[:8], "little")
+    write_atomic(path, data[:8] + sorted_header(data[8:end]) + data[end:])  # equal arrays make equal files
+
+
+def digest_arrays(arrays: Mapping[str, np.ndarray], skipped: str) -> str:
+    """SHA-256, hexadecimal, over names, types, shapes and bytes of arrays, and the text of what was skipped."""
+    found = hashlib.sha256(skipped.encode())
+    for name, values in sorted(arrays.items()):
+        found.update(f"{name} {values.dtype.str} {values.shape}".encode())
+        found.update(np.ascontiguousarray(values).tobytes())
+    return found.hexdigest()
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a shard's file is there, and not torn."""
+    """Whether a shard's file is there, and what was written; one that is not is named, once in each state.
+
+    A file is hashed when it is first seen, and again only where its date or size changed. Files of before there were
+    hashes need only be readable.
+    """
+    try:
+        state = path.stat()
+    except OSError:
+        return False
+    return _damage(path, state.st_mtime_ns, state.st_size) is None
+
+
+@lru_cache(maxsize=65536)
+def _damage(path: Path, changed: int, size: int) -> str | None:
+    """What is wrong with a file of this date and size; None where it is whole."""
+    damage = None
     try:
         with safe_open(path, framework="np") as file:
-            return "skipped" in (file.metadata() or {})
-    except (FileNotFoundError, SafetensorError):
-        return False
+            facts = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in list(file.keys())} if "sha256" in facts else {}
+        if "skipped" not in facts:
+            damage = "is not of a scoring pass"
+        elif "sha256" in facts and digest_arrays(arrays, facts["skipped"]) != facts["sha256"]:
+            damage = "is not what was written (another SHA-256)"
+    except (OSError, SafetensorError, ValueError) as error:
+        damage = f"cannot be read ({error})"
+    if damage is not None:
+        tell(f"{path} {damage}: its images are measured again")
+    return damage

@@ -7,6 +7,8 @@ metrics and shards that are missing: killed, it goes on where it was, and a metr
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,12 +49,20 @@ def score_images(
     """
     inputs = {"version": VERSION, "images": dict(images.inputs), "metrics": dict(metric_inputs)}
     path = store.folder(STAGE, inputs) / "values.json"
-    if not store.done(STAGE, inputs):
+
+    def measure() -> None:
         found = Pass(store, images, metrics(), metric_inputs.get("versions"), batch_size)
         sizes = {shard: len(part) for shard, part in images.shards.items()}
         work_through(sizes, Leases(path.parent / LEASES), done=found.done, do=found.measure, label=label)
-        store.once(STAGE, inputs, lambda: write_atomic(path, _packed(found.result(), images)))
-    return _unpacked(json.loads(path.read_text()))
+        write = partial(_write_values, path, found, images)
+        store.once(STAGE, inputs, write, files=(path.name,))
+
+    return store.read(STAGE, inputs, measure, lambda: _unpacked(json.loads(path.read_text())))
+
+
+def _write_values(path: Path, found: Pass, images: ImageSet) -> None:
+    """Estimates of what a pass measured, atomically."""
+    write_atomic(path, _packed(found.result(), images))
 
 
 def _packed(result: EvaluationResult, images: ImageSet) -> str:

@@ -33,7 +33,7 @@ from repro.stages.image_sets import (
     read_manifest,
     write_manifest,
 )
-from repro.stages.store import INPUTS, MARKER
+from repro.stages.store import INPUTS, MARKER, tell
 
 OLD_SECONDS = 24 * 3600.0  # a temporary file of this age is nobody's any more
 
@@ -104,6 +104,7 @@ class ShardMaker:
         Raises:
             ImageSetError: the disk has no room for all images that are still to be made.
         """
+        self._drop_damaged(shard)
         manifest_path(self.images.folder, shard).unlink(missing_ok=True)  # torn, or its files are gone
         prompts, first = self.images.shards[shard], list(self.images.shards).index(shard) * self.images.shard_size
         rows: list[Mapping[str, Any]] = []
@@ -111,12 +112,24 @@ class ShardMaker:
             rows += self._batch(prompts[start : start + self.batch_size], first + start)
         write_manifest(self.images.folder, shard, rows)
 
+    def is_sound(self, shard: str) -> bool:
+        """Whether a shard is done, and every file has the hash of its manifest."""
+        return self.done(shard) and not self.images.damaged(shard)
+
     def sweep(self) -> None:
         """Remove what dead workers left half-written long ago."""
         for path in self.images.folder.glob(".*.tmp"):
             with suppress(OSError):
                 if time.time() - path.stat().st_mtime > OLD_SECONDS:
                     path.unlink()
+
+    def _drop_damaged(self, shard: str) -> None:
+        """Remove files that are not those of the shard's manifest, where it has one; says which."""
+        with suppress(ImageSetError):
+            for path, reason in self.images.damaged(shard):
+                if path.exists():
+                    tell(f"{path} is damaged ({reason}): it is made again")
+                path.unlink(missing_ok=True)
 
     def _batch(self, prompts: Sequence[Prompt], first: int) -> list[dict[str, Any]]:
         """Manifest rows of one batch.

@@ -17,13 +17,13 @@ from repro.harness.profile import Profile
 from repro.stages.images import VERSION as IMAGES_VERSION
 from repro.stages.images import generator_of, image_inputs, load_pipeline, make_images
 from repro.stages.stopping import STATE_MINUTES, stoppable
-from repro.stages.store import StageStore
+from repro.stages.store import StageStore, tell
 from repro.worlds.base import World
 from swd.backbones import backbone_of_folder, denoiser_of
 from swd.backbones.base import Denoiser
 from swd.data import LatentCache, build_cache, cache_ladder
-from swd.data.layout import SCHEMA
-from swd.errors import ConfigError, DivergedError, NonFiniteLossError
+from swd.data.layout import SCHEMA, CacheIndex
+from swd.errors import CacheError, ConfigError, DivergedError, NonFiniteLossError
 from swd.lora.files import ADAPTER_FILE, check_adapter_fits, read_adapter
 from swd.training import DistillConfig, train
 from swd.training.checks import check_fit, check_schedule
@@ -128,7 +128,7 @@ def distil(
         lost = not (adapter / ADAPTER_FILE).is_file()
         if lost and DIVERGED not in store.result(STAGE, inputs):
             store.forget(STAGE, inputs)
-    store.once(STAGE, inputs, work)
+    store.once(STAGE, inputs, work, files=(f"final/{ADAPTER_FILE}",))
     if reason := store.result(STAGE, inputs).get(DIVERGED):
         raise StudentDiverged(f"seed {seed} diverged: {reason}")
     return adapter
@@ -234,6 +234,7 @@ def latent_cache(
     folder = store.folder(CACHE_STAGE, inputs)
 
     def build() -> None:
+        _drop_torn_index(folder)
         images, captions, source = world.training_images()
         if data == "teacher":
             images, captions, source = _drawn_by_teacher(store, world, captions, pipeline, pipeline_digest)
@@ -241,7 +242,21 @@ def latent_cache(
 
     store.done(CACHE_STAGE, inputs)  # takes note of a cache of before
     store.once(CACHE_STAGE, inputs, build)
-    return LatentCache.open(folder)
+    try:
+        return LatentCache.open(folder)
+    except CacheError as error:
+        tell(f"{error}; what is damaged of it is made again")
+        store.forget(CACHE_STAGE, inputs)
+        store.once(CACHE_STAGE, inputs, build)
+        return LatentCache.open(folder)
+
+
+def _drop_torn_index(folder: Path) -> None:
+    """The folder's name says what it holds: where its index does not, that is written again, and whole shards stay."""
+    try:
+        CacheIndex.read(folder)
+    except CacheError:
+        (folder / "index.json").unlink(missing_ok=True)
 
 
 def _drawn(profile: Profile) -> dict[str, Any]:

@@ -16,11 +16,13 @@ import os
 import secrets
 import shutil
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -32,6 +34,7 @@ LEASES = ".leases"  # where a stage keeps them, in its folder
 BEAT_SECONDS = 10.0
 PATIENCE_SECONDS = 120.0  # above the minute for which NFS may show an old file
 POLL_SECONDS = 1.0
+NOTICE_SECONDS = 10.0  # of waiting for others, before that is said
 
 
 class ShardError(RuntimeError):
@@ -49,7 +52,7 @@ class Lease:
 
     def __init__(self, path: Path, successor: Path, beat: float) -> None:
         self._path, self._successor, self._beat = path, successor, beat
-        self._token = secrets.token_hex(8)
+        self._token, self._since = secrets.token_hex(8), datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         self._count = 0
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._keep, daemon=True)
@@ -77,7 +80,8 @@ class Lease:
 
     def _write(self, *, released: bool) -> None:
         self._count += 1
-        lease = {"owner": owner(), "token": self._token, "beat": f"{self._count:08d}", "released": int(released)}
+        who = {"owner": owner(), "since": self._since, "token": self._token}
+        lease = {**who, "beat": f"{self._count:08d}", "released": int(released)}
         with (
             suppress(OSError),
             self._path.open("r+b") as stream,
@@ -96,12 +100,14 @@ class Leases:
         beat: seconds between heartbeats.
         patience: a lease that did not change for so many seconds is over; several beats long.
         poll: seconds to wait when all that is left is claimed by others.
+        notice: after so many seconds of it, whoever waits is told whom for.
     """
 
     folder: Path
     beat: float = BEAT_SECONDS
     patience: float = PATIENCE_SECONDS
     poll: float = POLL_SECONDS
+    notice: float = NOTICE_SECONDS
     _seen: dict[str, tuple[tuple[int, bytes], float]] = field(default_factory=dict, repr=False)
 
     def claim(self, name: str) -> Lease | None:
@@ -113,6 +119,15 @@ class Leases:
         if content is None or not (_is_over(content) or self._unchanged(name, (generation, content))):
             return None
         return self._create(name, generation + 1)
+
+    def holder(self, name: str) -> str:
+        """Who has claimed a shard last, and since when, for a reader."""
+        content = self._read(name, self._latest(name)) or b""
+        try:
+            lease = json.loads(content)
+            return f"process {lease['owner']['pid']} on {lease['owner']['host']} since {lease['since']}"
+        except (ValueError, KeyError, TypeError):
+            return "another process"
 
     def remove(self) -> None:
         """Forget all leases; only when every shard is done."""
@@ -175,6 +190,7 @@ def work_through(
     if not pending:
         return
     total = sum(shards.values())
+    since, told = time.monotonic(), False
     with tqdm(
         desc=label, total=total, initial=total - sum(pending.values()), unit=unit, leave=False, disable=not label
     ) as bar:
@@ -183,8 +199,14 @@ def work_through(
             for name in list(pending):
                 if _finished(name, leases, done, do):
                     bar.update(pending.pop(name))
-            if len(pending) == before:
-                time.sleep(leases.poll)
+            if len(pending) < before:
+                since, told = time.monotonic(), False
+                continue
+            if not told and time.monotonic() - since >= leases.notice:
+                told = True
+                name = next(iter(pending))
+                tqdm.write(f"waiting for {leases.folder.parent}, {name}: {leases.holder(name)}", file=sys.stderr)
+            time.sleep(leases.poll)
     leases.remove()
 
 

@@ -1,6 +1,7 @@
 """The way into a distillation run."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ from accelerate import Accelerator
 from swd.backbones.base import Denoiser
 from swd.data.cache import LatentCache
 from swd.errors import ConfigError
+from swd.locks import holding
 from swd.training.config import DistillConfig
 from swd.training.launch import launched
 from swd.training.start import Start
+from swd.training.together import together
 from swd.training.trainer import Trainer, TrainResult
 
 
@@ -51,7 +54,8 @@ def train(
             adapter on it; the machine lacks the precision, or the launcher asks for something that training does not
             do.
         CacheError: the data lack a scale of the schedule.
-        OutputFolderError: ``output`` cannot be written or is too small; raised before training.
+        OutputFolderError: ``output`` cannot be written, is too small, or is held by another run; raised before
+            training.
         StateError: ``output`` holds another run.
         NonFiniteLossError: a term became NaN or infinite.
         DivergedError: the student's loss grew beyond ``config.diverged_above`` times its start.
@@ -63,7 +67,12 @@ def train(
         config = launched(config)
         accelerator = new_accelerator(config, output)
     how: dict[str, Any] = {"student": student, "stop": stop, "state_minutes": state_minutes}
-    return Trainer(config, denoiser, data, output, accelerator, **how).run(resume=resume)
+    trainer = Trainer(config, denoiser, data, output, accelerator, **how)
+    with ExitStack() as held:
+        with together(accelerator, "hold the output folder"):
+            if accelerator.is_main_process:  # it alone writes
+                held.enter_context(holding(output))
+        return trainer.run(resume=resume)
 
 
 def new_accelerator(config: DistillConfig, output: Path) -> Accelerator:

@@ -150,7 +150,7 @@ class _Runner:
         found = measure()
         write_atomic(path, json.dumps(found))
         if not _is_short(found):
-            self.store.finish(name, inputs)
+            self.store.finish(name, inputs, files=(path.name,))
         return json.loads(path.read_text())
 
     @cached_property

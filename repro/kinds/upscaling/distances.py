@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from repro.harness.experiment import Column
@@ -33,6 +33,7 @@ from repro.stages.measurement import Measurement
 from repro.stages.references import StoredReferences
 from repro.stages.score_shards import Pass, ShardedMeasured
 from repro.stages.work import LEASES, Leases, work_through
+from swd.files import write_tensors
 
 STAGE, VERSION = "features", 1
 FEWEST = 4  # images that have an interval
@@ -104,11 +105,13 @@ class OfWorld:
         own = self.measurement
         inputs = {"version": VERSION, "images": dict(images.inputs), "metrics": own.world.metric_inputs()}
         path = own.store.folder(STAGE, inputs) / "features.safetensors"
-        if not own.store.done(STAGE, inputs) or not path.exists():
+
+        def encode() -> None:
             batches = (pixels(batch) for batch, _ in images.batches())
-            save_file({"features": extract_features(batches, own.extractor)}, path)
-            own.store.finish(STAGE, inputs)
-        return load_file(path)["features"]
+            write_tensors(path, {"features": extract_features(batches, own.extractor)})
+
+        make = partial(own.store.once, STAGE, inputs, encode, files=(path.name,))
+        return own.store.read(STAGE, inputs, make, lambda: load_file(path)["features"])
 
 
 def groups_of(prompts: Sequence[Prompt]) -> np.ndarray:
@@ -142,13 +145,16 @@ class OfMetric:
         libraries = versions(("torch", "torchvision"))
         inputs = {"version": VERSION, "images": dict(images.inputs), "metric": metric.inputs(), "versions": libraries}
         path = own.store.folder(STAGE, inputs) / "distance.json"
-        if not own.store.done(STAGE, inputs):
+
+        def measure() -> None:
             found = Pass(own.store, images, [metric], libraries, own.execution.batch_size)
             sizes = {shard: len(part) for shard, part in images.shards.items()}
             work_through(sizes, Leases(path.parent / LEASES), done=found.done, do=found.measure, label=metric.key)
             features = found.folders[metric.key]
-            own.store.once(STAGE, inputs, lambda: _write(path, paired(fid, metric.name, images, features)))
-        return _read(path)
+            compare = partial(paired, fid, metric.name, images, features)
+            own.store.once(STAGE, inputs, lambda: _write(path, compare()), files=(path.name,))
+
+        return own.store.read(STAGE, inputs, measure, lambda: _read(path))
 
     @cached_property
     def _metric(self) -> tuple[FeatureDistances, Fid]:
