@@ -11,6 +11,19 @@ class CacheError(RuntimeError):
     """A latent cache is missing, torn, or was made with other weights or scales."""
 
 
+class CaptionError(CacheError):
+    """A caption cannot be encoded as it is.
+
+    Attributes:
+        number: of the caption, counted from 0.
+        reason: what is wrong with it.
+    """
+
+    def __init__(self, number: int, reason: str) -> None:
+        self.number, self.reason = number, reason
+        super().__init__(f"caption {number}: {reason}")
+
+
 class PipelineError(RuntimeError):
     """A pipeline cannot be loaded."""
 

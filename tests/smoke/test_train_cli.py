@@ -24,6 +24,7 @@ from swd import train as train_command
 from swd import training
 from swd.backbones import loading
 from swd.backbones.base import Denoiser
+from swd.data.metadata import Caption
 from swd.errors import ConfigError, PipelineError, StudyError
 from swd.lora.files import ADAPTER_FILE
 from swd.training import DistillConfig, inputs, run
@@ -295,15 +296,13 @@ def test_bad_image_folder_is_explained(
 
 
 def test_a_limit_draws_images_by_seed() -> None:
-    records = [(f"{number}.png", "a red star") for number in range(20)]
-    chosen, digest = cache_command.drawn(records, "d", 5, seed=1)
+    records = [Caption(f"{number}.png", "a red star", number + 1) for number in range(20)]
+    chosen = cache_command.drawn(records, 5, seed=1)
     assert len(chosen) == 5
     assert chosen == sorted(chosen, key=records.index)
-    assert (chosen, digest) == cache_command.drawn(records, "d", 5, seed=1)
-    assert digest != cache_command.drawn(records, "d", 5, seed=2)[1]
-    assert cache_command.drawn(records, "d", 20, seed=1) == (records, "d")
-    with pytest.raises(ConfigError, match="limit must be at least 1, got 0"):
-        cache_command.drawn(records, "d", 0, seed=1)
+    assert chosen == cache_command.drawn(records, 5, seed=1)
+    assert chosen != cache_command.drawn(records, 5, seed=2)
+    assert cache_command.drawn(records, 20, seed=1) == records
 
 
 def test_cache_serves_presets_and_own_scales_together() -> None:

@@ -15,9 +15,9 @@ from swd import cache as command
 from swd.backbones import denoiser_of
 from swd.backbones.loading import load_pipeline
 from swd.data import LatentCache, build_cache, plan_cache
-from swd.data.build import CachePlan
 from swd.data.encoding import BatchEncoder
 from swd.data.layout import ONLINE_SCHEMA, SCHEMA, CacheIndex
+from swd.data.plan import CachePlan
 from swd.errors import CacheError, OutputFolderError
 from swd.lora.files import read_adapter
 from swd.training import train
@@ -100,7 +100,7 @@ def test_a_share_that_was_killed_goes_on_and_leaves_the_others_alone(
             share.build(images, process=0, processes=2, progress=False)
     before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "shared").glob("latents-*")}
     assert before.keys() == {"latents-00000.safetensors"}
-    assert share.missing_images(0, 2) == [range(4, 6)]
+    assert share.missing_images(0, 2) == [4, 5]
     for process in (1, 0):
         share.build(images, process=process, processes=2, progress=False)
     assert (tmp_path / "shared" / "latents-00000.safetensors").stat().st_mtime_ns == before["latents-00000.safetensors"]
@@ -175,7 +175,7 @@ def test_too_small_a_disk_offers_captions_alone(
         if needed_bytes > 1 << 20:
             raise OutputFolderError("full")
 
-    monkeypatch.setattr("swd.data.build.probe_writable", full)
+    monkeypatch.setattr("swd.data.plan.probe_writable", full)
     with pytest.raises(OutputFolderError, match="full; most of it is embeddings: online keeps captions alone"):
         plan(tiny_pipeline, tmp_path).check_room(progress=False)
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from repro.stages import image_files
 from repro.stages.image_files import ImageFileError, Limits, encode_image, read_image, write_once
-from swd.cache import ImageFiles
+from swd.data.image_files import ImageFiles
 from swd.errors import CacheError
 from swd.images import image_size
 
