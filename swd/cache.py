@@ -4,7 +4,7 @@
 
     {"file_name": "0001.png", "text": "a red star"}
 
-Images are PNG, JPEG, WebP or TIFF, read as `swd.images` says, and cropped to a centred square. The cache knows every
+Images are PNG, JPEG or WebP, read as `swd.images` says, and cropped to a centred square. The cache knows every
 image by the SHA-256 of its file (read again where its size or times have changed), so the same command continues a
 cache that was interrupted, makes torn and damaged shards again, and brings one up to date after images or captions were
 repaired, removed or added: only those are encoded. Several processes share the work under a launcher:
