@@ -95,6 +95,8 @@ def run(command: CacheCommand) -> None:
     """Load the pipeline and build; the slow imports wait until here."""
     check_options(command)
     records = drawn(read_metadata(command.images), command.limit, command.seed)
+    process, processes, local = process_of()
+    device = _device(command.device, local)
 
     from swd.backbones import backbone_of_folder
     from swd.data import cache_ladder
@@ -103,8 +105,7 @@ def run(command: CacheCommand) -> None:
     backbone = backbone_of_folder(command.pipeline)
     scales, pairs = cache_ladder(ladders(command))
     check_scales(ladders(command), backbone.skeleton(command.pipeline))
-    process, processes, local = process_of()
-    pipeline = _loaded(command, ("vae", *backbone.text_encoders), _device(command.device, local))
+    pipeline = _loaded(command, ("vae", *backbone.text_encoders), device)
     plan, memory = _planned(command, records, pipeline, scales, pairs)
     if command.estimate:
         print(f"{command.output}: {plan.estimate()}")
@@ -233,8 +234,10 @@ def _device(asked: str | None, local: int) -> str:
                 raise ValueError("it holds no numbers")
             torch.empty(1, device=asked)
         except (RuntimeError, ValueError, AssertionError, NotImplementedError) as error:
-            reason = str(error).partition("\n")[0]
-            raise ConfigError(f"cannot encode on device {asked!r}; expected cpu, cuda or cuda:N: {reason}") from error
+            raise ConfigError(
+                f"there is no device {asked!r} here that can encode; expected cpu, or an accelerator that torch finds, "
+                "such as cuda or cuda:0"
+            ) from error
         return asked
     found = torch.accelerator.current_accelerator(check_available=True)
     if found is None or os.environ.get("ACCELERATE_USE_CPU", "false").lower() in ("1", "true", "yes"):

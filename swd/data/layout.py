@@ -17,7 +17,7 @@ from typing import Any, Self
 import torch
 
 from swd.data.shards import AGAIN, Wanted, key_of
-from swd.errors import CacheError
+from swd.errors import CacheError, no_cache
 
 SCHEMA = 3
 ONLINE_SCHEMA = 4  # captions in place of embeddings; what version 3 reads is written as version 3
@@ -59,7 +59,7 @@ class CacheIndex:
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise CacheError(f"{folder} holds no latent cache: make one with `python -m swd.cache`") from None
+            raise no_cache(folder) from None
         except OSError as error:
             raise CacheError(f"{path} cannot be read ({error.strerror or error})") from error
         except ValueError as error:
