@@ -171,8 +171,8 @@ def run(command: TrainCommand, signals: StopSignals | None = None) -> None:
     from swd.training.run import new_accelerator
 
     config = launched(command.distill)
-    check_network(config, command.pipeline)
     accelerator = new_accelerator(config, command.output)
+    check_network(config, command.pipeline)
     if (warning := unstarted()) is not None:
         logging.getLogger(__name__).warning(warning)
     if command.images is not None:

@@ -370,9 +370,11 @@ def test_cache_without_a_schedule_ends_with_one_line(tmp_path: Path) -> None:
         cache_command.main(["--images", str(tmp_path), "--pipeline", "p", "--output", "o"])
 
 
-def test_fp16_on_a_cpu_is_refused_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fp16_on_a_cpu_is_refused_before_anything_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "index.json").touch()
     monkeypatch.setattr(loading, "load_pipeline", lambda *_, **__: pytest.fail("loaded"))
-    command = ["--preset", "mini-6", "--pipeline", "p", "--data", "d", "--output", "o", "--mixed-precision", "fp16"]
+    command = ["--preset", "mini-6", "--pipeline", "p", "--data", str(tmp_path), "--output", "o"]
+    command += ["--mixed-precision", "fp16"]
     with pytest.raises(SystemExit, match="fp16 needs an accelerator"):
         train_command.main(command)
 
