@@ -74,7 +74,8 @@ class CacheCommand:
     """Tokens per prompt of the text encoder whose length can be chosen (T5); the pipeline's own number when absent,
     512 for published models."""
     truncate: bool = False
-    """Cut over-long captions where the text encoders do, rather than refuse them."""
+    """Cut over-long captions where the text encoders do, rather than refuse them. The CLIPs of published models read 77
+    tokens, their T5 as many as it is asked for; the mini pipeline, which has no T5, reads 12."""
     device: str | None = None
     """Where to encode; an accelerator when there is one."""
 
@@ -140,10 +141,10 @@ def _planned(
     """The plan, and what is to be remembered of the image files."""
     import torch
 
-    from swd.backbones.lengths import resolve_length
     from swd.data import plan_cache
     from swd.data.image_files import file_keys, read_memory
 
+    length = _token_length(pipeline, command.max_sequence_length)
     names = [record.file_name for record in records]
     new = command.estimate and not (command.output / "index.json").exists()  # all is missing, whatever the files hold
     memory = {} if new else file_keys(command.images, names, read_memory(command.output))
@@ -159,7 +160,7 @@ def _planned(
             online=command.prompts == "online",
             batch_size=command.batch_size,
             shard_size=command.shard_size,
-            max_sequence_length=resolve_length(pipeline, command.max_sequence_length),
+            max_sequence_length=length,
             truncate=command.truncate,
             keys=[memory[name][1] if name in memory else "new" for name in names],
         )
@@ -167,9 +168,20 @@ def _planned(
         place = f"{command.images / NAME}, line {records[error.number].line}"
         hint = "; --truncate cuts captions where the text encoders do" if records[error.number].text.strip() else ""
         raise CacheError(f"{place}: {error.reason}{hint}") from error
-    except ValueError as error:  # a length that the text encoders do not have
-        raise ConfigError(str(error)) from error
     return plan, memory
+
+
+def _token_length(pipeline: Any, asked: int | None) -> int:
+    from swd.backbones import backbone_of
+    from swd.backbones.lengths import resolve_length
+
+    t5 = backbone_of(pipeline).t5
+    if asked == 0 and t5 is not None and getattr(pipeline, t5[0], None) is not None:
+        raise ConfigError("max_sequence_length must be at least 1 for a pipeline with T5, got 0")
+    try:
+        return resolve_length(pipeline, asked)
+    except ValueError as error:  # one that the text encoders do not have
+        raise ConfigError(str(error)) from error
 
 
 def check_options(command: CacheCommand) -> None:

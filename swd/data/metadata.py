@@ -41,7 +41,7 @@ def read_metadata(folder: Path) -> list[Caption]:
             _check_file(folder, caption.file_name)
         except ValueError as error:
             raise CacheError(f"{path}, line {number}: {error}") from None
-        if (first := seen.setdefault(caption.file_name, number)) != number:
+        if (first := seen.setdefault(str(Path(caption.file_name)), number)) != number:
             warnings.warn(f"{path}, line {number}: {caption.file_name} stands in line {first} too", stacklevel=2)
         found.append(caption)
     if not found:
