@@ -1,9 +1,13 @@
 """Make a latent cache: ``python -m swd.cache --images DIR --pipeline PATH --presets sd35-6 --output CACHE``.
 
-``DIR`` holds images and ``metadata.jsonl`` with one ``{"file_name": ..., "text": ...}`` per line, the layout of an
-image folder of the datasets library. Images are PNG, JPEG or WebP, read as `swd.images` says (turned as EXIF says; CMYK
-and transparent ones are refused by name), and cropped to a centred square. A cache that was interrupted is continued
-by the same command, and torn files are made again. Several processes share the work under a launcher:
+``DIR`` holds images and ``metadata.jsonl`` with a line for each, the layout of an image folder of the datasets library:
+
+    {"file_name": "0001.png", "text": "a red star"}
+
+Images are PNG, JPEG or WebP, read as `swd.images` says, and cropped to a centred square. The cache knows every
+image by the SHA-256 of its file (read again where its size or times have changed), so the same command continues a
+cache that was interrupted, makes torn and damaged shards again, and brings one up to date after images or captions were
+repaired, removed or added: only those are encoded. Several processes share the work under a launcher:
 
     torchrun --nproc_per_node 8 -m swd.cache --images DIR --pipeline PATH --presets sd35-6 --output CACHE
 
@@ -15,24 +19,22 @@ the network in every process.
 import os
 import random
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-from swd.data.metadata import read_metadata
-from swd.errors import INTERRUPTED, USER_ERRORS, CacheError, ConfigError
-from swd.images import ImageFileError, image_size, read_image
-from swd.locks import holding
+from swd.data.metadata import NAME, Caption, read_metadata
+from swd.errors import INTERRUPTED, USER_ERRORS, CacheError, CaptionError, ConfigError
+from swd.training.options import check_seed
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-    from torch import Tensor
-
-    from swd.data.build import CachePlan
+    from swd.backbones.base import Denoiser
+    from swd.data.image_files import Memory
+    from swd.data.plan import CachePlan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +74,8 @@ class CacheCommand:
     """Tokens per prompt of the text encoder whose length can be chosen (T5); the pipeline's own number when absent,
     512 for published models."""
     truncate: bool = False
-    """Cut over-long captions where the text encoders do, rather than refuse them."""
+    """Cut over-long captions where the text encoders do, rather than refuse them. The CLIPs of published models read 77
+    tokens, their T5 as many as it is asked for; the mini pipeline, which has no T5, reads 12."""
     device: str | None = None
     """Where to encode; an accelerator when there is one."""
 
@@ -91,49 +94,129 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(command: CacheCommand) -> None:
     """Load the pipeline and build; the slow imports wait until here."""
-    import torch
+    check_options(command)
+    records = drawn(read_metadata(command.images), command.limit, command.seed)
+    process, processes, local = process_of()
+    device = _device(command.device, local)
 
     from swd.backbones import backbone_of_folder
-    from swd.backbones.lengths import resolve_length
-    from swd.backbones.loading import load_parts
-    from swd.data import cache_ladder, plan_cache
+    from swd.data import cache_ladder
+    from swd.data.image_files import ImageFiles, keep_memory
 
+    backbone = backbone_of_folder(command.pipeline)
     scales, pairs = cache_ladder(ladders(command))
-    records, digest = read_metadata(command.images)
-    records, digest = drawn(records, digest, command.limit, command.seed)
-    process, processes, local = process_of()
-    device = command.device or _device(local)
-    dtype = getattr(torch, command.dtype)
-    parts = ("vae", *backbone_of_folder(command.pipeline).text_encoders)
-    dtypes = {"vae": torch.float32, "default": dtype}
+    check_scales(ladders(command), backbone.skeleton(command.pipeline))
+    pipeline = _loaded(command, ("vae", *backbone.text_encoders), device)
+    plan, memory = _planned(command, records, pipeline, scales, pairs)
+    if command.estimate:
+        print(f"{command.output}: {plan.estimate()}")
+        return
+    files = [command.images / record.file_name for record in records]
+    images = ImageFiles(files, side=max(scales) * pipeline.vae_scale_factor)
+    images.check(plan.missing_images(process, processes))
+    with holding(command.output, process):
+        plan.check_room(progress=process == 0)
+        if process == 0:
+            keep_memory(command.output, memory)
+        plan.build(images, process=process, processes=processes, progress=process == 0)
+    _report(plan, scales)
+
+
+def _loaded(command: CacheCommand, parts: Sequence[str], device: str) -> Any:
+    """The parts of the pipeline that encode, on their device."""
+    import torch
+
+    from swd.backbones.loading import load_parts
+
+    dtypes = {"vae": torch.float32, "default": getattr(torch, command.dtype)}
     pipeline = load_parts(command.pipeline, *parts, dtype=dtypes, variant=command.variant)
     for part in parts:
         if getattr(pipeline, part) is not None:
             getattr(pipeline, part).to(device)
-    plan = plan_cache(
-        [text for _, text in records],
-        pipeline,
-        scales,
-        command.output,
-        pairs=pairs,
-        source=digest,
-        dtype=dtype,
-        moments=command.moments,
-        online=command.prompts == "online",
-        batch_size=command.batch_size,
-        shard_size=command.shard_size,
-        max_sequence_length=resolve_length(pipeline, command.max_sequence_length),
-        truncate=command.truncate,
-    )
-    if command.estimate:
-        print(f"{command.output}: {plan.estimate()}")
-        return
-    images = ImageFiles([command.images / name for name, _ in records], side=max(scales) * pipeline.vae_scale_factor)
-    images.check(number for rows in plan.missing_images(process, processes) for number in rows)
-    with holding(command.output, process):
-        plan.check_room(progress=process == 0)
-        plan.build(images, process=process, processes=processes, progress=process == 0)
-    _report(plan, scales)
+    return pipeline
+
+
+def _planned(
+    command: CacheCommand, records: Sequence[Caption], pipeline: Any, scales: Sequence[int], pairs: Any
+) -> tuple["CachePlan", "Memory"]:
+    """The plan, and what is to be remembered of the image files."""
+    import torch
+
+    from swd.data import plan_cache
+    from swd.data.image_files import file_keys, read_memory
+
+    length = _token_length(pipeline, command.max_sequence_length)
+    names = [record.file_name for record in records]
+    new = command.estimate and not (command.output / "index.json").exists()  # all is missing, whatever the files hold
+    memory = {} if new else file_keys(command.images, names, read_memory(command.output))
+    try:
+        plan = plan_cache(
+            [record.text for record in records],
+            pipeline,
+            scales,
+            command.output,
+            pairs=pairs,
+            dtype=getattr(torch, command.dtype),
+            moments=command.moments,
+            online=command.prompts == "online",
+            batch_size=command.batch_size,
+            shard_size=command.shard_size,
+            max_sequence_length=length,
+            truncate=command.truncate,
+            keys=[memory[name][1] if name in memory else "new" for name in names],
+        )
+    except CaptionError as error:
+        place = f"{command.images / NAME}, line {records[error.number].line}"
+        hint = "; --truncate cuts captions where the text encoders do" if records[error.number].text.strip() else ""
+        raise CacheError(f"{place}: {error.reason}{hint}") from error
+    return plan, memory
+
+
+def _token_length(pipeline: Any, asked: int | None) -> int:
+    from swd.backbones import backbone_of
+    from swd.backbones.lengths import resolve_length
+
+    t5 = backbone_of(pipeline).t5
+    if asked == 0 and t5 is not None and getattr(pipeline, t5[0], None) is not None:
+        raise ConfigError("max_sequence_length must be at least 1 for a pipeline with T5, got 0")
+    try:
+        return resolve_length(pipeline, asked)
+    except ValueError as error:  # one that the text encoders do not have
+        raise ConfigError(str(error)) from error
+
+
+def check_options(command: CacheCommand) -> None:
+    """Find what cannot be meant before anything is read.
+
+    Raises:
+        ConfigError: a size or a limit below 1, a negative length, a seed out of range, or no schedule; the message
+            names the option.
+    """
+    for name in ("batch_size", "shard_size", "limit"):
+        if (value := getattr(command, name)) is not None and value < 1:
+            raise ConfigError(f"{name} must be at least 1, got {value}")
+    if command.max_sequence_length is not None and command.max_sequence_length < 0:
+        raise ConfigError(f"max_sequence_length must not be negative, got {command.max_sequence_length}")
+    check_seed(command.seed)
+    ladders(command)
+
+
+def check_scales(ladders: Iterable[tuple[int, ...]], denoiser: "Denoiser") -> None:
+    """Make sure that the pipeline's own network can work at every scale, or no training would take the cache.
+
+    Raises:
+        ConfigError: it cannot; the message names the scales.
+    """
+    from swd.schedule import ScaleSchedule
+
+    for scales in ladders:
+        count = len(scales)
+        schedule = ScaleSchedule(scales, tuple(1 - step / count for step in range(count + 1)))  # any sigmas
+        try:
+            schedule.check_patch(denoiser.patch_size)
+            schedule.check_size(denoiser.max_side)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
 
 
 def _report(plan: "CachePlan", scales: tuple[int, ...]) -> None:
@@ -150,10 +233,25 @@ def process_of(environment: Mapping[str, str] = os.environ) -> tuple[int, int, i
     return process, processes, int(environment.get("LOCAL_RANK", 0))
 
 
-def _device(local: int) -> str:
-    """The accelerator of a process, where there is one that it may use."""
+def _device(asked: str | None, local: int) -> str:
+    """Where to encode: what was asked for, or the accelerator of a process, where there is one that it may use.
+
+    Raises:
+        ConfigError: there is no such device.
+    """
     import torch
 
+    if asked is not None:
+        try:
+            if torch.device(asked).type == "meta":
+                raise ValueError("it holds no numbers")
+            torch.empty(1, device=asked)
+        except (RuntimeError, ValueError, AssertionError, NotImplementedError) as error:
+            raise ConfigError(
+                f"there is no device {asked!r} here that can encode; expected cpu, or an accelerator that torch finds, "
+                "such as cuda or cuda:0"
+            ) from error
+        return asked
     found = torch.accelerator.current_accelerator(check_available=True)
     if found is None or os.environ.get("ACCELERATE_USE_CPU", "false").lower() in ("1", "true", "yes"):
         return "cpu"
@@ -179,75 +277,11 @@ def ladders(command: CacheCommand) -> list[tuple[int, ...]]:
         raise ConfigError(str(error)) from error
 
 
-def drawn(
-    records: list[tuple[str, str]], digest: str, limit: int | None, seed: int
-) -> tuple[list[tuple[str, str]], str]:
-    """``limit`` of the records in their order, the same for the same seed, and a hash that says so.
-
-    Raises:
-        ConfigError: the limit is below 1.
-    """
-    if limit is not None and limit < 1:
-        raise ConfigError(f"limit must be at least 1, got {limit}")
+def drawn(records: Sequence[Caption], limit: int | None, seed: int) -> list[Caption]:
+    """``limit`` of the records in their order, the same for the same seed."""
     if limit is None or limit >= len(records):
-        return records, digest
-    chosen = sorted(random.Random(seed).sample(range(len(records)), limit))
-    return [records[place] for place in chosen], f"{digest}, {limit} drawn with seed {seed}"
-
-
-class ImageFiles(Sequence["Tensor"]):
-    """Image files as (3, side, side) tensors in [-1, 1], decoded when asked for; larger ones are area-downscaled."""
-
-    def __init__(self, files: Sequence[Path], side: int) -> None:
-        self._files, self._side = files, side
-
-    def __len__(self) -> int:
-        """Number of files."""
-        return len(self._files)
-
-    def __iter__(self) -> Iterator["Tensor"]:
-        """Images in order."""
-        return (self[index] for index in range(len(self)))
-
-    def check(self, numbers: Iterable[int]) -> None:
-        """Look at the headers of some files, so that a bad one is found before the first is encoded.
-
-        Raises:
-            CacheError: one is unreadable, or smaller than the largest scale; the first is named.
-        """
-        for number in numbers:
-            path = self._files[number]
-            try:
-                size = image_size(path)
-            except ImageFileError as error:
-                raise CacheError(f"{path} cannot be read as an image: {error}") from error
-            if min(size) < self._side:
-                need = f"{self._side} x {self._side}"
-                raise CacheError(f"{path} is {size[0]} x {size[1]} pixels, the largest scale needs {need}")
-
-    def __getitem__(self, index: int) -> "Tensor":  # type: ignore[override]
-        """One image.
-
-        Raises:
-            CacheError: unreadable.
-        """
-        from torchvision.transforms.functional import pil_to_tensor
-
-        from swd.resize import downscale_area
-
-        path = self._files[index]
-        try:
-            image = _centre_square(read_image(path))
-        except ImageFileError as error:
-            raise CacheError(f"{path} cannot be read as an image: {error}") from error
-        pixels = pil_to_tensor(image)[None] / 127.5 - 1
-        return downscale_area(pixels, (self._side, self._side))[0]
-
-
-def _centre_square(image: "Image") -> "Image":
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    return image.crop((left, top, left + side, top + side))
+        return list(records)
+    return [records[place] for place in sorted(random.Random(seed).sample(range(len(records)), limit))]
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What can go wrong in a training run; every message says what to do next."""
 
+import json
 from pathlib import Path
 
 
@@ -9,6 +10,19 @@ class ConfigError(ValueError):
 
 class CacheError(RuntimeError):
     """A latent cache is missing, torn, or was made with other weights or scales."""
+
+
+class CaptionError(CacheError):
+    """A caption cannot be encoded as it is.
+
+    Attributes:
+        number: of the caption, counted from 0.
+        reason: what is wrong with it.
+    """
+
+    def __init__(self, number: int, reason: str) -> None:
+        self.number, self.reason = number, reason
+        super().__init__(f"caption {number}: {reason}")
 
 
 class PipelineError(RuntimeError):
@@ -97,6 +111,28 @@ class TrainingStopped(Exception):
 def what_is_kept(last_good: Path | None) -> str:
     """The end of a message about a run that stopped."""
     return f"the last good state is {last_good}" if last_good else "no state had been saved yet"
+
+
+def no_cache(folder: Path) -> CacheError:
+    """A folder without a cache, in the words of whoever looks first."""
+    return CacheError(f"{folder} holds no latent cache: make one with `python -m swd.cache`")
+
+
+def reason(error: BaseException) -> str:
+    """What an error of reading a file says, in words that do not need Python to be understood."""
+    match error:
+        case json.JSONDecodeError():
+            return f"no JSON, by line {error.lineno}"
+        case UnicodeDecodeError():
+            return f"not UTF-8, by byte {error.start + 1}"
+        case OSError():
+            return error.strerror or str(error)
+        case KeyError():
+            return f"it lacks {error.args[0]!r}"
+        case TypeError() | AttributeError() | IndexError():
+            return "it is not laid out as expected"
+        case _:
+            return str(error)
 
 
 INTERRUPTED = 130  # exit status of a command that Ctrl-C ended: 128 and the number of SIGINT

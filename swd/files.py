@@ -17,6 +17,7 @@ from torch import Tensor
 from swd.errors import OutputFolderError
 
 PROBE_BYTES = 1 << 16
+MIB = 1 << 20
 CHECKSUMS = "SHA256SUMS"
 
 
@@ -37,7 +38,7 @@ def probe_writable(folder: Path, needed_bytes: int) -> None:
         raise OutputFolderError(f"cannot write to {folder}: {error.strerror or error}") from error
     if free < needed_bytes:
         raise OutputFolderError(
-            f"{folder} needs about {_mib(needed_bytes)} MiB, but only {_mib(free)} MiB are free on that disk"
+            f"{folder} needs about {-(-needed_bytes // MIB)} MiB, but only {free // MIB} MiB are free on that disk"
         )
 
 
@@ -62,9 +63,13 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Save ``tensors`` as safetensors: equal tensors and metadata make equal files, byte for byte.
 
-    safetensors itself writes the metadata in an order that differs from one call to the next.
+    safetensors itself writes the metadata in an order that differs from one call to the next, and since 0.8 makes files
+    that only their owner can read; these have the mode of any other new file.
     """
+    path.touch()
+    mode = path.stat().st_mode & 0o777
     save_file(dict(tensors), path, metadata=dict(metadata or {}))
+    path.chmod(mode)
     with path.open("r+b") as file:
         size = int.from_bytes(file.read(8), "little")
         text = sorted_header(file.read(size))
@@ -158,7 +163,3 @@ def _replacing(path: Path) -> Iterator[Path]:
             os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _mib(count: int) -> int:
-    return -(-count // (1 << 20))

@@ -4,12 +4,15 @@
 |---|---|
 | RGB, grey, palette of opaque colours, opaque alpha | RGB |
 | 16 bits a channel | RGB of the high bytes |
+| transparent: alpha, a transparent colour of a palette, or one of RGB or grey | RGB over white, `BACKGROUND` |
 | turned by EXIF | RGB as a viewer shows it |
 | missing, empty, truncated, no image, several frames | refused |
-| CMYK, transparent, 32-bit | refused: what colours were meant is not in the file |
+| CMYK, 32-bit | refused: what colours were meant is not in the file |
+| TIFF, GIF and all formats but `FORMATS` | refused; no other decoder is ever tried |
 | more pixels or bytes than the limits | refused before it is decoded |
 
-Only the decoders of `FORMATS` are ever tried.
+White is what most viewers and documents show behind an image; the colours that a file keeps under transparent pixels
+are nobody's choice and do not show.
 """
 
 import io
@@ -25,6 +28,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA"})
 FORMATS = ("PNG", "WEBP", "JPEG")
+BACKGROUND = (255, 255, 255)  # what transparent pixels are laid on
+_ORIENTATION = 0x0112  # EXIF
+_ON_ITS_SIDE = range(5, 9)  # values of it that swap width and height
 
 
 class ImageFileError(ValueError):
@@ -67,14 +73,25 @@ def read_bytes(path: Path, limits: Limits) -> bytes:
 
 
 def image_size(path: Path, *, limits: Limits = LIMITS) -> tuple[int, int]:
-    """Width and height by the header alone, as the file lies on the disk: nothing is decoded.
+    """Width and height of what `read_image` gives, by the header alone: nothing is decoded.
 
     Raises:
-        ImageFileError: the header shows what `read_image` would refuse; damage and transparency show later.
+        ImageFileError: the header shows what `read_image` would refuse; damage shows later.
     """
     with _readable(path, limits) as stream, _opened(stream, path.stat().st_size, limits) as image:
         width, height = image.size
-        return width, height
+        return (height, width) if _orientation(image) in _ON_ITS_SIDE else (width, height)
+
+
+def is_plain(path: Path, *, limits: Limits = LIMITS) -> bool:
+    """Whether every reader takes a file for what `read_image` gives: 8-bit RGB or grey, opaque, not turned.
+
+    Raises:
+        ImageFileError: as `image_size`.
+    """
+    with _readable(path, limits) as stream, _opened(stream, path.stat().st_size, limits) as image:
+        opaque = image.mode in ("RGB", "L") and not image.has_transparency_data
+        return opaque and _orientation(image) in (None, 1)
 
 
 def decode_image(data: bytes, *, limits: Limits = LIMITS) -> Image.Image:
@@ -133,12 +150,26 @@ def _check_header(image: Image.Image, limits: Limits) -> None:
         raise ImageFileError(f"mode {image.mode} has no 8-bit colours: save it as RGB")
 
 
+def _orientation(image: Image.Image) -> int | None:
+    if image.format == "PNG" and "exif" not in image.info:  # Pillow would look for it behind the pixels
+        return None
+    found = image.getexif().get(_ORIENTATION)
+    return found if isinstance(found, int) else None
+
+
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        return _of_deep_grey(image)
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        lowest = int(np.asarray(image.getchannel("A")).min())
-        if lowest < 255:
-            raise ImageFileError(f"transparent (alpha down to {lowest}), and no background is given: save it as RGB")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (*BACKGROUND, 255)), image)
     return image.convert("RGB")
+
+
+def _of_deep_grey(image: Image.Image) -> Image.Image:
+    """Of 16 bits a channel; one of the greys may be marked as transparent."""
+    values, clear = np.asarray(image), image.info.get("transparency")
+    levels = np.repeat((values >> 8).astype(np.uint8)[..., None], 3, axis=-1)
+    if clear is not None:
+        levels[values == clear] = BACKGROUND
+    return Image.fromarray(levels)

@@ -23,20 +23,24 @@ The same command again goes on where an interrupted run stopped.
 import argparse
 import difflib
 import logging
+import os
 import signal
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 import tyro
 
-from swd.errors import INTERRUPTED, USER_ERRORS, ConfigError, StudyError, TrainingStopped
+from swd.errors import INTERRUPTED, USER_ERRORS, ConfigError, StudyError, TrainingStopped, no_cache, reason
 from swd.training.config import DistillConfig
 from swd.training.stopping import StopSignals
+from swd.training.typed import in_words, is_a
+
+PLACES = ("pipeline", "data", "output", "images", "student")  # options in which ~ is the home folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +68,10 @@ class TrainCommand:
     """Go on from the newest state in the output folder; otherwise start over there."""
     state_minutes: float = 5.0
     """Save a state also when the last one is so many minutes old; `checkpoint_every` counts iterations."""
+    truncate: bool = False
+    """Cut over-long captions of `images` where the text encoders do, rather than refuse them."""
+    verify: bool = True
+    """First read the cache once and compare it with its checksums."""
     in_memory: bool = False
     """Read the whole cache into memory in place of mapping its files."""
     study: Path | None = None
@@ -119,22 +127,25 @@ def read_study(path: Path) -> list[str]:
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise StudyError(f"cannot read study file {path}: {error}") from error
+        raise StudyError(f"cannot read study file {path}: {reason(error)}") from error
     distill = values.get("distill", {})
     if not isinstance(distill, dict):
         raise StudyError(f"{path}: distill must be a table, [distill]")
     own = {key: value for key, value in values.items() if key != "distill"}
-    _check_keys(path, own, TrainCommand)
-    _check_keys(path, distill, DistillConfig)
+    _check_values(path, own, TrainCommand)
+    _check_values(path, distill, DistillConfig)
+    own |= {key: os.path.expanduser(own[key]) for key in PLACES if key in own}
     return as_arguments({**own, **distill})
 
 
-def _check_keys(path: Path, values: Mapping[str, Any], options: type) -> None:
-    known = [field.name for field in fields(options) if field.name not in ("distill", "study")]
-    for key in values:
-        if key not in known:
-            near = ", ".join(difflib.get_close_matches(key, known, n=3, cutoff=0.4)) or "none"
+def _check_values(path: Path, values: Mapping[str, Any], options: type) -> None:
+    types = {key: kind for key, kind in get_type_hints(options).items() if key not in ("distill", "study")}
+    for key, value in values.items():
+        if key not in types:
+            near = ", ".join(difflib.get_close_matches(key, types, n=3, cutoff=0.4)) or "none"
             raise StudyError(f"{path}: {options.__name__} has no option {key!r}; nearest: {near}")
+        if not is_a(value, types[key]):
+            raise StudyError(f"{path}: {key} must be {in_words(types[key])}, got {value!r}")
 
 
 def as_arguments(values: Mapping[str, Any]) -> list[str]:
@@ -155,20 +166,30 @@ def run(command: TrainCommand, signals: StopSignals | None = None) -> None:
         command: what to do.
         signals: which end the training after an iteration; before it, when nothing is to be saved, they end at once.
     """
+    command.distill.schedule()  # an unknown preset is found before gigabytes are read
+    if command.images is None and not (command.data / "index.json").exists():
+        raise no_cache(command.data)
+
     from swd.training import train
-    from swd.training.inputs import open_inputs
+    from swd.training.inputs import check_network, open_inputs
     from swd.training.launch import launched, unstarted
     from swd.training.run import new_accelerator
 
     config = launched(command.distill)
-    config.schedule()  # an unknown preset is found before gigabytes are read
     accelerator = new_accelerator(config, command.output)
+    check_network(config, command.pipeline)
     if (warning := unstarted()) is not None:
         logging.getLogger(__name__).warning(warning)
     if command.images is not None:
         _make_cache(command, config, accelerator.num_processes)
     denoiser, data = open_inputs(
-        command.pipeline, command.data, config, accelerator, variant=command.variant, in_memory=command.in_memory
+        command.pipeline,
+        command.data,
+        config,
+        accelerator,
+        variant=command.variant,
+        in_memory=command.in_memory,
+        verify=command.verify,
     )
     options = {"resume": command.resume, "student": command.student, "state_minutes": command.state_minutes}
     how: dict[str, Any] = {"accelerator": accelerator, "stop": signals, **options}
@@ -206,6 +227,7 @@ def _make_cache(command: TrainCommand, config: DistillConfig, processes: int) ->
             dtype="float32" if config.precision == "no" else "bfloat16",
             moments=config.sample_latents,
             prompts=command.prompts,
+            truncate=command.truncate,
             variant=command.variant,
         )
     )

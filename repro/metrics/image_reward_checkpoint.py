@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import BlipTextConfig, BlipVisionConfig
 
 from repro.metrics.base import WeightsError
+from swd.errors import reason
 
 CHECKPOINT, MED_CONFIG = "ImageReward.pt", "med_config.json"
 HEAD_WIDTH = 64
@@ -68,7 +69,7 @@ def read_med_config(path: Path) -> dict[str, Any]:
         config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         sizes = {name: config[name] for name in ("hidden_size", "num_attention_heads", "num_hidden_layers")}
     except (ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"{path} is no med_config.json: {error!r}") from error
+        raise WeightsError(f"{path} is no med_config.json: {reason(error)}") from error
     if not config.get("add_cross_attention"):
         raise WeightsError(f"{path}: add_cross_attention must be true, the caption reads the image through it")
     if config.get("position_embedding_type", "absolute") != "absolute":

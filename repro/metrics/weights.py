@@ -28,6 +28,7 @@ from safetensors import SafetensorError, safe_open
 
 from repro.harness.files import digest_file
 from repro.metrics.base import WeightsError
+from swd.errors import reason
 
 WEIGHT_SUFFIXES = frozenset({".safetensors", ".bin", ".pt", ".pth"})
 HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
@@ -209,7 +210,7 @@ def _check_index(path: Path) -> None:
     try:
         names = set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values())
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise WeightsError(f"{path} is no index of weights: {error!r}.") from error
+        raise WeightsError(f"{path} is no index of weights: {reason(error)}.") from error
     for name in sorted(names):
         if not (path.parent / name).is_file():
             raise WeightsError(f"{path.name} names {name}, which is missing in {path.parent}.")

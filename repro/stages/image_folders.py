@@ -8,6 +8,7 @@ prompts can be scored.
 
 import csv
 import json
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def files_by_id(folder: Path) -> dict[str, Path]:
     """
     if not folder.is_dir():
         raise ImageSetError(f"no such folder of images: {folder}")
-    found: dict[str, tuple[str, Path]] = {}
+    found, seen = dict[str, tuple[str, Path]](), dict[Path, str]()
     root = folder.resolve()
     for where, identity, file in _places(folder):
         if identity in found:
@@ -64,6 +65,8 @@ def files_by_id(folder: Path) -> dict[str, Path]:
             raise ImageSetError(f"{where}: {file} lies outside of {folder}")
         if not file.is_file():
             raise ImageSetError(f"{where}: there is no file {file}")
+        if (first := seen.setdefault(file.resolve(), identity)) != identity:
+            warnings.warn(f"{where}: {file} is the image of {first!r} too", stacklevel=2)
         found[identity] = (where, file)
     return {identity: file for identity, (_, file) in found.items()}
 

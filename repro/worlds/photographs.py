@@ -4,11 +4,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
 
 from repro.harness.experiment import ExperimentError
+from swd.images import read_image
 
 # Colour photographs; textures, drawings, microscope and telescope images of the same folders are left out.
 FILES = (
@@ -37,8 +37,7 @@ def photograph_crops(side: int) -> tuple[Tensor, tuple[int, ...]]:
 
 
 def _read(package: str, file: str) -> Tensor:
-    with Image.open(_folder(package) / file) as image:
-        return pil_to_tensor(image.convert("RGB").reduce(SHRINK))
+    return pil_to_tensor(read_image(_folder(package) / file).reduce(SHRINK))
 
 
 def _folder(package: str) -> Path:

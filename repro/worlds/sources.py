@@ -15,7 +15,7 @@ from tqdm import tqdm
 from repro.harness.experiment import ExperimentError
 from repro.harness.files import digest_file, digest_json
 from repro.worlds.photographs import photograph_crops
-from swd.cache import ImageFiles
+from swd.data.image_files import ImageFiles
 from swd.errors import CacheError
 from swd.images import FORMATS
 

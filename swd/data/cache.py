@@ -7,7 +7,6 @@ are whitened as the backbone does it. They are the mode of what the VAE's encode
 moments holds its deviation too, so that each reading may draw from it.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +18,9 @@ from torch import Tensor
 
 from swd.backbones import backbone_named
 from swd.backbones.base import Condition
-from swd.data.layout import AGAIN, CacheIndex, Shard, deviation_key, growing_pairs, lower_key, read_shard
+from swd.data.layout import CacheIndex, deviation_key, growing_pairs, lower_key
+from swd.data.opening import check_captions, open_shards, read_keys, read_prompts
+from swd.data.shards import Shard
 from swd.errors import CacheError
 from swd.resize import downscale_area
 from swd.rng import StepRandom, derived_rng
@@ -92,17 +93,23 @@ class LatentCache:
         pipeline: str | None = None,
         in_memory: bool = False,
         encoder: PromptEncoder | None = None,
+        verify: bool = True,
     ) -> Self:
         """Open a finished cache.
+
+        Whatever contradicts itself is found here: counts, sides, numbers of prompts, captions, shards of other images.
 
         Args:
             folder: where ``build_cache`` wrote it.
             pipeline: ``pipeline_fingerprint`` of the pipeline about to be used; checked when given.
             in_memory: read everything now in place of mapping the files.
             encoder: of prompts, for a cache that keeps captions alone; one with embeddings has no use for it.
+            verify: read every shard once and compare it with its checksum, where it has one (earlier versions wrote
+                none).
 
         Raises:
-            CacheError: missing, torn or foreign cache, or one that needs an encoder; the message says what to do.
+            CacheError: missing, torn, damaged or foreign cache, or one that needs an encoder; the message says what to
+                do.
         """
         folder = Path(folder)
         index = CacheIndex.read(folder)
@@ -113,12 +120,10 @@ class LatentCache:
                 f"{folder} was made with another VAE, text encoder or tokenizer (fingerprint {index.pipeline}, "
                 f"this pipeline has {pipeline}): build a cache for this pipeline in another folder"
             )
-        try:
-            prompts = json.loads((folder / "prompts.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise CacheError(f"{folder / 'prompts.json'} cannot be read ({error}): {AGAIN}") from error
-        latents = [read_shard(folder / name, index.fingerprint) for name, _, _ in index.latent_shards()]
-        embeddings = [read_shard(folder / name, index.fingerprint) for name, _, _ in index.prompt_shards()]
+        prompts, keys = read_prompts(folder, index), read_keys(folder, index)
+        latents = open_shards(index.wanted_latents(folder, keys), verify=verify)
+        check_captions(folder, index, prompts, latents)
+        embeddings = open_shards(index.wanted_prompts(folder, prompts), verify=verify)
         if in_memory:
             latents, embeddings = [[{k: v.clone() for k, v in s.items()} for s in x] for x in (latents, embeddings)]
         return cls(index, latents, embeddings, prompts, encoder if index.online else None)

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from swd.backbones import backbone_of
 from swd.backbones.base import Condition
-from swd.data.layout import CacheIndex, Shard, deviation_key, lower_key
+from swd.data.layout import CacheIndex, deviation_key, lower_key
+from swd.data.shards import Shard
 from swd.errors import CacheError
 from swd.resize import downscale_area
 
@@ -46,10 +47,6 @@ class BatchEncoder:
         self.backbone = backbone_of(pipeline)
         self._token_length = token_length
         self._dtype = getattr(torch, index.dtype)
-
-    def chunks(self, start: int, stop: int) -> list[tuple[int, int]]:
-        """``start..stop`` in passes of the batch size."""
-        return [(first, min(first + self.batch_size, stop)) for first in range(start, stop, self.batch_size)]
 
     @torch.no_grad()
     def latents(self, images: Tensor) -> Shard:

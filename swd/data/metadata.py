@@ -1,10 +1,12 @@
-"""``metadata.jsonl``: which image file has which caption, one JSON object a line with ``file_name`` and ``text``."""
+"""``metadata.jsonl``: which image file has which caption, one JSON object a line with ``file_name`` and ``text``.
 
-import hashlib
+{"file_name": "0001.png", "text": "a red star"}
+"""
+
 import json
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from swd.errors import CacheError
 
@@ -13,8 +15,16 @@ KEYS = ("file_name", "text")
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
-def read_metadata(folder: Path) -> tuple[list[tuple[str, str]], str]:
-    """(file name, caption) of every image, and a hash of the list with file sizes.
+class Caption(NamedTuple):
+    """One line: an image file, relative to the folder, with its caption and the number of the line, from 1."""
+
+    file_name: str
+    text: str
+    line: int
+
+
+def read_metadata(folder: Path) -> list[Caption]:
+    """Every image of a folder with its caption.
 
     A byte-order mark, ends of lines of any system and empty lines are fine. A file that is named twice is told of.
 
@@ -22,21 +32,21 @@ def read_metadata(folder: Path) -> tuple[list[tuple[str, str]], str]:
         CacheError: no metadata, or a line that is not UTF-8, no object with the two texts, or names a file outside the
             folder or none; the message names the line.
     """
-    path = folder / NAME
-    records, digest, seen = [], hashlib.sha256(), dict[str, int]()
+    path, found, seen = folder / NAME, list[Caption](), dict[str, int]()
     for number, line in enumerate(_lines(path), 1):
         if not line.strip():
             continue
         try:
-            name, text = _record(line)
-            size = _size(folder, name)
+            caption = Caption(*_record(line), number)
+            _check_file(folder, caption.file_name)
         except ValueError as error:
             raise CacheError(f"{path}, line {number}: {error}") from None
-        if (first := seen.setdefault(name, number)) != number:
-            warnings.warn(f"{path}, line {number}: {name} stands in line {first} too", stacklevel=2)
-        records.append((name, text))
-        digest.update(f"{name}\0{size}\0".encode())
-    return records, digest.hexdigest()[:16]
+        if (first := seen.setdefault(str(Path(caption.file_name)), number)) != number:
+            warnings.warn(f"{path}, line {number}: {caption.file_name} stands in line {first} too", stacklevel=2)
+        found.append(caption)
+    if not found:
+        raise CacheError(f"{path} is empty: it names images and captions, one JSON object a line")
+    return found
 
 
 def _lines(path: Path) -> list[bytes]:
@@ -73,13 +83,12 @@ def _record(line: bytes) -> tuple[str, str]:
     return record["file_name"], record["text"]
 
 
-def _size(folder: Path, name: str) -> int:
+def _check_file(folder: Path, name: str) -> None:
     place = folder / name
     if "\0" in name or Path(name).is_absolute() or ".." in Path(name).parts:
-        raise ValueError(f"file_name {name!r} leaves the folder: expected a path inside it")
+        raise ValueError(f"file_name {name!r} leaves the folder: expected a path inside it, where a link may lie")
     if not place.is_file():  # a pipe would be waited for
         raise ValueError(f"there is no file {place}")
-    return place.stat().st_size
 
 
 def _shown(value: Any) -> str:

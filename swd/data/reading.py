@@ -1,6 +1,6 @@
 """Images for a cache, from a sequence or an iterator, checked one by one."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any
 
@@ -11,22 +11,26 @@ from swd.errors import CacheError
 
 
 class ImageReader:
-    """Images ``start..stop`` of a sequence, or of an iterator that is read through in order."""
+    """Images of a sequence by their numbers, or of an iterator that is read through in order."""
 
     def __init__(self, images: Iterable[Tensor], smallest: int) -> None:
         self._images: Any = images if hasattr(images, "__getitem__") else iter(images)
         self._place, self._smallest = 0, smallest
 
-    def read(self, start: int, stop: int) -> Tensor:
-        """Stack of images (B, 3, H, W) in [-1, 1]."""
-        if hasattr(self._images, "__getitem__"):
-            chosen = [self._images[i] for i in range(start, stop)]
-        else:
-            chosen = list(islice(self._images, start - self._place, stop - self._place))
-            self._place = stop
-        if len(chosen) < stop - start:
-            raise CacheError(f"there are captions for {stop} images, but only {start + len(chosen)} images")
-        return torch.stack([self._checked(image, start + i) for i, image in enumerate(chosen)])
+    def read(self, rows: Sequence[int]) -> Tensor:
+        """Stack of images of rising numbers, (B, 3, H, W) in [-1, 1]; an iterator is read up to the last of them."""
+        chosen = [self._images[row] for row in rows] if hasattr(self._images, "__getitem__") else self._next(rows)
+        return torch.stack([self._checked(image, row) for image, row in zip(chosen, rows, strict=True)])
+
+    def _next(self, rows: Sequence[int]) -> list[Tensor]:
+        found = []
+        for row in rows:
+            image = next(islice(self._images, row - self._place, None), None)
+            if image is None:
+                raise CacheError(f"there are captions for {rows[-1] + 1} images, but fewer than {row + 1} images")
+            found.append(image)
+            self._place = row + 1
+        return found
 
     def _checked(self, image: Tensor, number: int) -> Tensor:
         image = image.float() / 127.5 - 1 if image.dtype == torch.uint8 else image.float()

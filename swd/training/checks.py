@@ -47,15 +47,28 @@ def check_schedule(schedule: ScaleSchedule, denoiser: Denoiser) -> None:
         raise ConfigError(str(error)) from error
 
 
+def check_sizes(config: DistillConfig, denoiser: Denoiser) -> None:
+    """Make sure that the network has the block and the width that are asked for.
+
+    Raises:
+        ConfigError: it has not.
+    """
+    if config.objective == "distribution" and config.feature_block >= denoiser.num_blocks:
+        last = denoiser.num_blocks - 1
+        raise ConfigError(f"feature_block {config.feature_block} is past the last block of the network, {last}")
+    layers = [module for module in denoiser.network.modules() if isinstance(module, torch.nn.Linear)]
+    widest = max((max(layer.in_features, layer.out_features) for layer in layers), default=config.rank)
+    if config.rank > widest:
+        raise ConfigError(f"rank must be at most {widest}, the width of the network's widest layer, got {config.rank}")
+
+
 def check_fit(config: DistillConfig, denoiser: Denoiser, processes: int, device: torch.device) -> None:
     """Make sure that the options fit the network, the number of processes and the device.
 
     Raises:
         ConfigError: they do not.
     """
-    if config.objective == "distribution" and config.feature_block >= denoiser.num_blocks:
-        last = denoiser.num_blocks - 1
-        raise ConfigError(f"feature_block {config.feature_block} is past the last block of the network, {last}")
+    check_sizes(config, denoiser)
     if config.pdm_method == "triton" and device.type != "cuda":
         raise ConfigError(f"pdm_method triton needs a CUDA device, training runs on {device.type}")
     if config.batch_size % processes:

@@ -14,6 +14,7 @@ from swd.backbones.loading import load_parts, local_folder
 from swd.data.cache import LatentCache
 from swd.data.encoding import prompt_encoder
 from swd.data.layout import CacheIndex
+from swd.training.checks import check_schedule, check_sizes
 from swd.training.config import DistillConfig
 
 DTYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -27,6 +28,7 @@ def open_inputs(
     *,
     variant: str | None = None,
     in_memory: bool = False,
+    verify: bool = True,
 ) -> tuple[Denoiser, LatentCache]:
     """The teacher in the precision of the run, and the cache after a check that it is of this pipeline.
 
@@ -40,6 +42,7 @@ def open_inputs(
         accelerator: processes and device.
         variant: of the pipeline's files, such as fp16.
         in_memory: read the whole cache now.
+        verify: compare the cache with its checksums, in the main process.
 
     Raises:
         PipelineError: the pipeline is missing, of no known family, or broken.
@@ -61,8 +64,21 @@ def open_inputs(
         length = index.token_length
         assert length is not None  # every cache without embeddings says it
         encoder = prompt_encoder(opened, index, length, accelerator.device)
-    data = LatentCache.open(cache, pipeline=fingerprint, in_memory=in_memory, encoder=encoder)
+    verify = verify and accelerator.is_main_process
+    data = LatentCache.open(cache, pipeline=fingerprint, in_memory=in_memory, encoder=encoder, verify=verify)
     return backbone.denoiser(backbone.network(opened)), data
+
+
+def check_network(config: DistillConfig, pipeline: str) -> None:
+    """Compare the options with the architecture of a pipeline, before any weights are read.
+
+    Raises:
+        PipelineError: the pipeline is missing, or of no known family.
+        ConfigError: the schedule, the rank or the feature block do not fit its network.
+    """
+    network = backbone_of_folder(pipeline).skeleton(pipeline)
+    check_schedule(config.schedule(), network)
+    check_sizes(config, network)
 
 
 def _from_main(accelerator: Any, compute: Callable[[], str]) -> str:

@@ -20,6 +20,7 @@ Tracker = Literal["trackio", "tensorboard", "wandb"]
 BandwidthRule = Literal["fixed", "median"]
 Downscale = Literal["pixels", "latents"]
 Distance = Literal["huber", "l2"]  # as swd.losses.consistency has it
+SEEDS = 2**32
 OWN: dict[str, tuple[str, ...]] = {  # options that say what is learned, by the objective that reads them
     "distribution": (
         "weight_pdm",
@@ -40,8 +41,15 @@ OWN: dict[str, tuple[str, ...]] = {  # options that say what is learned, by the 
 }
 
 
+def check_seed(seed: int) -> None:
+    """Raise ConfigError for a seed that torch's generators do not tell from another: they keep 32 bits."""
+    if not 0 <= seed < SEEDS:
+        raise ConfigError(f"seed must be at least 0 and below {SEEDS}, got {seed}")
+
+
 def check_options(config: "DistillConfig") -> None:
     """Raise ConfigError, naming the option, for a value that cannot be meant."""
+    check_seed(config.seed)
     _check_counts(config)
     _check_rates(config)
     _check_ranges(config)

@@ -24,6 +24,7 @@ from swd import train as train_command
 from swd import training
 from swd.backbones import loading
 from swd.backbones.base import Denoiser
+from swd.data.metadata import Caption
 from swd.errors import ConfigError, PipelineError, StudyError
 from swd.lora.files import ADAPTER_FILE
 from swd.training import DistillConfig, inputs, run
@@ -237,12 +238,38 @@ def test_bad_study_file_is_explained(tmp_path: Path, text: str, message: str) ->
         train_command.main(["--study", str(path)])
 
 
-def test_study_values_of_the_wrong_type_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("rank = 'many'", "rank must be a whole number, got 'many'"),
+        ("rank = 2.5", "rank must be a whole number, got 2.5"),
+        ("rank = true", "rank must be a whole number, got True"),
+        ("lr = '1e-3'", "lr must be a number, got '1e-3'"),
+        ("mixed_steps = 1", "mixed_steps must be true or false, got 1"),
+        ("objective = 'other'", "objective must be one of distribution, consistency, got 'other'"),
+        ("scales = [4, 6.5]", r"scales must be a list of values, each a whole number, got \[4, 6.5\]"),
+        ("betas = [0.9]", r"betas must be a list of 2 values, each a number, got \[0.9\]"),
+        ("preset = ['mini-6']", r"preset must be text, got \['mini-6'\]"),
+    ],
+)
+def test_study_values_of_the_wrong_type_are_named_with_their_file(tmp_path: Path, line: str, message: str) -> None:
     path = tmp_path / "bad.toml"
-    path.write_text("pipeline = 'p'\ndata = 'd'\noutput = 'o'\n[distill]\npreset = 'mini-6'\nrank = 'many'\n")
-    with pytest.raises(SystemExit):
+    path.write_text(f"[distill]\n{line}\n")
+    with pytest.raises(StudyError, match=f"bad.toml: {message}"):
         train_command.parse(["--study", str(path)])
-    assert "rank" in "".join(capsys.readouterr())
+
+
+def test_the_tilde_of_a_study_file_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    path = tmp_path / "study.toml"
+    path.write_text("pipeline = '~/p'\ndata = '~/d'\noutput = 'a~b'\n[distill]\npreset = 'mini-6'\nlr = 1\n")
+    command = train_command.parse(["--study", str(path)])
+    assert (command.pipeline, command.data, command.output) == (
+        "/home/somebody/p",
+        Path("/home/somebody/d"),
+        Path("a~b"),
+    )
+    assert command.distill.lr == 1.0
 
 
 @pytest.mark.parametrize(
@@ -250,11 +277,14 @@ def test_study_values_of_the_wrong_type_are_refused(tmp_path: Path, capsys: pyte
     [
         (["--preset", "mini-7"], "no preset 'mini-7'; nearest: mini-6"),
         (["--preset", "mini-6", "--lr", "-1"], "lr must be finite and positive"),
+        (["--preset", "mini-6", "--seed", "-1"], "seed must be at least 0 and below 4294967296, got -1"),
+        (["--preset", "mini-6", "--seed", str(2**64)], f"seed must be at least 0 and below 4294967296, got {2**64}"),
         (["--preset", "mini-6", "--pipeline", "nowhere/at-all"], "cannot load the pipeline nowhere/at-all"),
     ],
 )
 def test_bad_command_ends_with_one_line(tmp_path: Path, changes: list[str], message: str) -> None:
     needed = ["--pipeline", str(tmp_path), "--data", str(tmp_path), "--output", str(tmp_path / "out")]
+    (tmp_path / "index.json").touch()
     with pytest.raises(SystemExit, match=message):
         train_command.main([*needed, *changes])
     assert not (tmp_path / "out").exists()
@@ -272,10 +302,26 @@ def test_truncated_pipeline_weights_are_named(study: Path, tmp_path: Path, tiny_
 def test_a_missing_cache_is_said_before_weights_are_read(
     tiny_pipeline_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inputs, "load_parts", lambda *_, **__: pytest.fail("loaded"))
+    monkeypatch.setitem(sys.modules, "swd.training.inputs", None)  # the first of the slow imports
     command = ["--preset", "mini-6", "--pipeline", str(tiny_pipeline_folder), "--data", str(tmp_path), "--output", "o"]
     with pytest.raises(SystemExit, match="holds no latent cache"):
         train_command.main(command)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["--rank", "100000"], r"rank must be at most \d+, the width of the network's widest layer, got 100000"),
+        (["--feature-block", "99"], "feature_block 99 is past the last block of the network, 1"),
+        (["--scales", "4", "5"], r"scales must be multiples of the patch size 2, got \[5\]"),
+    ],
+)
+def test_options_that_do_not_fit_the_network_are_said_before_weights_are_read(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: list[str], message: str
+) -> None:
+    monkeypatch.setattr(inputs, "load_parts", lambda *_, **__: pytest.fail("loaded"))
+    with pytest.raises(SystemExit, match=message):
+        train_command.main(["--study", str(study), "--output", str(tmp_path / "run"), *changes])
 
 
 @pytest.mark.parametrize(
@@ -305,15 +351,13 @@ def test_bad_image_folder_is_explained(
 
 
 def test_a_limit_draws_images_by_seed() -> None:
-    records = [(f"{number}.png", "a red star") for number in range(20)]
-    chosen, digest = cache_command.drawn(records, "d", 5, seed=1)
+    records = [Caption(f"{number}.png", "a red star", number + 1) for number in range(20)]
+    chosen = cache_command.drawn(records, 5, seed=1)
     assert len(chosen) == 5
     assert chosen == sorted(chosen, key=records.index)
-    assert (chosen, digest) == cache_command.drawn(records, "d", 5, seed=1)
-    assert digest != cache_command.drawn(records, "d", 5, seed=2)[1]
-    assert cache_command.drawn(records, "d", 20, seed=1) == (records, "d")
-    with pytest.raises(ConfigError, match="limit must be at least 1, got 0"):
-        cache_command.drawn(records, "d", 0, seed=1)
+    assert chosen == cache_command.drawn(records, 5, seed=1)
+    assert chosen != cache_command.drawn(records, 5, seed=2)
+    assert cache_command.drawn(records, 20, seed=1) == records
 
 
 def test_cache_serves_presets_and_own_scales_together() -> None:
@@ -336,9 +380,11 @@ def test_cache_without_a_schedule_ends_with_one_line(tmp_path: Path) -> None:
         cache_command.main(["--images", str(tmp_path), "--pipeline", "p", "--output", "o"])
 
 
-def test_fp16_on_a_cpu_is_refused_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fp16_on_a_cpu_is_refused_before_anything_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "index.json").touch()
     monkeypatch.setattr(loading, "load_pipeline", lambda *_, **__: pytest.fail("loaded"))
-    command = ["--preset", "mini-6", "--pipeline", "p", "--data", "d", "--output", "o", "--mixed-precision", "fp16"]
+    command = ["--preset", "mini-6", "--pipeline", "p", "--data", str(tmp_path), "--output", "o"]
+    command += ["--mixed-precision", "fp16"]
     with pytest.raises(SystemExit, match="fp16 needs an accelerator"):
         train_command.main(command)
 

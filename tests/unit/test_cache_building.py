@@ -1,6 +1,8 @@
 """Caches that several processes share, that keep captions alone, and what is said before the work."""
 
 import json
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,14 +13,18 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from training_world import CONFIG, assert_same, config, fresh_accelerate, losses, tensors
 
+import repro
+import swd
+from repro.harness.files import write_atomic
 from swd import cache as command
-from swd.backbones import denoiser_of
+from swd.backbones import denoiser_of, loading
 from swd.backbones.loading import load_pipeline
 from swd.data import LatentCache, build_cache, plan_cache
-from swd.data.build import CachePlan
 from swd.data.encoding import BatchEncoder
 from swd.data.layout import ONLINE_SCHEMA, SCHEMA, CacheIndex
+from swd.data.plan import CachePlan
 from swd.errors import CacheError, OutputFolderError
+from swd.files import probe_writable, save_tensors, write_json, write_tensors
 from swd.lora.files import read_adapter
 from swd.training import train
 from swd.training.inputs import open_inputs
@@ -100,7 +106,7 @@ def test_a_share_that_was_killed_goes_on_and_leaves_the_others_alone(
             share.build(images, process=0, processes=2, progress=False)
     before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "shared").glob("latents-*")}
     assert before.keys() == {"latents-00000.safetensors"}
-    assert share.missing_images(0, 2) == [range(4, 6)]
+    assert share.missing_images(0, 2) == [4, 5]
     for process in (1, 0):
         share.build(images, process=process, processes=2, progress=False)
     assert (tmp_path / "shared" / "latents-00000.safetensors").stat().st_mtime_ns == before["latents-00000.safetensors"]
@@ -151,6 +157,82 @@ def test_a_bad_image_is_named_before_the_first_is_encoded(
         run(folder, tiny_pipeline_folder, tmp_path / "cache")
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--batch-size", "0"], "batch_size must be at least 1, got 0"),
+        (["--shard-size", "-3"], "shard_size must be at least 1, got -3"),
+        (["--limit", "0"], "limit must be at least 1, got 0"),
+        (["--max-sequence-length", "-5"], "max_sequence_length must not be negative, got -5"),
+        (["--seed", "-1"], "seed must be at least 0 and below 4294967296, got -1"),
+        (["--seed", str(2**64)], f"seed must be at least 0 and below 4294967296, got {2**64}"),
+        (["--scales", "6", "4"], r"scales must be positive and must not shrink, got \(6, 4\)"),
+        (
+            ["--device", "nonsense"],
+            "there is no device 'nonsense' here that can encode; expected cpu, or an accelerator",
+        ),
+        (["--device", "meta"], "there is no device 'meta' here that can encode"),
+        (["--device", "mps:7"], "there is no device 'mps:7' here that can encode"),
+        (["--scales", "15", "33"], r"scales must be multiples of the patch size 2, got \[15, 33\]"),
+        (["--scales", "4", "64"], "scales must stay within the network's largest latent side 32"),
+    ],
+)
+def test_options_that_cannot_be_meant_are_named_before_weights_are_read(
+    folder: Path,
+    tiny_pipeline_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list,
+    message: str,
+) -> None:
+    monkeypatch.setattr(loading, "load_pipeline", lambda *_, **__: pytest.fail("loaded"))
+    with pytest.raises(SystemExit, match=message):
+        run(folder, tiny_pipeline_folder, tmp_path / "cache", *options)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_caption_that_is_too_long_is_named_by_its_line_and_cut_when_asked(
+    folder: Path, tiny_pipeline_folder: Path, tmp_path: Path
+) -> None:
+    lines = [json.dumps({"file_name": f"{number}.png", "text": text}) for number, text in enumerate(CAPTIONS[:3])]
+    lines.insert(1, "")
+    lines.append(json.dumps({"file_name": "3.png", "text": "a red star " * 5}))
+    (folder / "metadata.jsonl").write_text("\n".join(lines))
+    with pytest.raises(SystemExit, match=r"metadata.jsonl, line 5: prompt has \d\d tokens.*; --truncate cuts captions"):
+        run(folder, tiny_pipeline_folder, tmp_path / "cache", "--limit", "4")
+    run(folder, tiny_pipeline_folder, tmp_path / "cache", "--truncate")
+    assert LatentCache.open(tmp_path / "cache").captions([3]) == ["a red star " * 5]
+    (folder / "metadata.jsonl").write_text(json.dumps({"file_name": "0.png", "text": " "}))
+    with pytest.raises(SystemExit, match=r"metadata.jsonl, line 1: prompts must not be empty, got ' '$"):
+        run(folder, tiny_pipeline_folder, tmp_path / "other")
+
+
+def test_new_files_have_the_mode_that_the_umask_gives(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write_tensors(tmp_path / "a.safetensors", {"a": torch.zeros(1)})
+        save_tensors(tmp_path / "b.safetensors", {"a": torch.zeros(1)})
+        write_json(tmp_path / "c.json", [])
+        write_atomic(tmp_path / "d.md", "text")
+    finally:
+        os.umask(before)
+    assert {path.name: oct(path.stat().st_mode & 0o777) for path in tmp_path.iterdir()} == dict.fromkeys(
+        ("a.safetensors", "b.safetensors", "c.json", "d.md"), "0o640"
+    )
+
+
+def test_room_is_rounded_so_that_what_is_free_is_less_than_what_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, (1 << 20) - 1))
+    with pytest.raises(OutputFolderError, match="needs about 1 MiB, but only 0 MiB are free"):
+        probe_writable(tmp_path, needed_bytes=1 << 20)
+
+
+def test_both_packages_say_that_they_are_typed() -> None:
+    assert all((Path(package.__file__).parent / "py.typed").exists() for package in (swd, repro))
+
+
 def test_estimate_is_what_is_written_and_writes_nothing(
     folder: Path, tiny_pipeline_folder: Path, tiny_pipeline: Any, images: list, tmp_path: Path, capsys: Any
 ) -> None:
@@ -175,7 +257,7 @@ def test_too_small_a_disk_offers_captions_alone(
         if needed_bytes > 1 << 20:
             raise OutputFolderError("full")
 
-    monkeypatch.setattr("swd.data.build.probe_writable", full)
+    monkeypatch.setattr("swd.data.plan.probe_writable", full)
     with pytest.raises(OutputFolderError, match="full; most of it is embeddings: online keeps captions alone"):
         plan(tiny_pipeline, tmp_path).check_room(progress=False)
 

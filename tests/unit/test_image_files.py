@@ -1,5 +1,6 @@
 """Image files of all kinds: converted where they have one meaning, refused by name where not, and never torn."""
 
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -7,13 +8,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from repro.stages import image_files
+from repro.stages.external_scores import _plain
 from repro.stages.image_files import ImageFileError, Limits, encode_image, read_image, write_once
-from swd.cache import ImageFiles
+from repro.study.errors import StudyError
+from repro.study.folders import Pair, check_images
+from repro.worlds import sources
+from swd.data.image_files import ImageFiles
 from swd.errors import CacheError
-from swd.images import image_size
+from swd.images import image_size, is_plain
 
 LEVELS = np.random.default_rng(0).integers(0, 256, (6, 5, 3), dtype=np.uint8)
 RGB = Image.fromarray(LEVELS)
@@ -24,14 +31,15 @@ def saved(path: Path, image: Image.Image, **options: Any) -> Path:
     return path
 
 
-def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
+def png(width: int, height: int, depth: int, colour: int, rows: bytes, *extra: tuple[bytes, bytes]) -> bytes:
     """A PNG written out by hand (RFC 2083)."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    chunks = [(b"IHDR", header), *extra, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(kind, data) for kind, data in chunks)
 
 
 @pytest.mark.parametrize("encoding", ["png", "webp"])
@@ -64,25 +72,56 @@ def test_of_16_bits_the_high_byte_is_kept(tmp_path: Path, colour: int, channels:
     np.testing.assert_array_equal(np.asarray(read_image(tmp_path / "deep.png")), expected)
 
 
-def test_exif_rotation_is_applied(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("orientation", "turned"), [(3, np.rot90(LEVELS, 2)), (6, np.rot90(LEVELS, -1))])
+@pytest.mark.parametrize("ending", ["png", "webp"])
+def test_exif_rotation_is_applied(tmp_path: Path, orientation: int, turned: np.ndarray, ending: str) -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
-    path = saved(tmp_path / "turned.png", RGB, exif=exif)
-    np.testing.assert_array_equal(np.asarray(read_image(path)), np.rot90(LEVELS, -1))
+    exif[0x0112] = orientation  # 6: to be turned by 90 degrees clockwise
+    path = saved(tmp_path / f"turned.{ending}", RGB, exif=exif, lossless=True)
+    np.testing.assert_array_equal(np.asarray(read_image(path)), turned)
+    assert image_size(path) == (turned.shape[1], turned.shape[0])
+    assert not is_plain(path)
 
 
-def translucent() -> Image.Image:
-    image = RGB.copy()
-    image.putalpha(Image.fromarray(np.full((6, 5), 128, dtype=np.uint8)))
-    return image
+def laid_on_white(levels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    weight = alpha[..., None] / 255
+    return levels * weight + 255 * (1 - weight)
+
+
+def test_transparent_pixels_show_white_and_not_the_colours_below(tmp_path: Path) -> None:
+    alpha = np.random.default_rng(2).integers(0, 256, (6, 5), dtype=np.uint8)
+    alpha[0] = 0
+    for image, opaque in ((RGB, LEVELS), (RGB.convert("L"), np.asarray(RGB.convert("L"))[..., None].repeat(3, -1))):
+        path = tmp_path / "glass.png"
+        glass = image.copy()
+        glass.putalpha(Image.fromarray(alpha))
+        read = np.asarray(read_image(saved(path, glass)))
+        np.testing.assert_allclose(read, laid_on_white(opaque, alpha), atol=1)
+        np.testing.assert_array_equal(read[0], 255)
+        assert not is_plain(path)
+
+
+def test_a_transparent_colour_of_a_palette_shows_white(tmp_path: Path) -> None:
+    palette = RGB.quantize(4)
+    read = np.asarray(read_image(saved(tmp_path / "palette.png", palette, transparency=1)))
+    clear = np.asarray(palette) == 1
+    expected = np.where(clear[..., None], 255, np.asarray(palette.convert("RGB")))
+    assert 0 < clear.sum() < clear.size
+    np.testing.assert_array_equal(read, expected)
+
+
+def test_a_transparent_grey_of_16_bits_shows_white(tmp_path: Path) -> None:
+    values = np.array([[300, 700], [44_000, 700]], dtype=">u2")
+    rows = b"".join(b"\0" + row.tobytes() for row in values)
+    (tmp_path / "deep.png").write_bytes(png(2, 2, 16, 0, rows, (b"tRNS", struct.pack(">H", 700))))
+    read = np.asarray(read_image(tmp_path / "deep.png"))
+    np.testing.assert_array_equal(read[..., 0], [[1, 255], [171, 255]])
 
 
 @pytest.mark.parametrize(
     ("image", "options", "message"),
     [
         (RGB.convert("CMYK"), {"format": "JPEG"}, "CMYK, whose colours depend on a printer: save it as RGB"),
-        (translucent(), {"format": "PNG"}, r"transparent \(alpha down to 128\)"),
-        (RGB.quantize(4), {"format": "PNG", "transparency": 0}, r"transparent \(alpha down to 0\)"),
         (RGB, {"format": "GIF"}, "no PNG, WEBP, JPEG image"),
         (RGB, {"format": "PNG", "save_all": True, "append_images": [RGB.rotate(180)]}, "several frames"),
     ],
@@ -208,7 +247,60 @@ def test_a_bomb_among_training_images_is_never_decoded(tmp_path: Path, monkeypat
         images[0]
 
 
-def test_a_transparent_training_image_is_refused(tmp_path: Path) -> None:
-    path = saved(tmp_path / "glass.png", translucent())
-    with pytest.raises(CacheError, match=r"glass.png cannot be read .*alpha down to 128"):
-        ImageFiles([path], side=4)[0]
+SQUARE = encode_image(RGB.resize((16, 16)), "png")
+TEXT = b"comment\0\0" + zlib.compress(bytes(3 * 2**20))
+BROKEN = {  # by what is wrong with it: a file, and what is said of it
+    "empty": (b"", "empty file"),
+    "words": (b"no image", "no PNG, WEBP, JPEG image in 8 bytes"),
+    "torn": (SQUARE[:-40], "truncated or damaged"),
+    "checksum": (SQUARE[:-30] + bytes([SQUARE[-30] ^ 1]) + SQUARE[-29:], "truncated or damaged"),
+    "header": (SQUARE[:24] + b"\x63" + SQUARE[25:], "no PNG, WEBP, JPEG image|truncated or damaged"),
+    "text": (png(16, 16, 8, 0, bytes(16 * 17), (b"zTXt", TEXT)), "truncated or damaged: .*too large"),
+    "bomb": (png(16_384, 16_384, 8, 0, bytes(1000)), r"too large: .*268435456 pixels"),
+    "frames": (b"", "several frames"),
+    "pipe": (b"", "empty file"),
+}
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Path:
+    """A folder of one good image, and one of every broken kind."""
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    for name, (data, _) in BROKEN.items():
+        (folder / f"{name}.png").write_bytes(data)
+    RGB.save(folder / "frames.png", save_all=True, append_images=[RGB.rotate(180)])
+    (folder / "pipe.png").unlink()
+    os.mkfifo(folder / "pipe.png")
+    (folder / "whole.png").write_bytes(SQUARE)
+    return folder
+
+
+def test_broken_images_of_every_kind_are_named_with_what_is_wrong(broken: Path) -> None:
+    for name, (_, message) in BROKEN.items():
+        with pytest.raises(ImageFileError, match=message):
+            read_image(broken / f"{name}.png")
+        with pytest.raises(CacheError, match=f"{name}.png cannot be read as an image: ({message})"):
+            ImageFiles([broken / f"{name}.png"], side=4)[0]
+        with pytest.raises(StudyError, match=f"{name}.png: ({message})"):
+            check_images([Pair(broken / f"{name}.png", broken / "whole.png")])
+
+
+def test_a_figure_skips_broken_images_of_every_kind_and_counts_them(
+    broken: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = sources.folder(broken, 8, 100)
+    assert (found.count, found.skipped) == (1, len(BROKEN))
+    assert f"warning: {len(BROKEN)} of {len(BROKEN) + 1} images are skipped: " in capsys.readouterr().err
+    expected = torch.from_numpy(np.array(RGB.resize((16, 16)))).permute(2, 0, 1) / 127.5 - 1
+    torch.testing.assert_close(found.image(0), F.avg_pool2d(expected, 2))
+
+
+def test_other_programs_get_a_plain_copy_of_what_they_would_misread(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned, plain = saved(tmp_path / "t.png", RGB, exif=exif), saved(tmp_path / "p.png", RGB)
+    assert _plain(plain, read_image(plain), tmp_path / "copies") == plain
+    copy = _plain(turned, read_image(turned), tmp_path / "copies")
+    np.testing.assert_array_equal(np.asarray(Image.open(copy)), np.rot90(LEVELS, -1))
+    assert _plain(turned, read_image(turned), tmp_path / "copies") == copy

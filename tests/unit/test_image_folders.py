@@ -149,6 +149,13 @@ def test_damaged_manifests_are_refused_by_line(folder: Path, name: str, content:
         files_by_id(folder)
 
 
+def test_a_file_that_is_the_image_of_two_prompts_is_told_of(folder: Path) -> None:
+    rows = [{"id": name, "file": file} for name, file in (("cat", "sub/0.png"), ("dog", "./sub/0.png"))]
+    (folder / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.warns(UserWarning, match=r"manifest.jsonl, line 2: .*0\.png is the image of 'cat' too"):
+        assert files_by_id(folder).keys() == {"cat", "dog"}
+
+
 def test_two_files_of_one_name_two_manifests_and_no_folder(folder: Path) -> None:
     picture(1).save(folder / "0.webp")
     with pytest.raises(ImageSetError, match=r"0\.png: id '0' stands in .*0\.webp too"):

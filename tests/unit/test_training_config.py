@@ -16,6 +16,8 @@ from swd.training.config import differences
     ("changes", "message"),
     [
         ({"iterations": 0}, "iterations must be at least 1"),
+        ({"seed": -1}, "seed must be at least 0 and below 4294967296, got -1"),
+        ({"seed": 2**32}, "seed must be at least 0 and below 4294967296, got 4294967296"),
         ({"batch_size": -2}, "batch_size must be at least 1"),
         ({"fake_updates": -1}, "fake_updates must not be negative"),
         ({"lr": 0.0}, "lr must be finite and positive"),

@@ -15,7 +15,7 @@ from training_world import assert_same, cache, tensors
 from swd import files
 from swd.backbones.fingerprint import pipeline_fingerprint
 from swd.data import LatentCache, build_cache, cache_ladder
-from swd.data import build as cache_build
+from swd.data import plan as cache_plan
 from swd.data.cache import Batch
 from swd.data.layout import SCHEMA
 from swd.errors import CacheError, OutputFolderError
@@ -226,9 +226,9 @@ def test_room_that_is_asked_for_is_the_room_that_is_taken(
     images: list, tiny_pipeline: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict
 ) -> None:
     asked: list[int] = []
-    probe = cache_build.probe_writable
+    probe = cache_plan.probe_writable
     monkeypatch.setattr(
-        cache_build, "probe_writable", lambda folder, needed_bytes: asked.append(needed_bytes) or probe(folder, 0)
+        cache_plan, "probe_writable", lambda folder, needed_bytes: asked.append(needed_bytes) or probe(folder, 0)
     )
     build(images, tiny_pipeline, tmp_path, **options)
     values = tensors(tmp_path)

@@ -23,6 +23,7 @@ from repro.metrics.base import WeightsError
 from repro.metrics.geneval.convert import load_model
 from repro.metrics.geneval.rules import Found
 from repro.metrics.weights import check
+from swd.errors import reason
 
 MOST_PAIRS = 100  # mmdet's max_per_image
 FILES = ("config.json", "model.safetensors", "preprocessor_config.json")
@@ -56,7 +57,9 @@ class Preprocessing:
                 std=tuple(value["image_std"]),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise WeightsError(f"{path}: {error!r}; expected size, size_divisor, image_mean and image_std") from error
+            raise WeightsError(
+                f"{path}: {reason(error)}; expected size, size_divisor, image_mean and image_std"
+            ) from error
 
     def size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the resized image, before it is padded."""
