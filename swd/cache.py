@@ -29,6 +29,7 @@ import tyro
 
 from swd.data.metadata import NAME, Caption, read_metadata
 from swd.errors import INTERRUPTED, USER_ERRORS, CacheError, CaptionError, ConfigError
+from swd.locks import holding
 from swd.training.options import check_seed
 
 if TYPE_CHECKING:
