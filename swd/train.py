@@ -126,7 +126,7 @@ def read_study(path: Path) -> list[str]:
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise StudyError(f"cannot read study file {path}: {reason(error)}") from error
     distill = values.get("distill", {})
     if not isinstance(distill, dict):

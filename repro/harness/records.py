@@ -146,6 +146,8 @@ def _line(raw: str) -> Line:
         data = json.loads(raw, parse_constant=_reject, parse_float=_number, parse_int=_number)
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON ({error.msg}); the line may be torn") from None
+    except RecursionError:
+        raise ValueError("not JSON of a record: nested too deeply") from None
     if not isinstance(data, dict) or data.get("kind") not in _KINDS:
         raise ValueError(f"expected an object with kind {', '.join(_KINDS)}")
     kind = data.pop("kind")

@@ -21,6 +21,7 @@ from repro.stages.store import StageStore
 
 STAGE, VERSION = "folders", 1
 SUFFIXES = {".png", ".webp", ".jpg", ".jpeg"}
+NAMED_LETTERS = 200  # of a path in a message
 NAMED = 5  # missing ids in a message
 
 Place = tuple[str, str, Path]  # where it is said, id, file
@@ -61,9 +62,13 @@ def files_by_id(folder: Path) -> dict[str, Path]:
     for where, identity, file in _places(folder):
         if identity in found:
             raise ImageSetError(f"{where}: id {identity!r} stands in {found[identity][0]} too; expected each once")
-        if not file.resolve().is_relative_to(root):
+        try:
+            inside, there = file.resolve().is_relative_to(root), file.is_file()
+        except OSError as error:  # a name that is too long, a link to itself
+            raise ImageSetError(f"{where}: {str(file)[:NAMED_LETTERS]}: {error.strerror or error}") from error
+        if not inside:
             raise ImageSetError(f"{where}: {file} lies outside of {folder}")
-        if not file.is_file():
+        if not there:
             raise ImageSetError(f"{where}: there is no file {file}")
         if (first := seen.setdefault(file.resolve(), identity)) != identity:
             warnings.warn(f"{where}: {file} is the image of {first!r} too", stacklevel=2)
@@ -94,7 +99,7 @@ def _of_json_lines(path: Path) -> Iterator[Place]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ImageSetError(f"{path}, line {number}: not JSON: {error}") from error
         if not isinstance(row, dict):
             raise ImageSetError(f"{path}, line {number}: expected an object with id and file")
@@ -118,6 +123,8 @@ def _place(path: Path, number: int, row: Mapping[str, Any]) -> Place:
         identity = str(identity)
     if not isinstance(identity, str) or not isinstance(file, str) or not identity or not file:
         raise ImageSetError(f"{path}, line {number}: id {identity!r} and file {file!r}; expected two texts")
+    if "\0" in file:
+        raise ImageSetError(f"{path}, line {number}: file is {file!r}; expected a path")
     return f"{path}, line {number}", identity, path.parent / file
 
 

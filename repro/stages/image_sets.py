@@ -202,7 +202,7 @@ def read_manifest(folder: Path, shard: str, prompts: Sequence[Prompt]) -> list[R
         whole = all("skipped" in row or {"file", "sha256"} <= row.keys() for row in rows)
     except FileNotFoundError as error:
         raise ImageSetError(f"no manifest {path}") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ImageSetError(f"damaged manifest {path}: {error}") from error
     if not whole:
         raise ImageSetError(f"damaged manifest {path}: a line has neither file and sha256 nor a reason")

@@ -127,7 +127,7 @@ def parse_study(path: Path, text: str) -> Study:
     """
     try:
         return _study(path.resolve(), tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise StudyError(f"{path} is not TOML: {error}") from error
     except ValueError as error:
         raise StudyError(f"{path}: {error}") from error

@@ -79,7 +79,7 @@ def load_texts(language: str, folder: Path) -> Texts:
 def _read(path: Path) -> dict[str, str]:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise StudyError(f"cannot read the texts {path}: {error}") from error
     return dict(_flat(path, "", table))
 

@@ -62,7 +62,7 @@ class CacheIndex:
             raise no_cache(folder) from None
         except OSError as error:
             raise CacheError(f"{path} cannot be read ({error.strerror or error})") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DamagedIndexError(f"{path} cannot be read, it is no JSON: {AGAIN}") from error
         schema = values.get("schema", SCHEMA) if isinstance(values, dict) else SCHEMA
         if schema not in (SCHEMA, ONLINE_SCHEMA):

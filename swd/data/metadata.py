@@ -87,7 +87,11 @@ def _check_file(folder: Path, name: str) -> None:
     place = folder / name
     if "\0" in name or Path(name).is_absolute() or ".." in Path(name).parts:
         raise ValueError(f"file_name {name!r} leaves the folder: expected a path inside it, where a link may lie")
-    if not place.is_file():  # a pipe would be waited for
+    try:
+        there = place.is_file()  # a pipe would be waited for
+    except OSError as error:  # a name that is too long, a link to itself
+        raise ValueError(f"file_name {name[:80]!r}: {error.strerror or error}") from None
+    if not there:
         raise ValueError(f"there is no file {place}")
 
 

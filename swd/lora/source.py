@@ -141,7 +141,7 @@ def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise AdapterError(f"cannot read {path}: {error}") from error
     if not isinstance(config, dict):
         raise AdapterError(f"{path} is no JSON object")

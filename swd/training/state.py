@@ -24,7 +24,14 @@ from swd.files import check_checksums, replacing_folder, write_checksums, write_
 from swd.training.config import DistillConfig, differences
 
 SCHEMA = 1
-TORN = (OSError, ValueError, KeyError, TypeError, SafetensorError)  # what reading a damaged state raises
+TORN = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    RecursionError,
+    SafetensorError,
+)  # what reading a damaged state raises
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,7 +213,7 @@ class LossLog:
 def _logged(line: str) -> dict[str, Any] | None:
     try:
         values = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return values if isinstance(values, dict) and isinstance(values.get("iteration"), int) else None
 

@@ -6,7 +6,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +138,8 @@ def brought(folder: Path) -> Iterator[Brought]:
         return read_adapter(path.parent)
 
     yield Brought("options.json", options, with_options, (AdapterError,))
-    index = json.dumps(cache().index.as_json()).encode()
+    made = cache().index
+    index = json.dumps(replace(made, fingerprint=made.own_fingerprint).as_json()).encode()
     yield Brought("index.json", index, in_folder("index.json", CacheIndex.read), (CacheError,))
 
 

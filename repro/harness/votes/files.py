@@ -111,6 +111,8 @@ def _of_jsonl(text: str, path: Path) -> Iterator[tuple[int, Vote]]:
             yield number, vote_of(data)
         except json.JSONDecodeError as error:
             raise VoteError(f"{path}:{number}: not JSON ({error.msg})") from None
+        except RecursionError:
+            raise VoteError(f"{path}:{number}: not JSON of a vote (nested too deeply)") from None
         except ValueError as error:
             raise VoteError(f"{path}:{number}: {error}") from None
 

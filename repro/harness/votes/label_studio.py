@@ -31,6 +31,8 @@ def parse(text: str, path: Path) -> tuple[Vote, ...]:
         tasks = json.loads(text)
     except json.JSONDecodeError as error:
         raise VoteError(f"{path}:{error.lineno}: not JSON ({error.msg})") from None
+    except RecursionError:
+        raise VoteError(f"{path}: not JSON of Label Studio (nested too deeply)") from None
     if not isinstance(tasks, list):
         raise VoteError(f"{path}: expected a list of tasks, as Label Studio exports it, got {type(tasks).__name__}")
     found: list[tuple[int, Vote]] = []

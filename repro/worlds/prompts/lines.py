@@ -24,6 +24,8 @@ def read_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             raise PromptFileError(
                 f"{path}, line {number}: {error.msg} at column {error.colno}; expected JSON"
             ) from error
+        except RecursionError:
+            raise PromptFileError(f"{path}, line {number}: nested too deeply; expected a JSON object") from None
         if not isinstance(value, dict):
             raise PromptFileError(f"{path}, line {number}: a {type(value).__name__}; expected a JSON object")
         yield number, value

@@ -50,6 +50,8 @@ def _pairs(path: Path) -> list[tuple[str, Any]]:
         value = json.loads(read_text(path), object_pairs_hook=keep)
     except json.JSONDecodeError as error:
         raise PromptFileError(f"{path}, line {error.lineno}: {error.msg}; expected one JSON object") from error
+    except RecursionError:
+        raise PromptFileError(f"{path} is nested too deeply; expected one JSON object of prompts by id") from None
     if not isinstance(value, dict):
         raise PromptFileError(f"{path} holds a {type(value).__name__}; expected one JSON object of prompts by id")
     return found if value else []

@@ -65,7 +65,7 @@ class Contents:
         """
         try:
             value = json.loads(self.header.get(key, "{}"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise AdapterError(f"{self.source}: the header {key} is no JSON: {error}") from error
         if not isinstance(value, dict):
             raise AdapterError(f"{self.source}: the header {key} is no JSON object, got {type(value).__name__}")
