@@ -19,7 +19,7 @@ the network in every process.
 import os
 import random
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -33,7 +33,6 @@ from swd.locks import holding
 from swd.training.options import check_seed
 
 if TYPE_CHECKING:
-    from swd.backbones.base import Denoiser
     from swd.data.image_files import Memory
     from swd.data.plan import CachePlan
 
@@ -102,6 +101,7 @@ def run(command: CacheCommand) -> None:
 
     from swd.backbones import backbone_of_folder
     from swd.data import cache_ladder
+    from swd.data.checks import check_scales
     from swd.data.image_files import ImageFiles, keep_memory
 
     backbone = backbone_of_folder(command.pipeline)
@@ -200,24 +200,6 @@ def check_options(command: CacheCommand) -> None:
         raise ConfigError(f"max_sequence_length must not be negative, got {command.max_sequence_length}")
     check_seed(command.seed)
     ladders(command)
-
-
-def check_scales(ladders: Iterable[tuple[int, ...]], denoiser: "Denoiser") -> None:
-    """Make sure that the pipeline's own network can work at every scale, or no training would take the cache.
-
-    Raises:
-        ConfigError: it cannot; the message names the scales.
-    """
-    from swd.schedule import ScaleSchedule
-
-    for scales in ladders:
-        count = len(scales)
-        schedule = ScaleSchedule(scales, tuple(1 - step / count for step in range(count + 1)))  # any sigmas
-        try:
-            schedule.check_patch(denoiser.patch_size)
-            schedule.check_size(denoiser.max_side)
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
 
 
 def _report(plan: "CachePlan", scales: tuple[int, ...]) -> None:

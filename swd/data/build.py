@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from swd.backbones import backbone_of
+from swd.backbones import backbone_of, denoiser_of
 from swd.backbones.fingerprint import pipeline_fingerprint
 from swd.data.cache import LatentCache
+from swd.data.checks import check_captions, check_keys, check_numbers, check_scales
 from swd.data.encoding import BatchEncoder
 from swd.data.layout import ONLINE_SCHEMA, SCHEMA, CacheIndex, growing_pairs, source_of
 from swd.data.plan import CachePlan
-from swd.errors import CacheError, CaptionError, ConfigError
 
 
 def build_cache(
@@ -97,22 +97,26 @@ def plan_cache(
             taken over, by them.
 
     Raises:
-        CacheError: there are no captions, or one is empty or over-long (`CaptionError`).
-        ConfigError: a size below 1, or keys that do not fit the captions.
+        CacheError: there are no captions, or one is no text, empty or over-long (`CaptionError`).
+        ConfigError: a size below 1, scales that the network does not have, or keys that do not fit the captions.
     """
-    _check_sizes(batch_size, shard_size, captions, keys)
-    prompts = list(dict.fromkeys(["", *captions]))
-    if not captions:
-        raise CacheError("there are no captions: a cache needs at least one image")
+    check_numbers({"batch_size": batch_size, "shard_size": shard_size}, scales, dtype)
+    sides, captions = sorted(set(scales)), list(captions)
+    if keys is not None:
+        check_keys(keys, len(captions))
+    backbone = backbone_of(pipeline)
+    if getattr(pipeline, backbone.component, None) is not None:
+        check_scales([sides], denoiser_of(pipeline))
     if max_sequence_length is None:
-        max_sequence_length = backbone_of(pipeline).token_length(pipeline)
-    _check_captions(pipeline, captions, max_sequence_length, truncate)
+        max_sequence_length = backbone.token_length(pipeline)
+    check_captions(pipeline, captions, max_sequence_length, truncate=truncate)
+    prompts = list(dict.fromkeys(["", *captions]))
     index = CacheIndex(
         schema=ONLINE_SCHEMA if online else SCHEMA,
         fingerprint="",
         pipeline=pipeline_fingerprint(pipeline),
-        backbone=backbone_of(pipeline).name,
-        scales=tuple(sorted(set(scales))),
+        backbone=backbone.name,
+        scales=tuple(sides),
         pairs=growing_pairs(scales) if pairs is None else tuple(sorted({(low, high) for low, high in pairs})),
         dtype=str(dtype).removeprefix("torch."),
         count=len(captions),
@@ -133,23 +137,3 @@ def cache_ladder(schedules: Iterable[Sequence[int]]) -> tuple[tuple[int, ...], t
     ladders = list(schedules)
     sides = tuple(sorted({side for ladder in ladders for side in ladder}))
     return sides, tuple(sorted({pair for ladder in ladders for pair in growing_pairs(ladder)}))
-
-
-def _check_sizes(batch_size: int, shard_size: int, captions: Sequence[str], keys: Sequence[str] | None) -> None:
-    for name, value in (("batch_size", batch_size), ("shard_size", shard_size)):
-        if value < 1:
-            raise ConfigError(f"{name} must be at least 1, got {value}")
-    if keys is not None and len(keys) != len(captions):
-        raise ConfigError(f"there are {len(keys)} keys for {len(captions)} images; expected one each")
-    if bad := [key for key in keys or () if not key or any(letter.isspace() for letter in key)]:
-        raise ConfigError(f"a key is a word without spaces, got {bad[0]!r}")
-
-
-def _check_captions(pipeline: Any, captions: Sequence[str], token_length: int, truncate: bool) -> None:
-    backbone = backbone_of(pipeline)
-    place = {caption: number for number, caption in reversed(list(enumerate(captions)))}
-    for caption, number in sorted(place.items(), key=lambda item: item[1]):
-        try:
-            backbone.check_prompts(pipeline, [caption], token_length, truncate=truncate)
-        except ValueError as error:
-            raise CaptionError(number, str(error)) from error

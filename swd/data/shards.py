@@ -18,7 +18,7 @@ from swd.errors import CacheError
 from swd.files import write_tensors
 
 Shard = dict[str, Tensor]
-AGAIN = "run the same `build_cache` again, it makes only what is missing"
+AGAIN = "run the same `build_cache` or `python -m swd.cache` again, it makes only what is missing"
 KEY_LENGTH = 32  # hexadecimal digits of SHA-256 that a key keeps
 _SEPARATOR = " "
 

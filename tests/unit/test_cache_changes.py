@@ -334,6 +334,35 @@ def test_keys_are_one_word_for_each_image(tiny_pipeline: Any, tmp_path: Path) ->
     assert not (tmp_path / "a").exists()
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
+        ({"shard_size": 2.5}, "shard_size must be a whole number, got 2.5"),
+        ({"batch_size": True}, "batch_size must be a whole number, got True"),
+        ({"scales": (4, "6")}, "a scale must be a whole number, got '6'"),
+        ({"scales": (4.5, 6)}, "a scale must be a whole number, got 4.5"),
+        ({"scales": (0, 6)}, "a scale must be at least 1, got 0"),
+        ({"scales": ()}, "there are no scales"),
+        ({"scales": (3, 5)}, r"multiples of the patch size 2, got \[3, 5\]"),
+        ({"dtype": torch.int8}, "one of torch's floating types, got torch.int8"),
+        ({"dtype": "float32"}, "one of torch's floating types, got 'float32'"),
+        ({"captions": ["a red star", None]}, "caption 1: must be text, got None"),
+        ({"captions": [float("nan"), "a red star"]}, "caption 0: must be text, got nan"),
+        ({"captions": ["a red star", "star \ud83d"]}, r"caption 1: holds half a character .*: 'star \\ud83d'"),
+        ({"captions": []}, "there are no captions"),
+    ],
+)
+def test_arguments_that_cannot_be_meant_are_named(
+    tiny_pipeline: Any, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    given = {"captions": CAPTIONS[:2], "scales": (4, 6), **changes}
+    captions, scales = given.pop("captions"), given.pop("scales")
+    with pytest.raises((ConfigError, CacheError), match=message):
+        build_cache(list(torch.zeros(2, 3, 12, 12)), captions, tiny_pipeline, scales, tmp_path / "a", **given)
+    assert not (tmp_path / "a").exists()
+
+
 def test_a_copy_of_the_images_is_the_same_cache(run: Runs, folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "copy")
     run.folder = tmp_path / "copy"

@@ -3,6 +3,7 @@
 import os
 import struct
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from repro.stages import image_files
 from repro.stages.external_scores import _plain
-from repro.stages.image_files import ImageFileError, Limits, encode_image, read_image, write_once
+from repro.stages.image_files import ImageFileError, Limits, decode_image, encode_image, read_image, write_once
 from repro.study.errors import StudyError
 from repro.study.folders import Pair, check_images
 from repro.worlds import sources
@@ -284,6 +287,27 @@ def test_broken_images_of_every_kind_are_named_with_what_is_wrong(broken: Path) 
             ImageFiles([broken / f"{name}.png"], side=4)[0]
         with pytest.raises(StudyError, match=f"{name}.png: ({message})"):
             check_images([Pair(broken / f"{name}.png", broken / "whole.png")])
+
+
+SEEDS = [  # whole files, to be damaged
+    encode_image(RGB, "png"),
+    encode_image(RGB.convert("RGBA"), "webp"),
+    png(5, 6, 16, 0, bytes(6 * 11), (b"tRNS", b"\0\1"), (b"eXIf", b"II*\0\x08\0\0\0")),
+    png(5, 6, 8, 3, bytes(6 * 6), (b"PLTE", bytes(range(12))), (b"zTXt", b"a\0\0" + zlib.compress(b"text"))),
+]
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # of Pillow
+@given(st.sampled_from(SEEDS), st.data())
+@settings(max_examples=150)
+def test_any_damage_is_read_as_rgb_or_refused_in_our_words(whole: bytes, data: st.DataObject) -> None:
+    damaged = bytearray(whole)
+    for place in data.draw(st.lists(st.integers(0, len(whole) - 1), min_size=1, max_size=6)):
+        damaged[place] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(0, len(whole)))
+    for found in (bytes(damaged), whole[:cut], whole[cut:] + whole):
+        with suppress(ImageFileError):
+            assert decode_image(found).mode == "RGB"
 
 
 def test_a_figure_skips_broken_images_of_every_kind_and_counts_them(
