@@ -33,6 +33,9 @@ from swd.training import state as states
 from swd.training.trainer import Trainer
 
 WHOLE = WAYS["whole"]
+POOLED = {**WHOLE, "iterations": 2, "fake_updates": 1, "weight_dmd": 0.0, "weight_gan": 0.0, "pdm_kernel": "rbf"}
+POOLED |= {"pdm_pool_batch": True, "pdm_bandwidth_rule": "median"}
+MEDIAN = {**POOLED, "pdm_pool_batch": False}
 
 
 def group(count: int, work: Callable[[int], None], **environment: str) -> None:
@@ -92,6 +95,8 @@ def two(folder: Path) -> Callable[[int], None]:
     def work(rank: int) -> None:
         sd3 = FAMILIES["sd3"]
         sd3.train(folder / "two", **WHOLE)
+        sd3.train(folder / "pooled", **POOLED)
+        sd3.train(folder / "median", **MEDIAN)
         sd3.train(folder / "resumed", **WHOLE)
         noted(folder / f"flipped.{rank}", lambda: sd3.train(folder / "flipped", **WHOLE))
         read = states._read
