@@ -118,6 +118,17 @@ def test_each_process_holds_its_share_of_the_blocks_and_whole_adapters(name: str
     assert whole["here"] == whole["blocks"] == first["here"] + second["here"]
     assert first["here"] < 0.6 * whole["here"]
     assert first["adapters"] == second["adapters"] == whole["adapters"] > 0
+    assert (whole["gathered"], first["gathered"]) == (0, 2 * first["largest"])  # room that is left for gathered blocks
+
+
+def test_sharing_weights_is_no_part_of_a_run_that_is_gone_on_with(world: Path) -> None:
+    assert_close(world / "two", world / "resumed-sharded")
+
+
+def test_a_network_that_is_shared_serves_one_run(world: Path) -> None:
+    assert [one["error"] for one in noted(world, "replicated-again")] == [None, None]
+    for one in noted(world, "sharded-again"):
+        assert "are shared by processes since an earlier run: load it again" in one["error"]
 
 
 @pytest.mark.parametrize(
