@@ -1,14 +1,18 @@
 """Distil a student: ``python -m swd.train --preset sd35-6 --pipeline PATH --data CACHE --output DIR``.
 
-Works by itself on one device, and on several under a launcher:
+Works by itself on one device, and on several under a launcher (`configs/accelerate` has one, eight and twice eight):
 
-    accelerate launch --multi_gpu --num_processes 8 --mixed_precision bf16 -m swd.train ...
+    accelerate launch --config_file configs/accelerate/ddp-8.yaml -m swd.train ...
+    accelerate launch --config_file configs/accelerate/fsdp2-8.yaml -m swd.train ...
     ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 -m swd.train ...
 
-On CPUs `accelerate launch` starts one process, however many it is asked for. Processes share each batch; precision is
-taken from the launcher, and what training does not do (gradient accumulation, FSDP, DeepSpeed, fp8) is refused. Every
-option of ``DistillConfig`` is an option here; ``--study FILE.toml`` fills the same dataclasses, and options on the
-command line win over the file:
+On CPUs `accelerate launch` starts one process, however many it is asked for. Processes share each batch, and with FSDP2
+the frozen network's blocks; precision is taken from the launcher, and what training does not do (gradient accumulation,
+DeepSpeed, fp8) is refused. A run may go on with another number of processes. A signal to the launcher reaches all of
+them, and they save and end with 0; the launcher's own status after a signal is 1, whatever theirs is.
+
+Every option of ``DistillConfig`` is an option here; ``--study FILE.toml`` fills the same dataclasses, and options on
+the command line win over the file:
 
     pipeline = "stabilityai/stable-diffusion-3.5-medium"
     data = "cache/medium"

@@ -106,12 +106,12 @@ class DistillConfig:
     pdm_bandwidth: float = 100.0
     """Length scale of the RBF kernel."""
     pdm_bandwidth_rule: BandwidthRule = "fixed"
-    """Where the length scale comes from: pdm_bandwidth, or the median distance between tokens of the (local) batch's
+    """Where the length scale comes from: pdm_bandwidth, or the median distance between tokens of the batch's
     targets (Gretton et al., 2012), which follows the features."""
     pdm_method: Method = "auto"
     """How the RBF kernel is computed: see swd.kernels.rbf_mmd."""
     pdm_pool_batch: bool = False
-    """Match patches of the whole (local) batch in place of image by image."""
+    """Match patches of the whole batch in place of image by image."""
     pdm_features: Features = "teacher"
     """Whose features PDM and the naive loss compare: teacher (the paper) or fake (the released code)."""
     pdm_noise: bool = True

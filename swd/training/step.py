@@ -43,6 +43,7 @@ from swd.resize import upscale
 from swd.rng import StepRandom
 from swd.schedule import ScaleSchedule
 from swd.training.config import DistillConfig
+from swd.training.gathering import of_whole_batch, whole_batch
 from swd.training.watching import FakePass, MatchingPass, PatchPass, StudentPass, Watch, unwatched
 
 
@@ -263,12 +264,19 @@ class DistillationStep:
 
 
 def _patch_loss(fake: Tensor, real: Tensor, config: DistillConfig) -> Tensor:
+    if config.pdm_pool_batch:
+        return of_whole_batch(_distance(whole_batch(fake), whole_batch(real), config))
+    return _distance(fake, real, config)
+
+
+def _distance(fake: Tensor, real: Tensor, config: DistillConfig) -> Tensor:
     pool = config.pdm_pool_batch
     if config.pdm_kernel == "naive":
         return naive_patch(fake, real)
     if config.pdm_kernel == "rbf":
         median = config.pdm_bandwidth_rule == "median"
-        bandwidth, method = median_distance(real) if median else config.pdm_bandwidth, config.pdm_method
+        bandwidth = median_distance(real if pool else whole_batch(real)) if median else config.pdm_bandwidth
+        method = config.pdm_method
         # not checked here: the trainer stops on NaN, all processes together
         return pdm_rbf(fake, real, bandwidth=bandwidth, method=method, pool_batch=pool, check_finite=False)
     return pdm_linear(fake, real, huber_c=config.pdm_huber_c, pool_batch=pool)

@@ -27,12 +27,16 @@ from torch.distributed.tensor import DTensor
 
 from swd import train
 from swd.backbones.base import Denoiser
-from swd.errors import StateError
+from swd.errors import ConfigError, StateError
 from swd.training import inputs
 from swd.training import state as states
+from swd.training.sharding import gathered_bytes
 from swd.training.trainer import Trainer
 
 WHOLE = WAYS["whole"]
+POOLED = {**WHOLE, "iterations": 2, "fake_updates": 1, "weight_dmd": 0.0, "weight_gan": 0.0, "pdm_kernel": "rbf"}
+POOLED |= {"pdm_pool_batch": True, "pdm_bandwidth_rule": "median"}
+MEDIAN = {**POOLED, "pdm_pool_batch": False}
 
 
 def group(count: int, work: Callable[[int], None], **environment: str) -> None:
@@ -66,7 +70,7 @@ def noted(path: Path, run: Callable[[], Any]) -> None:
         warnings.simplefilter("always")
         try:
             run()
-        except StateError as error:
+        except (StateError, ConfigError) as error:
             found["error"] = str(error)
     found["warnings"] = [str(one.message) for one in caught if "torn" in str(one.message)]
     path.write_text(json.dumps(found))
@@ -92,6 +96,8 @@ def two(folder: Path) -> Callable[[int], None]:
     def work(rank: int) -> None:
         sd3 = FAMILIES["sd3"]
         sd3.train(folder / "two", **WHOLE)
+        sd3.train(folder / "pooled", **POOLED)
+        sd3.train(folder / "median", **MEDIAN)
         sd3.train(folder / "resumed", **WHOLE)
         noted(folder / f"flipped.{rank}", lambda: sd3.train(folder / "flipped", **WHOLE))
         read = states._read
@@ -125,8 +131,17 @@ def shared(folder: Path, kind: str) -> Callable[[int], None]:
             with training_world.fresh_accelerate():
                 FAMILIES[family].train(folder / kind / name, **{**common, **options})
             (folder / f"{kind}-{name}.{rank}").write_text(json.dumps(held(denoiser)))
+        with training_world.fresh_accelerate():
+            noted(folder / f"{kind}-again.{rank}", lambda: again(denoiser, folder / kind / "again"))
+        if kind == "sharded":
+            with training_world.fresh_accelerate():
+                FAMILIES["sd3"].train(folder / "resumed-sharded", **WHOLE)
 
     return work
+
+
+def again(denoiser: Denoiser, folder: Path) -> None:
+    FAMILIES["flux"].train(folder, denoiser=denoiser, iterations=1, fake_updates=1)
 
 
 RUN = shlex.split(
@@ -178,8 +193,12 @@ def commanded(output: Path) -> list[Any]:
 
 
 def held(denoiser: Denoiser) -> dict[str, int]:
-    """Numbers that blocks consist of, those of them that lie in this process, and those of adapters here."""
-    found = {"blocks": 0, "here": 0, "adapters": 0}
+    """Numbers that blocks consist of, those of them and of adapters that lie in this process; bytes of blocks."""
+    found = {"blocks": 0, "here": 0, "adapters": 0, "gathered": gathered_bytes(denoiser)}
+    found["largest"] = max(
+        sum(4 * weight.numel() for name, weight in unit.named_parameters() if ".lora_" not in name)
+        for unit in denoiser.units
+    )
     for name, weight in denoiser.network.named_parameters():
         if ".lora_" in name:
             found["adapters"] += weight.numel() if type(weight) is torch.nn.Parameter else 0
@@ -191,7 +210,7 @@ def held(denoiser: Denoiser) -> dict[str, int]:
 
 def main(folder: Path) -> None:
     group(4, four(folder))
-    for name in ("resumed", "flipped", "apart"):
+    for name in ("resumed", "resumed-sharded", "flipped", "apart"):
         shutil.copytree(folder / "stopped", folder / name)
     flip_a_bit(folder / "flipped" / f"state-{STOPPED:06d}" / "tensors.safetensors")
     group(2, two(folder))

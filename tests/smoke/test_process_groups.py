@@ -10,7 +10,7 @@ from typing import Any
 import groups_world
 import pytest
 import torch
-from groups_world import SHARDED, WHOLE
+from groups_world import MEDIAN, POOLED, SHARDED, WHOLE
 from processes_world import FAMILIES, STOPPED
 from training_world import assert_same, curve, fresh_accelerate, tensors
 
@@ -34,15 +34,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def one(tmp_path: Path) -> Path:
+def in_one(folder: Path, options: dict[str, Any]) -> Path:
     """The same run in one process of one thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with fresh_accelerate():
-        FAMILIES["sd3"].train(tmp_path / "one", **WHOLE)
+        FAMILIES["sd3"].train(folder / "one", **options)
     torch.set_num_threads(threads)
-    return tmp_path / "one"
+    return folder / "one"
 
 
 def assert_close(left: Path, right: Path, close: float = CLOSE) -> None:
@@ -64,9 +63,17 @@ def noted(world: Path, name: str) -> list[Any]:
     return [json.loads((world / f"{name}.{rank}").read_text()) for rank in range(2)]
 
 
-def test_one_two_and_four_processes_train_the_same(world: Path, one: Path) -> None:
+def test_one_two_and_four_processes_train_the_same(world: Path, tmp_path: Path) -> None:
+    one = in_one(tmp_path, WHOLE)
     assert_close(one, world / "two")
     assert_close(one, world / "four")
+
+
+@pytest.mark.parametrize(("name", "options"), [("pooled", POOLED), ("median", MEDIAN)])
+def test_a_loss_of_the_whole_batch_is_of_all_processes_images(
+    name: str, options: dict[str, Any], world: Path, tmp_path: Path
+) -> None:
+    assert_close(in_one(tmp_path, options), world / name)
 
 
 def test_two_go_on_where_four_stopped(world: Path) -> None:
@@ -111,6 +118,17 @@ def test_each_process_holds_its_share_of_the_blocks_and_whole_adapters(name: str
     assert whole["here"] == whole["blocks"] == first["here"] + second["here"]
     assert first["here"] < 0.6 * whole["here"]
     assert first["adapters"] == second["adapters"] == whole["adapters"] > 0
+    assert (whole["gathered"], first["gathered"]) == (0, 2 * first["largest"])  # room that is left for gathered blocks
+
+
+def test_sharing_weights_is_no_part_of_a_run_that_is_gone_on_with(world: Path) -> None:
+    assert_close(world / "two", world / "resumed-sharded")
+
+
+def test_a_network_that_is_shared_serves_one_run(world: Path) -> None:
+    assert [one["error"] for one in noted(world, "replicated-again")] == [None, None]
+    for one in noted(world, "sharded-again"):
+        assert "are shared by processes since an earlier run: load it again" in one["error"]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from swd.training import train
 from swd.training.discriminator import Discriminator
 from swd.training.launch import agreed, is_sharded, launched, unstarted
 from swd.training.optim import MAX_SKIPPED, Descent, ParameterGroup
+from swd.training.summary import start_line
 
 
 @pytest.fixture
@@ -201,6 +202,15 @@ def test_run_says_how_it_runs_and_what_it_took(world: World, caplog: pytest.LogC
     )
     (peak,) = result.peak_bytes
     assert 1 << 26 < peak < 1 << 36  # torch alone is more than 64 MiB
+
+
+def test_a_run_that_shares_the_network_says_so() -> None:
+    eight = SimpleNamespace(num_processes=8, device=torch.device("cuda"))
+    line = start_line(config(batch_size=64, mixed_precision="bf16"), eight, "half", sharded=True)
+    assert line == (
+        "training: 8 processes on cuda; precision bf16; batch of 64, 8 in each process, 8 in a pass; gradient "
+        "checkpointing half; blocks of the frozen network shared by the processes of a machine"
+    )
 
 
 def test_head_judges_in_float32_under_autocast() -> None:
