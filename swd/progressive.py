@@ -85,7 +85,9 @@ def sample_progressive(
     noises = {grown: draw_noise(rngs, (denoiser.latent_channels, *grown), device) for grown in dict.fromkeys(sizes)}
     levels = own_levels(schedule, sizes, process)
     guided = with_guidance(denoiser, uncond, guidance_scale)
-    sigmas = torch.tensor([start for start, _ in levels], device=device)[:, None].expand(-1, len(seeds))
+    sigmas = torch.tensor([start for start, _ in levels], device=device, dtype=torch.float32)[:, None].expand(
+        -1, len(seeds)
+    )
     conds = step_conditions(guided, sigmas, cond)
     x_t = noises[sizes[0]]
     for step, (start, end) in enumerate(levels):

@@ -8,6 +8,7 @@ All noise is drawn ahead, on the CPU, image by image from that image's own rng: 
 only, and the loop itself never waits for the device.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
@@ -27,14 +28,22 @@ OnStepEnd = Callable[[int, Tensor], tuple[Tensor, bool]]
 def seed_rngs(seeds: Sequence[Seed], device: torch.device | str = "cpu") -> list[torch.Generator]:
     """One rng per image. They live on the CPU unless told otherwise, so that every device draws the same noise.
 
-    A torch.Generator among the seeds is used as it is, and advanced.
+    A torch.Generator among the seeds is used as it is, and advanced. torch's CPU generator keeps the lower 32 bits of
+    a seed: those of larger ones are hashed, so that seeds that differ above them draw different noise.
     """
-    return [s if isinstance(s, torch.Generator) else torch.Generator(device).manual_seed(s) for s in seeds]
+    return [s if isinstance(s, torch.Generator) else torch.Generator(device).manual_seed(_kept(s)) for s in seeds]
+
+
+def _kept(seed: int) -> int:
+    """The seed, or 32 bits that follow from all of it."""
+    if seed < 2**32:
+        return seed
+    return int.from_bytes(hashlib.blake2b(str(seed).encode(), digest_size=4).digest(), "big")
 
 
 def draw_noise(rngs: Sequence[torch.Generator], shape: tuple[int, ...], device: torch.device | str) -> Tensor:
     """Standard Gaussian (B, *shape), float32, row ``i`` from ``rngs[i]``."""
-    noise = torch.stack([torch.randn(shape, generator=rng, device=rng.device) for rng in rngs])
+    noise = torch.stack([torch.randn(shape, generator=rng, device=rng.device, dtype=torch.float32) for rng in rngs])
     return noise.to(device, non_blocking=noise.device.type == "cpu")  # from a GPU nobody would wait for the copy
 
 
@@ -81,7 +90,7 @@ def sample(
     noises = _draw_all(seeds, denoiser.latent_channels, sizes, device)
     if noise is not None:
         noises[0] = _checked(noise, noises[0])
-    sigmas = torch.tensor(schedule.sigmas, device=device)[:, None].expand(-1, len(seeds))
+    sigmas = torch.tensor(schedule.sigmas, device=device, dtype=torch.float32)[:, None].expand(-1, len(seeds))
     conds = step_conditions(denoiser, sigmas[:-1], cond)
     if getattr(denoiser, "wants_largest_first", False):
         denoiser(noises[-1], sigmas[0], conds[0])  # whose answer nobody needs
@@ -158,7 +167,7 @@ def sample_teacher(
     device = device or cond.device
     (noise,) = _draw_all(seeds, denoiser.latent_channels, [size], device)
     levels = _teacher_levels(denoiser, size, num_steps, shift)
-    sigmas = torch.tensor(levels, device=device)[:, None].expand(-1, len(seeds))
+    sigmas = torch.tensor(levels, device=device, dtype=torch.float32)[:, None].expand(-1, len(seeds))
     return _integrate(with_guidance(denoiser, uncond, guidance_scale), noise, sigmas, cond)
 
 
@@ -195,7 +204,7 @@ def finish_teacher(
     """
     size = (x_t.shape[-2], x_t.shape[-1])
     levels = finishing_levels(denoiser, size, sigma, num_steps=num_steps, shift=shift)
-    sigmas = torch.tensor(levels, device=x_t.device)[:, None].expand(-1, len(x_t))
+    sigmas = torch.tensor(levels, device=x_t.device, dtype=torch.float32)[:, None].expand(-1, len(x_t))
     return _integrate(with_guidance(denoiser, uncond, guidance_scale), x_t.float(), sigmas, cond)
 
 

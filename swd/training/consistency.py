@@ -76,7 +76,7 @@ class ConsistencyStep:
 
     def _levels(self, random: StepRandom) -> tuple[Tensor, Tensor]:
         """Noise levels of the two points of every image, (B,) each; the second may be 0."""
-        grid, skip = torch.tensor(self.config.sigma_grid()), self.config.consistency_skip
+        grid, skip = torch.tensor(self.config.sigma_grid(), dtype=torch.float32), self.config.consistency_skip
         indices = random.indices("consistency level", 0, len(grid) - skip)
         return grid[indices], grid[indices + skip]
 

@@ -179,12 +179,14 @@ class DistillationStep:
 
     def _student(self, x_t: Tensor, sigma: float, cond: Condition) -> Tensor:
         with self.bank.use("student"):
-            x0: Tensor = self._denoiser(x_t, torch.full((len(x_t),), sigma, device=x_t.device), cond)
+            x0: Tensor = self._denoiser(
+                x_t, torch.full((len(x_t),), sigma, device=x_t.device, dtype=torch.float32), cond
+            )
             return x0
 
     def _draw(self, like: Tensor, purpose: str, indices: tuple[int, int], random: StepRandom) -> tuple[Tensor, Tensor]:
         """Noise (B, C, H, W) shaped as ``like``, and a random level of the teacher's grid per sample, sigma (B,)."""
-        grid = torch.tensor(self.config.sigma_grid())
+        grid = torch.tensor(self.config.sigma_grid(), dtype=torch.float32)
         sigma = grid[random.indices(f"{purpose} level", *indices)].to(like.device)
         return random.normal(f"{purpose} noise", like), sigma
 

@@ -83,18 +83,18 @@ class SD3Backbone(Backbone):
         limits = [(pipeline.tokenizer, clip), (pipeline.tokenizer_2, clip)]
         if pipeline.text_encoder_3 is not None:
             limits.append((pipeline.tokenizer_3, token_length))
-        beyond = [(prompt, 0) for prompt in prompts]
+        beyond = [(number, prompt, 0) for number, prompt in enumerate(prompts)]
         for tokenizer, limit in limits:  # CLIP's loss is no loss where T5 reads the rest
             if not beyond:
                 return
-            left = [prompt for prompt, _ in beyond]
+            left = [prompt for _, prompt, _ in beyond]
             counts = [len(row) for row in tokenizer(left, verbose=False).input_ids]
-            beyond = [(prompt, count) for prompt, count in zip(left, counts, strict=True) if count > limit]
+            beyond = [(*one[:2], count) for one, count in zip(beyond, counts, strict=True) if count > limit]
         if beyond:
-            prompt, count = beyond[0]
+            number, prompt, count = beyond[0]
             raise ValueError(
-                f"prompt has {count} tokens, the text encoders take {limit}; shorten it, or ask for it to be "
-                f"truncated: {prompt[:80]!r}"
+                f"prompt {number} has {count} tokens, the text encoders take {limit}; shorten it, or give "
+                f"truncate=True: {prompt[:80]!r}"
             )
 
     @torch.no_grad()

@@ -79,11 +79,11 @@ class SDXLBackbone(Backbone):
             return
         limit = self.token_length(pipeline)
         rows = pipeline.tokenizer(list(prompts), verbose=False).input_ids
-        for prompt, row in zip(prompts, rows, strict=True):
+        for number, (prompt, row) in enumerate(zip(prompts, rows, strict=True)):
             if len(row) > limit:
                 raise ValueError(
-                    f"prompt has {len(row)} tokens, the text encoders take {limit}; shorten it, or ask for it to be "
-                    f"truncated: {prompt[:80]!r}"
+                    f"prompt {number} has {len(row)} tokens, the text encoders take {limit}; shorten it, or give "
+                    f"truncate=True: {prompt[:80]!r}"
                 )
 
     @torch.no_grad()
