@@ -229,7 +229,7 @@ def _generators(given: Any) -> list[Seed]:
 
 def is_integer(value: Any) -> bool:
     """Whether it is one, of Python, NumPy or torch; truth values are none."""
-    if isinstance(value, bool) or not hasattr(value, "__index__") or getattr(value, "ndim", 0):
+    if isinstance(value, bool) or not hasattr(value, "__index__") or getattr(value, "ndim", None):
         return False
     try:
         operator.index(value)
@@ -265,7 +265,11 @@ def numbers(name: str, values: Any) -> list[float]:
 
 
 def _items(name: str, values: Any, what: str) -> list[Any]:
-    if isinstance(values, str | bytes | Mapping) or not hasattr(values, "__iter__") or getattr(values, "ndim", 1) not in (1,):
+    if (
+        isinstance(values, str | bytes | Mapping)
+        or not hasattr(values, "__iter__")
+        or getattr(values, "ndim", None) not in (None, 1)
+    ):
         raise TypeError(f"{name} is a sequence of {what}, got {values!r}")
     return list(values)
 

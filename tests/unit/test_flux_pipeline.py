@@ -100,7 +100,7 @@ def test_prompts_of_their_own_reach_their_encoder(pipeline: ScalewiseFluxPipelin
     ("changes", "message"),
     [
         ({"prompt": " "}, "prompts must not be empty"),
-        ({"prompt": "a red star of two"}, r"prompt 0 has 6 tokens, T5 takes 4; shorten it"),
+        ({"prompt": "a red star of two"}, r"prompt has 6 tokens, T5 takes 4; shorten it"),
         ({"max_sequence_length": 513}, "T5 takes up to 512 tokens, got max_sequence_length=513"),
         ({"max_sequence_length": 0}, "FLUX takes 1 to 512 tokens of T5, got max_sequence_length=0"),
     ],

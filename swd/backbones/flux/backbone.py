@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from swd.backbones.base import Backbone, Denoiser
+from swd.backbones.base import Backbone, Denoiser, numbered
 from swd.backbones.flux.comfy import COMFY
 from swd.backbones.flux.condition import FluxCondition
 from swd.backbones.flux.names import NAMES
@@ -93,7 +93,7 @@ class FluxBackbone(Backbone):
         for number, (prompt, row) in enumerate(zip(prompts, rows, strict=False)):
             if len(row) > token_length:
                 raise ValueError(
-                    f"prompt {number} has {len(row)} tokens, T5 takes {token_length}; shorten it, or give "
+                    f"{numbered(number, prompts)} has {len(row)} tokens, T5 takes {token_length}; shorten it, or give "
                     f"truncate=True: {prompt[:80]!r}"
                 )
 

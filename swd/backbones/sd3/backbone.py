@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from swd.backbones.base import Backbone, Denoiser
+from swd.backbones.base import Backbone, Denoiser, numbered
 from swd.backbones.lengths import own_length
 from swd.backbones.sd3.comfy import COMFY
 from swd.backbones.sd3.condition import TextCondition
@@ -93,7 +93,7 @@ class SD3Backbone(Backbone):
         if beyond:
             number, prompt, count = beyond[0]
             raise ValueError(
-                f"prompt {number} has {count} tokens, the text encoders take {limit}; shorten it, or give "
+                f"{numbered(number, prompts)} has {count} tokens, the text encoders take {limit}; shorten it, or give "
                 f"truncate=True: {prompt[:80]!r}"
             )
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from swd.backbones.base import Backbone, Denoiser
+from swd.backbones.base import Backbone, Denoiser, numbered
 from swd.backbones.sdxl.comfy import COMFY
 from swd.backbones.sdxl.condition import TIME_IDS, SDXLCondition
 from swd.backbones.sdxl.names import NAMES
@@ -82,8 +82,8 @@ class SDXLBackbone(Backbone):
         for number, (prompt, row) in enumerate(zip(prompts, rows, strict=True)):
             if len(row) > limit:
                 raise ValueError(
-                    f"prompt {number} has {len(row)} tokens, the text encoders take {limit}; shorten it, or give "
-                    f"truncate=True: {prompt[:80]!r}"
+                    f"{numbered(number, prompts)} has {len(row)} tokens, the text encoders take {limit}; shorten it, "
+                    f"or give truncate=True: {prompt[:80]!r}"
                 )
 
     @torch.no_grad()
