@@ -163,8 +163,10 @@ def run(command: TrainCommand, signals: StopSignals | None = None) -> None:
     from swd.training.inputs import open_inputs
     from swd.training.launch import launched, unstarted
     from swd.training.run import new_accelerator
+    from swd.training.together import check_minutes
 
     config = launched(command.distill)
+    check_minutes(command.state_minutes)
     config.schedule()  # an unknown preset is found before gigabytes are read
     accelerator = new_accelerator(config, command.output)
     if (warning := unstarted()) is not None:

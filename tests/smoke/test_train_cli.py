@@ -250,6 +250,7 @@ def test_study_values_of_the_wrong_type_are_refused(tmp_path: Path, capsys: pyte
     [
         (["--preset", "mini-7"], "no preset 'mini-7'; nearest: mini-6"),
         (["--preset", "mini-6", "--lr", "-1"], "lr must be finite and positive"),
+        (["--preset", "mini-6", "--state-minutes", "0"], "state_minutes must be positive, got 0"),
         (["--preset", "mini-6", "--pipeline", "nowhere/at-all"], "cannot load the pipeline nowhere/at-all"),
     ],
 )
@@ -341,6 +342,20 @@ def test_fp16_on_a_cpu_is_refused_before_anything_is_loaded(monkeypatch: pytest.
     command = ["--preset", "mini-6", "--pipeline", "p", "--data", "d", "--output", "o", "--mixed-precision", "fp16"]
     with pytest.raises(SystemExit, match="fp16 needs an accelerator"):
         train_command.main(command)
+
+
+def test_states_go_by_minutes_unless_told_otherwise(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def trained(*_: object, state_minutes: float, **__: object) -> None:
+        asked.append(state_minutes)
+        raise PipelineError("far enough")
+
+    monkeypatch.setattr(training, "train", trained)
+    for more in ([], ["--state-minutes", "0.5"]):
+        with pytest.raises(SystemExit, match="far enough"):
+            train_command.main(["--study", str(study), "--output", "o", *more])
+    assert asked == [5, 0.5]
 
 
 def test_mistakes_of_the_program_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
