@@ -178,8 +178,10 @@ def run(command: TrainCommand, signals: StopSignals | None = None) -> None:
     from swd.training.inputs import check_network, open_inputs
     from swd.training.launch import launched, unstarted
     from swd.training.run import new_accelerator
+    from swd.training.together import check_minutes
 
     config = launched(command.distill)
+    check_minutes(command.state_minutes)
     accelerator = new_accelerator(config, command.output)
     check_network(config, command.pipeline)
     if (warning := unstarted()) is not None:

@@ -25,6 +25,12 @@ def any_process(accelerator: Any, *flags: bool) -> tuple[bool, ...]:
     return tuple(bool(count) for count in accelerator.reduce(mine, "sum").tolist())
 
 
+def check_minutes(minutes: float | None) -> None:
+    """Raise ConfigError unless minutes between states are positive, or none are asked for."""
+    if minutes is not None and not minutes > 0:
+        raise ConfigError(f"state_minutes must be positive, got {minutes}")
+
+
 @contextmanager
 def together(accelerator: Any, what: str) -> Iterator[None]:
     """An error of a user that one process meets in the block ends it in all of them; they wait here for each other.
@@ -100,8 +106,7 @@ class Pace:
     _since: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
-        if self.minutes is not None and not self.minutes > 0:
-            raise ConfigError(f"state_minutes must be positive, got {self.minutes}")
+        check_minutes(self.minutes)
         self.restart()
 
     def restart(self) -> None:

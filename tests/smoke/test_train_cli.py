@@ -279,6 +279,7 @@ def test_the_tilde_of_a_study_file_is_the_home_folder(tmp_path: Path, monkeypatc
         (["--preset", "mini-6", "--lr", "-1"], "lr must be finite and positive"),
         (["--preset", "mini-6", "--seed", "-1"], "seed must be at least 0 and below 4294967296, got -1"),
         (["--preset", "mini-6", "--seed", str(2**64)], f"seed must be at least 0 and below 4294967296, got {2**64}"),
+        (["--preset", "mini-6", "--state-minutes", "0"], "state_minutes must be positive, got 0"),
         (["--preset", "mini-6", "--pipeline", "nowhere/at-all"], "cannot load the pipeline nowhere/at-all"),
     ],
 )
@@ -387,6 +388,20 @@ def test_fp16_on_a_cpu_is_refused_before_anything_is_loaded(tmp_path: Path, monk
     command += ["--mixed-precision", "fp16"]
     with pytest.raises(SystemExit, match="fp16 needs an accelerator"):
         train_command.main(command)
+
+
+def test_states_go_by_minutes_unless_told_otherwise(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def trained(*_: object, state_minutes: float, **__: object) -> None:
+        asked.append(state_minutes)
+        raise PipelineError("far enough")
+
+    monkeypatch.setattr(training, "train", trained)
+    for more in ([], ["--state-minutes", "0.5"]):
+        with pytest.raises(SystemExit, match="far enough"):
+            train_command.main(["--study", str(study), "--output", "o", *more])
+    assert asked == [5, 0.5]
 
 
 def test_mistakes_of_the_program_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
