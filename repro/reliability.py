@@ -10,7 +10,7 @@ PAGE = ReliabilityPage(
     faults=(
         Fault("training_kill", "Training: `kill -9` at a random moment", 20),
         Fault("training_sigterm", "Training: SIGTERM", 4),
-        Fault("training_damage", "Training: newest state cut, zeroed or with a flipped bit", 6),
+        Fault("training_damage", "Training: newest state cut, zeroed or with a flipped bit", 9),
         Fault("training_nan", "Training: NaN in a loss", 4),
         Fault("training_full_disk", "Training: disk full", 2),
         Fault("training_read_only", "Training: read-only folder", 1),

@@ -145,7 +145,9 @@ def damaged_state(folder: Path, seed: int, count: int) -> Outcome:
     """The newest state is cut, zeroed or flipped, and so is the log: the state before it is taken."""
     whole = folder / "whole"
     TRAINING.finish(whole)
-    ways = [(damage, name) for name in ("tensors.safetensors", "state.json") for damage in (flip, cut, zero)]
+    ways = [
+        (damage, name) for name in ("tensors.safetensors", "state.json", "SHA256SUMS") for damage in (flip, cut, zero)
+    ]
     for number in range(count):
         run = folder / f"run-{number}"
         process = start(training.run, run, pause_after=4)
