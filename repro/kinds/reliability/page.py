@@ -34,4 +34,4 @@ def _row(result: ReliabilityResult, fault: Fault) -> list[str]:
     if _note(result, fault):
         return [fault.title, "0", DASH, DASH]
     counts = [result.count(fault.key, key).value for key in (keys.INJECTED, keys.RECOVERED, keys.REPEATED)]
-    return [fault.title, *(number(value, 0) for value in counts)]
+    return [fault.title, *(number(value or 0.0, 0) for value in counts)]
