@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from repro.metrics.external import ExternalScore, Scorer
-from repro.metrics.external_run import Request, scores_of
+from repro.metrics.external_run import FINISHED, Request, scores_of
 from repro.stages.image_sets import ImageSet, read_manifest
 from repro.stages.store import StageStore
 
@@ -35,10 +35,13 @@ def external_score(store: StageStore, images: ImageSet, scorer: Scorer, identity
         return ExternalScore(scorer, {})  # the pass says why no image can be measured
 
     def ask() -> None:
+        for name in store.changed(STAGE, inputs):  # results that were damaged since
+            (folder / name).unlink(missing_ok=True)
         scores_of(scorer, requests, folder)
 
     if not store.done(STAGE, inputs):
-        store.once(STAGE, inputs, ask)
+        own = () if scorer.command is None else (FINISHED,)  # others' results are theirs to change
+        store.once(STAGE, inputs, ask, files=own)
     return ExternalScore(scorer, scores_of(scorer, requests, folder))
 
 
