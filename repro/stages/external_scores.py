@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from repro.metrics.external import ExternalScore, Scorer
-from repro.metrics.external_run import FINISHED, Request, scores_of
+from repro.metrics.external_run import Request, scores_of
 from repro.stages.image_sets import ImageSet, read_manifest
 from repro.stages.store import StageStore
 
@@ -40,8 +40,7 @@ def external_score(store: StageStore, images: ImageSet, scorer: Scorer, identity
         scores_of(scorer, requests, folder)
 
     if not store.done(STAGE, inputs):
-        own = () if scorer.command is None else (FINISHED,)  # others' results are theirs to change
-        store.once(STAGE, inputs, ask, files=own)
+        store.once(STAGE, inputs, ask, files=scorer.own_files)
     return ExternalScore(scorer, scores_of(scorer, requests, folder))
 
 
