@@ -28,6 +28,7 @@ from repro.harness.files import digest_json
 from repro.metrics.base import Estimate, Measured, Prompt, mean_estimate
 
 RUNNERS = Path(__file__).parent / "runners"
+FINISHED = "results.jsonl"  # all scores, in the folder of a scorer and a row
 
 
 class ScorerError(RuntimeError):
@@ -53,6 +54,11 @@ class Scorer:
         missing = [name for name in ("{requests}", "{results}") if self.command is not None and name not in words]
         if missing:
             raise ValueError(f"the command of scorer {self.key} has no {' and no '.join(missing)}: {words!r}")
+
+    @property
+    def own_files(self) -> tuple[str, ...]:
+        """Files that nobody but a program of ours writes: results that were brought may be changed."""
+        return () if self.command is None else (FINISHED,)
 
     @classmethod
     def parse(cls, text: str) -> "Scorer":

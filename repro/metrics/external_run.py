@@ -18,9 +18,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from repro.harness.files import write_atomic
-from repro.metrics.external import Scorer, ScorerError
+from repro.metrics.external import FINISHED, Scorer, ScorerError
 
-REQUESTS, RESULTS, KEPT, FINISHED = "requests.jsonl", "results.part.jsonl", "results.kept.jsonl", "results.jsonl"
+REQUESTS, RESULTS, KEPT = "requests.jsonl", "results.part.jsonl", "results.kept.jsonl"
 LOG = "scorer.log"
 LAST_LINES = 8  # of the log, in an error
 POLL_SECONDS = 2.0

@@ -42,10 +42,12 @@ def external_score(store: StageStore, images: ImageSet, scorer: Scorer, identity
         return ExternalScore(scorer, {})  # the pass says why no image can be measured
 
     def ask() -> None:
+        for name in store.changed(STAGE, inputs):  # results that were damaged since
+            (folder / name).unlink(missing_ok=True)
         scores_of(scorer, requests, folder)
 
     if not store.done(STAGE, inputs):
-        store.once(STAGE, inputs, ask)
+        store.once(STAGE, inputs, ask, files=scorer.own_files)
     return ExternalScore(scorer, scores_of(scorer, requests, folder))
 
 

@@ -26,6 +26,7 @@ from repro.profiles.smoke import PROFILE
 from repro.stages.store import StageStore
 from repro.stages.students import distil, training_log
 from repro.worlds.base import load_world
+from swd.lora.files import ADAPTER_FILE
 
 ASTRAY = Row("astray", "Rate of a hundred million", train={"schedule": "6", "lr": 1e8})
 TABLE = Table(
@@ -73,6 +74,27 @@ def test_a_longer_training_goes_on_from_a_shorter_one_and_the_teacher_draws_data
     assert [len(log) for log in logs] == [1, 2, 3]
     assert logs[2][0]["dmd"] != logs[0][0]["dmd"]
     assert len(list(tmp_path.glob("latents/*/finished.json"))) == 2
+
+
+@pytest.mark.slow
+def test_a_damaged_student_and_cache_are_made_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    world, device = load_world(PROFILE, ROOT), torch.device("cpu")
+    row = replace(ablations.FULL, train={"schedule": "6", "iterations": 1})
+
+    def adapter() -> Path:
+        return distil(StageStore(tmp_path), world, row, seed=0, rows=(row,), device=device) / ADAPTER_FILE
+
+    whole = adapter().read_bytes()
+    (index,) = tmp_path.glob("latents/*/index.json")
+    before = index.read_bytes()
+    index.write_bytes(before[:40])
+    adapter_file = next(tmp_path.glob(f"students/*/final/{ADAPTER_FILE}"))
+    adapter_file.write_bytes(whole[:-4] + bytes(4))
+    assert adapter().read_bytes() == whole
+    assert index.read_bytes() == before
+    told = capsys.readouterr().err
+    assert f"{ADAPTER_FILE} is not what was written (another SHA-256): it is made again" in told
+    assert "index.json" in told
 
 
 def test_a_block_that_the_network_lacks_is_refused_before_anything_runs(tmp_path: Path) -> None:

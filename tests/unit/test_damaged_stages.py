@@ -2,19 +2,26 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from test_image_stage import INPUTS, PROMPTS, Level, Painter
+from test_reference import ColourFeatures, pictures
+from torch import Tensor
 
 from repro.metrics.base import EvaluationResult
+from repro.metrics.reference import Reference
 from repro.stages.images import ImageSet, make_images
+from repro.stages.references import StoredReferences
 from repro.stages.scores import score_images
 from repro.stages.store import MARKER, StageStore
+from repro.worlds.references import ReferenceImages
 
 Damage = Callable[[Path], None]
 
@@ -169,3 +176,68 @@ def test_zeroed_pictures_of_half_the_images_are_found(work: Path, whole: Path) -
     assert numbers(scored(work)) == numbers(scored(whole))
     with Image.open(only(work, "images/*/000009.png")) as image:
         assert np.asarray(image).shape == (8, 8, 3)
+
+
+class World:
+    """Real images for references; nothing else is asked of it."""
+
+    profile = SimpleNamespace(data=SimpleNamespace(reference_images=4))
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def fingerprint(self) -> dict[str, Any]:
+        return {"world": "noise"}
+
+    def metric_inputs(self) -> dict[str, Any]:
+        return {}
+
+    def reference(self, prompt_set: str) -> Iterator[Tensor]:
+        self.asked += 1
+        yield torch.arange(4 * 3 * 2 * 2, dtype=torch.uint8).reshape(4, 3, 2, 2)
+
+
+@each_damage
+def test_damaged_features_of_real_images_are_measured_again(
+    damage: Damage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world: Any = World()
+
+    def features() -> Tensor:
+        references = StoredReferences(StageStore(tmp_path), world, torch.device("cpu"))
+        return references.features("any", lambda: lambda images: images.float().flatten(1)).clone()
+
+    expected = features()
+    path = only(tmp_path, "reference/*/features.safetensors")
+    whole = path.read_bytes()
+    damage(path)
+    assert torch.equal(features(), expected)
+    assert world.asked == 2
+    assert path.read_bytes() == whole
+    assert "features.safetensors" in capsys.readouterr().err
+    features()
+    assert world.asked == 2
+
+
+@pytest.mark.parametrize("damage", [cut, zeroed, flipped], ids=lambda damage: damage.__name__)
+@pytest.mark.parametrize("suffix", [".npz", ".f32", ".json"])
+def test_damaged_statistics_of_real_images_are_measured_again(suffix: str, damage: Damage, tmp_path: Path) -> None:
+    files = []
+    for number, image in enumerate(pictures(6)):
+        files.append(tmp_path / f"{number}.png")
+        image.save(files[-1])
+    world: Any = World()
+
+    def statistics() -> Reference:
+        references = StoredReferences(StageStore(tmp_path / "work"), world, torch.device("cpu"))
+        return references.statistics(ReferenceImages(tuple(files)), ColourFeatures())
+
+    before = statistics()
+    expected = np.array(before.features)  # which are a map of the file that is about to be damaged
+    path = only(tmp_path / "work", f"reference-statistics/*/reference{suffix}")
+    whole = path.read_bytes()
+    damage(path)
+    found = statistics()
+    assert path.read_bytes() == whole
+    assert found.sha256 == before.sha256
+    np.testing.assert_array_equal(np.array(found.features), expected)

@@ -140,6 +140,18 @@ def test_a_run_that_failed_says_its_last_lines_and_goes_on_where_it_was(tmp_path
     np.testing.assert_array_equal(metric.measure([], [PROMPTS[0], PROMPTS[2]])["mine"], [1, 3])
 
 
+@pytest.mark.parametrize("changed", ['{"id": "p0", "score": 7}\n', '{"id": "p'])
+def test_results_that_were_edited_or_torn_are_taken_from_the_program_again(changed: str, tmp_path: Path) -> None:
+    made = images(StageStore(tmp_path / "store"))
+    external_score(StageStore(tmp_path / "store"), made, program(tmp_path / "a.py"), {})
+    (path,) = (tmp_path / "store" / "external").glob("*/results.jsonl")
+    whole = path.read_bytes()
+    path.write_bytes(changed.encode() + whole.split(b"\n", 1)[1])
+    metric = external_score(StageStore(tmp_path / "store"), made, program(tmp_path / "a.py"), {})
+    assert path.read_bytes() == whole
+    np.testing.assert_array_equal(metric.measure([], [PROMPTS[0], PROMPTS[2]])["mine"], [1, 3])
+
+
 def test_scores_that_are_no_numbers_name_metric_and_image() -> None:
     with pytest.raises(WeightsError, match="pickscore: the score of image p1 is nan, expected a number"):
         finite("pickscore", np.array([0.2, np.nan]), PROMPTS)

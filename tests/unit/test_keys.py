@@ -27,6 +27,8 @@ from repro.kinds.method import keys as method
 from repro.kinds.method.declare import SamplingFigure, TrainingFigure
 from repro.kinds.preference import keys as preference
 from repro.kinds.preference.declare import PreferenceFigure
+from repro.kinds.reliability import keys as reliability
+from repro.kinds.reliability.declare import ReliabilityPage
 from repro.kinds.scores import keys as scores
 from repro.kinds.scores.costs import LATENCY, PARAMETERS, SECONDS
 from repro.kinds.scores.declare import SKIPPED, Table
@@ -187,6 +189,10 @@ def of_support(page: SupportPage, profile: Profile, records: RecordSet) -> set[s
     return {support.PARAMETERS, support.STEPS, support.CACHE_BYTES, *sizes}
 
 
+def of_reliability(page: ReliabilityPage, profile: Profile, records: RecordSet) -> set[str]:
+    return {reliability.INJECTED, reliability.RECOVERED, reliability.REPEATED}
+
+
 def of_validity(page: ValidityPage, profile: Profile, records: RecordSet) -> set[str]:
     numbers = {candidate.column.key for candidate in page.candidates}
     return numbers | set(map(validity.without_group, numbers))
@@ -227,6 +233,7 @@ KNOWN: dict[type, Callable[..., set[str]]] = {
     TrainingCostPage: of_training_cost,
     Table: of_scores,
     SupportPage: of_support,
+    ReliabilityPage: of_reliability,
     ValidityPage: of_validity,
     TrainingFigure: of_training_step,
     SamplingFigure: of_sampling,
