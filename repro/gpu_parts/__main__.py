@@ -16,7 +16,23 @@ if TYPE_CHECKING:
     from repro.gpu_parts.task import Item, Task
     from repro.kinds.gpu.journal import Journal
 
-NEEDED = ("torch", "diffusers", "transformers", "accelerate", "peft", "safetensors", "numpy", "tqdm")
+NEEDED = (  # what the parts import, by the names of the packages
+    "torch",
+    "torchvision",
+    "diffusers",
+    "transformers",
+    "accelerate",
+    "peft",
+    "safetensors",
+    "open_clip_torch",
+    "timm",
+    "torchmetrics",
+    "numpy",
+    "scipy",
+    "pillow",
+    "tqdm",
+    "tyro",
+)
 BROKEN = 75  # exit status: the device refuses further work in this process
 
 
