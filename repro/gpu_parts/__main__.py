@@ -3,6 +3,7 @@
 import argparse
 import gc
 import json
+import os
 import sys
 import time
 import traceback
@@ -104,11 +105,11 @@ def _run(typed: argparse.Namespace, scratch: Path) -> int:
     )
     journal = Journal(typed.state)
     items = import_module(f"repro.gpu_parts.{typed.part}").items(task)
-    finished = journal.state(typed.part, typed.code)
+    finished, parent = journal.state(typed.part, typed.code), os.getppid()
     for item in items:
         if item.name in finished.finished:
             continue
-        if task.left <= 0:
+        if task.left <= 0 or os.getppid() != parent:  # whoever started this was ended itself
             journal.add("end", part=typed.part, complete=False, code=typed.code)
             return 0
         journal.add("start", part=typed.part, item=item.name, code=typed.code)
