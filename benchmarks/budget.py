@@ -9,7 +9,7 @@ import pytest
 
 from repro.stages.timing import fitting_rounds
 
-TRAINING, SAMPLING, KERNEL = 60.0, 10.0, 2.0  # seconds of a benchmark's timed calls
+TRAINING, SAMPLING, KERNEL = 45.0, 10.0, 2.0  # seconds of a benchmark's timed calls
 
 
 def rounds(config: pytest.Config, once: float, *, seconds: float, least: int, most: int) -> int:

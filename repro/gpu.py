@@ -5,6 +5,15 @@ from repro.kinds.gpu.declare import Aim, GpuPage, KernelCase, Provider, Scope
 RBF, POOLED = (8, 4096, 1536), (1, 65536, 1536)
 MATRICES = ("eager", "compile", "chunked", "triton")
 BLOCK = ("eager", "compile", "triton")
+MODELS = {"sd35-medium": "SD3.5 Medium", "sd35-large": "SD3.5 Large"}
+ROWS = {
+    "scalewise_6": ("Scale-wise", "6"),
+    "scalewise_4": ("Scale-wise", "4"),
+    "fullscale_6": ("Full-scale", "6"),
+    "fullscale_4": ("Full-scale", "4"),
+    "fullscale_2": ("Full-scale", "2"),
+    "teacher": ("Teacher", "28"),
+}
 WHOLE = Scope(
     models=("sd35-medium", "sd35-large"),
     presets=("sd35-6", "sd35-full-6", "sd35-4", "sd35-full-4", "sd35-full-2"),
@@ -33,10 +42,10 @@ WHOLE = Scope(
     train_steps=None,
     train_batch=4,
     train={},
-    table_models=("sd35-medium", "sd35-large"),
+    table_models=MODELS,
     table_dtype="float16",
     table_batch=8,
-    table_rows=("scalewise_6", "scalewise_4", "fullscale_6", "fullscale_4", "fullscale_2", "teacher"),
+    table_rows=ROWS,
     test_files=None,
 )
 SMOKE = Scope(
@@ -63,10 +72,10 @@ SMOKE = Scope(
     train_steps=1,
     train_batch=2,
     train={"feature_block": 0, "rank": 2, "alpha": 2.0, "mixed_precision": "bf16"},
-    table_models=("sd35-medium",),
-    table_dtype="float32",
+    table_models={"sd35-medium": "SD3.5 Medium"},
+    table_dtype="float16",
     table_batch=2,
-    table_rows=("scalewise_6", "fullscale_2"),
+    table_rows={key: ROWS[key] for key in ("scalewise_6", "fullscale_2")},
     test_files=1,
 )
 
@@ -155,6 +164,7 @@ PAGE = GpuPage(
     ),
     reference_flops=790e12,
     part_seconds=480.0,
+    times="table3_times.csv",
     notes=(
         "Networks have the true architecture and random weights, which cost a clock the same. *Transformer*: all steps "
         "from noise to latents, upscaling and renoising among them, on conditions that are ready; noise is drawn on "

@@ -3,6 +3,7 @@
 import argparse
 import gc
 import json
+import os
 import sys
 import time
 import traceback
@@ -16,7 +17,23 @@ if TYPE_CHECKING:
     from repro.gpu_parts.task import Item, Task
     from repro.kinds.gpu.journal import Journal
 
-NEEDED = ("torch", "diffusers", "transformers", "accelerate", "peft", "safetensors", "numpy", "tqdm")
+NEEDED = (  # what the parts import, by the names of the packages
+    "torch",
+    "torchvision",
+    "diffusers",
+    "transformers",
+    "accelerate",
+    "peft",
+    "safetensors",
+    "open_clip_torch",
+    "timm",
+    "torchmetrics",
+    "numpy",
+    "scipy",
+    "pillow",
+    "tqdm",
+    "tyro",
+)
 BROKEN = 75  # exit status: the device refuses further work in this process
 
 
@@ -88,11 +105,11 @@ def _run(typed: argparse.Namespace, scratch: Path) -> int:
     )
     journal = Journal(typed.state)
     items = import_module(f"repro.gpu_parts.{typed.part}").items(task)
-    finished = journal.state(typed.part, typed.code)
+    finished, parent = journal.state(typed.part, typed.code), os.getppid()
     for item in items:
         if item.name in finished.finished:
             continue
-        if task.left <= 0:
+        if task.left <= 0 or os.getppid() != parent:  # whoever started this was ended itself
             journal.add("end", part=typed.part, complete=False, code=typed.code)
             return 0
         journal.add("start", part=typed.part, item=item.name, code=typed.code)

@@ -3,7 +3,7 @@
 from functools import partial
 
 from repro.gpu_parts.networks import pipeline
-from repro.gpu_parts.sampling import provider_items, work_items
+from repro.gpu_parts.sampling import Cases, provider_items, work_items
 from repro.gpu_parts.task import Items, Lazy, Task
 from repro.kinds.gpu import keys
 
@@ -17,5 +17,5 @@ def items(task: Task) -> Items:
         made = Lazy(partial(pipeline, task, model))
         yield from work_items(task, "families", model, (preset,))
         for key in PROVIDERS:
-            yield from provider_items(task, model, key, made, keys.family, (preset,), scope.family_batches)
+            yield from provider_items(task, model, key, made, Cases(keys.family, (preset,), scope.family_batches))
         made.drop()

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -22,17 +23,36 @@ from swd.sampler import sample
 from swd.schedule import ScaleSchedule
 
 Variant = Callable[[str, str, int, str], str]
+Baseline = Callable[[Task, Any, ScaleSchedule, int], Call]
+
+
+@dataclass(frozen=True)
+class Cases:
+    """What a provider goes through.
+
+    Attributes:
+        variant: name of a case in the records.
+        presets: schedules, all of them at a batch size before the next.
+        batches: images.
+        baseline: makes the call that takes turns with the provider's; None for none.
+    """
+
+    variant: Variant
+    presets: tuple[str, ...]
+    batches: tuple[int, ...]
+    baseline: Baseline | None = None
 
 
 def items(task: Task) -> Items:
     """What every model computes, then each provider through all presets and batches, on one compilation."""
     scope = task.scope
+    cases = Cases(keys.sampling, scope.presets, scope.batches, _diffusers)
     for model in scope.models:
         yield from work_items(task, "sampling", model, scope.presets)
     for turn, model in itertools.product(scope.turns, scope.models):
         made = Lazy(partial(pipeline, task, model))
         for key in turn:
-            yield from provider_items(task, model, key, made, keys.sampling, scope.presets, scope.batches, _diffusers)
+            yield from provider_items(task, model, key, made, cases)
         made.drop()
 
 
@@ -49,31 +69,21 @@ def work_items(task: Task, part: str, model: str, presets: tuple[str, ...]) -> I
         yield Item(named(variant), count)
 
 
-def provider_items(
-    task: Task,
-    model: str,
-    key: str,
-    made: Lazy[Any],
-    variant: Variant,
-    presets: tuple[str, ...],
-    batches: tuple[int, ...],
-    baseline: "Callable[..., Call] | None" = None,
-) -> Iterator[Item]:
+def provider_items(task: Task, model: str, key: str, made: Lazy[Any], cases: Cases) -> Iterator[Item]:
     """A provider through all cases: its blocks stay compiled from one to the next, and are forgotten after the last."""
     provider = task.page.provider(key)
     denoiser = Lazy(lambda: _denoiser(made(), provider, task))
-    for batch in batches:
-        for name in presets:
-            case = variant(model, name, batch, key)
+    for batch, name in itertools.product(cases.batches, cases.presets):
+        case = cases.variant(model, name, batch, key)
 
-            def measure(case: str = case, name: str = name, batch: int = batch) -> list[Found]:
-                steps = schedule(task, name)
-                calls: dict[str, Call] = {"own": own_call(task, denoiser(), steps, batch)}
-                if baseline is not None:
-                    calls["baseline"] = baseline(task, made(), steps, batch)
-                return _timed(task, case, calls)
+        def measure(case: str = case, name: str = name, batch: int = batch) -> list[Found]:
+            steps = schedule(task, name)
+            calls: dict[str, Call] = {"own": own_call(task, denoiser(), steps, batch)}
+            if cases.baseline is not None:
+                calls["baseline"] = cases.baseline(task, made(), steps, batch)
+            return _timed(task, case, calls)
 
-            yield Item(named(case), measure)
+        yield Item(named(case), measure)
     denoiser.drop()
 
 

@@ -71,10 +71,10 @@ class Scope:
         train_steps: steps of a cycle that are timed; None for all.
         train_batch: samples of an update.
         train: further options of the training.
-        table_models: profiles of Table 3.
+        table_models: profiles of Table 3, with their names in the paper.
         table_dtype: of its networks.
         table_batch: images in a batch.
-        table_rows: rows of it.
+        table_rows: rows of it, with their setup and steps as the paper has them.
         test_files: how many files of tests run; None for all that have GPU tests.
     """
 
@@ -96,10 +96,10 @@ class Scope:
     train_steps: int | None
     train_batch: int
     train: Mapping[str, object]
-    table_models: tuple[str, ...]
+    table_models: Mapping[str, str]
     table_dtype: str
     table_batch: int
-    table_rows: tuple[str, ...]
+    table_rows: Mapping[str, tuple[str, str]]
     test_files: int | None
 
     @property
@@ -155,6 +155,7 @@ class GpuPage(Experiment):
         aims: as set before the first measurement.
         reference_flops: FLOP/s that the limits of the aims are counted with.
         part_seconds: longest time of a part in a call.
+        times: CSV file of the paper's times.
     """
 
     parts: Mapping[PartKey, str]
@@ -166,6 +167,7 @@ class GpuPage(Experiment):
     aims: tuple[Aim, ...]
     reference_flops: float
     part_seconds: float
+    times: str
 
     def scope(self, smoke: bool) -> Scope:
         """Whole or tiny."""

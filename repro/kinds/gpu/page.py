@@ -186,11 +186,18 @@ def _table3(result: GpuResult) -> Iterator[str]:
             seconds, parts = result.seconds(variant), result.series(variant, keys.PARTS)
             share = result.roofline(variant, result.value(variant, keys.FLOPS), scope.table_dtype)
             ends = [1e3 * parts.values[place] for place in (0, -1)] if parts else [None, None]
-            cells = [model, row, _shown(seconds and 1e3 * seconds, 1), *(_shown(end, 1) for end in ends)]
+            paper = result.published(model, row)
+            cells = [
+                model,
+                row,
+                _shown(paper and 1e3 * paper, 0),
+                _shown(seconds and 1e3 * seconds, 1),
+                *(_shown(end, 1) for end in ends),
+            ]
             rows.append([*cells, _percent(share), _shown(result.first([variant]), 1)])
     protocol = f"{scope.table_dtype}, compiled, tiny VAE, batch size {scope.table_batch}"
     yield f"{protocol}; for one image, from text to pixels."
-    heads = ["Model", "Row", "ms an image", "text, ms", "decoding, ms", "of roofline, %", "First call, s"]
+    heads = ["Model", "Row", "paper, ms", "ms an image", "text, ms", "decoding, ms", "of roofline, %", "First call, s"]
     yield markdown(heads, rows, left=2)
 
 

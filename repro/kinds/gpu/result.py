@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from statistics import median
 
+from repro.harness.published import published
 from repro.harness.result import Measured
 from repro.harness.schema import Series
 from repro.kinds.gpu import keys
@@ -65,6 +66,14 @@ class GpuResult(Measured[GpuPage]):
         """Time of full-scale by that of scale-wise, of the same provider."""
         fast, slow = (self.seconds(keys.sampling(model, preset, batch, provider)) for preset in self.experiment.ratio)
         return slow / fast if fast and slow else None
+
+    def published(self, model: str, row: str) -> float | None:
+        """The paper's seconds of an image of a row of Table 3 (v1); None in a smoke run, and where it has none."""
+        setup, steps = self.scope.table_rows[row]
+        wanted = {"source": "v1", "model": self.scope.table_models[model], "setup": setup, "steps": steps}
+        lines = published(self.experiment.times)
+        found = [line for line in lines if all(line[name] == cell for name, cell in wanted.items())]
+        return float(found[0]["latency_s_per_image"]) if found and not self.is_smoke else None
 
     def failures(self, part: str) -> list[tuple[str, str]]:
         """Items of a part that failed, with their errors; the item is empty where the part could not start."""
