@@ -29,10 +29,7 @@ class StepRandom:
 
     def normal(self, purpose: str, like: Tensor) -> Tensor:
         """Standard normal, shaped as ``like`` (B, ...), one generator per sample."""
-        rows = [
-            torch.randn(like.shape[1:], generator=self._rng(purpose, sample), dtype=torch.float32)
-            for sample in self.samples
-        ]
+        rows = [torch.randn(like.shape[1:], generator=self._rng(purpose, sample)) for sample in self.samples]
         return torch.stack(rows).to(device=like.device, dtype=like.dtype)
 
     def indices(self, purpose: str, low: int, high: int) -> Tensor:

@@ -154,11 +154,6 @@ class Posterior:
     deviation: Tensor
 
 
-def numbered(number: int, prompts: Sequence[str]) -> str:
-    """What to call a prompt in a message: its place from 0, where there are several."""
-    return f"prompt {number}" if len(prompts) > 1 else "prompt"
-
-
 class Backbone(ABC):
     """A family of pipelines whose networks are called in one way.
 

@@ -9,6 +9,8 @@ from typing import Any
 from swd.backbones import backbone_of
 from swd.lora.released import T5_TOKENS
 
+_NO_LIMIT = 10**6  # a tokenizer that knows no limit says 1e30
+
 
 def own_length(pipeline: Any, tokenizer: str) -> int:
     """The number of a loaded student, else of the folder (``max_sequence_length`` in its model_index.json), else 512.
@@ -24,9 +26,9 @@ def own_length(pipeline: Any, tokenizer: str) -> int:
 
 
 def longest(pipeline: Any, tokenizer: str) -> int:
-    """Tokens that T5 takes by what its tokenizer says, and at most the published number, as in diffusers."""
+    """Tokens that T5 takes by what its tokenizer says; the published number where that says nothing."""
     limit = getattr(getattr(pipeline, tokenizer, None), "model_max_length", None)
-    return T5_TOKENS if limit is None else int(min(limit, T5_TOKENS))
+    return T5_TOKENS if limit is None or limit > _NO_LIMIT else int(limit)
 
 
 def resolve_length(pipeline: Any, asked: int | None) -> int:

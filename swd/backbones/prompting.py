@@ -28,20 +28,8 @@ class PromptingPipeline:
         return guidance_scale > 1
 
     def condition(self, embeds: Mapping[str, Tensor | None]) -> Any:
-        """Condition of embeddings that a caller has, by the names of their arguments.
-
-        Raises:
-            ValueError: one is of another width than the network takes, or not finite.
-        """
-        fields = {self.embed_fields[name]: value for name, value in embeds.items()}
-        shapes = self.backbone.condition_shapes(self.backbone.network(self), 1)
-        for name, value in embeds.items():
-            wanted = shapes.get(self.embed_fields[name], ())
-            if value is not None and wanted and value.shape[-1:] != wanted[-1:]:
-                raise ValueError(f"{name} has width {value.shape[-1]}, the network takes {wanted[-1]}")
-            if value is not None and not bool(value.isfinite().all()):
-                raise ValueError(f"{name} holds NaN or infinite values")
-        return self.backbone.condition(**fields)
+        """Condition of embeddings that a caller has, by the names of their arguments."""
+        return self.backbone.condition(**{self.embed_fields[name]: value for name, value in embeds.items()})
 
     def _count(self, text: TextArguments) -> int:
         """Prompts of a call, once they are what they have to be."""
@@ -58,8 +46,6 @@ class PromptingPipeline:
             check_rows(self, rows, length, truncate=call.truncate)
             cond = self._encode(rows, length, device, text.options)
         if isinstance(negatives, list):
-            said = [row for row in negatives if any(text.strip() for text in row)]  # saying nothing is usual here
-            check_rows(self, said, length, truncate=call.truncate)
             negatives = self._encode(negatives, length, device, text.negative_options)
         return cond.repeat(images), negatives if negatives is None else negatives.to(device)
 
@@ -114,21 +100,11 @@ class PromptingPipeline:
         negative_prompt: str = "",
         *,
         max_sequence_length: int | None = None,
-        truncate: bool = False,
         device: torch.device | None = None,
     ) -> Any:
-        """Condition of the empty (or a negative) prompt for guidance, one row.
-
-        Raises:
-            TypeError: something else than one text.
-            ValueError: for a text that no text encoder can hold unless ``truncate``.
-        """
-        if not isinstance(negative_prompt, str):
-            raise TypeError(f"encode_uncond takes one negative prompt, a string, got {negative_prompt!r}")
-        rows, length = [(negative_prompt,) * len(self.text_names)], resolve_length(self, max_sequence_length)
-        if negative_prompt.strip():
-            check_rows(self, rows, length, truncate=truncate)
-        return self._encode(rows, length, device, {})
+        """Condition of the empty (or a negative) prompt for guidance, one row."""
+        row = (negative_prompt,) * len(self.text_names)
+        return self._encode([row], resolve_length(self, max_sequence_length), device, {})
 
     @torch.no_grad()
     def _encode(

@@ -17,7 +17,7 @@ from swd.backbones.texts import TextArguments
 from swd.errors import PipelineError
 from swd.guidance import with_guidance
 from swd.sampler import OnStepEnd, sample
-from swd.schedule import PRESETS, ScaleSchedule, preset
+from swd.schedule import ScaleSchedule
 
 
 class ScalewisePipeline(FastSwitch, PromptingPipeline, StudentLoading):
@@ -148,27 +148,13 @@ class ScalewisePipeline(FastSwitch, PromptingPipeline, StudentLoading):
         else:
             raise ValueError(
                 "no schedule: load a student that describes itself (load_lora_weights), or give schedule=, the name of "
-                f"a preset ({', '.join(self._presets())}), or scales= and sigmas=, which go together"
+                "a preset, or scales= and sigmas=, which go together"
             )
         plain = self._plain_denoiser()
         schedule.check_patch(plain.patch_size)
         schedule.check_process(plain.process.name)
         check_num_steps(schedule, call.num_inference_steps)
         return schedule
-
-    def _presets(self) -> list[str]:
-        """Names of those for the noise process of the network that fit its size."""
-        plain, found = self._plain_denoiser(), []
-        for name in PRESETS:
-            try:
-                schedule = preset(name)
-                schedule.check_patch(plain.patch_size)
-                schedule.check_process(plain.process.name)
-                schedule.check_size(plain.max_side)
-            except ValueError:
-                continue
-            found.append(name)
-        return found
 
     def _plain_denoiser(self) -> Denoiser:
         return self.backbone.denoiser(self.backbone.network(self))
@@ -239,7 +225,7 @@ class ScalewisePipeline(FastSwitch, PromptingPipeline, StudentLoading):
 
         rows = cond if uncond is None else cond.cat([uncond.expand_to(images), cond])
         steered = Steered(student, rows, self._guidance_scale, guide)
-        sigmas = torch.tensor(schedule.sigmas[:-1], device=cond.device, dtype=torch.float32)
+        sigmas = torch.tensor(schedule.sigmas[:-1], device=cond.device)
         between = StepEndCallback(
             self,
             callback,

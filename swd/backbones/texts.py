@@ -142,6 +142,6 @@ def _check_length(name: str, text: str, tokenizer: Any, limit: int) -> None:
     count = len(tokenizer(text, verbose=False).input_ids)
     if count > limit:
         raise ValueError(
-            f"{name} has {count} tokens, its text encoder takes {limit}; shorten it, or give truncate=True: "
+            f"{name} has {count} tokens, its text encoder takes {limit}; shorten it, or ask for it to be truncated: "
             f"{text[:80]!r}"
         )

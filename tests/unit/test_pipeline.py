@@ -128,7 +128,7 @@ LONG = "a red star left of two blue circles " * 3
         ({"prompt": []}, "at least one prompt"),
         ({"prompt": None}, "at least one prompt"),
         ({"prompt": LONG}, r"prompt has \d\d tokens, the text encoders take 12"),
-        ({"prompt": ["a red star", f"{LONG} cross"]}, r"prompt 1 has \d\d tokens, .*: 'a red star left of two"),
+        ({"prompt": ["a red star", f"{LONG} cross"]}, r"prompt has \d\d tokens, .*: 'a red star left of two"),
         ({"scales": [8, 6, 8]}, "must not shrink"),
         ({"scales": [4, 6, 7]}, r"patch size 2, got \[7\]"),
         ({"scales": [4, 6, 34]}, "largest latent side 32, got .* a last latent of 34 x 34"),

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from swd.backbones.base import Backbone, Denoiser, numbered
+from swd.backbones.base import Backbone, Denoiser
 from swd.backbones.flux.comfy import COMFY
 from swd.backbones.flux.condition import FluxCondition
 from swd.backbones.flux.names import NAMES
@@ -90,11 +90,11 @@ class FluxBackbone(Backbone):
             if not prompt.strip():
                 raise ValueError(f"prompts must not be empty, got {prompt!r}")
         rows = pipeline.tokenizer_2(list(prompts), verbose=False).input_ids if prompts and not truncate else []
-        for number, (prompt, row) in enumerate(zip(prompts, rows, strict=False)):
+        for prompt, row in zip(prompts, rows, strict=False):
             if len(row) > token_length:
                 raise ValueError(
-                    f"{numbered(number, prompts)} has {len(row)} tokens, T5 takes {token_length}; shorten it, or give "
-                    f"truncate=True: {prompt[:80]!r}"
+                    f"prompt has {len(row)} tokens, T5 takes {token_length}; shorten it, or ask for it to be "
+                    f"truncated: {prompt[:80]!r}"
                 )
 
     @torch.no_grad()

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from swd.backbones.base import Backbone, Denoiser, numbered
+from swd.backbones.base import Backbone, Denoiser
 from swd.backbones.lengths import own_length
 from swd.backbones.sd3.comfy import COMFY
 from swd.backbones.sd3.condition import TextCondition
@@ -83,18 +83,18 @@ class SD3Backbone(Backbone):
         limits = [(pipeline.tokenizer, clip), (pipeline.tokenizer_2, clip)]
         if pipeline.text_encoder_3 is not None:
             limits.append((pipeline.tokenizer_3, token_length))
-        beyond = [(number, prompt, 0) for number, prompt in enumerate(prompts)]
+        beyond = [(prompt, 0) for prompt in prompts]
         for tokenizer, limit in limits:  # CLIP's loss is no loss where T5 reads the rest
             if not beyond:
                 return
-            left = [prompt for _, prompt, _ in beyond]
+            left = [prompt for prompt, _ in beyond]
             counts = [len(row) for row in tokenizer(left, verbose=False).input_ids]
-            beyond = [(*one[:2], count) for one, count in zip(beyond, counts, strict=True) if count > limit]
+            beyond = [(prompt, count) for prompt, count in zip(left, counts, strict=True) if count > limit]
         if beyond:
-            number, prompt, count = beyond[0]
+            prompt, count = beyond[0]
             raise ValueError(
-                f"{numbered(number, prompts)} has {count} tokens, the text encoders take {limit}; shorten it, or give "
-                f"truncate=True: {prompt[:80]!r}"
+                f"prompt has {count} tokens, the text encoders take {limit}; shorten it, or ask for it to be "
+                f"truncated: {prompt[:80]!r}"
             )
 
     @torch.no_grad()

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from swd.backbones.base import Backbone, Denoiser, numbered
+from swd.backbones.base import Backbone, Denoiser
 from swd.backbones.sdxl.comfy import COMFY
 from swd.backbones.sdxl.condition import TIME_IDS, SDXLCondition
 from swd.backbones.sdxl.names import NAMES
@@ -79,11 +79,11 @@ class SDXLBackbone(Backbone):
             return
         limit = self.token_length(pipeline)
         rows = pipeline.tokenizer(list(prompts), verbose=False).input_ids
-        for number, (prompt, row) in enumerate(zip(prompts, rows, strict=True)):
+        for prompt, row in zip(prompts, rows, strict=True):
             if len(row) > limit:
                 raise ValueError(
-                    f"{numbered(number, prompts)} has {len(row)} tokens, the text encoders take {limit}; shorten it, "
-                    f"or give truncate=True: {prompt[:80]!r}"
+                    f"prompt has {len(row)} tokens, the text encoders take {limit}; shorten it, or ask for it to be "
+                    f"truncated: {prompt[:80]!r}"
                 )
 
     @torch.no_grad()
