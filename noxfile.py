@@ -148,6 +148,13 @@ def study(session: nox.Session) -> None:
 
 
 @nox.session
+def faults(session: nox.Session) -> None:
+    """Disturb runs and compare them with undisturbed ones: the short form, then paper_tables/reliability.md."""
+    python(session, "pytest", "-n", "0", "tests/faults", OMP_NUM_THREADS="1")
+    python(session, "repro", "reliability", *session.posargs)
+
+
+@nox.session
 def mini(session: nox.Session) -> None:
     """Train the mini pipeline from nothing (repro/worlds/mini/weights): about four hours on two cores, resumable."""
     python(session, "repro.worlds.mini", *session.posargs)
