@@ -34,7 +34,7 @@ def seed_rngs(seeds: Sequence[Seed], device: torch.device | str = "cpu") -> list
 
 def draw_noise(rngs: Sequence[torch.Generator], shape: tuple[int, ...], device: torch.device | str) -> Tensor:
     """Standard Gaussian (B, *shape), float32, row ``i`` from ``rngs[i]``."""
-    noise = torch.stack([torch.randn(shape, generator=rng, device=rng.device) for rng in rngs])
+    noise = torch.stack([torch.randn(shape, generator=rng, device=rng.device, dtype=torch.float32) for rng in rngs])
     return noise.to(device, non_blocking=noise.device.type == "cpu")  # from a GPU nobody would wait for the copy
 
 
@@ -81,7 +81,7 @@ def sample(
     noises = _draw_all(seeds, denoiser.latent_channels, sizes, device)
     if noise is not None:
         noises[0] = _checked(noise, noises[0])
-    sigmas = torch.tensor(schedule.sigmas, device=device)[:, None].expand(-1, len(seeds))
+    sigmas = torch.tensor(schedule.sigmas, device=device, dtype=torch.float32)[:, None].expand(-1, len(seeds))
     conds = step_conditions(denoiser, sigmas[:-1], cond)
     if getattr(denoiser, "wants_largest_first", False):
         denoiser(noises[-1], sigmas[0], conds[0])  # whose answer nobody needs
