@@ -90,7 +90,7 @@ class Call:
     callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",)
 
     def __post_init__(self) -> None:
-        if self.output_type not in OUTPUT_TYPES:
+        if not isinstance(self.output_type, str) or self.output_type not in OUTPUT_TYPES:
             raise ValueError(f"output_type must be one of {', '.join(OUTPUT_TYPES)}, got {self.output_type!r}")
         if whole("num_images_per_prompt", self.images_per_prompt, -(10**6), 10**6) < 1:
             raise ValueError(f"num_images_per_prompt must be at least 1, got {self.num_images_per_prompt}")
@@ -176,7 +176,9 @@ def _check_times(given: list[float] | None, expected: list[float]) -> None:
 
 def check_num_steps(schedule: ScaleSchedule, num_inference_steps: int | None) -> None:
     """Raise ValueError where a number of steps is asked for that is not the schedule's."""
-    if num_inference_steps not in (None, schedule.num_steps):
+    if num_inference_steps is not None and whole("num_inference_steps", num_inference_steps, -SEEDS, SEEDS) != (
+        schedule.num_steps
+    ):
         raise ValueError(
             f"num_inference_steps={num_inference_steps} does not agree with the schedule, which sets them and has "
             f"{schedule.num_steps} steps at scales {schedule.scales}; leave it out, or choose another schedule"

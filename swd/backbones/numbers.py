@@ -2,7 +2,7 @@
 
 import math
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -72,6 +72,19 @@ def guidance(name: str, value: Any) -> float:
     if not 0 <= scale <= MOST_GUIDANCE:
         raise ValueError(f"{name} must be from 0 to {MOST_GUIDANCE:g}, got {scale:g}")
     return scale
+
+
+def adapter_scale(name: str, value: Any) -> float | None:
+    """The number under "scale" of a network's keyword arguments, None where there is none.
+
+    Raises:
+        TypeError: no mapping, or no number.
+        ValueError: infinite or NaN.
+    """
+    if not isinstance(value, Mapping | None):
+        raise TypeError(f"{name} must be a mapping of names, got {value!r} ({type(value).__name__})")
+    scale = None if value is None else value.get("scale")
+    return None if scale is None else real(f"{name}['scale']", scale)
 
 
 def _is_bool(value: Any) -> bool:

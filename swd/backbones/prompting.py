@@ -9,6 +9,7 @@ from torch import Tensor
 from swd.backbones.arguments import Call
 from swd.backbones.base import Backbone
 from swd.backbones.lengths import resolve_length
+from swd.backbones.numbers import whole
 from swd.backbones.prompt_cache import PromptCache
 from swd.backbones.shared_weights import snapshot
 from swd.backbones.texts import Row, TextArguments, check_negatives, check_rows, encoder_texts, negative_rows, text_rows
@@ -56,6 +57,7 @@ class PromptingPipeline:
     def _conditions(self, text: TextArguments, call: Call, guidance_scale: float, device: torch.device) -> Any:
         """Conditions of prompts and negatives, one row for each image; the latter may be one, or None."""
         length, images = resolve_length(self, call.max_sequence_length), call.images_per_prompt
+        self._check_skip(text.encoding.get("clip_skip"))
         negatives = self._negatives(text, images, guidance_scale)
         if text.has_embeds:
             cond = self._given(text.embeds).to(device)
@@ -67,6 +69,13 @@ class PromptingPipeline:
             check_negatives(self, negatives, length, truncate=call.truncate)
             negatives = self._encode(negatives, length, device, text.negative_options)
         return cond.repeat(images), negatives if negatives is None else negatives.to(device)
+
+    def _check_skip(self, clip_skip: int | None) -> None:
+        """Raise TypeError or ValueError unless every CLIP has layers enough to skip some and use one."""
+        t5 = self.backbone.t5[0] if self.backbone.t5 else None
+        clips = [getattr(self, name) for name in self.backbone.text_encoders if name != t5]
+        if clip_skip is not None and (layers := [clip.config.num_hidden_layers for clip in clips if clip is not None]):
+            whole("clip_skip", clip_skip, 0, min(layers))
 
     def _negatives(self, text: TextArguments, images: int, guidance_scale: float) -> Any:
         """Rows of texts, or a condition: one for all, or one for each image; None where guidance needs none.

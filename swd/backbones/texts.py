@@ -75,6 +75,7 @@ class TextArguments:
         encoding: further options of the pipeline's ``encode_prompt``; absent ones are None.
 
     Raises:
+        TypeError: texts that are none.
         ValueError: texts and embeddings at once, or not all of the embeddings.
     """
 
@@ -85,6 +86,9 @@ class TextArguments:
     encoding: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name, value in {**self.texts, **self.negatives}.items():
+            if value is not None:
+                _texts(name, value)
         for texts, embeds in ((self.texts, self.embeds), (self.negatives, self.negative_embeds)):
             given = [name for name, value in embeds.items() if value is not None]
             told = [name for name, value in texts.items() if value is not None]

@@ -1,12 +1,17 @@
 """Arguments of the pipelines are what they say they are, in all families: refused in our words, or taken as given."""
 
+import traceback
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tiny_pipelines import make
 
+import swd
 from swd.backbones.arguments import resolve_schedule, resolve_seeds
 from swd.backbones.fast import FastOptions
 from swd.pipelines import (
@@ -31,9 +36,9 @@ def family(request: pytest.FixtureRequest) -> tuple[str, Any]:
     return request.param, pipeline
 
 
-def draw(pipeline: Any, **options: Any) -> torch.Tensor:
+def draw(pipeline: Any, **options: Any) -> Any:
     given = {"prompt": "a red star", **SHORT, **options}
-    images: torch.Tensor = pipeline(**{name: value for name, value in given.items() if value is not None}).images
+    images: Any = pipeline(**{name: value for name, value in given.items() if value is not None}).images
     return images
 
 
@@ -179,3 +184,58 @@ def test_scales_and_sigmas_are_not_bent_until_they_fit(scales: Any, sigmas: Any,
 def test_without_a_schedule_the_presets_are_named(family: tuple[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"no schedule: .*name of a preset \(sd35-6, "):
         draw(family[1], scales=None, sigmas=None)
+
+
+@pytest.mark.parametrize("wrong", [5, {"scale": "a"}, {"scale": float("nan")}])
+def test_the_scale_of_adapters_is_a_finite_number(family: tuple[str, Any], wrong: Any) -> None:
+    name, pipeline = family
+    argument = "cross_attention_kwargs" if name == "sdxl" else "joint_attention_kwargs"
+    with pytest.raises((TypeError, ValueError), match=f"{argument}.* must be"):
+        draw(pipeline, **{argument: wrong})
+
+
+@pytest.mark.parametrize("wrong", [99, -1, "1"])
+def test_layers_to_skip_are_as_many_as_there_are(family: tuple[str, Any], wrong: Any) -> None:
+    name, pipeline = family
+    if name == "flux":
+        pytest.skip("FLUX skips no layers")
+    with pytest.raises((TypeError, ValueError), match="clip_skip must be"):
+        draw(pipeline, clip_skip=wrong)
+
+
+JUNK = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 2**70),
+    st.floats(),
+    st.text(max_size=4),
+    st.lists(st.one_of(st.integers(-2, 40), st.floats(), st.text(max_size=2), st.none()), max_size=3),
+    st.dictionaries(st.text(max_size=2), st.integers(), max_size=1),
+    st.just(object()),
+    st.just(torch.ones(2, 2)),
+)
+NAMES = (
+    *("prompt", "prompt_2", "negative_prompt", "height", "width", "schedule", "scales", "sigmas", "timesteps"),
+    *("num_inference_steps", "guidance_scale", "num_images_per_prompt", "generator", "seeds", "latents"),
+    *("max_sequence_length", "output_type", "prompt_embeds", "pooled_prompt_embeds", "clip_skip"),
+)
+
+
+@settings(derandomize=True, max_examples=150, deadline=None)
+@given(name=st.sampled_from(NAMES), value=JUNK)
+def test_whatever_an_argument_is_it_is_taken_or_refused_in_our_words(
+    family: tuple[str, Any], name: str, value: Any
+) -> None:
+    if name == "num_images_per_prompt" and isinstance(value, int) and value > 2:
+        return  # valid, and as much work as it says
+    refusal: Exception | None = None
+    try:
+        images = draw(family[1], **{name: value})
+    except (TypeError, ValueError) as error:
+        refusal = error
+    if refusal is None:
+        assert name == "output_type" or images.isfinite().all(), value
+        return
+    *_, last = traceback.extract_tb(refusal.__traceback__)
+    assert Path(last.filename).is_relative_to(Path(swd.__file__).parent), refusal
+    assert (last.line or "").startswith("raise "), refusal

@@ -21,7 +21,7 @@ from swd.backbones.fast import FastOptions
 from swd.backbones.flux.backbone import BACKBONE
 from swd.backbones.flux.condition import FluxCondition
 from swd.backbones.flux.fast import FastFluxDenoiser
-from swd.backbones.numbers import guidance
+from swd.backbones.numbers import adapter_scale, guidance
 from swd.backbones.scalewise import ScalewisePipeline
 from swd.backbones.texts import TextArguments
 
@@ -144,7 +144,7 @@ class ScalewiseFluxPipeline(ScalewisePipeline, FluxPipeline):  # type: ignore[mi
             negatives={"negative_prompt": None},
             embeds={"prompt_embeds": prompt_embeds, "pooled_prompt_embeds": pooled_prompt_embeds},
             negative_embeds={},
-            encoding={"lora_scale": (joint_attention_kwargs or {}).get("scale")},
+            encoding={"lora_scale": adapter_scale("joint_attention_kwargs", joint_attention_kwargs)},
         )
         return self.draw(
             text,
