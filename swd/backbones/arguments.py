@@ -90,7 +90,8 @@ class Call:
     callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.output_type, str) or self.output_type not in OUTPUT_TYPES:
+        output_type: Any = self.output_type  # whatever a caller wrote
+        if not isinstance(output_type, str) or output_type not in OUTPUT_TYPES:
             raise ValueError(f"output_type must be one of {', '.join(OUTPUT_TYPES)}, got {self.output_type!r}")
         if whole("num_images_per_prompt", self.images_per_prompt, -(10**6), 10**6) < 1:
             raise ValueError(f"num_images_per_prompt must be at least 1, got {self.num_images_per_prompt}")
