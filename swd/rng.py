@@ -29,7 +29,8 @@ class StepRandom:
 
     def normal(self, purpose: str, like: Tensor) -> Tensor:
         """Standard normal, shaped as ``like`` (B, ...), one generator per sample."""
-        rows = [torch.randn(like.shape[1:], generator=self._rng(purpose, sample)) for sample in self.samples]
+        shape, rngs = like.shape[1:], [self._rng(purpose, sample) for sample in self.samples]
+        rows = [torch.randn(shape, generator=rng, dtype=torch.float32) for rng in rngs]
         return torch.stack(rows).to(device=like.device, dtype=like.dtype)
 
     def indices(self, purpose: str, low: int, high: int) -> Tensor:

@@ -8,9 +8,10 @@ from typing import Any, Self, TypedDict
 import torch
 from torch import Tensor
 
+from swd.backbones.numbers import SEEDS, real, several, whole
 from swd.flow import NUM_TIMESTEPS
 from swd.sampler import OnStep, Seed
-from swd.schedule import ScaleSchedule, preset
+from swd.schedule import PRESETS, ScaleSchedule, preset
 
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 Generators = torch.Generator | Sequence[torch.Generator]
@@ -89,9 +90,10 @@ class Call:
     callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",)
 
     def __post_init__(self) -> None:
-        if self.output_type not in OUTPUT_TYPES:
+        output_type: Any = self.output_type  # whatever a caller wrote
+        if not isinstance(output_type, str) or output_type not in OUTPUT_TYPES:
             raise ValueError(f"output_type must be one of {', '.join(OUTPUT_TYPES)}, got {self.output_type!r}")
-        if self.images_per_prompt < 1:
+        if whole("num_images_per_prompt", self.images_per_prompt, -(10**6), 10**6) < 1:
             raise ValueError(f"num_images_per_prompt must be at least 1, got {self.num_images_per_prompt}")
 
     @classmethod
@@ -136,23 +138,33 @@ def resolve_schedule(
     Levels are sigmas, or timesteps of 1000 sigma, or both where they agree; with or without the final 0.
 
     Raises:
+        TypeError: something else than a schedule or a name, or than lists of numbers.
         ValueError: when neither or both are given, or they do not make a schedule.
     """
     if schedule is not None:
         if scales is not None or sigmas is not None or timesteps is not None:
             raise ValueError("give either a schedule or scales and sigmas, not both")
-        return preset(schedule) if isinstance(schedule, str) else schedule
-    times = None if timesteps is None else [float(timestep) for timestep in timesteps]
-    levels = None if sigmas is None else [float(sigma) for sigma in sigmas]
+        return _named(schedule)
+    times = None if timesteps is None else [real("timesteps", time) for time in several("timesteps", timesteps)]
+    levels = None if sigmas is None else [real("sigmas", sigma) for sigma in several("sigmas", sigmas)]
+    sides = None if scales is None else [whole("scales", scale, 1, 10**6) for scale in several("scales", scales)]
     if levels is None and times is not None:
         levels = [time / NUM_TIMESTEPS for time in times]
-    if scales is None or levels is None:
+    if sides is None or levels is None:
         raise ValueError(f"scales and sigmas go together, got scales={scales} and sigmas={sigmas}")
-    if len(levels) == len(scales):
+    if len(levels) == len(sides):
         levels.append(0.0)
-    result = ScaleSchedule(tuple(int(scale) for scale in scales), tuple(levels))
+    result = ScaleSchedule(tuple(sides), tuple(levels))
     _check_times(times, [NUM_TIMESTEPS * level for level in levels])
     return result
+
+
+def _named(schedule: Any) -> ScaleSchedule:
+    if not isinstance(schedule, ScaleSchedule | str):
+        raise TypeError(
+            f"schedule must be a ScaleSchedule or the name of a preset ({', '.join(PRESETS)}), got {schedule!r}"
+        )
+    return preset(schedule) if isinstance(schedule, str) else schedule
 
 
 def _check_times(given: list[float] | None, expected: list[float]) -> None:
@@ -165,9 +177,11 @@ def _check_times(given: list[float] | None, expected: list[float]) -> None:
 
 def check_num_steps(schedule: ScaleSchedule, num_inference_steps: int | None) -> None:
     """Raise ValueError where a number of steps is asked for that is not the schedule's."""
-    if num_inference_steps not in (None, schedule.num_steps):
+    if num_inference_steps is not None and whole("num_inference_steps", num_inference_steps, -SEEDS, SEEDS) != (
+        schedule.num_steps
+    ):
         raise ValueError(
-            f"num_inference_steps={num_inference_steps} does not agree with the schedule, which has "
+            f"num_inference_steps={num_inference_steps} does not agree with the schedule, which sets them and has "
             f"{schedule.num_steps} steps at scales {schedule.scales}; leave it out, or choose another schedule"
         )
 
@@ -178,25 +192,38 @@ def resolve_seeds(
     """One seed or rng per image; fresh entropy when neither is given.
 
     Raises:
-        ValueError: when both are given, or there are not ``count`` of them.
+        TypeError: seeds that are no whole numbers, generators that are none.
+        ValueError: when both are given, there are not ``count`` of them, or a seed has more than 32 bits.
     """
     if seeds is not None and generator is not None:
         raise ValueError("give either seeds or generator, not both")
-    if isinstance(seeds, int):
-        return list(range(seeds, seeds + count))
-    chosen: list[Seed]
-    if seeds is not None:
-        chosen = list(seeds)
-    elif isinstance(generator, Sequence):
-        chosen = list(generator)
-    else:
-        rng = generator or torch.Generator()
+    if seeds is None and (generator is None or isinstance(generator, torch.Generator)):
+        rng = torch.Generator() if generator is None else generator
         if generator is None:
             rng.seed()
         return [rng] * count
+    chosen = _seeds(seeds, count) if seeds is not None else _generators(generator)
     if len(chosen) != count:
         raise ValueError(f"{count} images need {count} seeds, got {len(chosen)}")
     return chosen
+
+
+def _seeds(seeds: Any, count: int) -> list[Seed]:
+    """The seeds as they are given, or the first of consecutive ones; generators may stand among them."""
+    single = isinstance(seeds, str | bytes) or not hasattr(seeds, "__iter__") or getattr(seeds, "ndim", 1) == 0
+    if single:
+        first = whole("seeds", seeds, 0, SEEDS)
+        whole("the last seed", first + count - 1, 0, SEEDS)
+        return list(range(first, first + count))
+    return [seed if isinstance(seed, torch.Generator) else whole("seeds", seed, 0, SEEDS) for seed in seeds]
+
+
+def _generators(generators: Any) -> list[Seed]:
+    found = list(generators) if isinstance(generators, list | tuple) else [generators]
+    for one in found:
+        if not isinstance(one, torch.Generator):
+            raise TypeError(f"generator must be a torch.Generator or a list of them, got {one!r}; numbers are seeds=")
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -87,7 +87,8 @@ class FastSwitch:
         """Draw the same images in less time from now on; all parts of `FastOptions` are on unless told otherwise.
 
         Components stay as they are and may change afterwards: the next call sees other adapters, weights or devices,
-        and prepares again. Text encoders that change empty the prompt cache.
+        and prepares again. Text encoders that change empty the prompt cache. One kind of change cannot be seen: numbers
+        written through ``parameter.data`` (EMA copies, optimisers of other libraries); call `refresh_fast` after it.
 
         Raises:
             ValueError: what the fast path refuses (offloading, above all), here or, after a change, in the next call.
@@ -96,6 +97,11 @@ class FastSwitch:
         self._fast = self.make_fast(options)
         self._fast_options = options
         self._prompts = PromptCache(options.prompt_cache)
+
+    def refresh_fast(self) -> None:
+        """Prepare again from the weights as they are now, and drop cached prompts: after writes through ``.data``."""
+        if self._fast_options is not None:
+            self.enable_fast(self._fast_options)
 
     def disable_fast(self) -> None:
         """Back to the network itself; cached prompts are dropped."""

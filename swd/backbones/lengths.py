@@ -9,8 +9,6 @@ from typing import Any
 from swd.backbones import backbone_of
 from swd.lora.released import T5_TOKENS
 
-_NO_LIMIT = 10**6  # a tokenizer that knows no limit says 1e30
-
 
 def own_length(pipeline: Any, tokenizer: str) -> int:
     """The number of a loaded student, else of the folder (``max_sequence_length`` in its model_index.json), else 512.
@@ -28,7 +26,7 @@ def own_length(pipeline: Any, tokenizer: str) -> int:
 def longest(pipeline: Any, tokenizer: str) -> int:
     """Tokens that T5 takes by what its tokenizer says; the published number where that says nothing."""
     limit = getattr(getattr(pipeline, tokenizer, None), "model_max_length", None)
-    return T5_TOKENS if limit is None or limit > _NO_LIMIT else int(limit)
+    return T5_TOKENS if limit is None else min(T5_TOKENS, int(limit))
 
 
 def resolve_length(pipeline: Any, asked: int | None) -> int:
@@ -57,6 +55,8 @@ def resolve_length(pipeline: Any, asked: int | None) -> int:
                 f"max_sequence_length={asked} asks for tokens of T5 ({encoder}), which this pipeline does not have; "
                 f"leave it out for {own} zeros in their place, or load the pipeline with its T5"
             )
+        if length > T5_TOKENS:
+            raise ValueError(f"T5 takes up to {T5_TOKENS} tokens, got max_sequence_length={length}")
         return length
     if length > longest(pipeline, tokenizer):
         raise ValueError(f"T5 takes up to {longest(pipeline, tokenizer)} tokens, got max_sequence_length={length}")

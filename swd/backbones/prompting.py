@@ -9,9 +9,10 @@ from torch import Tensor
 from swd.backbones.arguments import Call
 from swd.backbones.base import Backbone
 from swd.backbones.lengths import resolve_length
+from swd.backbones.numbers import whole
 from swd.backbones.prompt_cache import PromptCache
 from swd.backbones.shared_weights import snapshot
-from swd.backbones.texts import Row, TextArguments, check_rows, encoder_texts, negative_rows, text_rows
+from swd.backbones.texts import Row, TextArguments, check_negatives, check_rows, encoder_texts, negative_rows, text_rows
 
 
 class PromptingPipeline:
@@ -33,21 +34,48 @@ class PromptingPipeline:
 
     def _count(self, text: TextArguments) -> int:
         """Prompts of a call, once they are what they have to be."""
-        return len(self.condition(text.embeds) if text.has_embeds else text_rows(text.texts))
+        return len(self._given(text.embeds) if text.has_embeds else text_rows(text.texts))
+
+    def _given(self, embeds: Mapping[str, Tensor | None]) -> Any:
+        """Condition of a caller's embeddings.
+
+        Raises:
+            TypeError: no tensor.
+            ValueError: another width than the network's, or numbers that are not finite.
+        """
+        shapes = self.backbone.condition_shapes(self.backbone.network(self), 1)
+        for name, value in embeds.items():
+            width = shapes[self.embed_fields[name]][-1]
+            if not isinstance(value, Tensor):
+                raise TypeError(f"{name} must be a tensor, got {type(value).__name__}")
+            if not value.ndim or value.shape[-1] != width:
+                raise ValueError(f"{name} must be {width} wide for this network, got shape {tuple(value.shape)}")
+            if not value.isfinite().all():
+                raise ValueError(f"{name} must be finite, got NaN or infinite numbers")
+        return self.condition(embeds)
 
     def _conditions(self, text: TextArguments, call: Call, guidance_scale: float, device: torch.device) -> Any:
         """Conditions of prompts and negatives, one row for each image; the latter may be one, or None."""
         length, images = resolve_length(self, call.max_sequence_length), call.images_per_prompt
+        self._check_skip(text.encoding.get("clip_skip"))
         negatives = self._negatives(text, images, guidance_scale)
         if text.has_embeds:
-            cond = self.condition(text.embeds).to(device)
+            cond = self._given(text.embeds).to(device)
         else:
             rows = text_rows(text.texts)
             check_rows(self, rows, length, truncate=call.truncate)
             cond = self._encode(rows, length, device, text.options)
         if isinstance(negatives, list):
+            check_negatives(self, negatives, length, truncate=call.truncate)
             negatives = self._encode(negatives, length, device, text.negative_options)
         return cond.repeat(images), negatives if negatives is None else negatives.to(device)
+
+    def _check_skip(self, clip_skip: int | None) -> None:
+        """Raise TypeError or ValueError unless every CLIP has layers enough to skip some and use one."""
+        t5 = self.backbone.t5[0] if self.backbone.t5 else None
+        clips = [getattr(self, name) for name in self.backbone.text_encoders if name != t5]
+        if clip_skip is not None and (layers := [clip.config.num_hidden_layers for clip in clips if clip is not None]):
+            whole("clip_skip", clip_skip, 0, min(layers))
 
     def _negatives(self, text: TextArguments, images: int, guidance_scale: float) -> Any:
         """Rows of texts, or a condition: one for all, or one for each image; None where guidance needs none.
@@ -61,7 +89,7 @@ class PromptingPipeline:
                     f"negative prompts count where guidance_scale is above 1, it is {guidance_scale}; leave them out"
                 )
             return None
-        found = self.condition(text.negative_embeds) if text.has_negative_embeds else negative_rows(text.negatives)
+        found = self._given(text.negative_embeds) if text.has_negative_embeds else negative_rows(text.negatives)
         prompts = self._count(text)
         if len(found) not in (1, prompts, prompts * images):
             raise ValueError(f"negatives come as one, or one for each of {prompts} prompts, got {len(found)}")
@@ -100,11 +128,20 @@ class PromptingPipeline:
         negative_prompt: str = "",
         *,
         max_sequence_length: int | None = None,
+        truncate: bool = False,
         device: torch.device | None = None,
     ) -> Any:
-        """Condition of the empty (or a negative) prompt for guidance, one row."""
-        row = (negative_prompt,) * len(self.text_names)
-        return self._encode([row], resolve_length(self, max_sequence_length), device, {})
+        """Condition of the empty (or a negative) prompt for guidance, one row.
+
+        Raises:
+            TypeError: something else than one text.
+            ValueError: a text that is longer than the text encoders read, unless ``truncate``.
+        """
+        if not isinstance(negative_prompt, str):
+            raise TypeError(f"negative_prompt must be one string, got {negative_prompt!r}")
+        row, length = (negative_prompt,) * len(self.text_names), resolve_length(self, max_sequence_length)
+        check_negatives(self, [row], length, truncate=truncate)
+        return self._encode([row], length, device, {})
 
     @torch.no_grad()
     def _encode(

@@ -12,12 +12,13 @@ from swd.backbones.base import Backbone, Denoiser
 from swd.backbones.callbacks import Steered, StepEndCallback, check_names
 from swd.backbones.fast import FastSwitch
 from swd.backbones.lora_loading import StudentLoading
+from swd.backbones.numbers import guidance
 from swd.backbones.prompting import PromptingPipeline
 from swd.backbones.texts import TextArguments
 from swd.errors import PipelineError
 from swd.guidance import with_guidance
 from swd.sampler import OnStepEnd, sample
-from swd.schedule import ScaleSchedule
+from swd.schedule import PRESETS, ScaleSchedule
 
 
 class ScalewisePipeline(FastSwitch, PromptingPipeline, StudentLoading):
@@ -148,7 +149,7 @@ class ScalewisePipeline(FastSwitch, PromptingPipeline, StudentLoading):
         else:
             raise ValueError(
                 "no schedule: load a student that describes itself (load_lora_weights), or give schedule=, the name of "
-                "a preset, or scales= and sigmas=, which go together"
+                f"a preset ({', '.join(PRESETS)}), or scales= and sigmas=, which go together"
             )
         plain = self._plain_denoiser()
         schedule.check_patch(plain.patch_size)
@@ -175,14 +176,20 @@ class ScalewisePipeline(FastSwitch, PromptingPipeline, StudentLoading):
     def _check_latents(
         self, latents: Tensor | None, images: int, schedule: ScaleSchedule, size: tuple[int, int] | None
     ) -> None:
+        if latents is None:
+            return
+        if not isinstance(latents, Tensor):
+            raise TypeError(f"latents must be a tensor, got {type(latents).__name__}")
         plain = self._plain_denoiser()
         expected = (images, plain.latent_channels, *schedule.latent_sizes(size, multiple=plain.patch_size)[0])
-        if latents is not None and tuple(latents.shape) != expected:
+        if tuple(latents.shape) != expected:
             raise ValueError(f"latents are the noise of the first step, {expected}, got {tuple(latents.shape)}")
+        if not latents.isfinite().all():
+            raise ValueError("latents must be finite, got NaN or infinite numbers")
 
     def _resolve_guidance(self, call: Call) -> float:
         if call.guidance_scale is not None:
-            return float(call.guidance_scale)
+            return guidance("guidance_scale", call.guidance_scale)
         said = None if self.student is None else self.student.guidance_scale
         return self.backbone.student_guidance if said is None else said
 
@@ -225,7 +232,7 @@ class ScalewisePipeline(FastSwitch, PromptingPipeline, StudentLoading):
 
         rows = cond if uncond is None else cond.cat([uncond.expand_to(images), cond])
         steered = Steered(student, rows, self._guidance_scale, guide)
-        sigmas = torch.tensor(schedule.sigmas[:-1], device=cond.device)
+        sigmas = torch.tensor(schedule.sigmas[:-1], device=cond.device, dtype=torch.float32)
         between = StepEndCallback(
             self,
             callback,

@@ -75,6 +75,7 @@ class TextArguments:
         encoding: further options of the pipeline's ``encode_prompt``; absent ones are None.
 
     Raises:
+        TypeError: texts that are none.
         ValueError: texts and embeddings at once, or not all of the embeddings.
     """
 
@@ -85,6 +86,9 @@ class TextArguments:
     encoding: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name, value in {**self.texts, **self.negatives}.items():
+            if value is not None:
+                _texts(name, value)
         for texts, embeds in ((self.texts, self.embeds), (self.negatives, self.negative_embeds)):
             given = [name for name, value in embeds.items() if value is not None]
             told = [name for name, value in texts.items() if value is not None]
@@ -132,16 +136,31 @@ def check_rows(pipeline: Any, rows: Sequence[Row], token_length: int, *, truncat
     lengths = backbone.encoder_lengths(pipeline, token_length)
     for row in (row for row in rows if len(set(row)) > 1):
         for text, name, part, tokenizer in zip(row, names, backbone.text_encoders, backbone.tokenizers, strict=True):
+            if not text.strip():
+                continue
             if part not in lengths and text != row[0]:
                 raise ValueError(f"{name} is for {part}, which this pipeline does not have")
             if part in lengths and not truncate:
                 _check_length(name, text, getattr(pipeline, tokenizer), lengths[part])
 
 
+def check_negatives(pipeline: Any, rows: Sequence[Row], token_length: int, *, truncate: bool) -> None:
+    """As `check_rows` for negatives, of which any may be empty.
+
+    Raises:
+        ValueError: one that is longer than what its text encoder reads.
+    """
+    said = [row for row in rows if any(text.strip() for text in row)]
+    try:
+        check_rows(pipeline, said, token_length, truncate=truncate)
+    except ValueError as error:
+        raise ValueError(f"negative {error}") from error
+
+
 def _check_length(name: str, text: str, tokenizer: Any, limit: int) -> None:
     count = len(tokenizer(text, verbose=False).input_ids)
     if count > limit:
         raise ValueError(
-            f"{name} has {count} tokens, its text encoder takes {limit}; shorten it, or ask for it to be truncated: "
+            f"{name} has {count} tokens, its text encoder takes {limit}; shorten it, or pass truncate=True: "
             f"{text[:80]!r}"
         )

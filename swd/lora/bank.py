@@ -63,7 +63,7 @@ class AdapterBank(Generic[DenoiserT]):
         """Float32 whatever the base is (an optimiser of half-precision weights would lose small updates)."""
         for layer in self._layers.values():
             down, up = (side[name].float().requires_grad_(False) for side in (layer.lora_A, layer.lora_B))
-            down.weight.copy_(torch.randn(down.weight.shape, generator=rng) / self.rank)
+            down.weight.copy_(torch.randn(down.weight.shape, generator=rng, dtype=torch.float32) / self.rank)
             up.weight.zero_()
 
     @property

@@ -1,5 +1,6 @@
 """Whether an adapter is one of a network: every layer there, every layer that it was made for, and their shapes."""
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from swd.errors import AdapterError
 from swd.lora.adaptable import Adaptable
 from swd.lora.layouts.adapter import Adapter, Layers, Targets, peft_state
 
+_LOG = logging.getLogger(__name__)
 _Shapes = dict[str, tuple[int, ...]]
 
 
@@ -28,6 +30,8 @@ def check_fits(network: nn.Module, layers: Layers, *, targets: Targets | None = 
         AdapterError: names the first key that is missing, unknown or of another shape.
     """
     modules = adaptable_layers(network)
+    if targets is None:
+        _tell_gaps(modules, layers, source)
     wanted = [*layers] if targets is None else targeted(modules, targets)
     expected: _Shapes = {}
     for name in dict.fromkeys((*wanted, *layers)):
@@ -35,6 +39,23 @@ def check_fits(network: nn.Module, layers: Layers, *, targets: Targets | None = 
             rank = layers[name].rank if name in layers else 1
             expected |= _shapes(name, modules[name], rank)
     check_shapes(peft_state(layers), expected, source)
+
+
+def _tell_gaps(modules: Iterable[str], layers: Layers, source: str) -> None:
+    """Warn where an adapter that does not say what it was made for has a kind of layer in some blocks only."""
+    kinds = {_kind(name) for name in layers}
+    missing = [name for name in modules if _kind(name) in kinds and name not in layers]
+    if missing:
+        _LOG.warning(
+            "%s adapts %d of %d layers of its kinds (first missing: %s) and does not say whether that is all of it; it "
+            "is loaded as it is",
+            *(source, len(layers), len(layers) + len(missing), missing[0]),
+        )
+
+
+def _kind(name: str) -> str:
+    """Name of a layer without the numbers of blocks."""
+    return ".".join("*" if part.isdigit() else part for part in name.split("."))
 
 
 def check_adapter_fits(denoiser: Adaptable, state: Mapping[str, Tensor], rank: int) -> None:

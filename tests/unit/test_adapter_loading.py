@@ -1,6 +1,7 @@
 """Adapters as users have them go into pipelines, wholly or not at all."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from adapters import HEADER, TARGETS, evaluate, make_adapter, merged
-from diffusers import SD3Transformer2DModel
+from diffusers import SD3Transformer2DModel, StableDiffusion3Pipeline
 from huggingface_hub.errors import LocalEntryNotFoundError
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
@@ -433,3 +434,39 @@ def test_the_hub_s_cache_is_read_offline(tmp_path: Path) -> None:
     assert open_adapter("owner/student", location=cached).layers
     with pytest.raises(FileNotFoundError, match="no adapter at owner/other"):
         open_adapter("owner/other", location=cached)
+
+
+def test_half_an_adapter_that_does_not_say_what_it_was_made_for_is_told_of(
+    pipeline: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = medium_adapter().state("transformer.")
+    pipeline.load_lora_weights(state)
+    assert "layers of its kinds" not in caplog.text
+    pipeline.unload_lora_weights()
+    half = {key: value for key, value in state.items() if ".blocks.1." not in key.replace("transformer_", "")}
+    assert 0 < len(half) < len(state)
+    pipeline.load_lora_weights(half)
+    assert f"adapts {len(half) // 2} of {len(state) // 2} layers of its kinds" in caplog.text
+
+
+def test_a_pair_without_its_other_half_is_refused(pipeline: Any) -> None:
+    state = medium_adapter().state("transformer.")
+    downs = {key: value for key, value in state.items() if "lora_A" in key}
+    with pytest.raises(AdapterError, match="has no up beside it"):
+        pipeline.load_lora_weights(downs)
+
+
+def test_only_plain_diffusers_warns_of_missing_keys_where_all_is_well(
+    pipeline: Any, folders: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "student"
+    write_adapter(medium_adapter(), "diffusers", folder, component="transformer")
+    logger = logging.getLogger("diffusers")
+    logger.addHandler(caplog.handler)
+    try:
+        pipeline.load_lora_weights(folder)
+        assert "No LoRA keys" not in caplog.text
+        StableDiffusion3Pipeline.from_pretrained(folders["sd35-medium"]).load_lora_weights(folder)
+        assert "No LoRA keys" in caplog.text
+    finally:
+        logger.removeHandler(caplog.handler)

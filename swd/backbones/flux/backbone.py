@@ -93,8 +93,8 @@ class FluxBackbone(Backbone):
         for prompt, row in zip(prompts, rows, strict=False):
             if len(row) > token_length:
                 raise ValueError(
-                    f"prompt has {len(row)} tokens, T5 takes {token_length}; shorten it, or ask for it to be "
-                    f"truncated: {prompt[:80]!r}"
+                    f"prompt has {len(row)} tokens, T5 takes {token_length}; shorten it, or pass "
+                    f"truncate=True: {prompt[:80]!r}"
                 )
 
     @torch.no_grad()

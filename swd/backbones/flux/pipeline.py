@@ -21,6 +21,7 @@ from swd.backbones.fast import FastOptions
 from swd.backbones.flux.backbone import BACKBONE
 from swd.backbones.flux.condition import FluxCondition
 from swd.backbones.flux.fast import FastFluxDenoiser
+from swd.backbones.numbers import adapter_scale, guidance
 from swd.backbones.scalewise import ScalewisePipeline
 from swd.backbones.texts import TextArguments
 
@@ -143,7 +144,7 @@ class ScalewiseFluxPipeline(ScalewisePipeline, FluxPipeline):  # type: ignore[mi
             negatives={"negative_prompt": None},
             embeds={"prompt_embeds": prompt_embeds, "pooled_prompt_embeds": pooled_prompt_embeds},
             negative_embeds={},
-            encoding={"lora_scale": (joint_attention_kwargs or {}).get("scale")},
+            encoding={"lora_scale": adapter_scale("joint_attention_kwargs", joint_attention_kwargs)},
         )
         return self.draw(
             text,
@@ -154,7 +155,8 @@ class ScalewiseFluxPipeline(ScalewisePipeline, FluxPipeline):  # type: ignore[mi
         )
 
     def _check_guidance(self, guidance_scale: float | None) -> None:
-        if guidance_scale is not None and guidance_scale > 1 and not BACKBONE.network(self).config.guidance_embeds:
+        scale = 0.0 if guidance_scale is None else guidance("guidance_scale", guidance_scale)
+        if scale > 1 and not BACKBONE.network(self).config.guidance_embeds:
             raise ValueError(
                 f"this network (FLUX.1-schnell) reads no guidance, got guidance_scale={guidance_scale}: leave it out"
             )
@@ -162,7 +164,7 @@ class ScalewiseFluxPipeline(ScalewisePipeline, FluxPipeline):  # type: ignore[mi
 
 def _refuse_true_guidance(true_cfg_scale: float | None, negatives: Sequence[str]) -> None:
     given = list(negatives)
-    if true_cfg_scale is not None and true_cfg_scale > 1:
+    if true_cfg_scale is not None and guidance("true_cfg_scale", true_cfg_scale) > 1:
         given.append(f"true_cfg_scale={true_cfg_scale}")
     if given:
         raise ValueError(

@@ -93,8 +93,8 @@ class SD3Backbone(Backbone):
         if beyond:
             prompt, count = beyond[0]
             raise ValueError(
-                f"prompt has {count} tokens, the text encoders take {limit}; shorten it, or ask for it to be "
-                f"truncated: {prompt[:80]!r}"
+                f"prompt has {count} tokens, the text encoders take {limit}; shorten it, or pass "
+                f"truncate=True: {prompt[:80]!r}"
             )
 
     @torch.no_grad()

@@ -23,6 +23,7 @@ from transformers import (
 
 from swd.backbones.arguments import CallOptions
 from swd.backbones.fast import FastOptions
+from swd.backbones.numbers import adapter_scale
 from swd.backbones.scalewise import ScalewisePipeline
 from swd.backbones.sd3.backbone import BACKBONE
 from swd.backbones.sd3.fast import FastSD3Denoiser
@@ -149,7 +150,10 @@ class ScalewiseStableDiffusion3Pipeline(ScalewisePipeline, StableDiffusion3Pipel
                 "prompt_embeds": negative_prompt_embeds,
                 "pooled_prompt_embeds": negative_pooled_prompt_embeds,
             },
-            encoding={"clip_skip": clip_skip, "lora_scale": (joint_attention_kwargs or {}).get("scale")},
+            encoding={
+                "clip_skip": clip_skip,
+                "lora_scale": adapter_scale("joint_attention_kwargs", joint_attention_kwargs),
+            },
         )
         return self.draw(
             text,

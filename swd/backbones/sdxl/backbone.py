@@ -82,8 +82,8 @@ class SDXLBackbone(Backbone):
         for prompt, row in zip(prompts, rows, strict=True):
             if len(row) > limit:
                 raise ValueError(
-                    f"prompt has {len(row)} tokens, the text encoders take {limit}; shorten it, or ask for it to be "
-                    f"truncated: {prompt[:80]!r}"
+                    f"prompt has {len(row)} tokens, the text encoders take {limit}; shorten it, or pass "
+                    f"truncate=True: {prompt[:80]!r}"
                 )
 
     @torch.no_grad()

@@ -17,6 +17,7 @@ from transformers import (
 
 from swd.backbones.arguments import CallOptions
 from swd.backbones.fast import FastOptions
+from swd.backbones.numbers import adapter_scale
 from swd.backbones.scalewise import ScalewisePipeline
 from swd.backbones.sdxl.backbone import BACKBONE
 from swd.backbones.sdxl.condition import TIME_IDS, SDXLCondition
@@ -153,7 +154,10 @@ class ScalewiseStableDiffusionXLPipeline(ScalewisePipeline, StableDiffusionXLPip
                 "prompt_embeds": negative_prompt_embeds,
                 "pooled_prompt_embeds": negative_pooled_prompt_embeds,
             },
-            encoding={"clip_skip": clip_skip, "lora_scale": (cross_attention_kwargs or {}).get("scale")},
+            encoding={
+                "clip_skip": clip_skip,
+                "lora_scale": adapter_scale("cross_attention_kwargs", cross_attention_kwargs),
+            },
         )
         return self.draw(
             text,
