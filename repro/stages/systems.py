@@ -24,6 +24,7 @@ from swd.lora.card import StudentCard
 from swd.lora.files import open_adapter
 from swd.lora.fitting import check_fits
 from swd.lora.released import released_card
+from swd.sampler import seed_rngs
 
 VERSION = 2  # raise it when the same system and seed give another image
 _BROKEN = (OSError, ValueError, RuntimeError, TypeError, SafetensorError, pickle.UnpicklingError)
@@ -158,7 +159,7 @@ def _diffusers_call(system: System, pipeline: Any, prompts: Sequence[Prompt], ar
         num_inference_steps=system.steps,
         height=system.resolution,
         width=system.resolution,
-        generator=[torch.Generator("cpu").manual_seed(prompt["seed"]) for prompt in prompts],
+        generator=seed_rngs([prompt["seed"] for prompt in prompts]),
         **arguments,
     ).images
 

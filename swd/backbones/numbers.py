@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-SEEDS = 2**32  # torch's CPU generator keeps 32 bits: seeds beyond would repeat images of smaller ones
+SEEDS = 2**63  # those of more than 32 bits are hashed where noise is drawn: torch's CPU generator keeps 32
 MOST_GUIDANCE = 1000.0
 
 

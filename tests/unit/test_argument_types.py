@@ -19,6 +19,7 @@ from swd.pipelines import (
     ScalewiseStableDiffusion3Pipeline,
     ScalewiseStableDiffusionXLPipeline,
 )
+from swd.sampler import seed_rngs
 
 CLASSES: dict[str, Any] = {
     "sd35-medium": ScalewiseStableDiffusion3Pipeline,
@@ -144,13 +145,19 @@ def test_what_is_no_integer_is_no_seed(wrong: Any) -> None:
         resolve_seeds(wrong, None, 1)
 
 
-@pytest.mark.parametrize("seed", [2**32, 2**64, -1])
-def test_seeds_that_would_alias_are_refused(seed: int) -> None:
-    with pytest.raises(ValueError, match="seeds must be from 0 to 4294967295"):
+@pytest.mark.parametrize("seed", [2**63, 2**64, -1])
+def test_seeds_out_of_range_are_refused(seed: int) -> None:
+    with pytest.raises(ValueError, match=f"seeds must be from 0 to {2**63 - 1}"):
         resolve_seeds(seed, None, 1)
-    assert resolve_seeds(2**32 - 1, None, 1) == [2**32 - 1]
     with pytest.raises(ValueError, match="the last seed must be"):
-        resolve_seeds(2**32 - 1, None, 2)
+        resolve_seeds(2**63 - 1, None, 2)
+
+
+def test_seeds_above_32_bits_do_not_alias() -> None:
+    drawn = [torch.randn(4, generator=rng) for rng in seed_rngs([3, 2**32 + 3, 2**40 + 3])]
+    assert not torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[1], drawn[2])
+    assert torch.equal(drawn[0], torch.randn(4, generator=torch.Generator().manual_seed(3)))
 
 
 @pytest.mark.parametrize("generator", [0, 5, [5], "3"])
