@@ -64,8 +64,9 @@ def files_by_id(folder: Path) -> dict[str, Path]:
             raise ImageSetError(f"{where}: id {identity!r} stands in {found[identity][0]} too; expected each once")
         try:
             inside, there = file.resolve().is_relative_to(root), file.is_file()
-        except OSError as error:  # a name that is too long, a link to itself
-            raise ImageSetError(f"{where}: {str(file)[:NAMED_LETTERS]}: {error.strerror or error}") from error
+        except (OSError, ValueError) as error:  # a name that is too long, half a character, a link to itself
+            reason = getattr(error, "strerror", None) or error
+            raise ImageSetError(f"{where}: {str(file)[:NAMED_LETTERS]!r}: {reason}") from error
         if not inside:
             raise ImageSetError(f"{where}: {file} lies outside of {folder}")
         if not there:

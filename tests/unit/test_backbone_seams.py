@@ -181,7 +181,19 @@ def test_the_commands_serve_it(tmp_path: Path, capsys: pytest.CaptureFixture[str
         ["--images", str(folder), "--pipeline", str(model), "--output", data, "--scales", "4", "6", "--device", "cpu"]
     )
     options = ["--preset", "own", "--scales", "4", "6", "--boundaries", "0", "25", "50", "--feature-block", "1"]
-    options += ["--iterations", "1", "--batch-size", "2", "--fake-updates", "1", "--grid", "sdxl", "--no-progress"]
+    options += [
+        "--rank",
+        "4",
+        "--iterations",
+        "1",
+        "--batch-size",
+        "2",
+        "--fake-updates",
+        "1",
+        "--grid",
+        "sdxl",
+        "--no-progress",
+    ]
     swd.train.main(["--pipeline", str(model), "--data", data, "--output", output, *options])
     assert "student:" in capsys.readouterr().out
     assert read_adapter(Path(output) / "final")[1]["scales"] == [4, 6]
