@@ -1,5 +1,6 @@
 """A kind of result from outside `repro/kinds`: found, asked, measured, shown and judged by nothing but its `Kind`."""
 
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -130,7 +131,7 @@ def unpadded(page: str) -> str:
 
 def test_it_is_listed_and_helped(dice: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["list"]) == 0
-    assert "dice     Dice" in capsys.readouterr().out
+    assert re.search("^dice +Dice$", capsys.readouterr().out, re.MULTILINE)
     with pytest.raises(SystemExit):
         cli.main(["--help"])
     assert "measure and render dice" in capsys.readouterr().out
