@@ -40,7 +40,7 @@ def holding(folder: Path, share: int = 0) -> Iterator[None]:
     except OutputFolderError:
         raise
     except OSError as error:
-        raise OutputFolderError(f"cannot write {path}: {error.strerror or error}") from error
+        raise OutputFolderError(f"cannot write to {folder}: {error.strerror or error}") from error
     try:
         yield
     finally:

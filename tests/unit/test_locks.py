@@ -9,7 +9,7 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
-from training_world import cache, config
+from training_world import cache, config, fresh_accelerate
 
 from repro.stages.work import Leases, work_through
 from swd.backbones.sd3.denoiser import SD3Denoiser
@@ -51,14 +51,14 @@ def test_processes_of_one_run_hold_shares_of_their_own(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    message = re.escape(f"cannot write {tmp_path}/file/run/.held")
+    message = re.escape(f"cannot write to {tmp_path}/file/run")
     with pytest.raises(OutputFolderError, match=message), holding(tmp_path / "file" / "run"):
         pytest.fail("held")
 
 
 def test_a_training_holds_its_folder(tmp_path: Path, tiny_denoiser: SD3Denoiser) -> None:
-    options = config(iterations=1)
-    with holding(tmp_path / "run"), pytest.raises(OutputFolderError, match="is in use by process"):
+    options, taken = config(iterations=1), pytest.raises(OutputFolderError, match="is in use by process")
+    with fresh_accelerate(), holding(tmp_path / "run"), taken:
         train(options, tiny_denoiser, cache(), tmp_path / "run")
     assert not list((tmp_path / "run").iterdir())  # not a file of the second
 
