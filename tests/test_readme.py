@@ -17,6 +17,7 @@ import swd.train
 from repro import experiments
 from repro.__main__ import _parser
 from swd.backbones import backbone_of, backbone_of_folder
+from swd.pipelines import ScalewiseStableDiffusion3Pipeline
 from swd.schedule import preset
 from swd.training.checks import check_fit
 
@@ -74,6 +75,11 @@ def test_snippets_run(index: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         text = text.replace(name, str(from_hub(name, tmp_path)))
     names: dict[str, Any] = {}
     exec(compile(text, f"README snippet {index}", "exec"), names)
+    if "plain" in names:
+        pipe = ScalewiseStableDiffusion3Pipeline.from_pretrained(f"{names['weights']}/pipeline")
+        pipe.load_lora_weights(f"{names['weights']}/adapters/scalewise_4")
+        ours = np.asarray(pipe("a red star", seeds=0).images[0]).astype(int)
+        assert np.abs(ours - np.asarray(names["image"])).max() <= 1  # of 255
     if found:
         student = np.asarray(names["image"])
         names["pipe"].unload_lora_weights()
