@@ -229,7 +229,7 @@ def _device(asked: str | None, local: int) -> str:
             if torch.device(asked).type == "meta":
                 raise ValueError("it holds no numbers")
             torch.empty(1, device=asked)
-        except (RuntimeError, ValueError, AssertionError, NotImplementedError) as error:
+        except (RuntimeError, ValueError, AssertionError, NotImplementedError) as error:  # torch's ways to say no
             raise ConfigError(
                 f"there is no device {asked!r} here that can encode; expected cpu, or an accelerator that torch finds, "
                 "such as cuda or cuda:0"

@@ -86,7 +86,7 @@ class Lazy(Generic[T]):
         if not self._made:
             try:
                 self._made.append(self.make())
-            except Exception as error:
+            except Exception as error:  # raised here, and again for every item that asks
                 self._error = error.with_traceback(None)  # or its frames would hold what was made so far
                 raise
         return self._made[0]

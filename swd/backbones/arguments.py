@@ -193,7 +193,7 @@ def resolve_seeds(
 
     Raises:
         TypeError: seeds that are no whole numbers, generators that are none.
-        ValueError: when both are given, there are not ``count`` of them, or a seed has more than 32 bits.
+        ValueError: when both are given, there are not ``count`` of them, or a seed is negative or above 63 bits.
     """
     if seeds is not None and generator is not None:
         raise ValueError("give either seeds or generator, not both")

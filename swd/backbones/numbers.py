@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 SEEDS = 2**63  # those of more than 32 bits are hashed where noise is drawn: torch's CPU generator keeps 32
-MOST_GUIDANCE = 1000.0
+MOST_GUIDANCE = 1000.0  # far above any that draws an image: what is beyond ends in NaN
 
 
 def whole(name: str, value: Any, low: int, high: int) -> int:

@@ -96,7 +96,7 @@ class ImageFiles(Sequence["Tensor"]):
                 need = f"{self._side} x {self._side}"
                 raise CacheError(f"{path} is {size[0]} x {size[1]} pixels, the largest scale needs {need}")
 
-    def __getitem__(self, index: int) -> "Tensor":  # type: ignore[override]
+    def __getitem__(self, index: int) -> "Tensor":  # type: ignore[override]  # nobody slices files
         """One image.
 
         Raises:

@@ -89,8 +89,17 @@ def picture(form: str) -> bytes:
 
 
 def one_vote(image: int) -> Vote:
-    systems = {"left": "a", "right": "b", "choice": "tie"}
-    return Vote(study="s", prompt="p", image=image, criterion="defects", assessor="x", seconds=1.5, **systems)  # type: ignore[arg-type]
+    return Vote(
+        study="s",
+        prompt="p",
+        image=image,
+        criterion="defects",
+        left="a",
+        right="b",
+        choice="tie",
+        assessor="x",
+        seconds=1.5,
+    )
 
 
 def in_folder(name: str, read: Callable[[Path], Any]) -> Callable[[Path], Any]:
