@@ -33,6 +33,7 @@ __all__ = [
     "dumps",
     "load",
     "parse",
+    "path_of",
     "save",
 ]
 
@@ -47,6 +48,11 @@ _KINDS: dict[str, type[Line]] = {
 ROUNDING = 1e-9  # an interval ends at its value where a share is 1
 SIX_DIGITS = 1e-5  # values per image are kept to six digits
 _HINTS = {kind: get_type_hints(cls) for kind, cls in _KINDS.items()}
+
+
+def path_of(out: Path, stem: str) -> Path:
+    """Where the records of an experiment in a profile lie: ``records/<stem>.jsonl``."""
+    return out / "records" / f"{stem}.jsonl"
 
 
 def dumps(records: RecordSet) -> str:

@@ -9,7 +9,7 @@ from PIL.Image import Image
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from repro.harness.files import digest_json
+from repro.harness.files import digest_folder, digest_json
 from repro.harness.profile import Execution
 from repro.harness.provenance import versions
 from repro.harness.sampling import SamplingPlan
@@ -42,6 +42,7 @@ __all__ = [
     "load_pipeline",
     "make_images",
     "missing_images",
+    "network_inputs",
     "put_network",
     "text_encoders",
 ]
@@ -82,6 +83,15 @@ def image_inputs(
     if execution.encoding != "png":  # the default says nothing, so that images of before it are known
         inputs["encoding"] = execution.encoding
     return inputs
+
+
+def network_inputs(pipeline_digest: str, adapter: Path | None, plan: SamplingPlan) -> dict[str, Any]:
+    """What is a network's own in `image_inputs`: its pipeline, its adapter (None for the teacher), its steps."""
+    return {
+        "pipeline": pipeline_digest,
+        "adapter": None if adapter is None else digest_folder(adapter),
+        "sampling": plan.as_json(),
+    }
 
 
 def finished(decoded: Tensor) -> list[Image | Unusable]:

@@ -9,12 +9,13 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
-from repro.harness import settings
+from repro.harness import runs, settings
 from repro.harness.experiment import Experiment
 from repro.harness.files import ROOT, digest_file, digest_folder
 from repro.harness.options import RunOptions
+from repro.harness.plots import figure_path
 from repro.harness.profile import Execution, Profile
-from repro.harness.provenance import OpenRun, git_stamp, start_run
+from repro.harness.provenance import OpenRun
 from repro.stages import hub
 from repro.stages.device import torch_device
 from repro.stages.store import StageStore
@@ -36,7 +37,7 @@ class Measurement(Generic[T, Options]):
     @cached_property
     def store(self) -> StageStore:
         """Finished stages of this and earlier runs."""
-        return StageStore(self.options.work, stamp=git_stamp(ROOT))
+        return StageStore.stamped(self.options.work)
 
     @cached_property
     def device(self) -> torch.device:
@@ -82,25 +83,49 @@ class Measurement(Generic[T, Options]):
     @property
     def records_path(self) -> Path:
         """Where the records go."""
-        return self.options.out / "records" / f"{self.profile.stem(self.table.key)}.jsonl"
+        return runs.records_path(self.table, self.profile, self.options)
 
     @property
     def grid_path(self) -> Path:
         """Where the picture of samples goes."""
-        return self.options.out / "figures" / f"{self.profile.stem(self.table.key)}_samples.png"
+        return figure_path(self.options.out, self.profile.stem(self.table.key), "samples")
+
+    @property
+    def pictures(self) -> Mapping[str, Path]:
+        """What a measurement leaves beside its records, by the names in the mark of its stage."""
+        return {"grid": self.grid_path}
 
     def open(self, config: Mapping[str, Any]) -> OpenRun:
         """Start the clock of a run."""
-        key, profile, command = self.table.key, self.profile.name, self.options.command
-        return start_run(table=key, profile=profile, config=config, command=command, folder=ROOT)
+        return runs.open_run(self.table, self.profile, self.options, config)
 
-    def check_replaced(self, config: Mapping[str, Any]) -> None:
-        """Refuse to replace the records of other settings.
+    def once(self, stage: str, opened: OpenRun, measure: Callable[[OpenRun], Callable[[], None]]) -> Path:
+        """Measure, if this very measurement was not finished here: together, where several processes are asked for it.
+
+        Args:
+            stage: under whose name it is remembered.
+            opened: the run; its config says all that the measurement follows from.
+            measure: does what every process takes part in, and gives what one of them then does: write the records
+                and draw the pictures.
+
+        Returns:
+            The records file.
 
         Raises:
-            UsageError: it was not asked for; says what differs.
+            UsageError: it holds the records of other settings; says what differs.
         """
-        settings.check_replaced(self.records_path, config, self.options)
+        settings.check_replaced(self.records_path, opened.config, self.options)
+        if self.is_done(stage, opened.config):
+            return self.records_path
+        write = measure(opened)
+
+        def do(_: str) -> None:
+            write()
+            self.keep(stage, opened.config)
+
+        leases = Leases(self.store.folder(stage, opened.config) / LEASES)
+        work_through({"records": 1}, leases, done=lambda _: self._stands(stage, opened.config), do=do)
+        return self.records_path
 
     def is_done(self, stage: str, config: Mapping[str, Any]) -> bool:
         """Whether this very measurement was finished here and its files are as it left them; then says so."""
@@ -109,20 +134,18 @@ class Measurement(Generic[T, Options]):
         print(f"nothing to do: {self.records_path} holds exactly this measurement", file=sys.stderr)
         return True
 
-    def finish(self, stage: str, config: Mapping[str, Any], write: Callable[[], None]) -> None:
-        """Write what the measurement leaves, in one of the processes that measured it, and remember that it is done."""
-
-        def do(_: str) -> None:
-            write()
-            self.store.finish(stage, config, self._left())
-
-        leases = Leases(self.store.folder(stage, config) / LEASES)
-        work_through({"records": 1}, leases, done=lambda _: self._stands(stage, config), do=do)
+    def keep(self, stage: str, config: Mapping[str, Any]) -> None:
+        """Remember that the measurement is done, and what it left."""
+        self.store.finish(stage, config, self._left())
 
     def _stands(self, stage: str, config: Mapping[str, Any]) -> bool:
-        if not self.store.finished(stage, config) or not self.records_path.exists() or not self.grid_path.exists():
+        if not (self.store.finished(stage, config) and all(path.exists() for path in self._written.values())):
             return False
         return self.store.result(stage, config) == self._left()
 
+    @property
+    def _written(self) -> dict[str, Path]:
+        return {"records": self.records_path, **self.pictures}
+
     def _left(self) -> dict[str, str]:
-        return {"records": digest_file(self.records_path), "grid": digest_file(self.grid_path)}
+        return {name: digest_file(path) for name, path in self._written.items()}

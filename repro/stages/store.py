@@ -10,12 +10,13 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from safetensors import SafetensorError
 from tqdm import tqdm
 
-from repro.harness.files import canonical_json, digest_file, digest_json, write_atomic
+from repro.harness.files import ROOT, canonical_json, digest_file, digest_json, write_atomic
+from repro.harness.provenance import git_stamp
 from repro.stages.work import LEASES, Leases, work_through
 
 MARKER = "finished.json"
@@ -40,6 +41,11 @@ class StageStore:
     reused: list[Mapping[str, Any]] = field(default_factory=list)
     _whole: dict[Path, str] = field(default_factory=dict, repr=False, compare=False)  # markers that were verified
     _told: set[tuple[Path, str]] = field(default_factory=set, repr=False, compare=False)
+
+    @classmethod
+    def stamped(cls, root: Path) -> Self:
+        """The store of a folder, whose stages bear the commit of this checkout."""
+        return cls(root, stamp=git_stamp(ROOT))
 
     def folder(self, name: str, inputs: Mapping[str, Any]) -> Path:
         """The stage's folder, made if needed, with its inputs beside the results for a reader.

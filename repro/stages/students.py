@@ -15,7 +15,7 @@ from repro.harness.files import digest_folder, digest_json
 from repro.harness.plan import resolve
 from repro.harness.profile import Profile
 from repro.stages.images import VERSION as IMAGES_VERSION
-from repro.stages.images import generator_of, image_inputs, load_pipeline, make_images
+from repro.stages.images import generator_of, image_inputs, load_pipeline, make_images, network_inputs
 from repro.stages.stopping import STATE_MINUTES, stoppable
 from repro.stages.store import StageStore, tell
 from repro.worlds.base import World
@@ -282,7 +282,7 @@ def _drawn_by_teacher(
     plan = resolve(profile, TEACHER).sample
     chosen = list(captions[: profile.data.drawn_images])
     prompts = [{"id": f"training-{n}", "caption": caption, "seed": DRAWN_SEED + n} for n, caption in enumerate(chosen)]
-    own = {"pipeline": pipeline_digest, "adapter": None, "sampling": plan.as_json()}
+    own = network_inputs(pipeline_digest, None, plan)
     inputs = image_inputs(own, prompts, execution, torch.device(pipeline.device))
     drawn = make_images(
         store,

@@ -22,6 +22,7 @@ from repro.harness.exports.book_page import WRITTEN, BookPage, cell, warnings
 from repro.harness.exports.claim_page import ClaimPage
 from repro.harness.exports.scale import toy_scale
 from repro.harness.files import canonical_json, digest_file, write_atomic
+from repro.harness.records import path_of
 from repro.harness.result import Measured
 
 TITLE = "Claims of the scale-wise distillation paper, measured again"
@@ -63,7 +64,7 @@ def write_logbook(results: Sequence[Measured[Any]], folder: Path, workspace: Pat
     for path, text in texts.items():
         write_atomic(path, text)
     for stem in dict.fromkeys(page.result.stem for page in pages):
-        write_atomic(book / "records" / f"{stem}.jsonl", (folder / "records" / f"{stem}.jsonl").read_bytes())
+        write_atomic(path_of(book, stem), path_of(folder, stem).read_bytes())
     _remove_others(book / "pages", {_SUMMARY_SLUG, *(page.slug for page in pages)})
     if not (project / "metadata.json").exists():  # Trackio's own: where it is published
         write_atomic(project / "metadata.json", canonical_json({"space_id": None, "created_at": _newest(pages)}))
@@ -93,7 +94,7 @@ def _trackio() -> Any:
 def _pages(results: Iterable[Measured[Any]], folder: Path) -> list[BookPage]:
     pages: list[BookPage] = []
     for result in results:
-        digest = digest_file(folder / "records" / f"{result.stem}.jsonl")
+        digest = digest_file(path_of(folder, result.stem))
         pages += [ClaimPage(result, digest, judgement) for judgement in result.judgements]
         pages += [AgreementPage(result, digest)] if result.agreement else []
     return pages

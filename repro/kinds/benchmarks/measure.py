@@ -10,7 +10,7 @@ from repro.harness import records
 from repro.harness.files import ROOT, digest_folder, digest_json
 from repro.harness.options import RunOptions
 from repro.harness.profile import Profile
-from repro.harness.provenance import start_run
+from repro.harness.runs import open_run, records_path
 from repro.harness.schema import Line, Record, RecordSet, Run
 from repro.kinds.benchmarks import keys
 from repro.kinds.benchmarks.declare import BenchmarkPage
@@ -26,7 +26,7 @@ def run(page: BenchmarkPage, profile: Profile, options: RunOptions) -> Path:
     Raises:
         ExperimentError: there is no ``benchmarks`` folder (it comes with the checkout only), or a benchmark failed.
     """
-    opened = start_run(table=page.key, profile=profile.name, config={}, command=options.command, folder=ROOT)
+    opened = open_run(page, profile, options, {})
     measured, skipped = run_pytest(_files(page), options.work, page.rounds)
     opened = replace(opened, config={"benchmarks": configurations(measured), "machine": machine(measured)})
     closed = opened.close(
@@ -35,7 +35,7 @@ def run(page: BenchmarkPage, profile: Profile, options: RunOptions) -> Path:
         data_hash=digest_json(opened.config["benchmarks"]),
         weights_hash=digest_folder(ROOT / profile.weights.pipeline),
     )
-    path = options.out / "records" / f"{profile.stem(page.key)}.jsonl"
+    path = records_path(page, profile, options)
     records.save(path, RecordSet.of([closed, *_lines(closed, measured), *_skipped(closed, skipped)]))
     return path
 

@@ -3,12 +3,9 @@
 import sys
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from repro.harness import records
 from repro.harness.experiment import Experiment, ExperimentError, Row, UnknownNameError
@@ -17,7 +14,7 @@ from repro.harness.options import RunOptions
 from repro.harness.plan import resolve
 from repro.harness.plots import figure_path, recorded_digest
 from repro.harness.profile import Profile
-from repro.harness.provenance import versions
+from repro.harness.provenance import OpenRun, versions
 from repro.harness.sample_grid import sample_grid
 from repro.harness.schema import RecordSet
 from repro.kinds.gallery.declare import Gallery
@@ -29,17 +26,9 @@ from repro.stages.failures import told
 from repro.stages.image_files import read_image
 from repro.stages.image_folders import images_of_folder
 from repro.stages.image_sets import read_manifest
-from repro.stages.images import (
-    Generate,
-    ImageSet,
-    check_pipeline,
-    generator_of,
-    image_inputs,
-    load_pipeline,
-    make_images,
-)
+from repro.stages.images import ImageSet, image_inputs, make_images
 from repro.stages.measurement import Measurement
-from repro.stages.students import check_adapter, shipped_adapter, shipped_training
+from repro.stages.shipped import ShippedNetworks
 
 STAGE, VERSION = "gallery", 1
 MOST_BYTES = 600_000  # of a picture: what a page of them takes to load
@@ -95,26 +84,7 @@ def write_site(typed: Namespace, experiments: Mapping[str, Experiment]) -> int:
 class _Runner(Measurement[Gallery, GalleryOptions]):
     def run(self) -> Path:
         self._check()
-        opened = self.open(self._config())
-        self.check_replaced(opened.config)
-        if self.is_done(STAGE, opened.config):
-            return self.records_path
-
-        def write() -> None:
-            self._draw()
-            config = opened.config
-            closed = opened.close(
-                device=self.device.type,
-                dtype=self.execution.dtype,
-                data_hash=digest_json(config["shown"]["columns"]),
-                weights_hash=digest_json(config["inputs"]),
-                reused=self.store.reused,
-            )
-            figures = {KIND: recorded_digest(self.grid_path) or ""}
-            records.save(self.records_path, RecordSet.of([replace(closed, figures=figures)]))
-
-        self.finish(STAGE, opened.config, write)
-        return self.records_path
+        return self.once(STAGE, self.open(self._config()), lambda opened: partial(self._write, opened))
 
     def section(self) -> Section:
         """What the gallery shows of this grid."""
@@ -130,6 +100,11 @@ class _Runner(Measurement[Gallery, GalleryOptions]):
     def grid_path(self) -> Path:
         """The picture."""
         return figure_path(self.options.out, self.profile.stem(self.table.key), KIND)
+
+    @cached_property
+    def networks(self) -> ShippedNetworks:
+        """What samples images."""
+        return ShippedNetworks(self)
 
     @cached_property
     def _rows(self) -> tuple[Row, ...]:
@@ -157,13 +132,7 @@ class _Runner(Measurement[Gallery, GalleryOptions]):
                 f"the folders of images that `nox -s table2` leaves in results/stages"
             )
         if sampled:
-            check_pipeline(self.pipeline_folder)
-        for row in sampled:
-            if not row.is_teacher:
-                check_adapter(self._adapter(row), self.pipeline_folder, shipped_training(self.profile, row))
-
-    def _adapter(self, row: Row) -> Path:
-        return shipped_adapter(ROOT, self.profile, row)
+            self.networks.check(sampled)
 
     def _config(self) -> dict[str, Any]:
         return {
@@ -195,11 +164,7 @@ class _Runner(Measurement[Gallery, GalleryOptions]):
         """What a row's images follow from, beside prompts and seeds."""
         if row.key in self.options.images:
             return {"folder": digest_folder(self.options.images[row.key])}
-        return {
-            "pipeline": self.pipeline_digest,
-            "adapter": None if row.is_teacher else digest_folder(self._adapter(row)),
-            "sampling": resolve(self.profile, row).sample.as_json(),
-        }
+        return self.networks.inputs(row)
 
     def _images(self, row: Row) -> ImageSet:
         if row.key in self.options.images:
@@ -209,13 +174,8 @@ class _Runner(Measurement[Gallery, GalleryOptions]):
         inputs = image_inputs(self._own(row), self._columns, self.execution, self.device)
         label = f"{row.key}, {self._prompt_set}: images"
         batch, side = self.execution.batch_size, self.profile.data.resolution
-        return make_images(
-            self.store, inputs, self._columns, lambda: self._generate(row), label, batch_size=batch, side=side
-        )
-
-    def _generate(self, row: Row) -> Generate:
-        pipeline = load_pipeline(self.pipeline_folder, self.execution.dtype, torch.device(self.device))
-        return generator_of(resolve(self.profile, row).sample, pipeline, None if row.is_teacher else self._adapter(row))
+        make = partial(self.networks.generator, row)
+        return make_images(self.store, inputs, self._columns, make, label, batch_size=batch, side=side)
 
     def _files(self, row: Row) -> list[Path]:
         """The image file of every column.
@@ -230,6 +190,19 @@ class _Runner(Measurement[Gallery, GalleryOptions]):
                     raise ExperimentError(f"row {row.key}: image {one['id']} is missing: {one['skipped']}")
                 found.append(images.folder / one["file"])
         return found
+
+    def _write(self, opened: OpenRun) -> None:
+        self._draw()
+        config = opened.config
+        closed = opened.close(
+            device=self.device.type,
+            dtype=self.execution.dtype,
+            data_hash=digest_json(config["shown"]["columns"]),
+            weights_hash=digest_json(config["inputs"]),
+            reused=self.store.reused,
+            figures={KIND: recorded_digest(self.grid_path) or ""},
+        )
+        records.save(self.records_path, RecordSet.of([closed]))
 
     def _draw(self) -> None:
         files = [self._files(row) for row in self._rows]

@@ -20,7 +20,8 @@ from repro.harness import records
 from repro.harness.experiment import ExperimentError
 from repro.harness.files import ROOT, digest_file, digest_json
 from repro.harness.profile import Profile
-from repro.harness.provenance import git_stamp, start_run
+from repro.harness.provenance import git_stamp
+from repro.harness.runs import open_run, records_path
 from repro.harness.schema import Line, Record, RecordSet, Run, Series
 from repro.kinds.gpu import keys
 from repro.kinds.gpu.declare import GpuPage, PartKey
@@ -63,7 +64,7 @@ class _Session:
         self.page, self.profile, self.options = page, profile, options
         self.end = time.monotonic() + 60 * options.minutes
         self.journal = Journal(options.state)
-        self.path = options.out / "records" / f"{profile.stem(page.key)}.jsonl"
+        self.path = records_path(page, profile, options)
         self.code = _code_digest()
 
     def open(self) -> None:
@@ -81,9 +82,7 @@ class _Session:
                     "again with --replace"
                 )
         config = {"smoke": self.options.smoke, "machine": machine, "minutes": self.options.minutes}
-        self.opened = start_run(
-            table=self.page.key, profile=self.profile.name, config=config, command=self.options.command, folder=ROOT
-        )
+        self.opened = open_run(self.page, self.profile, self.options, config)
         self.machine = machine
         self.journal.add("call", code=self.code, stamp=git_stamp(ROOT), start=self.opened.start, **about)
 

@@ -4,26 +4,24 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from repro.harness import records
 from repro.harness.experiment import ExperimentError, Row
-from repro.harness.files import ROOT, digest_file, digest_folder, digest_json, write_atomic
+from repro.harness.files import ROOT, digest_json, write_atomic
 from repro.harness.options import RunOptions
-from repro.harness.plan import resolve
 from repro.harness.plots import figure_path, stamped
 from repro.harness.profile import Profile
-from repro.harness.provenance import versions
+from repro.harness.provenance import OpenRun, versions
 from repro.harness.schema import RecordSet
 from repro.kinds.interface.declare import InterfaceFigure
 from repro.stages.failures import told
-from repro.stages.images import Unusable, check_pipeline, generator_of, load_pipeline
+from repro.stages.images import Unusable
 from repro.stages.measurement import Measurement
-from repro.stages.students import check_adapter, shipped_adapter, shipped_training
+from repro.stages.shipped import ShippedNetworks
 from repro.study.definition import Study
 from repro.study.errors import StudyError
 from repro.study.making import Request, make_study
@@ -59,46 +57,18 @@ def run(figure: InterfaceFigure, profile: Profile, options: RunOptions) -> Path:
 
 class _Runner(Measurement[InterfaceFigure, RunOptions]):
     def run(self) -> Path:
-        check_pipeline(self.pipeline_folder)
-        for row in self.table.systems:
-            check_adapter(self._adapter(row), self.pipeline_folder, shipped_training(self.profile, row))
-        opened = self.open(self._config())
-        self.check_replaced(opened.config)
-        if self.is_done(STAGE, opened.config):
-            return self.records_path
-
-        def write() -> None:
-            with tempfile.TemporaryDirectory() as folder:
-                pictures = self._take(self._study(Path(folder)))
-            figures = {kind: hashlib.sha256(data).hexdigest() for kind, data in pictures.items()}
-            for kind, data in pictures.items():
-                write_atomic(self._path(kind), stamped(data, figures[kind]))
-            config = opened.config
-            closed = opened.close(
-                device=self.device.type,
-                dtype=self.execution.dtype,
-                data_hash=digest_json(config["prompts"]),
-                weights_hash=digest_json([config["pipeline"], config["adapters"]]),
-            )
-            records.save(self.records_path, RecordSet.of([replace(closed, figures=figures)]))
-
-        self.finish(STAGE, opened.config, write)
-        return self.records_path
+        self.networks.check(self.table.systems)
+        return self.once(STAGE, self.open(self._config()), lambda opened: partial(self._write, opened))
 
     @property
-    def grid_path(self) -> Path:
-        """The larger picture, by which a finished run is known."""
-        return self._path("desktop")
+    def pictures(self) -> dict[str, Path]:
+        """One of each window."""
+        return {kind: figure_path(self.options.out, self.profile.stem(self.table.key), kind) for kind in WINDOWS}
 
-    def _path(self, kind: str) -> Path:
-        return figure_path(self.options.out, self.profile.stem(self.table.key), kind)
-
-    def _left(self) -> dict[str, str]:
-        pictures = {kind: digest_file(path) for kind in WINDOWS if (path := self._path(kind)).exists()}
-        return {"records": digest_file(self.records_path), **pictures}
-
-    def _adapter(self, row: Row) -> Path:
-        return shipped_adapter(ROOT, self.profile, row)
+    @cached_property
+    def networks(self) -> ShippedNetworks:
+        """The two systems."""
+        return ShippedNetworks(self)
 
     @cached_property
     def _prompts(self) -> list[dict[str, Any]]:
@@ -109,12 +79,13 @@ class _Runner(Measurement[InterfaceFigure, RunOptions]):
     def _config(self) -> dict[str, Any]:
         texts, criterion = load_texts(LANGUAGE, ROOT), self.table.criterion
         question = f"criteria.{criterion}"
+        inputs = [self.networks.inputs(row) for row in self.table.systems]
         return {
             "figure": self.table.content,
             "profile": self.profile.name,
             "pipeline": self.pipeline_digest,
-            "adapters": [digest_folder(self._adapter(row)) for row in self.table.systems],
-            "sampling": [resolve(self.profile, row).sample.as_json() for row in self.table.systems],
+            "adapters": [own["adapter"] for own in inputs],
+            "sampling": [own["sampling"] for own in inputs],
             "prompts": [[prompt["caption"], prompt["seed"]] for prompt in self._prompts],
             "texts": texts.questions,
             "shown": {
@@ -126,6 +97,22 @@ class _Runner(Measurement[InterfaceFigure, RunOptions]):
             "device": self.device.type,
             "version": VERSION,
         }
+
+    def _write(self, opened: OpenRun) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            taken = self._take(self._study(Path(folder)))
+        figures = {kind: hashlib.sha256(data).hexdigest() for kind, data in taken.items()}
+        for kind, data in taken.items():
+            write_atomic(self.pictures[kind], stamped(data, figures[kind]))
+        config = opened.config
+        closed = opened.close(
+            device=self.device.type,
+            dtype=self.execution.dtype,
+            data_hash=digest_json(config["prompts"]),
+            weights_hash=digest_json([config["pipeline"], config["adapters"]]),
+            figures=figures,
+        )
+        records.save(self.records_path, RecordSet.of([closed]))
 
     def _study(self, folder: Path) -> Study:
         """A study of the images of both systems, in files whose names are their prompts'."""
@@ -147,8 +134,7 @@ class _Runner(Measurement[InterfaceFigure, RunOptions]):
             raise ExperimentError(str(error)) from error
 
     def _draw(self, row: Row, folder: Path) -> None:
-        pipeline = load_pipeline(self.pipeline_folder, self.execution.dtype, self.device)
-        generate = generator_of(resolve(self.profile, row).sample, pipeline, self._adapter(row))
+        generate = self.networks.generator(row)
         folder.mkdir()
         for number, image in enumerate(generate(self._prompts)):
             if isinstance(image, Unusable):

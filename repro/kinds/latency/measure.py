@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -18,7 +17,7 @@ from repro.harness import records, settings
 from repro.harness.experiment import ExperimentError
 from repro.harness.files import ROOT, digest_file, digest_json, write_atomic
 from repro.harness.profile import Profile
-from repro.harness.provenance import git_stamp, start_run, versions
+from repro.harness.provenance import versions
 from repro.harness.schema import Line, Record, RecordSet, Run, Series
 from repro.kinds.latency import counts as latency_counts
 from repro.kinds.latency import keys
@@ -28,8 +27,8 @@ from repro.kinds.latency.timed_pipeline import TimedPipeline
 from repro.kinds.latency.training import training_times
 from repro.stages.device import torch_device
 from repro.stages.float32_products import float32_products
+from repro.stages.measurement import Measurement
 from repro.stages.row_times import image_spans
-from repro.stages.store import StageStore
 from repro.stages.timing import GIB, PeakMemory, device_name, free_bytes, is_out_of_memory, matmul_flops
 from swd.errors import USER_ERRORS
 
@@ -54,30 +53,22 @@ def run(table: LatencyTable, profile: Profile, options: LatencyOptions) -> Path:
     products: AbstractContextManager[Any] = float32_products() if options.protocol.float32_products else nullcontext()
     try:
         with products:
-            return _Runner(table, options, model).run()
+            return _Runner(table, profile, options, model).run()
     except USER_ERRORS as error:
         raise ExperimentError(str(error)) from error
 
 
 @dataclass(frozen=True)
-class _Runner:
-    table: LatencyTable
-    options: LatencyOptions
+class _Runner(Measurement[LatencyTable, LatencyOptions]):
     model: TimedPipeline
 
     def run(self) -> Path:
-        profile = self.model.profile
-        path = self.options.out / "records" / f"{profile.stem(self.table.key)}.jsonl"
         self.model.check()
         config = self._config()
-        there = self.store.done(STAGE, config) and path.exists()
-        if there and self.store.result(STAGE, config) == {"records": digest_file(path)}:
-            print(f"nothing to do: {path} holds exactly this measurement", file=sys.stderr)
-            return path
-        settings.check_replaced(path, config, self.options)
-        opened = start_run(
-            table=self.table.key, profile=profile.name, config=config, command=self.options.command, folder=ROOT
-        )
+        if self.is_done(STAGE, config):
+            return self.records_path
+        settings.check_replaced(self.records_path, config, self.options)
+        opened = self.open(config)
         counts = self._counted()
         timed = {batch: self._timed(batch) for batch in self.protocol.batch_sizes}
         multiplied = torch.float32 if self.protocol.float32_products else self.model.dtype
@@ -97,10 +88,15 @@ class _Runner:
         for row in self._students:
             lines.append(Series.of(row.key, keys.SIDES, self.model.schedule(row).scales, over="step", n=0))
         lines += _train_lines(closed, trained)
-        records.save(path, RecordSet.of(lines))
+        records.save(self.records_path, RecordSet.of(lines))
         if not any(map(_is_short, (*timed.values(), trained))):
-            self.store.finish(STAGE, config, {"records": digest_file(path)})
-        return path
+            self.keep(STAGE, config)
+        return self.records_path
+
+    @property
+    def pictures(self) -> dict[str, Path]:
+        """None: what the figures show follows from the records."""
+        return {}
 
     @property
     def protocol(self) -> Protocol:
@@ -115,19 +111,14 @@ class _Runner:
     def _students(self) -> list[TimedRow]:
         return [timed for timed in self._rows if not timed.row.is_teacher]
 
-    @cached_property
-    def store(self) -> StageStore:
-        return StageStore(self.options.work, stamp=git_stamp(ROOT))
-
     def _config(self, **protocol: Any) -> dict[str, Any]:
         """All that the times follow from, the code among it: the identity of the measurement, or of a part of it."""
-        profile = self.model.profile
-        distil = profile.distil
+        distil = self.profile.distil
         return {
             "version": VERSION,
             "code": _code_digest(),
             "allocator": {name: value for name, value in os.environ.items() if name.startswith("MALLOC_")},
-            "profile": profile.name,
+            "profile": self.profile.name,
             "protocol": asdict(replace(self.protocol, **protocol)),
             "rows": [asdict(timed) for timed in self.table.rows],
             "pipeline": self.model.digest(),

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from repro.harness.files import ROOT, digest_file, digest_folder, digest_json, w
 from repro.harness.plan import resolve
 from repro.harness.plots import figure_path
 from repro.harness.profile import Profile
-from repro.harness.provenance import versions
+from repro.harness.provenance import OpenRun, versions
 from repro.harness.schema import RecordSet
 from repro.kinds.method import keys
 from repro.kinds.method.canvas import Pixels
@@ -62,48 +62,32 @@ class _Runner(Measurement[Any, MethodOptions]):
     def run(self) -> Path:
         check_pipeline(self.pipeline_folder)
         self._check()
-        opened = self.open(self._config())
-        self.check_replaced(opened.config)
-        if self.is_done(STAGE, opened.config):
-            return self.records_path
+        return self.once(STAGE, self.open(self._config()), lambda opened: partial(self._write, opened))
 
-        def write() -> None:
-            shown = self._show()
-            config = opened.config
-            closed = opened.close(
-                device=self.device.type,
-                dtype=self._dtype,
-                data_hash=digest_json([config["world"], config["shown"]]),
-                weights_hash=digest_json([config["pipeline"], config["adapter"]]),
-                reused=self.store.reused,
-            )
-            lines = RecordSet.of(shown.lines(closed))
-            drawn = draw(MethodResult(self.table, self.profile, lines), shown.pictures)
-            for path, data in zip(self._paths, drawn.files, strict=True):
-                write_atomic(path, data)
-            figures = {self.table.part: drawn.digest, f"{self.table.part}.svg": drawn.digest}
-            kept = replace(lines, runs=(replace(closed, figures=figures),))
-            records.save(self.records_path, kept)
-
-        self.finish(STAGE, opened.config, write)
-        return self.records_path
+    def _write(self, opened: OpenRun) -> None:
+        shown = self._show()
+        config = opened.config
+        closed = opened.close(
+            device=self.device.type,
+            dtype=self._dtype,
+            data_hash=digest_json([config["world"], config["shown"]]),
+            weights_hash=digest_json([config["pipeline"], config["adapter"]]),
+            reused=self.store.reused,
+        )
+        lines = RecordSet.of(shown.lines(closed))
+        drawn = draw(MethodResult(self.table, self.profile, lines), shown.pictures)
+        for path, data in zip(self.pictures.values(), drawn.files, strict=True):
+            write_atomic(path, data)
+        figures = {self.table.part: drawn.digest, f"{self.table.part}.svg": drawn.digest}
+        records.save(self.records_path, replace(lines, runs=(replace(closed, figures=figures),)))
 
     @property
-    def grid_path(self) -> Path:
-        """The PNG, by which a finished measurement is known."""
-        return self._paths[0]
-
-    @property
-    def _paths(self) -> tuple[Path, Path]:
+    def pictures(self) -> dict[str, Path]:
+        """The figure, pixel by pixel and as a drawing."""
         stem, part = self.profile.stem(self.table.key), self.table.part
-        return figure_path(self.options.out, stem, part), figure_path(self.options.out, stem, f"{part}.svg")
-
-    def _left(self) -> dict[str, str]:
-        picture, drawing = self._paths
         return {
-            "records": digest_file(self.records_path),
-            "png": digest_file(picture),
-            "svg": digest_file(drawing) if drawing.exists() else "",
+            "png": figure_path(self.options.out, stem, part),
+            "svg": figure_path(self.options.out, stem, f"{part}.svg"),
         }
 
     @cached_property

@@ -2,13 +2,14 @@
 
 import shlex
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from repro.harness import records as files
 from repro.harness.experiment import Column, ExperimentError
 from repro.harness.files import ROOT, digest_file
 from repro.harness.profile import Profile
-from repro.harness.provenance import start_run
+from repro.harness.runs import open_run, records_path
 from repro.harness.schema import CAPTIONS, Line, PerImage, Record, RecordSet, Run
 from repro.harness.votes.agreement import agreement
 from repro.harness.votes.assessors import RULE, attentive
@@ -33,7 +34,7 @@ def run(figure: PreferenceFigure, profile: Profile, options: PreferenceOptions) 
         VoteError: votes or scores that cannot be read, are of other systems, or are too few.
         RecordError: records of the source that cannot be read.
     """
-    path = options.out / "records" / f"{profile.stem(figure.key)}.jsonl"
+    path = records_path(figure, profile, options)
     _keep(path, options)
     make = _by_metric if options.votes is None else _by_votes
     files.save(path, RecordSet.of(make(figure, profile, options)))
@@ -67,7 +68,7 @@ def _by_votes(figure: PreferenceFigure, profile: Profile, options: PreferenceOpt
         "bootstrap": BOOTSTRAP,
         "scores": scores,
     }
-    opened = start_run(table=figure.key, profile=profile.name, config=config, command=_typed(options), folder=ROOT)
+    opened = open_run(figure, profile, replace(options, command=_typed(options)), config)
     pairs, criteria = figure.pairs_of(profile), criteria_of(figure, used)
     found = [(p, c, outcomes(used, p.candidate, p.baseline, c)) for p in pairs for c in criteria]
     closed = opened.close(device="people", dtype="none", data_hash=digest_file(options.votes), weights_hash="")
@@ -153,7 +154,7 @@ def _by_metric(figure: PreferenceFigure, profile: Profile, options: PreferenceOp
         "commit": origin.commit,
     }
     config = {"declared": figure.content, "proxy": proxy, "bootstrap": BOOTSTRAP}
-    opened = start_run(table=figure.key, profile=profile.name, config=config, command=_typed(options), folder=ROOT)
+    opened = open_run(figure, profile, replace(options, command=_typed(options)), config)
     closed = opened.close(
         device=origin.device,
         dtype=origin.dtype,

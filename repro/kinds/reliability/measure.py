@@ -9,10 +9,10 @@ from tqdm import tqdm
 
 from repro.harness import records
 from repro.harness.experiment import ExperimentError
-from repro.harness.files import ROOT, digest_json, probe_writable
+from repro.harness.files import digest_json, probe_writable
 from repro.harness.options import RunOptions
 from repro.harness.profile import Profile
-from repro.harness.provenance import start_run
+from repro.harness.runs import open_run, records_path
 from repro.harness.schema import Record, RecordSet, Run
 from repro.kinds.reliability import keys
 from repro.kinds.reliability.cases import CASES
@@ -31,7 +31,7 @@ def run(page: ReliabilityPage, profile: Profile, options: RunOptions) -> Path:
     Raises:
         ExperimentError: a run did not go on to what an undisturbed one leaves; its files are kept, and named.
     """
-    opened = start_run(table=page.key, profile=profile.name, config=page.content, command=options.command, folder=ROOT)
+    opened = open_run(page, profile, options, page.content)
     probe_writable(options.work / FOLDER)
     found: dict[str, Outcome | str] = {}
     for fault in tqdm(page.faults, desc="faults", leave=False):
@@ -39,7 +39,7 @@ def run(page: ReliabilityPage, profile: Profile, options: RunOptions) -> Path:
     closed = opened.close(
         device="cpu", dtype="float32", data_hash=digest_json(page.content), weights_hash=digest_json({})
     )
-    path = options.out / "records" / f"{profile.stem(page.key)}.jsonl"
+    path = records_path(page, profile, options)
     lines = [line for fault in page.faults for line in _lines(closed, fault.key, found[fault.key])]
     records.save(path, RecordSet.of([closed, *lines]))
     return path

@@ -1,7 +1,7 @@
 """Carries out a table in a profile: students, images, scores, records, sample grid. Finished stages are not redone."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from functools import cached_property
 from itertools import count, repeat
@@ -78,9 +78,10 @@ class Runner(Measurement[Table, ScoresOptions]):
         self._check()
         opened = self.open({})
         opened = replace(opened, config=self._config())
-        self.check_replaced(opened.config)
-        if self.is_done(STAGE, opened.config):
-            return self.records_path
+        return self.once(STAGE, opened, self._measure)
+
+    def _measure(self, opened: OpenRun) -> Callable[[], None]:
+        """Make and score what is missing of all images; gives what writes the records and draws the grid."""
         self._check_room()
         total = sum(len(self._sets(source)) for source in self.sources.values())
         print(ahead(self.records_path, total, self.profile), file=sys.stderr)
@@ -97,8 +98,7 @@ class Runner(Measurement[Table, ScoresOptions]):
             draw_grid(self, self.rows, images)
             self._write(opened, images, scores)
 
-        self.finish(STAGE, opened.config, write)
-        return self.records_path
+        return write
 
     @cached_property
     def left_out(self) -> dict[str, str]:

@@ -9,7 +9,15 @@ from repro.harness.experiment import Row
 from repro.harness.files import ROOT, digest_folder
 from repro.harness.plan import network_folder, resolve
 from repro.metrics import Prompt
-from repro.stages.images import ENLARGED, Generate, ImageSet, generator_of, load_pipeline, put_network
+from repro.stages.images import (
+    ENLARGED,
+    Generate,
+    ImageSet,
+    generator_of,
+    load_pipeline,
+    network_inputs,
+    put_network,
+)
 
 if TYPE_CHECKING:
     from repro.kinds.scores.sources import Studio
@@ -25,11 +33,8 @@ class NetworkSource:
 
     def inputs(self) -> dict[str, Any]:
         """Pipeline, adapter and steps; the network where it is another, and how small images are enlarged."""
-        found = {
-            "pipeline": self.studio.measurement.pipeline_digest,
-            "adapter": None if self.adapter is None else digest_folder(self.adapter),
-            "sampling": resolve(self.studio.profile, self.row).sample.as_json(),
-        }
+        plan = resolve(self.studio.profile, self.row).sample
+        found = network_inputs(self.studio.measurement.pipeline_digest, self.adapter, plan)
         enlarged = {} if self.row.share == 1 else {"enlarged": ENLARGED}
         return found | enlarged | ({} if self._network is None else {"network": digest_folder(self._network)})
 

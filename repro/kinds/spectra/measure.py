@@ -1,8 +1,8 @@
 """Measures a figure of spectra: images, latents, noise, averages over rings, and the safe side of each noise level."""
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from repro.harness import records, settings
+from repro.harness import records
 from repro.harness.experiment import ExperimentError
-from repro.harness.files import ROOT, digest_file, digest_json
+from repro.harness.files import ROOT, digest_json
 from repro.harness.profile import Profile
-from repro.harness.provenance import git_stamp, start_run, versions
+from repro.harness.provenance import OpenRun, versions
 from repro.harness.schema import Curve, Line, Record, RecordSet, Run, Series
 from repro.kinds.spectra import keys
 from repro.kinds.spectra.declare import FOLDER, Panel, SpectraFigure
@@ -25,9 +25,7 @@ from repro.kinds.spectra.planned import RANDOM_IMAGES, batch_size, planned
 from repro.metrics.base import Estimate
 from repro.metrics.jackknife import GROUPS, jackknife
 from repro.stages.autoencoders import Autoencoder, load_vae, vae_digest, whitened_latents
-from repro.stages.device import torch_device
-from repro.stages.store import StageStore
-from repro.worlds.base import load_world
+from repro.stages.measurement import Measurement
 from repro.worlds.sources import ImageSource, folder, random_images
 from swd.flow import NUM_TIMESTEPS, FlowMatching, NoiseProcess, VariancePreserving
 from swd.sampler import draw_noise, seed_rngs
@@ -174,37 +172,86 @@ def run(figure: SpectraFigure, profile: Profile, options: SpectraOptions) -> Pat
     Raises:
         ExperimentError: no images or bad ones, a VAE that cannot be loaded, or a device that is not there.
     """
-    path = options.out / "records" / f"{profile.stem(figure.key)}.jsonl"
-    if options.dry_run:
-        print(planned(figure, profile, options), end="")
-        return path
-    device = torch_device(options.device)
-    found = _sources(figure, profile, options)
-    vae = load_vae(profile, ROOT, pipeline=options.pipeline, random=options.random_weights)
-    config = _config(figure, profile, found, vae, options)
-    store = StageStore(options.work, stamp=git_stamp(ROOT))
-    if store.done(STAGE, config) and path.exists() and store.result(STAGE, config) == {"records": digest_file(path)}:
-        print(f"nothing to do: {path} holds exactly this measurement", file=sys.stderr)
-        return path
-    settings.check_replaced(path, config, options)
-    opened = start_run(table=figure.key, profile=profile.name, config=config, command=options.command, folder=ROOT)
-    vae, process = vae.to(device), PROCESSES[profile.teacher.process]
-    panels = {
-        panel.key: PanelSpectra.of(
-            _samples(panel, source, vae, device), figure.timesteps, process, groups=source.groups
+    return _Runner(figure, profile, options).run()
+
+
+class _Runner(Measurement[SpectraFigure, SpectraOptions]):
+    def run(self) -> Path:
+        if self.options.dry_run:
+            print(planned(self.table, self.profile, self.options), end="")
+            return self.records_path
+        _ = self.device, self.sources  # what is missing is told before the VAE is loaded
+        return self.once(STAGE, self.open(self._config()), lambda opened: partial(self._write, opened))
+
+    @property
+    def pictures(self) -> dict[str, Path]:
+        """None: what the figure shows follows from the records."""
+        return {}
+
+    @cached_property
+    def vae(self) -> Autoencoder:
+        """Whose latents are measured."""
+        options = self.options
+        return load_vae(self.profile, ROOT, pipeline=options.pipeline, random=options.random_weights)
+
+    @cached_property
+    def sources(self) -> dict[str, ImageSource]:
+        """Images by source: what the profile's world has, and of a folder the user's in place of the world's."""
+        profile, options = self.profile, self.options
+        side, count = profile.data.resolution, self.table.images
+        made = [name for name in profile.data.sources if name != FOLDER]
+        found = {name: self.world.image_source(name, side, count) for name in made}
+        if options.images is not None:
+            found[FOLDER] = folder(options.images, side, count)
+        elif options.random_weights and not made:
+            found[FOLDER] = random_images(side, RANDOM_IMAGES)
+        elif FOLDER in profile.data.sources:
+            found[FOLDER] = self.world.image_source(FOLDER, side, count)
+        if not found:
+            raise ExperimentError(f"profile {profile.name} has no images of its own: give a folder with --images DIR")
+        return found
+
+    def _config(self) -> dict[str, Any]:
+        """All that the numbers follow from."""
+        sources = sorted(self.sources.items())
+        named = {name: source.named for name, source in sources if source.named}
+        return {
+            **({"named": named} if named else {}),
+            "figure": self.table.content,
+            "profile": self.profile.name,
+            "process": self.profile.teacher.process,
+            "vae": vae_digest(self.vae),
+            "random_weights": self.options.random_weights,
+            "images": {name: source.digest for name, source in sources},
+            "skipped": {name: source.skipped for name, source in sources},
+            "versions": versions(("torch", "diffusers", "numpy", "scikit-image", "scikit-learn")),
+            "version": VERSION,
+        }
+
+    def _panels(self) -> dict[str, PanelSpectra]:
+        """Those whose images are there."""
+        vae, process = self.vae.to(self.device), PROCESSES[self.profile.teacher.process]
+        return {
+            panel.key: PanelSpectra.of(
+                _samples(panel, source, vae, self.device), self.table.timesteps, process, groups=source.groups
+            )
+            for panel in self.table.panels
+            if (source := self.sources.get(panel.source)) is not None
+        }
+
+    def _write(self, opened: OpenRun) -> None:
+        panels, config = self._panels(), opened.config
+        closed = opened.close(
+            device=self.device.type,
+            dtype="float32",
+            data_hash=digest_json(config["images"]),
+            weights_hash=config["vae"],
         )
-        for panel in figure.panels
-        if (source := found.get(panel.source)) is not None
-    }
-    data_hash = digest_json(config["images"])
-    closed = opened.close(device=device.type, dtype="float32", data_hash=data_hash, weights_hash=config["vae"])
-    lines: list[Line] = [closed]
-    for key, panel in panels.items():
-        lines += measured_lines(closed, key, panel, figure)
-    lines += _schedules(figure, profile, panels)
-    records.save(path, RecordSet.of(lines))
-    store.finish(STAGE, config, {"records": digest_file(path)})
-    return path
+        lines: list[Line] = [closed]
+        for key, panel in panels.items():
+            lines += measured_lines(closed, key, panel, self.table)
+        lines += _schedules(self.table, self.profile, panels)
+        records.save(self.records_path, RecordSet.of(lines))
 
 
 def measured_lines(run: Run, key: str, panel: PanelSpectra, figure: SpectraFigure) -> Iterator[Line]:
@@ -216,41 +263,6 @@ def measured_lines(run: Run, key: str, panel: PanelSpectra, figure: SpectraFigur
         yield Record.of(run, key, metric, number.value, n=number.n, bounds=(number.ci_low, number.ci_high))
         replicates = keys.without_block(metric)
         yield Series.of(key, replicates, number.replicates, over="replicate", n=number.n, digits=8)
-
-
-def _sources(figure: SpectraFigure, profile: Profile, options: SpectraOptions) -> dict[str, ImageSource]:
-    """Images by source: what the profile's world has, and of a folder the user's in place of the world's."""
-    side, count = profile.data.resolution, figure.images
-    made = [name for name in profile.data.sources if name != FOLDER]
-    found = {name: load_world(profile, ROOT).image_source(name, side, count) for name in made}
-    if options.images is not None:
-        found[FOLDER] = folder(options.images, side, count)
-    elif options.random_weights and not made:
-        found[FOLDER] = random_images(side, RANDOM_IMAGES)
-    elif FOLDER in profile.data.sources:
-        found[FOLDER] = load_world(profile, ROOT).image_source(FOLDER, side, count)
-    if not found:
-        raise ExperimentError(f"profile {profile.name} has no images of its own: give a folder with --images DIR")
-    return found
-
-
-def _config(
-    figure: SpectraFigure, profile: Profile, found: dict[str, ImageSource], vae: Autoencoder, options: SpectraOptions
-) -> dict[str, Any]:
-    """All that the numbers follow from."""
-    named = {name: source.named for name, source in sorted(found.items()) if source.named}
-    return {
-        **({"named": named} if named else {}),
-        "figure": figure.content,
-        "profile": profile.name,
-        "process": profile.teacher.process,
-        "vae": vae_digest(vae),
-        "random_weights": options.random_weights,
-        "images": {name: source.digest for name, source in sorted(found.items())},
-        "skipped": {name: source.skipped for name, source in sorted(found.items())},
-        "versions": versions(("torch", "diffusers", "numpy", "scikit-image", "scikit-learn")),
-        "version": VERSION,
-    }
 
 
 def _samples(panel: Panel, source: ImageSource, vae: Autoencoder, device: torch.device) -> Iterator[Tensor]:

@@ -9,7 +9,7 @@ from repro.harness.cells import estimate
 from repro.harness.claims import Compared, Comparison, Judgement, NoComparison, Verdict, fixed_margin, judge
 from repro.harness.experiment import Column
 from repro.harness.inference import of_replicates
-from repro.harness.records import load
+from repro.harness.records import load, path_of
 from repro.harness.result import Measured
 from repro.harness.schema import Curve
 from repro.kinds.spectra import keys
@@ -60,7 +60,7 @@ class SpectraResult(Measured[SpectraFigure]):
         declared, metric = self.experiment.calibration, self.distance
         if declared is None or metric is None or self.profile.teacher.process != "flow":
             return None
-        path = folder / "records" / f"{self.profile.stem(declared.table)}.jsonl"
+        path = path_of(folder, self.profile.stem(declared.table))
         clean = self.curve(declared.panel, keys.CLEAN)
         return calibrate(declared, clean, load(path), metric) if clean and path.exists() else None
 

@@ -8,11 +8,11 @@ import torch
 
 from repro.harness import records
 from repro.harness.experiment import ExperimentError, Row
-from repro.harness.files import ROOT, digest_json
+from repro.harness.files import digest_json
 from repro.harness.options import RunOptions
 from repro.harness.plan import resolve
 from repro.harness.profile import Profile
-from repro.harness.provenance import git_stamp, start_run
+from repro.harness.runs import open_run, records_path
 from repro.harness.schema import Line, Record, RecordSet, Run
 from repro.kinds.support import keys
 from repro.kinds.support.declare import Model, SupportPage
@@ -50,8 +50,8 @@ def run(page: SupportPage, profile: Profile, options: RunOptions) -> Path:
     Raises:
         ExperimentError: a model has no architecture to count.
     """
-    store = StageStore(options.work, stamp=git_stamp(ROOT))
-    opened = start_run(table=page.key, profile=profile.name, config=page.content, command=options.command, folder=ROOT)
+    store = StageStore.stamped(options.work)
+    opened = open_run(page, profile, options, page.content)
     found = {model.profile: _counted(store, model) for model in page.models}
     closed = opened.close(
         device="meta",
@@ -60,7 +60,7 @@ def run(page: SupportPage, profile: Profile, options: RunOptions) -> Path:
         weights_hash=digest_json({name: load_profile(name).weights.architecture for name in found}),
         reused=store.reused,
     )
-    path = options.out / "records" / f"{profile.stem(page.key)}.jsonl"
+    path = records_path(page, profile, options)
     records.save(path, RecordSet.of([closed, *_lines(closed, found)]))
     return path
 

@@ -14,7 +14,7 @@ from repro.harness.files import ROOT, digest_folder, digest_json
 from repro.harness.options import RunOptions
 from repro.harness.plan import resolve
 from repro.harness.profile import Profile
-from repro.harness.provenance import git_stamp, start_run
+from repro.harness.runs import open_run, records_path
 from repro.harness.schema import Line, Record, RecordSet, Run
 from repro.kinds.training_cost import keys
 from repro.kinds.training_cost.declare import TrainingCostPage
@@ -60,8 +60,8 @@ def run(page: TrainingCostPage, profile: Profile, options: RunOptions) -> Path:
     """
     files = [ROOT / "benchmarks" / BENCHMARK]
     check_files(files)  # counting takes minutes
-    store = StageStore(options.work, stamp=git_stamp(ROOT))
-    opened = start_run(table=page.key, profile=profile.name, config={}, command=options.command, folder=ROOT)
+    store = StageStore.stamped(options.work)
+    opened = open_run(page, profile, options, {})
     counts = {name: _counts(store, page, name) for name in page.counted}
     measured, _ = run_pytest(files, options.work, page.rounds)
     opened = replace(opened, config={"benchmarks": configurations(measured), "machine": machine(measured)})
@@ -72,7 +72,7 @@ def run(page: TrainingCostPage, profile: Profile, options: RunOptions) -> Path:
         weights_hash=digest_folder(ROOT / profile.weights.pipeline),
         reused=store.reused,
     )
-    path = options.out / "records" / f"{profile.stem(page.key)}.jsonl"
+    path = records_path(page, profile, options)
     records.save(path, RecordSet.of([closed, *_timed(closed, measured), *_counted(closed, page, counts)]))
     return path
 

@@ -1,6 +1,6 @@
 """Measures Table 1: noisy latents built in every order, finished by the teacher, compared with real images."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -74,10 +74,10 @@ class _Runner(Measurement[UpscalingTable, UpscalingOptions]):
             print(text(planned(self.table, self.profile, self.options)), end="")
             return self.records_path
         self._check()
-        opened = self.open(self._config())
-        self.check_replaced(opened.config)
-        if self.is_done(STAGE, opened.config):
-            return self.records_path
+        return self.once(STAGE, self.open(self._config()), self._measure)
+
+    def _measure(self, opened: OpenRun) -> Callable[[], None]:
+        """Make what is missing of all images; gives what writes the records and draws the picture."""
         self.world.check_real_images(self.prompts, _read)
         self.distances.prepare()
         images = {(cell, t): self._images(cell, t) for t in self.table.timesteps for cell in self.table.cells}
@@ -86,8 +86,7 @@ class _Runner(Measurement[UpscalingTable, UpscalingOptions]):
             self._draw_grid(images)
             self._write(opened, images)
 
-        self.finish(STAGE, opened.config, write)
-        return self.records_path
+        return write
 
     def _check(self) -> None:
         """Whatever can be known to be missing or broken is, before any work."""

@@ -1,7 +1,7 @@
 """Tries every metric on images of known quality, and writes the numbers with their replicates."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -14,9 +14,8 @@ from tqdm import tqdm
 
 from repro.harness import plots, records
 from repro.harness.experiment import ExperimentError, Row
-from repro.harness.files import ROOT, digest_folder, digest_json
+from repro.harness.files import ROOT, digest_json
 from repro.harness.options import RunOptions
-from repro.harness.plan import resolve
 from repro.harness.profile import Profile
 from repro.harness.provenance import OpenRun, versions
 from repro.harness.schema import Line, Record, RecordSet, Run, Series
@@ -26,19 +25,11 @@ from repro.kinds.validity.sources import real_images, shown_for, worsened
 from repro.metrics.base import Prompt, measure_batch, pictures, pixels
 from repro.metrics.trials import UNDETERMINED, Replicated, Rows, Trials, replicated
 from repro.stages.failures import told
-from repro.stages.images import (
-    Generate,
-    ImageSet,
-    check_pipeline,
-    generator_of,
-    image_inputs,
-    load_pipeline,
-    make_images,
-)
+from repro.stages.images import ImageSet, check_pipeline, image_inputs, make_images
 from repro.stages.measurement import Measurement
 from repro.stages.references import StoredReferences
 from repro.stages.sample_grid import image_grid
-from repro.stages.students import shipped_adapter
+from repro.stages.shipped import ShippedNetworks
 from repro.worlds.base import TriedWorld, load_world
 
 STAGE, VERSION = "validity", 4
@@ -68,9 +59,10 @@ class _Runner(Measurement[ValidityPage, RunOptions]):
         _ = self._tried
         check_pipeline(self.pipeline_folder)
         self.world.check()
-        opened = self.open(self._config())
-        if self.is_done(STAGE, opened.config):
-            return self.records_path
+        return self.once(STAGE, self.open(self._config()), self._measure)
+
+    def _measure(self, opened: OpenRun) -> Callable[[], None]:
+        """Try every metric in every condition; gives what writes the records and draws the picture."""
         trials = self._tried.trials(self.device, self.references)
         found = {condition.key: self._numbers(condition, trials) for condition in self.table.conditions}
 
@@ -78,8 +70,12 @@ class _Runner(Measurement[ValidityPage, RunOptions]):
             self._draw_grid()
             self._write(opened, found)
 
-        self.finish(STAGE, opened.config, write)
-        return self.records_path
+        return write
+
+    @cached_property
+    def networks(self) -> ShippedNetworks:
+        """What samples images."""
+        return ShippedNetworks(self)
 
     @cached_property
     def prompts(self) -> list[Prompt]:
@@ -110,24 +106,11 @@ class _Runner(Measurement[ValidityPage, RunOptions]):
 
     def _sampled(self, row: Row) -> dict[str, Any]:
         """All that the images of a network follow from."""
-        adapter = self._adapter(row)
-        own = {
-            "pipeline": self.pipeline_digest,
-            "adapter": None if adapter is None else digest_folder(adapter),
-            "sampling": resolve(self.profile, row).sample.as_json(),
-        }
-        return image_inputs(own, self.prompts, self.execution, self.device, shard_size=BATCH)
-
-    def _adapter(self, row: Row) -> Path | None:
-        return None if row.is_teacher else shipped_adapter(ROOT, self.profile, row)
+        return image_inputs(self.networks.inputs(row), self.prompts, self.execution, self.device, shard_size=BATCH)
 
     def _drawn(self, row: Row) -> ImageSet:
-        side, make = self.profile.data.resolution, partial(self._generator, row)
+        side, make = self.profile.data.resolution, partial(self.networks.generator, row)
         return make_images(self.store, self._sampled(row), self.prompts, make, f"{row.key}: images", side=side)
-
-    def _generator(self, row: Row) -> Generate:
-        pipeline = load_pipeline(self.pipeline_folder, self.execution.dtype, self.device)
-        return generator_of(resolve(self.profile, row).sample, pipeline, self._adapter(row))
 
     def _captioned(self, condition: Condition) -> list[Prompt]:
         """Prompts as images are measured against them."""

@@ -9,7 +9,6 @@ import torch
 
 from repro.harness.experiment import ExperimentError
 from repro.harness.files import ROOT, OutputError, probe_writable
-from repro.harness.provenance import git_stamp
 from repro.metrics import WeightsError
 from repro.stages.store import StageStore
 from repro.worlds.mini.build import build_pipeline, rebuild_decoder
@@ -46,7 +45,7 @@ def _build() -> int:
     for folder in (options.work, STAGES, WEIGHTS):
         probe_writable(folder)
     began, device = time.perf_counter(), torch.device(options.device)
-    store = StageStore(STAGES, stamp=git_stamp(ROOT))
+    store = StageStore.stamped(STAGES)
     if options.students:
         extend_report(WEIGHTS / "training.json", ship_students(store, ROOT, device, options.students))
     elif options.decoder:

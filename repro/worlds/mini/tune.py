@@ -26,7 +26,6 @@ from repro.harness.files import ROOT, digest_folder, digest_json, write_atomic
 from repro.harness.inference import clustered_error
 from repro.harness.plan import resolve
 from repro.harness.profile import Distil, Profile
-from repro.harness.provenance import git_stamp
 from repro.metrics import EvaluationResult, evaluate
 from repro.profiles.mini import DISTIL, EXECUTION, PROFILE
 from repro.stages.images import generator_of, load_pipeline
@@ -88,7 +87,7 @@ def distilled(row: Row, lr: float, iterations: int, work: Path) -> Path:
     world = MiniWorld(at_rate(PROFILE, lr), ROOT)
     config = training(row, lr, iterations)
     pipeline = load_pipeline(ROOT / PROFILE.weights.pipeline, "float32", torch.device("cpu"))
-    store = StageStore(ROOT / "results" / "stages", stamp=git_stamp(ROOT))
+    store = StageStore.stamped(ROOT / "results" / "stages")
     cache = latent_cache(store, world, TABLE.rows, pipeline, digest_folder(ROOT / PROFILE.weights.pipeline))
     accelerator = Accelerator(cpu=True, mixed_precision=config.mixed_precision)
     how: dict[str, Any] = {"accelerator": accelerator, "state_minutes": STATE_MINUTES}
