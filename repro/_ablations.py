@@ -1,15 +1,15 @@
-"""What Tables 5, 6 and 7 share: variants of the six-step student, each with one named change, and claims about them.
+"""What Tables 5, 6 and 7 share: variants of the six-step student, each with one named change.
 
 The paper's own numbers of these tables (v1) were not recovered; the nearest ones are v2's Tables 6 and 9.
 """
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
-from repro.harness.experiment import Agreement, Column, Reported, Role, Row
+from repro.harness.experiment import Column, Row
 from repro.harness.published import NOISE
-from repro.kinds.scores.declare import Claim, better, not_worse
+from repro.harness.reported import Agreement, Reported
 
 MINI = ("mini", "smoke")
 MEDIUM = ("sd35-medium",)
@@ -90,194 +90,6 @@ def slower(row: Row) -> Row:
     return Row(f"{row.key}_slower", f"{row.label}, a quarter of the rate", train=train, profiles=MINI)
 
 
-ROLES: Mapping[Role, str] = {
-    "prompt_alignment": "alignment",
-    "preference": "preference",
-    "text_similarity": "similarity",
-    "reward": "reward",
-    "fidelity": "fidelity",
-    "distribution": "distance",
-}
-"""A claim is asked in each of these that a profile measures, by the word that ends its key."""
-PRIMARY: tuple[Role, ...] = ("prompt_alignment", "preference")
-"""Of these a page measures one, which its primary claims are about; in the others the same is asked as secondary."""
-OF_TEXT: tuple[Role, ...] = ("prompt_alignment", "text_similarity")
-Compared = Literal["better", "not_worse"]
-
-
-def claims(
-    key: str,
-    text: str,
-    kind: Compared,
-    candidate: Row,
-    baseline: Row,
-    *,
-    source: str = "v1, Tables 5 and 7",
-    statement: str = "",
-    roles: tuple[Role, ...] = tuple(ROLES),
-    primary: tuple[Role, ...] = PRIMARY,
-) -> tuple[Claim, ...]:
-    """One claim in each of some roles.
-
-    Args:
-        key: of the claim, before the word of the role.
-        text: the statement.
-        kind: what is claimed of the candidate.
-        candidate: row that it favours.
-        baseline: row that it is compared with.
-        source: where the paper makes it.
-        statement: key of the paper's sentence.
-        roles: in which it is asked.
-        primary: those of them whose p is adjusted with the other primary ones.
-    """
-    compare = better if kind == "better" else not_worse
-    return tuple(
-        Claim(
-            f"{key}_{ROLES[role]}",
-            text,
-            compare(role, candidate.key, baseline.key),
-            source=source,
-            primary=role in primary,
-            statement=statement,
-        )
-        for role in roles
-    )
-
-
-V2_6, V2_9, V1_4 = "v2, Table 6", "v2, Table 9", "v1, section 4"
-CLAIMS = (
-    *claims("pdm", "The full loss is better than without PDM", "better", FULL, NO_PDM, statement="pdm_helps"),
-    *claims(
-        "pdm_alone",
-        "PDM alone is not worse than the full loss",
-        "not_worse",
-        PDM_ONLY,
-        FULL,
-        source=V2_6,
-        statement="pdm_alone",
-    ),
-    *claims(
-        "rbf",
-        "The RBF kernel (bandwidth 100, as published) is not worse than the linear one",
-        "not_worse",
-        RBF,
-        FULL,
-        source=V2_6,
-        statement="kernels_alike",
-    ),
-    *claims(
-        "linear",
-        "The linear kernel is not worse than the RBF one (bandwidth 100)",
-        "not_worse",
-        FULL,
-        RBF,
-        source=V2_6,
-        statement="kernels_alike",
-    ),
-    *claims(
-        "rbf_median",
-        "The RBF kernel (median bandwidth, which follows the features) is not worse than the linear one",
-        "not_worse",
-        RBF_MEDIAN,
-        FULL,
-        source=V2_6,
-        statement="kernels_alike",
-    ),
-    *claims(
-        "linear_median",
-        "The linear kernel is not worse than the RBF one (median bandwidth)",
-        "not_worse",
-        FULL,
-        RBF_MEDIAN,
-        source=V2_6,
-        statement="kernels_alike",
-    ),
-    *claims(
-        "pooling",
-        "PDM image by image follows captions better than over the whole batch",
-        "better",
-        FULL,
-        POOLED,
-        source=V2_6,
-        statement="pooling_hurts",
-        roles=OF_TEXT,
-        primary=OF_TEXT,
-    ),
-    *claims(
-        "noise",
-        "Noise before the features is better than clean features",
-        "better",
-        FULL,
-        CLEAN,
-        source=V2_6,
-        statement="noise_helps",
-    ),
-    *claims(
-        "progressive_half",
-        "Scales that rise at every step are better than half the side until the last (6 % fewer tokens)",
-        "better",
-        FULL,
-        HALF,
-        source=V2_9,
-        statement="progressive",
-    ),
-    *claims(
-        "progressive_quarter",
-        "Scales that rise at every step are better than a quarter of the side until the last (45 % fewer tokens)",
-        "better",
-        FULL,
-        QUARTER,
-        source=V2_9,
-        statement="progressive",
-    ),
-    *claims(
-        "pixels",
-        "Downscaling in pixels is better than downscaling latents",
-        "better",
-        FULL,
-        LATENTS,
-        source=V1_4,
-        statement="pixel_downscaling",
-    ),
-    *claims("shift", "Time shift is better than none", "better", FULL, NO_SHIFT, statement="time_shift"),
-    *claims(
-        "scalewise_training",
-        "Training scale-wise is better than training at full scale, sampled alike",
-        "better",
-        FULL,
-        FULLSCALE,
-        statement="scalewise_training",
-    ),
-    *claims(
-        "convergence",
-        "After half the iterations the full loss is not worse than without PDM after all of them",
-        "not_worse",
-        FULL_HALF_WAY,
-        NO_PDM,
-        source=V1_4,
-        statement="pdm_converges",
-    ),
-)
-NAIVE_CLAIMS = (
-    *claims(
-        "naive",
-        "Beside DMD and GAN, PDM is better than the naive patch loss",
-        "better",
-        FULL,
-        NAIVE,
-        source="v1, Table 6",
-        statement="naive_patch",
-    ),
-    *claims(
-        "naive_alone",
-        "Alone, PDM is better than the naive patch loss",
-        "better",
-        PDM_ONLY,
-        NAIVE_ONLY,
-        source="v1, Table 6",
-        statement="naive_patch",
-    ),
-)
 OTHERS = (
     NO_PDM,
     PDM_ONLY,

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from repro.harness.experiment import Agreement, Column, Reported, Variant
+from repro.harness.experiment import Column, Variant
+from repro.harness.reported import Agreement, Reported
 from repro.harness.scope import NOT_IN_PAPER
 from repro.kinds.upscaling.declare import Cell, Contrast, UpscalingTable
 

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from repro.harness.experiment import Agreement, Column, Reported, Role, Row, Variant
+from repro.harness.experiment import Column, Role, Row, Variant
 from repro.harness.published import NOISE
+from repro.harness.reported import Agreement, Reported
 from repro.harness.scope import NOT_IN_PAPER
 from repro.kinds.scores.declare import Check, Claim, Clock, Table, better, not_worse, real_rows
 

@@ -5,8 +5,9 @@ In the mini world the others are trained here, from the same teacher with the sa
 
 from dataclasses import replace
 
-from repro.harness.experiment import Agreement, Column, Reported, Role, Row
+from repro.harness.experiment import Column, Role, Row
 from repro.harness.published import NOISE
+from repro.harness.reported import Agreement, Reported
 from repro.harness.scope import NOT_IN_PAPER
 from repro.harness.systems import System
 from repro.kinds.scores.declare import Check, Claim, Clock, Faster, Table, TimedUnder, better, not_worse, real_rows

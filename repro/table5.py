@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from repro import _ablations as ablations
+from repro._ablation_claims import CLAIMS, Compared, claims
 from repro.harness.experiment import Row, Variant
 from repro.harness.scope import NOT_IN_PAPER
 from repro.kinds.scores.declare import Claim, Table, real_rows
@@ -12,7 +13,7 @@ TABLE = Table(
     title="Table 5: ablations, compositional captions",
     question="Which parts of the recipe matter?",
     rows=(*real_rows("Real scenes", *ablations.MINI), Row("teacher", "Teacher"), ablations.FULL, *ablations.OTHERS),
-    claims=ablations.CLAIMS,
+    claims=CLAIMS,
     reported=ablations.published("Tables 6 and 9", "MJHQ"),
     seeds=ablations.SEEDS,
     few_seeds=ablations.FEW_SEEDS,
@@ -29,7 +30,7 @@ SLOWER = tuple(ablations.slower(row) for row in TRIED)
 def _at_a_rate(which: str, rows: tuple[Row, ...]) -> tuple[Claim, ...]:
     """What Tables 5 and 6 claim of PDM, at one rate."""
     full, no_pdm, pdm_only, naive, naive_only = rows
-    asked: dict[str, tuple[str, ablations.Compared, Row, Row]] = {
+    asked: dict[str, tuple[str, Compared, Row, Row]] = {
         "pdm": ("the full loss is better than without PDM", "better", full, no_pdm),
         "pdm_alone": ("PDM alone is not worse than the full loss", "not_worse", pdm_only, full),
         "naive": ("beside DMD and GAN, PDM is better than the naive patch loss", "better", full, naive),
@@ -38,7 +39,7 @@ def _at_a_rate(which: str, rows: tuple[Row, ...]) -> tuple[Claim, ...]:
     return tuple(
         claim
         for key, (text, kind, candidate, baseline) in asked.items()
-        for claim in ablations.claims(
+        for claim in claims(
             f"{which}_{key}",
             f"At {RATE[which]}, {text}",
             kind,

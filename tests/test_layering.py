@@ -66,6 +66,7 @@ TABLE_LIBRARIES = {
     "repro.harness",
     "repro.kinds",
     "repro.profiles.systems",
+    "repro._ablation_claims",
     "repro._ablations",
     "swd.schedule",
 } | sys.stdlib_module_names
@@ -87,6 +88,7 @@ HEAVY = {
     "counts",
     "timed_pipeline",
     "timed_rows",
+    "timed_sources",
     "timed_systems",
     "training",
     "row_source",

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from repro.harness.cells import DASH, Estimate, markdown, measured, number, signed, with_interval
-from repro.harness.experiment import Agreement, Column, PromptSet, Reported, Row
+from repro.harness.experiment import Column, PromptSet, Row
 from repro.harness.plan import steps_of
 from repro.harness.profile import Profile
 from repro.harness.published import published_value
+from repro.harness.reported import Agreement, Reported
 from repro.harness.schema import RecordSet
 
 HEADS = ("", "Prompts", "Setup", "Steps", "Metric", "Published", "Here", "Difference", "Tolerance", "Images")

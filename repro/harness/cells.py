@@ -9,9 +9,10 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from repro.harness.effects import captions_of, effects_of_images, effects_of_sets
-from repro.harness.experiment import Column, PromptSet, Reported, Row
+from repro.harness.experiment import Column, PromptSet, Row
 from repro.harness.profile import Profile
 from repro.harness.published import published_value
+from repro.harness.reported import Reported
 from repro.harness.schema import Record, RecordSet
 
 MINUS, DASH, TIMES = "\u2212", "\u2014", "\u00d7"

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from typing import Any
 
-from repro.harness.experiment import Reported
 from repro.harness.profile import Profile
 from repro.harness.provenance import WHEEL
+from repro.harness.reported import Reported
 from repro.harness.result import Measured
 from repro.harness.schema import Run
 

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
-from repro.harness.experiment import PromptSet, Reported, Row
+from repro.harness.experiment import PromptSet, Row
+from repro.harness.reported import Reported
 
 REPORTED = Path(__file__).resolve().parents[1] / "reported"
 # How far two measurements of one model lie apart in the paper itself: v1's Table 2 and the project page have SwD Medium

@@ -29,21 +29,12 @@ from swd.data.cache import Batch
 from swd.flow import NoiseProcess
 from swd.guidance import with_guidance
 from swd.lora.bank import AdapterBank
-from swd.losses import (
-    dmd_gradient,
-    dmd_loss,
-    gan_discriminator_loss,
-    gan_student_loss,
-    median_distance,
-    naive_patch,
-    pdm_linear,
-    pdm_rbf,
-)
+from swd.losses import dmd_gradient, dmd_loss, gan_discriminator_loss, gan_student_loss
 from swd.resize import upscale
 from swd.rng import StepRandom
 from swd.schedule import ScaleSchedule
 from swd.training.config import DistillConfig
-from swd.training.gathering import of_whole_batch, whole_batch
+from swd.training.patch_loss import patch_loss
 from swd.training.watching import FakePass, MatchingPass, PatchPass, StudentPass, Watch, unwatched
 
 
@@ -240,7 +231,7 @@ class DistillationStep:
             fake_features = self._features(fake, sigma, batch.cond)
             with torch.no_grad():
                 real_features = self._features(real, sigma, batch.cond)
-        return _patch_loss(fake_features, real_features, config).mean()
+        return patch_loss(fake_features, real_features, config).mean()
 
     def _predict_and_judge(
         self, fake: Tensor, real: Tensor, sigma: Tensor, cond: Condition
@@ -263,25 +254,6 @@ class DistillationStep:
 
     def _features(self, x_t: Tensor, sigma: Tensor, cond: Condition) -> Tensor:
         return self._denoiser.features(x_t, sigma, cond, [self.config.feature_block])[0]
-
-
-def _patch_loss(fake: Tensor, real: Tensor, config: DistillConfig) -> Tensor:
-    if config.pdm_pool_batch:
-        return of_whole_batch(_distance(whole_batch(fake), whole_batch(real), config))
-    return _distance(fake, real, config)
-
-
-def _distance(fake: Tensor, real: Tensor, config: DistillConfig) -> Tensor:
-    pool = config.pdm_pool_batch
-    if config.pdm_kernel == "naive":
-        return naive_patch(fake, real)
-    if config.pdm_kernel == "rbf":
-        median = config.pdm_bandwidth_rule == "median"
-        bandwidth = median_distance(real if pool else whole_batch(real)) if median else config.pdm_bandwidth
-        method = config.pdm_method
-        # not checked here: the trainer stops on NaN, all processes together
-        return pdm_rbf(fake, real, bandwidth=bandwidth, method=method, pool_batch=pool, check_finite=False)
-    return pdm_linear(fake, real, huber_c=config.pdm_huber_c, pool_batch=pool)
 
 
 def _weighted(terms: dict[str, Tensor], weights: dict[str, float]) -> Tensor:

@@ -4,9 +4,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from repro.harness.experiment import Column, PromptSet, Reported, Row
+from repro.harness.experiment import Column, PromptSet, Row
 from repro.harness.files import digest_json
 from repro.harness.profile import Data, Profile, Weights
+from repro.harness.reported import Reported
 from repro.harness.schema import Line, PerImage, Record, Run, Series
 from repro.kinds.scores.declare import Claim, Table, better, not_worse
 from repro.kinds.scores.figure import draw_compute

@@ -4,8 +4,9 @@ import pytest
 from harness_world import PROFILE, RUN, record
 
 from repro.harness.agreement import BIAS, Verdict, agreement, agreement_table, compared
-from repro.harness.experiment import Agreement, Column, PromptSet, Reported, Row
+from repro.harness.experiment import Column, PromptSet, Row
 from repro.harness.published import column_name, published_value
+from repro.harness.reported import Agreement, Reported
 from repro.harness.schema import RecordSet
 from repro.profiles import load_profile
 from repro.table1 import TABLE as TABLE1

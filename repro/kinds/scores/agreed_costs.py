@@ -9,10 +9,11 @@ from dataclasses import replace
 
 from repro.harness.agreement import Cell
 from repro.harness.cells import estimate
-from repro.harness.experiment import Agreement, Column, PromptSet, Reported, Row
+from repro.harness.experiment import Column, PromptSet, Row
 from repro.harness.plan import steps_of
 from repro.harness.profile import Profile
 from repro.harness.published import published_cost
+from repro.harness.reported import Agreement, Reported
 from repro.harness.schema import RecordSet
 from repro.kinds.scores.clocked import differences, timed_under
 from repro.kinds.scores.costs import LATENCY, cost_columns

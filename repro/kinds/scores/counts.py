@@ -1,5 +1,6 @@
 """What the rows of a table cost, counted on architectures without weights: tokens, FLOPs, memory of a GPU."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -7,10 +8,11 @@ from typing import Any, Self
 
 import torch
 
-from repro.harness.experiment import Row
+from repro.harness.experiment import RELATIVE_FLOPS, TOKENS, Row
 from repro.harness.plan import resolve
 from repro.harness.profile import Profile
 from repro.harness.sampling import SamplingPlan
+from repro.harness.schema import Record, Run
 from repro.harness.systems import System
 from repro.kinds.scores.available import system_of
 from repro.kinds.scores.cards import student_card
@@ -88,6 +90,16 @@ def row_cost(profile: Profile, row: Row, options: ScoresOptions) -> RowCost | No
     schedule = resolve(profile, row).sample.schedule if row.is_student else None
     ladder = schedule or _ladder(system, pipeline)
     return _counted(pipeline, ladder, execution.batch_size, guided=system.is_guided)
+
+
+def compute_records(run: Run, costs: Sequence[tuple[Row, RowCost | None]]) -> Iterator[Record]:
+    """Image tokens and FLOPs; where the teacher is a row, FLOPs relative to it."""
+    teacher = next((cost for row, cost in costs if row.is_whole_teacher), None)
+    for row, cost in costs:
+        if cost is not None:
+            yield Record.of(run, row.key, TOKENS.key, float(cost.tokens), unit="tokens")
+            if teacher is not None:
+                yield Record.of(run, row.key, RELATIVE_FLOPS.key, cost.network_flops / teacher.network_flops)
 
 
 def training_flops(config: DistillConfig, skeleton: Skeleton) -> int:

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field, replace
 
-from repro.harness.experiment import ROLES, Experiment, ExperimentError, Reported, Role, Row, UnknownNameError
+from repro.harness.experiment import ROLES, Experiment, ExperimentError, Role, Row, UnknownNameError
 from repro.harness.profile import Profile
+from repro.harness.reported import Reported
 from repro.harness.scope import ClaimKind, Scope
 
 SKIPPED = "skipped_images"  # metric of the record that counts images which could not be measured

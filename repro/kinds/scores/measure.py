@@ -10,33 +10,32 @@ from shutil import disk_usage
 from typing import Any
 
 from repro.harness import plots, records
-from repro.harness.experiment import RELATIVE_FLOPS, TOKENS, ExperimentError, Row
+from repro.harness.experiment import ExperimentError, Row
 from repro.harness.files import digest_json
 from repro.harness.plan import resolve
 from repro.harness.profile import Profile
 from repro.harness.provenance import OpenRun, versions
-from repro.harness.schema import Line, Record, RecordSet, Run
+from repro.harness.schema import Line, RecordSet
 from repro.harness.work_plan import text
 from repro.kinds.scores.ahead import ahead
 from repro.kinds.scores.available import is_published, unavailable
-from repro.kinds.scores.counts import RowCost, Skeleton, network_cost, row_cost
+from repro.kinds.scores.counts import RowCost, Skeleton, compute_records, network_cost, row_cost
 from repro.kinds.scores.declare import Table
 from repro.kinds.scores.given_sources import FolderSource
 from repro.kinds.scores.grids import draw_grid
 from repro.kinds.scores.lines import NO_IMAGES, caption_lines, left_out_records, metrics_of, score_records
-from repro.kinds.scores.network_source import NetworkSource
 from repro.kinds.scores.options import ScoresOptions
 from repro.kinds.scores.planned import planned
 from repro.kinds.scores.row_source import RowSource
 from repro.kinds.scores.scoring import Scoring
-from repro.kinds.scores.sources import Studio, SystemSource
-from repro.kinds.scores.timed_rows import Timed, TimedRows, cost_lines
-from repro.kinds.scores.timed_systems import TimedSystems
+from repro.kinds.scores.sources import Studio
+from repro.kinds.scores.timed_rows import cost_lines
+from repro.kinds.scores.timed_sources import as_timed
 from repro.kinds.scores.training_lines import training_lines
 from repro.metrics import EvaluationResult
 from repro.stages.failures import told
 from repro.stages.images import VERSION as IMAGES_VERSION
-from repro.stages.images import ImageSet, check_pipeline, load_pipeline
+from repro.stages.images import ImageSet, check_pipeline
 from repro.stages.measurement import Measurement
 from repro.stages.scores import VERSION as SCORES_VERSION
 from repro.stages.students import StudentDiverged, check_trainings, training_log
@@ -234,9 +233,10 @@ class Runner(Measurement[Table, ScoresOptions]):
             metrics=metrics_of((name, found) for (_, name, _), found in scores.items()),
         )
         captions = {key: [prompt["caption"] for prompt in self.world.prompts(key)] for key in self._set_keys}
-        lines: list[Line] = [closed, *self._compute_records(closed), *caption_lines(captions)]
+        costs = [(row, self._cost(row)) for row in self.rows]
+        lines: list[Line] = [closed, *compute_records(closed, costs), *caption_lines(captions)]
         if self.table.clock is not None:
-            for timed in self._timed():
+            for timed in as_timed(self, self.rows, self.sources):
                 lines += cost_lines(closed, self.table, timed)
         lines += training_lines(closed, self.table, self.profile, self._logs())
         left_out = set() if self.table.details else {column.key for column in self.profile.columns if column.detail}
@@ -262,45 +262,6 @@ class Runner(Measurement[Table, ScoresOptions]):
             for row, seed in trained
             if (row.key, seed) in self.sources
         }
-
-    def _compute_records(self, run: Run) -> Iterator[Record]:
-        """Image tokens and FLOPs; where the teacher is a row, FLOPs relative to it."""
-        costs = {row.key: self._cost(row) for row in self.rows}
-        teacher = next((costs[row.key] for row in self.rows if row.is_whole_teacher), None)
-        for key, cost in costs.items():
-            if cost is not None:
-                yield Record.of(run, key, TOKENS.key, float(cost.tokens), unit="tokens")
-                if teacher is not None:
-                    yield Record.of(run, key, RELATIVE_FLOPS.key, cost.network_flops / teacher.network_flops)
-
-    def _timed(self) -> Iterator[Timed]:
-        """Rows as they are timed: students on the base network, as they are deployed, and systems by themselves."""
-        sources: dict[str, RowSource] = {}  # of the first training seed that did not diverge
-        for (key, _), source in self.sources.items():
-            sources.setdefault(key, source)
-        systems = {key: source for key, source in sources.items() if isinstance(source, SystemSource)}
-        if systems:
-            yield TimedSystems(
-                sources=systems,
-                captions=self.world.captions,
-                device=self.device,
-                store=self.store,
-                dtype=self.execution.dtype,
-            )
-        networks = [row for row in self.rows if isinstance(sources.get(row.key), NetworkSource)]
-        if networks:
-            yield TimedRows(
-                plans={row.key: resolve(self.profile, row).sample for row in networks},
-                load=lambda: load_pipeline(self.pipeline_folder, self.execution.dtype, self.device),
-                captions=self.world.captions,
-                device=self.device,
-                store=self.store,
-                inputs={
-                    "pipeline": self.pipeline_digest,
-                    "dtype": self.execution.dtype,
-                    "world": self.world.fingerprint(),
-                },
-            )
 
     def _cost(self, row: Row) -> RowCost | None:
         if row.key in self.options.images or row.real:

@@ -6,8 +6,9 @@ from functools import cached_property, partial
 from repro.harness.agreement import Cell, compared
 from repro.harness.cells import estimate
 from repro.harness.claims import Judgement, judge
-from repro.harness.experiment import Column, PromptSet, Reported, Row
+from repro.harness.experiment import Column, PromptSet, Row
 from repro.harness.plan import steps_of
+from repro.harness.reported import Reported
 from repro.harness.result import Measured
 from repro.harness.schema import CAPTIONS, Record
 from repro.kinds.scores.agreed_costs import agreed_costs

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from repro.harness.cells import DASH, Footnotes, estimate, header, here, markdown, number, paper
-from repro.harness.experiment import Column, PromptSet, Reported, Row
+from repro.harness.experiment import Column, PromptSet, Row
 from repro.harness.plan import steps_of
 from repro.harness.published import column_name, published_cost
+from repro.harness.reported import Reported
 from repro.harness.schema import Record
 from repro.kinds.scores.result import ScoresResult
 from repro.kinds.scores.skipped import remark

@@ -3,9 +3,10 @@
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-from repro.harness.experiment import Column, Experiment, ExperimentError, Reported
+from repro.harness.experiment import Column, Experiment, ExperimentError
 from repro.harness.plan import latent_side
 from repro.harness.profile import Profile
+from repro.harness.reported import Reported
 from repro.harness.scope import ClaimKind, Scope
 from repro.kinds.upscaling import keys
 

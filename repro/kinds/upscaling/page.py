@@ -5,10 +5,11 @@ from pathlib import Path
 from repro.harness.agreement import agreement
 from repro.harness.cells import Footnotes, estimate, glossary, header, markdown, number, with_interval
 from repro.harness.claim_words import RULE, claims_tables
-from repro.harness.experiment import Column, Reported
+from repro.harness.experiment import Column
 from repro.harness.metric_words import features_of, formula, real_images
 from repro.harness.page import comparable, footer, joined
 from repro.harness.plan import finishing
+from repro.harness.reported import Reported
 from repro.kinds.upscaling import keys
 from repro.kinds.upscaling.declare import ORDERS, Cell
 from repro.kinds.upscaling.result import UpscalingResult
