@@ -20,9 +20,9 @@ from swd.backbones.base import Denoiser
 from swd.backbones.compiled import compiled_blocks
 from swd.backbones.fingerprint import weights_fingerprint
 from swd.data.cache import LatentCache
-from swd.errors import DivergedError, LossScaleError, NonFiniteLossError, StateError, TrainingStopped
-from swd.files import probe_writable, replacing_folder, write_json
-from swd.lora.files import save_adapter
+from swd.errors import DivergedError, StateError, TrainingStopped
+from swd.files import probe_writable
+from swd.lora.bank import AdapterBank
 from swd.training.checks import check_data, check_fit
 from swd.training.config import DistillConfig
 from swd.training.discriminator import Discriminator
@@ -30,18 +30,18 @@ from swd.training.draws import Drawn, Draws
 from swd.training.launch import agreed, is_sharded
 from swd.training.memory import fitting_checkpointing, state_bytes
 from swd.training.objectives import new_step
-from swd.training.optim import MAX_SKIPPED, Descent, descents
+from swd.training.optim import descents
 from swd.training.prefetch import ReadAhead
 from swd.training.sharding import check_whole, shard_base
 from swd.training.start import Start, new_bank
 from swd.training.state import LossLog, RunIdentity, StateStore, TrainState
-from swd.training.step import DistillationStep, FakeStepResult, StudentStepResult
-from swd.training.student import student_card
+from swd.training.step import DistillationStep
+from swd.training.student import student_card, write_student
 from swd.training.summary import peak_memory, start_line
 from swd.training.together import Pace, newest_state, together
+from swd.training.updates import Updates
 
 _LOG = logging.getLogger(__name__)
-LossFunction = Callable[..., StudentStepResult | FakeStepResult]  # of a batch, the step, and random numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +85,7 @@ class Trainer:
         check_whole(denoiser)
         teacher = weights_fingerprint({denoiser.backbone.component: denoiser.network})
         self.identity = RunIdentity(config=config.as_json(), data=data.index.content, teacher=teacher)
-        denoiser = denoiser.eval() if self.sharded else denoiser.to(accelerator.device).eval()
-        self.bank = new_bank(config, denoiser, student)
-        if self.sharded:
-            shard_base(self.bank, accelerator.device)
-            denoiser.to(accelerator.device)  # what is not shared
+        self.bank = self._placed(denoiser, student)
         # with its index: a thread that reads ahead has a current GPU of its own
         self.device = next(denoiser.network.parameters()).device
         processes = accelerator.num_processes
@@ -114,7 +110,9 @@ class Trainer:
         if config.ema_decay is not None:
             self.ema = {name: value.clone() for name, value in self.bank.state_dict("student").items()}
         self.store, self.log = StateStore(output, config.keep_last), LossLog.in_folder(output)
+        self.updates = Updates(accelerator, self.autocast, config.micro_batch_size, self.store.latest_folder)
         self.iteration, self.seconds = 0, 0.0
+        self.first_totals: list[float] = []  # of the student's loss, one of every step
 
     def run(self, *, resume: bool) -> TrainResult:
         """Train to the end, or from where the newest state left off."""
@@ -142,17 +140,14 @@ class Trainer:
             tqdm(total=config.iterations, initial=self.iteration, desc=config.preset, disable=hidden) as bar,
         ):
             totals = [abs(line["total"]) for line in self.log.lines() if "total" in line]
-            at_start = totals[: self.schedule.num_steps]
+            self.first_totals = totals[: self.schedule.num_steps]
             self.pace.restart()
             for iteration in range(self.iteration, config.iterations):
                 start = time.perf_counter()
                 losses = self._iterate(iteration, read(iteration))
                 elapsed = time.perf_counter() - start
                 self._report(iteration, losses, elapsed)
-                if at_start and abs(losses["total"]) > config.diverged_above * max(at_start):
-                    raise DivergedError(iteration, losses["total"], max(at_start), self.store.latest_folder())
-                if len(at_start) < self.schedule.num_steps:
-                    at_start.append(abs(losses["total"]))
+                self._check_diverged(iteration, losses["total"])
                 self.iteration, self.seconds = iteration + 1, self.seconds + elapsed
                 bar.set_postfix({name: f"{value:.3g}" for name, value in losses.items()}, refresh=False)
                 bar.update()
@@ -163,6 +158,14 @@ class Trainer:
                     self._save()
                 if stopping:
                     raise TrainingStopped(self.iteration, self.store.folder_of(self.iteration))
+
+    def _check_diverged(self, iteration: int, total: float) -> None:
+        """Whether the student's loss has grown far above what it was at the start."""
+        first = max(self.first_totals, default=math.inf)
+        if abs(total) > self.config.diverged_above * first:
+            raise DivergedError(iteration, total, first, self.store.latest_folder())
+        if len(self.first_totals) < self.schedule.num_steps:
+            self.first_totals.append(abs(total))
 
     def _iterate(self, iteration: int, drawn: Sequence[Drawn]) -> dict[str, float]:
         """Fake updates, then the student update; all of one schedule step, which cycles, unless steps are mixed."""
@@ -189,64 +192,19 @@ class Trainer:
         assert isinstance(self.steps, DistillationStep)
         given = () if samples is None else (samples,)
         with self.bank.trainable("fake"):
-            losses = self._backward(self.descents["fake"], self.steps.fake, drawn, *given)
-            losses["fake_grad_norm"] = self._descend(self.descents["fake"], "fake_grad_norm", _iteration(drawn))
+            losses = self.updates.make(self.descents["fake"], self.steps.fake, drawn, *given, norm="fake_grad_norm")
         del losses["total"]  # the log's is the student's
         return losses
 
     def _update_student(self, drawn: Drawn) -> dict[str, float]:
         with self.bank.trainable("student"):
-            losses = self._backward(self.descents["student"], self.steps.student, drawn)
-            losses["grad_norm"] = self._descend(self.descents["student"], "grad_norm", _iteration(drawn))
+            losses = self.updates.make(self.descents["student"], self.steps.student, drawn, norm="grad_norm")
         self.steps.updated()
         if self.config.ema_decay is not None:
             weights = self.bank.state_dict("student")
             for name, average in self.ema.items():
                 average.lerp_(weights[name], 1 - self.config.ema_decay)
         return losses
-
-    def _backward(self, descent: Descent, losses: LossFunction, drawn: Drawn, *per_image: Tensor) -> dict[str, float]:
-        """Gradients and terms of a batch, in pieces: every term is a mean over images, so shares of them add up.
-
-        Args:
-            descent: takes the gradients.
-            losses: of a batch at a step.
-            drawn: the batch.
-            per_image: more of each image, of a batch in one piece.
-        """
-        count = sum(map(len, drawn))
-        terms: dict[str, Tensor] = {}
-        for whole in drawn:
-            size = self.config.micro_batch_size or len(whole)
-            for start in range(0, len(whole), size):
-                rows = slice(start, start + size)
-                piece = whole[rows]
-                share = len(piece) / count
-                with self.autocast():
-                    more = (values[rows] for values in per_image)
-                    result = losses(piece.batch, piece.step, piece.random, *more)
-                descent.backward(share * result.total)
-                for name, value in {**result.terms, "total": result.total}.items():
-                    terms[name] = terms.get(name, 0.0) + share * value.detach()
-        return self._finite(terms, _iteration(drawn))
-
-    def _finite(self, terms: Mapping[str, Tensor], iteration: int) -> dict[str, float]:
-        """Values of the terms, averaged over processes, so that all of them stop together."""
-        stacked = torch.stack([value.detach().float() for value in terms.values()])
-        mean: Any = self.accelerator.reduce(stacked, "mean")
-        values = dict(zip(terms, mean.tolist(), strict=True))
-        for name, value in values.items():
-            if not math.isfinite(value):
-                raise NonFiniteLossError(name, iteration, self.store.latest_folder())
-        return values
-
-    def _descend(self, descent: Descent, name: str, iteration: int) -> float:
-        norm = descent.step()
-        if not math.isfinite(norm) and not descent.scaled:
-            raise NonFiniteLossError(name, iteration, self.store.latest_folder())
-        if descent.skipped == MAX_SKIPPED:
-            raise LossScaleError(name, iteration, self.accelerator.scaler.get_scale(), self.store.latest_folder())
-        return norm
 
     def _report(self, iteration: int, losses: Mapping[str, float], elapsed: float) -> None:
         step = {} if self.config.mixed_steps else {"step": iteration % self.schedule.num_steps}
@@ -307,25 +265,28 @@ class Trainer:
         if self.accelerator.is_main_process:
             if self.ema:
                 self.bank.load_state_dict("student", self.ema)
-            token_length = self.draws.data.index.token_length
-            card = student_card(self.bank.denoiser, self.schedule, token_length).as_json()
-            metadata = {**card, "preset": self.config.preset, "iterations": self.iteration}
-            with replacing_folder(folder) as temporary:
-                save_adapter(self.bank, "student", temporary, {**metadata, "config": self.identity.config})
-                write_json(temporary / "training.json", {**metadata, "config": self.identity.config})
+            card = student_card(self.bank.denoiser, self.schedule, self.draws.data.index.token_length)
+            run = {"preset": self.config.preset, "iterations": self.iteration, "config": self.identity.config}
+            write_student(self.bank, folder, card, run)
         self.accelerator.wait_for_everyone()
         return folder
 
     def _prepare_folder(self, resume: bool) -> None:
         with together(self.accelerator, f"write to {self.output}"):
-            self._clean_folder(resume)
+            if self.accelerator.is_main_process:
+                probe_writable(self.output, needed_bytes=state_bytes(self.bank) * (self.config.keep_last + 2))
+                if not resume:
+                    self.store.clear()
+                    shutil.rmtree(self.output / "final", ignore_errors=True)
 
-    def _clean_folder(self, resume: bool) -> None:
-        if self.accelerator.is_main_process:
-            probe_writable(self.output, needed_bytes=state_bytes(self.bank) * (self.config.keep_last + 2))
-            if not resume:
-                self.store.clear()
-                shutil.rmtree(self.output / "final", ignore_errors=True)
+    def _placed(self, denoiser: Denoiser, student: Start | None) -> AdapterBank[Denoiser]:
+        """The networks where they are trained; the frozen one by shares, if so asked."""
+        device = self.accelerator.device
+        bank = new_bank(self.config, denoiser.eval() if self.sharded else denoiser.to(device).eval(), student)
+        if self.sharded:
+            shard_base(bank, device)
+            denoiser.to(device)  # what is not shared
+        return bank
 
     def _new_discriminator(self) -> Discriminator:
         with torch.random.fork_rng(devices=[]):
@@ -336,7 +297,3 @@ class Trainer:
 def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
     """Trackers take numbers and strings only."""
     return {name: value if isinstance(value, int | float | str) else str(value) for name, value in config.items()}
-
-
-def _iteration(drawn: Drawn) -> int:
-    return drawn[0].random.iteration

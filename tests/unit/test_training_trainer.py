@@ -159,7 +159,7 @@ def test_first_losses_of_the_other_terms_do_not_depend_on_a_switched_off_one(wor
 
 
 LOSSES = {  # term -> model that it trains, function that gives it
-    "pdm": ("student", "_patch_loss"),
+    "pdm": ("student", "patch_loss"),
     "dmd": ("student", "dmd_loss"),
     "gan": ("student", "gan_student_loss"),
     "fake": ("fake", "F.mse_loss"),
