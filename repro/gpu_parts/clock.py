@@ -7,7 +7,9 @@ from typing import Any
 
 import torch
 
-from repro.gpu_parts.task import Task
+from repro.gpu_parts.task import Task, rounds, single
+from repro.kinds.gpu import keys
+from repro.kinds.gpu.journal import Found
 from repro.stages.timing import Clock, PeakMemory, fitting_rounds
 
 Call = Callable[[], Any]
@@ -28,6 +30,14 @@ class Times:
     rounds: tuple[float, ...]
     peak_bytes: int
 
+    def found(self, variant: str) -> list[Found]:
+        """What is told of a variant."""
+        return [
+            rounds(variant, keys.SECONDS, self.rounds),
+            single(variant, keys.FIRST, self.first, "s"),
+            single(variant, keys.PEAK_BYTES, self.peak_bytes, "bytes"),
+        ]
+
 
 def timed(task: Task, calls: Mapping[str, Call]) -> dict[str, Times]:
     """Every call in turn, round after round.
@@ -40,17 +50,18 @@ def timed(task: Task, calls: Mapping[str, Call]) -> dict[str, Times]:
 
 def _timed(task: Task, calls: Mapping[str, Call]) -> dict[str, Times]:
     least, most = task.scope.rounds
-    first = {name: _seconds(call, task.device) for name, call in calls.items()}
-    memory = {name: _peak(call, task.device) for name, call in calls.items()}
-    once = sum(_seconds(call, task.device) for call in calls.values())
+    first = {name: seconds(call, task.device) for name, call in calls.items()}
+    memory = {name: peak_bytes(call, task.device) for name, call in calls.items()}
+    once = sum(seconds(call, task.device) for call in calls.values())
     taken: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(fitting_rounds(once, task.scope.seconds, least=least, most=most)):
         for name, call in calls.items():
-            taken[name].append(_seconds(call, task.device))
+            taken[name].append(seconds(call, task.device))
     return {name: Times(first[name], tuple(taken[name]), memory[name]) for name in calls}
 
 
-def _seconds(call: Call, device: torch.device) -> float:
+def seconds(call: Call, device: torch.device) -> float:
+    """That a call takes, with all that it started on the device."""
     clock = Clock(device)
     clock.mark()
     call()
@@ -58,7 +69,8 @@ def _seconds(call: Call, device: torch.device) -> float:
     return clock.spans()[0]
 
 
-def _peak(call: Call, device: torch.device) -> int:
+def peak_bytes(call: Call, device: torch.device) -> int:
+    """Most memory in a call beyond what was there before it."""
     memory = PeakMemory(device)
     memory.restart()
     before = memory.bytes()

@@ -3,7 +3,7 @@
 from functools import partial
 
 from repro.gpu_parts.clock import timed
-from repro.gpu_parts.task import Item, Items, Task, named, rounds, single
+from repro.gpu_parts.task import Item, Items, Task, named, single
 from repro.kinds.gpu import keys
 from repro.kinds.gpu.declare import KernelCase
 from repro.kinds.gpu.journal import Found
@@ -23,13 +23,7 @@ def items(task: Task) -> Items:
 
 def _measure(task: Task, case: KernelCase, provider: str, variant: str) -> list[Found]:
     run, work = _run(task, case, provider)
-    found = timed(task, {"own": run})["own"]
-    return [
-        rounds(variant, keys.SECONDS, found.rounds),
-        single(variant, keys.FIRST, found.first, "s"),
-        single(variant, keys.PEAK_BYTES, found.peak_bytes, "bytes"),
-        work,
-    ]
+    return [*timed(task, {"own": run})["own"].found(variant), work]
 
 
 def _run(task: Task, case: KernelCase, provider: str) -> tuple[Run, Found]:

@@ -89,13 +89,9 @@ def provider_items(task: Task, model: str, key: str, made: Lazy[Any], cases: Cas
 
 def _timed(task: Task, case: str, calls: dict[str, Call]) -> list[Found]:
     found = timed(task, calls)
-    own = found["own"]
-    lines = [
-        rounds(case, keys.SECONDS, own.rounds),
-        single(case, keys.FIRST, own.first, "s"),
-        single(case, keys.PEAK_BYTES, own.peak_bytes, "bytes"),
-    ]
-    return lines + ([rounds(case, keys.BASELINE, found["baseline"].rounds)] if "baseline" in found else [])
+    return found["own"].found(case) + (
+        [rounds(case, keys.BASELINE, found["baseline"].rounds)] if "baseline" in found else []
+    )
 
 
 def _denoiser(pipe: Any, provider: Provider, task: Task) -> Denoiser:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 from statistics import median
 
-from repro.gpu_parts.clock import traced
+from repro.gpu_parts.clock import Times, traced
 from repro.gpu_parts.networks import SMOKE_TOKENS, architecture
 from repro.gpu_parts.task import Item, Items, Lazy, Task, named, rounds, single
 from repro.kinds.gpu import keys
@@ -74,12 +74,8 @@ def _measure(task: Task, model: TimedPipeline, row: TimedRow, variant: str) -> l
         peak = memory.bytes()
         found = [call() for _ in range(fitting_rounds(once, task.scope.seconds, least=least, most=most))]
     medians = [median(part) / batch for part in zip(*found, strict=True)]
-    return [
-        rounds(variant, keys.SECONDS, [sum(spans) / batch for spans in found]),
-        rounds(variant, keys.PARTS, medians, over="part"),
-        single(variant, keys.FIRST, first, "s"),
-        single(variant, keys.PEAK_BYTES, peak, "bytes"),
-    ]
+    times = Times(first, tuple(sum(spans) / batch for spans in found), peak)
+    return [*times.found(variant), rounds(variant, keys.PARTS, medians, over="part")]
 
 
 def _work(task: Task, name: str, costs: Lazy[Costs]) -> list[Found]:

@@ -60,18 +60,6 @@ class Diversity:
         return PromptDiversity(values, tuple(group for group, size in sizes.items() if size == 1))
 
 
-def paired_difference(ours: PromptDiversity, teacher: PromptDiversity) -> Estimate:
-    """Ours minus the teacher's over the prompts that both have, with Student's t interval.
-
-    Raises:
-        ValueError: they share no prompt.
-    """
-    shared = [group for group in ours.values if group in teacher.values]
-    if not shared:
-        raise ValueError("no prompt has two images of both systems")
-    return mean_estimate(np.array([ours.values[group] - teacher.values[group] for group in shared]))
-
-
 def groups_of(prompts: Sequence[Prompt]) -> list[str]:
     """The prompt that each image belongs to.
 

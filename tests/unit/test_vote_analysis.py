@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from vote_simulation import Study, simulate, true_share
 
 from repro.harness.schema import PerImage, RecordSet
 from repro.harness.votes.agreement import agreement, kappa
@@ -17,7 +18,6 @@ from repro.harness.votes.krippendorff import alpha
 from repro.harness.votes.outcomes import Outcomes, majority, outcomes
 from repro.harness.votes.proxy import proxy_outcomes, read_scores, scores_of
 from repro.harness.votes.shares import Share, share, sign_test
-from repro.harness.votes.simulate import Study, simulate, true_share
 from repro.harness.votes.vote import Vote
 
 PAIR = Study(strengths={"a": 0.5, "b": 0.0}, pairs=(("a", "b"),), side=0.4)

@@ -8,12 +8,12 @@ from typing import Any, get_args, get_type_hints
 import numpy as np
 import pytest
 from harness_world import RUN
+from vote_simulation import Study, simulate
 
 from repro.harness.records import RecordError, RecordSet, dumps, load, parse, save
 from repro.harness.schema import VoteLine
 from repro.harness.votes.files import VoteError, read, write
 from repro.harness.votes.grouping import grouped, votes_of
-from repro.harness.votes.simulate import Study, simulate
 from repro.harness.votes.vote import CRITERIA, Vote
 
 STUDY = Study(strengths={"a": 0.4, "b": 0.0, "c": -0.4}, pairs=(("b", "a"), ("a", "c")), prompts=4, checks=3)

@@ -1,7 +1,8 @@
 """What has been measured so far, one JSON line for every event, so that the next call goes on from there.
 
-Events are ``call`` (which machine and code), ``start``, ``done`` and ``failed`` of an item, and ``end`` of a part. A
-line is written at once; one that was torn by a power cut is left out.
+Events are ``call`` (which machine and code), ``start``, ``done`` and ``failed`` of an item, ``end`` of a part that went
+through all of its items or ran out of time, ``ran`` (how its process ended), and ``saved`` (the records hold all of
+this). A line is written at once; one that was torn by a power cut is left out.
 """
 
 import json

@@ -14,6 +14,7 @@ from typing import Any
 from repro.kinds.reliability import scoring, training
 from repro.kinds.reliability.faults import (
     DAMAGES,
+    LOG,
     FaultError,
     Outcome,
     beside,
@@ -21,11 +22,12 @@ from repro.kinds.reliability.faults import (
     ended,
     fill,
     flip,
+    kill,
     let_go,
     remount,
     small_disk,
     start,
-    wait_for_pause,
+    start_paused,
     zero,
 )
 
@@ -49,6 +51,15 @@ class Work:
     def finish(self, folder: Path, **how: Any) -> None:
         """Go on to the end, in a process of its own."""
         ended(start(self.run, folder, **how), 0)
+
+    def recover(self, folder: Path, whole: Path, **how: Any) -> None:
+        """Go on to the end, and compare with an undisturbed run.
+
+        Raises:
+            FaultError: it cannot go on, or something differs.
+        """
+        self.finish(folder, **how)
+        self.check(folder, whole)
 
     def check(self, folder: Path, whole: Path) -> None:
         """Compare with an undisturbed run, bit by bit.
@@ -79,8 +90,7 @@ def killed(work: Work, folder: Path, seed: int, count: int) -> Outcome:
         before, process = work.saved(run), start(work.run, run)
         process.join(chance.uniform(0.1, 0.9) * seconds)
         alive = process.is_alive()
-        process.kill()
-        process.join()
+        kill(process)
         kills += alive
         after = work.saved(run)
         repeated += sum(after.get(name) != value for name, value in before.items())
@@ -88,8 +98,7 @@ def killed(work: Work, folder: Path, seed: int, count: int) -> Outcome:
             work.check(run, whole)
             number += 1
     for run in sorted(folder.glob("run-*/")):
-        work.finish(run)
-        work.check(run, whole)
+        work.recover(run, whole)
     return Outcome(kills, kills, repeated)
 
 
@@ -98,11 +107,9 @@ def one_of_two_killed(folder: Path, seed: int, count: int) -> Outcome:
     IMAGES.finish(folder / "whole")
     for number in range(count):
         run = folder / f"run-{number}"
-        first = start(scoring.run, run, pause_after=1 + (seed + number) % 4)
-        wait_for_pause(run, first)
+        first = start_paused(scoring.run, run, 1 + (seed + number) % 4)
         second = start(scoring.run, run)
-        first.kill()
-        first.join()
+        kill(first)
         ended(second, 0)
         IMAGES.check(run, folder / "whole")
     return Outcome(count, count)
@@ -114,8 +121,7 @@ def asked_to_stop(folder: Path, seed: int, count: int) -> Outcome:
     TRAINING.finish(whole)
     for number in range(count):
         run, after = folder / f"run-{number}", 1 + (seed + number) % (training.CONFIG.iterations - 2)
-        process = start(training.run, run, pause_after=after)
-        wait_for_pause(run, process)
+        process = start_paused(training.run, run, after)
         assert process.pid is not None
         os.kill(process.pid, signal.SIGTERM)
         let_go(run)
@@ -123,8 +129,7 @@ def asked_to_stop(folder: Path, seed: int, count: int) -> Outcome:
         before = TRAINING.saved(run)
         if len(before) != after or (run / "final").exists():
             raise FaultError(f"stopped after {len(before)} iterations, expected {after}")
-        TRAINING.finish(run)
-        TRAINING.check(run, whole)
+        TRAINING.recover(run, whole)
         repeated += sum(TRAINING.saved(run).get(name) != value for name, value in before.items())
     return Outcome(count, count, repeated)
 
@@ -136,8 +141,7 @@ def not_a_number(folder: Path, seed: int, count: int) -> Outcome:
     for number in range(count):
         run = folder / f"run-{number}"
         ended(start(training.run, run, nan_at=1 + (seed + number) % 6), training.NOT_FINITE)
-        TRAINING.finish(run)
-        TRAINING.check(run, whole)
+        TRAINING.recover(run, whole)
     return Outcome(count, count)
 
 
@@ -150,14 +154,10 @@ def damaged_state(folder: Path, seed: int, count: int) -> Outcome:
     ]
     for number in range(count):
         run = folder / f"run-{number}"
-        process = start(training.run, run, pause_after=4)
-        wait_for_pause(run, process)
-        process.kill()
-        process.join()
+        kill(start_paused(training.run, run, 4))
         damage, name = ways[(seed + number) % len(ways)]
         damage(training.newest_state(run) / name)
-        TRAINING.finish(run)
-        TRAINING.check(run, whole)
+        TRAINING.recover(run, whole)
     return Outcome(count, count)
 
 
@@ -180,43 +180,44 @@ def damaged_stages(folder: Path, seed: int, count: int) -> Outcome:
         if pattern.startswith("images"):
             for path in run.glob("measured/*/*.safetensors"):
                 path.unlink()
-        IMAGES.finish(run)
-        IMAGES.check(run, whole)
+        IMAGES.recover(run, whole)
     return Outcome(count, count)
 
 
 def full_disk(work: Work, folder: Path, seed: int, count: int) -> Outcome:
     """The disk is full in the middle: the run says so with one line, and goes on when there is room."""
-    work.finish(folder / "whole")
-    disk = folder / "disk"
-    with small_disk(disk):
-        for number in range(count):
-            run = disk / f"run-{number}"
-            beside(run, ".log").symlink_to(beside(folder / run.name, ".log"))  # what is printed needs room
-            process = start(work.run, run, pause_after=PAUSE_AFTER)
-            wait_for_pause(run, process)
-            filling = fill(disk)
-            let_go(run)
-            ended(process, training.NO_OUTPUT)
-            filling.unlink()
-            work.finish(run)
-            work.check(run, folder / "whole")
-    return Outcome(count, count)
+
+    def disturb(run: Path) -> None:
+        process = start_paused(work.run, run, PAUSE_AFTER)
+        filling = fill(run.parent)
+        let_go(run)
+        ended(process, training.NO_OUTPUT)
+        filling.unlink()
+
+    return _on_a_small_disk(work, folder, count, disturb)
 
 
 def read_only(work: Work, folder: Path, seed: int, count: int) -> Outcome:
     """The folder cannot be written: found before the work, with one line."""
-    work.finish(folder / "whole")
-    disk = folder / "disk"
+
+    def disturb(run: Path) -> None:
+        remount(run.parent, "ro")
+        ended(start(work.run, run), training.NO_OUTPUT)
+        remount(run.parent, "rw")
+
+    return _on_a_small_disk(work, folder, count, disturb)
+
+
+def _on_a_small_disk(work: Work, folder: Path, count: int, disturb: Callable[[Path], None]) -> Outcome:
+    """Runs on a disk of their own, each of which is disturbed and then goes on."""
+    whole, disk = folder / "whole", folder / "disk"
+    work.finish(whole)
     with small_disk(disk):
         for number in range(count):
             run = disk / f"run-{number}"
-            beside(run, ".log").symlink_to(beside(folder / run.name, ".log"))
-            remount(disk, "ro")
-            ended(start(work.run, run), training.NO_OUTPUT)
-            remount(disk, "rw")
-            work.finish(run)
-            work.check(run, folder / "whole")
+            beside(run, LOG).symlink_to(beside(folder / run.name, LOG))  # what is printed needs room
+            disturb(run)
+            work.recover(run, whole)
     return Outcome(count, count)
 
 
@@ -224,8 +225,7 @@ def jumping_clock(work: Work, folder: Path, seed: int, count: int) -> Outcome:
     """The system's clock jumps by days, forwards and backwards, all the time."""
     work.finish(folder / "whole")
     for number in range(count):
-        work.finish(folder / f"run-{number}", jumps=seed + number)
-        work.check(folder / f"run-{number}", folder / "whole")
+        work.recover(folder / f"run-{number}", folder / "whole", jumps=seed + number)
     return Outcome(count, count)
 
 
@@ -235,10 +235,7 @@ def killed_in_a_group(folder: Path, seed: int, count: int) -> Outcome:
     for number in range(count):
         run, after, port = folder / f"run-{number}", 1 + (seed + number) % 4, _port()
         first = start(training.run, run, place=(0, port))
-        second = start(training.run, run, place=(1, port), pause_after=after)
-        wait_for_pause(run, second)
-        second.kill()
-        second.join()
+        kill(start_paused(training.run, run, after, place=(1, port)))
         ended(first, 1, -signal.SIGABRT)
         _pair(run)
         TRAINING.check(run, folder / "whole")

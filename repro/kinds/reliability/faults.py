@@ -13,7 +13,7 @@ from typing import Any
 
 SECONDS = 120.0  # after which a process hangs, on the busiest of machines
 WORKERS = ["repro.kinds.reliability.training", "repro.kinds.reliability.scoring"]
-PAUSED, GO = ".paused", ".go"  # beside the folder of a run
+PAUSED, GO, LOG = ".paused", ".go", ".log"  # beside the folder of a run
 
 
 class FaultError(AssertionError):
@@ -56,26 +56,33 @@ def ended(process: BaseProcess, *statuses: int) -> int:
     """
     process.join(SECONDS)
     if process.is_alive():
-        process.kill()
-        process.join()
+        kill(process)
         raise FaultError(f"a run did not end within {SECONDS:.0f} s")
     if process.exitcode not in statuses:
         raise FaultError(f"a run ended with status {process.exitcode}, expected {' or '.join(map(str, statuses))}")
     return int(process.exitcode or 0)
 
 
-def wait_for_pause(folder: Path, process: BaseProcess) -> None:
-    """Wait until a run has come to where it was asked to pause.
+def kill(process: BaseProcess) -> None:
+    """End a process by SIGKILL, and wait for it."""
+    process.kill()
+    process.join()
+
+
+def start_paused(work: Callable[..., None], folder: Path, after: int, **how: Any) -> BaseProcess:
+    """Start work, and wait until it pauses: after so many iterations or batches.
 
     Raises:
         FaultError: it ended before, or hangs.
     """
+    process = start(work, folder, pause_after=after, **how)
     end, path = monotonic() + SECONDS, beside(folder, PAUSED)
     while not path.exists():
         if not process.is_alive() or monotonic() > end:
             raise FaultError(f"a run ended with status {process.exitcode} before it paused")
         sleep(0.005)
     path.unlink()
+    return process
 
 
 def pause(folder: Path) -> None:

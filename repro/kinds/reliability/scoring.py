@@ -1,7 +1,6 @@
 """Images and their scores in seconds, to be disturbed: noise by seed, the level of each image and of all."""
 
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,13 +8,12 @@ from time import sleep
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from repro.harness.experiment import ExperimentError
 from repro.harness.files import OutputError
 from repro.kinds.reliability.faults import pause
-from repro.kinds.reliability.training import NO_OUTPUT, jump_clock
+from repro.kinds.reliability.training import NO_OUTPUT, prepare
 from repro.metrics.base import Estimate, Measured, Prompt, mean_estimate
 from repro.stages.failures import told
 from repro.stages.images import make_images
@@ -63,12 +61,7 @@ def run(
         jumps: seed of the jumps of the system's clock, at every look at it.
         score: whether they are measured too.
     """
-    with folder.with_name(f"{folder.name}.log").open("a") as log:
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
-    torch.set_num_threads(1)
-    if jumps is not None:
-        jump_clock(jumps)
+    prepare(folder, jumps)
     batches = iter(range(1, 1 << 30))
 
     def draw(prompts: Sequence[Prompt]) -> list[Image.Image]:

@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from diffusers import SD3Transformer2DModel
 from safetensors.torch import load_file
 
-from repro.kinds.reliability.faults import pause
+from repro.kinds.reliability.faults import LOG, beside, pause
 from swd.backbones.sd3.denoiser import SD3Denoiser
 from swd.data import LatentCache
 from swd.data.layout import SCHEMA, CacheIndex, growing_pairs, lower_key
@@ -59,17 +59,12 @@ def run(
         jumps: seed of the jumps of the system's clock, at every look at it.
         place: rank in a group of two processes on the CPU, and the port of its store.
     """
-    with folder.with_name(f"{folder.name}.log").open("a") as log:
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
-    torch.set_num_threads(1)
+    prepare(folder, jumps)
     os.environ["ACCELERATE_USE_CPU"] = "true"
     if place is not None:
         rank, port = map(str, place)
         group = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
         os.environ.update(group, MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
-    if jumps is not None:
-        jump_clock(jumps)
     if nan_at is not None:
         _inject_nan(nan_at)
     signals, asked = StopSignals(), iter(range(1, 1 << 30))
@@ -115,7 +110,17 @@ def newest_state(folder: Path) -> Path:
     return max(path for path in folder.glob("state-*") if path.name[6:].isdigit())
 
 
-def jump_clock(seed: int) -> None:
+def prepare(folder: Path, jumps: int | None) -> None:
+    """Have this process, which works on a folder, print beside it, on one thread, and by a clock that may jump."""
+    with beside(folder, LOG).open("a") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    torch.set_num_threads(1)
+    if jumps is not None:
+        _jump_clock(jumps)
+
+
+def _jump_clock(seed: int) -> None:
     """Have the system's clock, of this process, jump by up to ten days at every look, either way."""
     now, chance = time.time, random.Random(seed)
     time.time = lambda: now() + chance.uniform(-864_000, 864_000)
