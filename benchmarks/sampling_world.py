@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import FlowMatchLCMScheduler, StableDiffusion3Pipeline
 
 from repro.profiles import sd35_architecture
 from repro.stages.images import load_pipeline, text_encoders
+from repro.stages.plain_diffusers import plain_call
 from repro.stages.random_weights import random_pipeline
 from repro.stages.timing import Clock, PeakMemory, copy_bytes, device_name, free_bytes, matmul_flops
 from repro.worlds.mini.scenes import sample_scene
@@ -129,21 +129,10 @@ def drawing(case: Case, provider: str) -> Draw:
 
 
 def _diffusers(case: Case, pipe: ScalewiseStableDiffusion3Pipeline, prompts: list[str]) -> Draw:
-    """StableDiffusion3Pipeline with FlowMatchLCMScheduler, which upscales and renoises as we do."""
-    schedule = preset(case.schedule)
-    factors = [scale / schedule.scales[0] for scale in schedule.scales[1:]] if schedule.is_scalewise else None
-    scheduler = FlowMatchLCMScheduler(shift=1.0, scale_factors=factors, upscale_mode="bicubic")
-    plain = StableDiffusion3Pipeline(**{**pipe.components, "scheduler": scheduler})
-    plain.set_progress_bar_config(disable=True)
-    side = schedule.scales[0] * plain.vae_scale_factor
+    call = plain_call(pipe, preset(case.schedule))
     return lambda: (
-        plain(
+        call(
             prompts,
-            sigmas=list(schedule.sigmas[:-1]),
-            num_inference_steps=schedule.num_steps,
-            guidance_scale=0.0,
-            height=side,
-            width=side,
             output_type="pt",
             max_sequence_length=pipe.config.max_sequence_length,
             generator=torch.Generator().manual_seed(0),

@@ -6,7 +6,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
@@ -22,6 +24,7 @@ from swd.lora.bank import AdapterBank
 from swd.rng import StepRandom
 from swd.training import DistillConfig, TrainResult, train
 from swd.training.discriminator import Discriminator
+from swd.training.draws import Drawn
 from swd.training.step import DistillationStep
 from swd.training.trainer import Trainer
 
@@ -103,6 +106,20 @@ def fresh_accelerate() -> Iterator[None]:
     AcceleratorState._reset_state(reset_partial_state=True)
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@contextmanager
+def interrupted_at(iteration: int) -> Iterator[None]:
+    """Trainings in the block end in that iteration, before its student's update."""
+    update = Trainer._update_student
+
+    def interrupted(self: Trainer, drawn: Drawn) -> dict[str, float]:
+        if drawn[0].random.iteration == iteration:
+            raise KeyboardInterrupt
+        return update(self, drawn)
+
+    with patch.object(Trainer, "_update_student", interrupted), pytest.raises(KeyboardInterrupt):
+        yield
 
 
 class World:

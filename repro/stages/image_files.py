@@ -4,12 +4,11 @@ import errno
 import hashlib
 import io
 import os
-import secrets
-from contextlib import suppress
 from pathlib import Path
 
 from PIL import Image
 
+from repro.harness.files import on_disk
 from repro.harness.profile import Encoding
 from swd.images import FORMATS, LIMITS, ImageFileError, Limits, decode_image, read_bytes, read_image
 
@@ -47,12 +46,7 @@ def write_once(path: Path, data: bytes) -> None:
     Raises:
         OSError: the disk is full, or the folder cannot be written; nothing is left behind.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("xb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
+    with on_disk(path, data) as temporary:
         try:
             os.link(temporary, path)
         except FileExistsError:
@@ -61,9 +55,6 @@ def write_once(path: Path, data: bytes) -> None:
             if error.errno not in _NO_HARD_LINKS:
                 raise
             temporary.replace(path)
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def digest_bytes(data: bytes) -> str:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from diffusers import StableDiffusion3Pipeline
 from torch import Tensor
+from training_world import fresh_accelerate
 
 from repro.stages.published_order import PlainStep
 from swd.backbones.sd3.denoiser import SD3Denoiser
@@ -72,9 +72,8 @@ class World:
 
 @pytest.fixture
 def world(tiny_pipeline: StableDiffusion3Pipeline, tmp_path: Path) -> Iterator[World]:
-    AcceleratorState._reset_state(reset_partial_state=True)
-    yield World(tiny_pipeline, tmp_path)
-    AcceleratorState._reset_state(reset_partial_state=True)
+    with fresh_accelerate():
+        yield World(tiny_pipeline, tmp_path)
 
 
 def plain_iteration(plain: PlainStep, images: Tensor, step: int) -> tuple[dict[str, float], list[Gradients]]:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import tiny_pipelines
 import torch
-from accelerate.state import AcceleratorState
-from PIL import Image
+from captioned_images import captioned, plain
+from training_world import fresh_accelerate
 
 from swd import cache as cache_command
 from swd import train as train_command
@@ -21,9 +21,8 @@ CAPTIONS = ("a red star", "a blue cross", "two")
 
 @pytest.fixture(autouse=True)
 def _fresh_accelerate() -> Iterator[None]:
-    AcceleratorState._reset_state(reset_partial_state=True)
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
+    with fresh_accelerate():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +32,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def data(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    images, output = tmp_path_factory.mktemp("images"), tmp_path_factory.mktemp("data") / "cache"
-    lines = []
-    for number, caption in enumerate(CAPTIONS):
-        Image.new("RGB", (24, 24), (60 * number, 90, 200)).save(images / f"{number}.png")
-        lines.append(json.dumps({"file_name": f"{number}.png", "text": caption}))
-    (images / "metadata.jsonl").write_text("\n".join(lines))
+    images = captioned(tmp_path_factory.mktemp("images"), CAPTIONS, plain(len(CAPTIONS), 24))
+    output = tmp_path_factory.mktemp("data") / "cache"
     arguments = ["--images", str(images), "--pipeline", str(folder), "--output", str(output), "--scales", "8", "12"]
     cache_command.main([*arguments, "--max-sequence-length", "16"])
     return output

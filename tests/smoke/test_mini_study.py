@@ -1,11 +1,11 @@
 """The training lines of the README on captions as people write them, shortened to one small iteration."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from captioned_images import captioned
 from PIL import Image
 from training_world import curve, fresh_accelerate
 
@@ -30,14 +30,9 @@ def _fresh_accelerate() -> Iterator[None]:
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
     """A wide and a high photograph of noise, larger than the mini world's 64 pixels."""
-    folder, lines = tmp_path / "images", []
-    folder.mkdir()
-    for number, (caption, size) in enumerate(zip(CAPTIONS, ((70, 96, 3), (96, 70, 3)), strict=True)):
-        levels = np.random.default_rng(number).integers(0, 256, size, dtype=np.uint8)
-        Image.fromarray(levels).save(folder / f"{number}.jpg")
-        lines.append(json.dumps({"file_name": f"{number}.jpg", "text": caption}))
-    (folder / "metadata.jsonl").write_text("\n".join(lines))
-    return folder
+    sizes = ((70, 96, 3), (96, 70, 3))
+    noise = [np.random.default_rng(n).integers(0, 256, size, dtype=np.uint8) for n, size in enumerate(sizes)]
+    return captioned(tmp_path / "images", CAPTIONS, map(Image.fromarray, noise), ending="jpg")
 
 
 def test_the_mini_study_distils_a_folder_of_photographs(

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
+from captioned_images import captioned
 from diffusers import AutoencoderKL, StableDiffusion3Pipeline
 from PIL import Image
 from safetensors.torch import load_file
-from training_world import assert_same, curve, tensors
+from training_world import assert_same, curve, fresh_accelerate, tensors
 from transformers import CLIPTextModelWithProjection
 
 from swd import cache as cache_command
@@ -73,23 +73,15 @@ Path(f"{sys.argv[-1]}.rank{state.process_index}").write_text(str(state.num_proce
 
 @pytest.fixture(autouse=True)
 def _fresh_accelerate() -> Iterator[None]:
-    AcceleratorState._reset_state(reset_partial_state=True)
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
+    with fresh_accelerate():
+        yield
 
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    folder = tmp_path / "images"
-    folder.mkdir()
     rng = torch.Generator().manual_seed(0)
-    lines = []
-    for number, caption in enumerate(CAPTIONS):
-        pixels = torch.randint(0, 256, (14, 20, 3), generator=rng, dtype=torch.uint8)
-        Image.fromarray(pixels.numpy()).save(folder / f"{number}.png")
-        lines.append(json.dumps({"file_name": f"{number}.png", "text": caption}))
-    (folder / "metadata.jsonl").write_text("\n".join(lines))
-    return folder
+    noise = [torch.randint(0, 256, (14, 20, 3), generator=rng, dtype=torch.uint8) for _ in CAPTIONS]
+    return captioned(tmp_path / "images", CAPTIONS, [Image.fromarray(pixels.numpy()) for pixels in noise])
 
 
 @pytest.fixture

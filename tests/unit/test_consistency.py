@@ -11,7 +11,7 @@ import tiny_pipelines
 import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
-from training_world import World, assert_same, cache, config, fresh_accelerate, losses, tensors
+from training_world import World, assert_same, cache, config, fresh_accelerate, interrupted_at, losses, tensors
 
 from swd.backbones import backbone_of
 from swd.backbones.sd3.denoiser import SD3Denoiser
@@ -26,8 +26,6 @@ from swd.schedule import preset
 from swd.training import DistillConfig
 from swd.training.consistency import ConsistencyStep
 from swd.training.cost import training_cost
-from swd.training.draws import Drawn
-from swd.training.trainer import Trainer
 
 FULL: dict[str, Any] = {"objective": "consistency", "scales": (6, 6), "boundaries": (0, 14, 28)}
 
@@ -255,17 +253,8 @@ def test_a_student_that_learns_has_a_smaller_loss(world: World) -> None:
 @pytest.mark.parametrize("changes", [{}, {"consistency_decay": 0.5, "ema_decay": 0.9, "warmup": 2}])
 def test_resumed_run_is_bit_equal(world: World, changes: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = world.train("whole", **FULL, iterations=4, **changes)
-    update = Trainer._update_student
-
-    def interrupted(self: Trainer, drawn: Drawn) -> dict[str, float]:
-        if drawn[0].random.iteration == 3:
-            raise KeyboardInterrupt
-        return update(self, drawn)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_update_student", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            world.train("parts", **FULL, iterations=4, checkpoint_every=2, **changes)
+    with interrupted_at(3):
+        world.train("parts", **FULL, iterations=4, checkpoint_every=2, **changes)
     parts = world.train("parts", **FULL, iterations=4, checkpoint_every=2, **changes)
     assert losses(whole) == losses(parts)
     assert_same(*(tensors(world.folder / name / "state-000004") for name in ("whole", "parts")))

@@ -11,7 +11,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.tracking import GeneralTracker
 from safetensors.torch import load_file
-from training_world import World, assert_same, cache, config, fresh_accelerate, losses, tensors
+from training_world import World, assert_same, cache, config, fresh_accelerate, interrupted_at, losses, tensors
 
 from swd.backbones.sd3.denoiser import SD3Denoiser
 from swd.errors import CacheError, ConfigError, OutputFolderError, StateError
@@ -52,17 +52,8 @@ def test_run_leaves_adapter_log_and_states(world: World) -> None:
 )
 def test_resumed_run_is_bit_equal(world: World, changes: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = world.train("whole", iterations=4, **changes)
-    update = Trainer._update_student
-
-    def interrupted(self: Trainer, drawn: Drawn) -> dict[str, float]:
-        if drawn[0].random.iteration == 3:
-            raise KeyboardInterrupt
-        return update(self, drawn)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_update_student", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            world.train("parts", iterations=4, checkpoint_every=2, **changes)
+    with interrupted_at(3):
+        world.train("parts", iterations=4, checkpoint_every=2, **changes)
     parts = world.train("parts", iterations=4, checkpoint_every=2, **changes)
     assert losses(whole) == losses(parts)
     newest = [folder / "state-000004" for folder in (world.folder / "whole", world.folder / "parts")]
