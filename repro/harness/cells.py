@@ -10,7 +10,6 @@ from scipy.special import stdtrit
 
 from repro.harness.effects import captions_of, effects_of_images, effects_of_sets
 from repro.harness.experiment import Column, PromptSet, Row
-from repro.harness.profile import Profile
 from repro.harness.published import published_value
 from repro.harness.reported import Reported
 from repro.harness.schema import Record, RecordSet
@@ -125,15 +124,6 @@ def glossary(columns: Iterable[Column]) -> str:
     """What columns measure, a line for each that says so; empty where none does."""
     lines = [f"- *{column.label}*: {column.meaning}." for column in columns if column.meaning]
     return "\n".join([TRIED, "", *lines]) if lines else ""
-
-
-def here(records: RecordSet, row: Row, prompts: str, column: Column, profile: Profile, notes: Footnotes) -> str:
-    """A measured cell with what is to be remarked on it, or a dash with the reason why it is missing."""
-    found = records.find(row.key, prompts, column.key)
-    noted = [record.note for record in found if record.note]
-    if (shown := measured(records, row.key, prompts, column.key)) is not None:
-        return notes.mark(with_interval(shown, column), noted[0] if noted else "")
-    return notes.dash(noted[0] if noted else profile.missing.get(column.key, "Not measured yet."))
 
 
 def paper(reported: Reported, row: Row, prompts: PromptSet, column: Column, notes: Footnotes) -> str:

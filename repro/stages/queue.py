@@ -152,15 +152,18 @@ def watch(units: Sequence[Unit], crew: Crew) -> None:
             for name in found:
                 del left[name]
             bar.update(len(found))
-            share = 1 - flops_left(units, left) / total
-            if share > 0:
-                seconds = (time.monotonic() - begun) * (1 - share) / share
+            if seconds := _seconds_left(1 - flops_left(units, left) / total, time.monotonic() - begun):
                 bar.set_postfix_str(f"expected end {clock_time(time.time() + seconds, time.time())}")
             statuses = crew.tend(progressed=bool(found))
             if crew.is_over and left and not any(unit.done() for unit in left.values()):
                 labels = ", ".join(unit.label for unit in left.values())
                 raise QueueError(f"processes ended with status {statuses or [0]} and left {labels}")
             time.sleep(POLL_SECONDS if left else 0)
+
+
+def _seconds_left(share: float, seconds: float) -> float | None:
+    """That the rest takes, of which this share took so many; None at the start."""
+    return seconds * (1 - share) / share if share > 0 else None
 
 
 def clock_time(when: float, now: float) -> str:

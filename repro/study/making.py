@@ -85,20 +85,10 @@ def make_study(request: Request) -> Study:
         PromptFileError: the prompt file is not as expected.
         OutputError: the folder cannot be written.
     """
-    file = request.out / "STUDY.toml"
+    file, name = request.out / "STUDY.toml", request.name or request.out.resolve().name
     if file.exists():
         raise StudyError(f"{file} exists; expected a folder without a study")
-    name = request.name or request.out.resolve().name
-    for word in (name, *request.systems):
-        if not NAME.fullmatch(word):
-            raise StudyError(f"{word!r} is no name; expected letters, digits, dots, dashes and underscores")
-    if len(request.systems) < 2:
-        raise StudyError(f"systems is {list(request.systems)}; expected at least two systems")
-    for key, count in (("images", request.images), ("num_prompts", request.num_prompts)):
-        if count is not None and count < 1:
-            raise StudyError(f"{key} is {count}; expected at least 1")
-    if not 0 <= request.attention < 1:
-        raise StudyError(f"attention is {request.attention}; expected a share from 0 to below 1")
+    _check(request, name)
     load_texts(request.language, request.out)
     images = pair_up(request.systems)
     prompts = _chosen(request, _read(request.prompts), next(iter(images.values())))
@@ -113,6 +103,20 @@ def make_study(request: Request) -> Study:
     write_atomic(request.out / "prompts.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     write_atomic(file, text)
     return study
+
+
+def _check(request: Request, name: str) -> None:
+    """Names and numbers, before any file is read."""
+    for word in (name, *request.systems):
+        if not NAME.fullmatch(word):
+            raise StudyError(f"{word!r} is no name; expected letters, digits, dots, dashes and underscores")
+    if len(request.systems) < 2:
+        raise StudyError(f"systems is {list(request.systems)}; expected at least two systems")
+    for key, count in (("images", request.images), ("num_prompts", request.num_prompts)):
+        if count is not None and count < 1:
+            raise StudyError(f"{key} is {count}; expected at least 1")
+    if not 0 <= request.attention < 1:
+        raise StudyError(f"attention is {request.attention}; expected a share from 0 to below 1")
 
 
 def _read(path: Path) -> list[PromptEntry]:

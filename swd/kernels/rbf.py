@@ -46,6 +46,19 @@ def rbf_mmd(fake: Tensor, real: Tensor, bandwidth: float, *, method: Method = "a
         ValueError: an unknown method, shapes that do not match, fewer than two tokens, a bandwidth that is not
             positive; "triton" elsewhere than on CUDA, in float64 or for two dtypes.
     """
+    _check(fake, real, bandwidth, method)
+    if method == "auto":
+        matrix_bytes = 4 * len(fake) * max(fake.shape[1], real.shape[1]) ** 2
+        method = "chunked" if fake.device.type == "cpu" or matrix_bytes > EAGER_BYTES else "eager"
+    with _exact(fake.device.type):
+        if method == "eager":
+            return _eager(fake, real.detach(), bandwidth)
+        wanted = fake.requires_grad and torch.is_grad_enabled()
+        value: Tensor = _rbf_mmd(fake, real.detach(), bandwidth, wanted, method == "triton")[0]
+        return value
+
+
+def _check(fake: Tensor, real: Tensor, bandwidth: float, method: Method) -> None:
     if method not in get_args(Method):
         raise ValueError(f"method must be one of {', '.join(get_args(Method))}, got {method!r}")
     if not 0 < bandwidth < math.inf:
@@ -58,15 +71,6 @@ def rbf_mmd(fake: Tensor, real: Tensor, bandwidth: float, *, method: Method = "a
     if method == "triton" and (len(kinds) > 1 or fake.device.type != "cuda" or fake.dtype == torch.float64):
         given = " and ".join(f"{dtype} on {device}" for dtype, device in kinds)
         raise ValueError(f"method 'triton' needs CUDA and one dtype of at most float32, got {given}")
-    if method == "auto":
-        matrix_bytes = 4 * len(fake) * max(fake.shape[1], real.shape[1]) ** 2
-        method = "chunked" if fake.device.type == "cpu" or matrix_bytes > EAGER_BYTES else "eager"
-    with _exact(fake.device.type):
-        if method == "eager":
-            return _eager(fake, real.detach(), bandwidth)
-        wanted = fake.requires_grad and torch.is_grad_enabled()
-        value: Tensor = _rbf_mmd(fake, real.detach(), bandwidth, wanted, method == "triton")[0]
-        return value
 
 
 def _exact(device: str) -> AbstractContextManager[Any]:

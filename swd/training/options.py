@@ -53,7 +53,9 @@ def check_options(config: "DistillConfig") -> None:
     _check_counts(config)
     _check_rates(config)
     _check_ranges(config)
-    _check_together(config)
+    _check_choices(config)
+    _check_terms(config)
+    _check_pdm(config)
     _check_objective(config)
 
 
@@ -122,8 +124,8 @@ def _check_grid(config: "DistillConfig") -> None:
             raise ConfigError(f"{name} must be a range inside 0..{grid.num_steps}, got {low}..{high}")
 
 
-def _check_together(config: "DistillConfig") -> None:
-    """Options that are each fine alone, and choices from a list, which only the command line checks otherwise."""
+def _check_choices(config: "DistillConfig") -> None:
+    """Choices from a list, which only the command line checks otherwise."""
     defaults = {field.name: field.default for field in fields(config)}
     listed = {
         "gradient_checkpointing": Checkpointing,
@@ -142,6 +144,10 @@ def _check_together(config: "DistillConfig") -> None:
         if getattr(config, name) not in (*get_args(choices), defaults[name]):
             known = ", ".join(get_args(choices))
             raise ConfigError(f"{name} must be one of {known}, got {getattr(config, name)!r}")
+
+
+def _check_terms(config: "DistillConfig") -> None:
+    """Options that are each fine alone: blocks, steps, and what the terms of the loss need."""
     if config.compile and config.gradient_checkpointing == "selective":
         raise ConfigError("gradient_checkpointing selective does not see into compiled blocks: use off, half or full")
     if (config.scales is None) != (config.boundaries is None):
@@ -152,6 +158,10 @@ def _check_together(config: "DistillConfig") -> None:
         raise ConfigError("fake_updates is 0, but DMD, GAN and fake features need a fake model that is trained")
     if config.uses_gan and not config.weight_gan_discriminator:
         raise ConfigError("weight_gan_discriminator is 0, but weight_gan needs a discriminator that is trained")
+
+
+def _check_pdm(config: "DistillConfig") -> None:
+    """Options of PDM that are each fine alone."""
     if config.pdm_pool_batch and config.pdm_kernel == "naive":
         raise ConfigError("pdm_pool_batch pools sets of tokens, but pdm_kernel naive compares place by place")
     if config.pdm_bandwidth_rule == "median" and config.pdm_kernel != "rbf":

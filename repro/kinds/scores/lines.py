@@ -25,7 +25,7 @@ def caption_lines(captions: Mapping[str, Sequence[str]]) -> Iterator[PerImage]:
 
 
 def score_records(
-    run: Run, key: str, prompt_set: str, seed: int, result: EvaluationResult, left_out: Container[str] = ()
+    run: Run, key: str, prompt_set: str, seed: int, result: EvaluationResult, *, left_out: Container[str] = ()
 ) -> Iterator[Line]:
     """Estimates with their replicates, values per image, and how many images were skipped, of one row and set.
 

@@ -241,7 +241,7 @@ class Runner(Measurement[Table, ScoresOptions]):
         lines += training_lines(closed, self.table, self.profile, self._logs())
         left_out = set() if self.table.details else {column.key for column in self.profile.columns if column.detail}
         for (key, prompt_set, seed), result in scores.items():
-            lines += score_records(closed, key, prompt_set, seed, result, left_out)
+            lines += score_records(closed, key, prompt_set, seed, result, left_out=left_out)
         for key, reason in self.left_out.items():
             lines += left_out_records(closed, self.profile, key, reason, self.profile.prompt_sets)
         for (key, seed), reason in self._found[1].items():

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from repro.harness.cells import DASH, Footnotes, estimate, header, here, markdown, number, paper
+from repro.harness.cells import DASH, Footnotes, estimate, header, markdown, measured, number, paper, with_interval
 from repro.harness.experiment import Column, PromptSet, Row
 from repro.harness.plan import steps_of
 from repro.harness.published import column_name, published_cost
@@ -42,13 +42,13 @@ def prompt_set(result: ScoresResult, prompts: PromptSet) -> list[str]:
     """
     reported = result.reported if prompts.reported else None
     published = _published(reported, prompts)
-    measured = [column for column in result.profile.columns if not column.detail and column.is_of(prompts.key)]
+    columns = [column for column in result.profile.columns if not column.detail and column.is_of(prompts.key)]
     beside = () if result.experiment.clock else result.costs
     marks = Footnotes()
     heads = ["Setup", "Steps", *map(header, beside), *(header(column, "paper") for column in published)]
     heads += [f"{reported.lost} (paper)"] if reported is not None and reported.lost else []
-    heads += [head for column in measured for head in _heads(column)]
-    shown = [row for row in result.rows if published or _has(result, row, prompts, measured)]
+    heads += [head for column in columns for head in _heads(column)]
+    shown = [row for row in result.rows if published or _has(result, row, prompts, columns)]
     rows = []
     for row in shown or result.rows:
         cells = [marks.mark(row.label, remark(result, row, prompts)), _steps(result, row)]
@@ -56,7 +56,7 @@ def prompt_set(result: ScoresResult, prompts: PromptSet) -> list[str]:
         if reported is not None:
             cells += [paper(reported, row, prompts, column, marks) for column in published]
             cells += ["not recovered" if row.is_student else DASH] if reported.lost else []
-        cells += [cell for column in measured for cell in _measured(result, row, prompts, column, marks)]
+        cells += [cell for column in columns for cell in _measured(result, row, prompts, column, marks)]
         rows.append(cells)
     others = [row for row in result.rows if shown and row not in shown]
     sources = f"*Here: {prompts.label}. Paper: {prompts.reported}.*" if published and not result.profile.scorers else ""
@@ -91,9 +91,18 @@ def _cost(result: ScoresResult, row: Row, column: Column, marks: Footnotes) -> s
     records = result.records_of(row)
     if not result.records.find(row.key, "", column.key) and records:
         empty = [record.note for record in records if record.value is None]
-        measured = any(record.value is not None for record in records)
-        return marks.dash(ELSEWHERE if measured or not empty else empty[0])
-    return here(result.records, row, "", column, result.profile, marks)
+        has_numbers = any(record.value is not None for record in records)
+        return marks.dash(ELSEWHERE if has_numbers or not empty else empty[0])
+    return _here(result, row, "", column, marks)
+
+
+def _here(result: ScoresResult, row: Row, prompts: str, column: Column, notes: Footnotes) -> str:
+    """A measured cell with what is to be remarked on it, or a dash with the reason why it is missing."""
+    found = result.records.find(row.key, prompts, column.key)
+    noted = [record.note for record in found if record.note]
+    if (shown := measured(result.records, row.key, prompts, column.key)) is not None:
+        return notes.mark(with_interval(shown, column), noted[0] if noted else "")
+    return notes.dash(noted[0] if noted else result.profile.missing.get(column.key, "Not measured yet."))
 
 
 def details(result: ScoresResult) -> list[str]:
@@ -112,7 +121,7 @@ def _details(result: ScoresResult, prompts: PromptSet) -> list[str]:
         [
             marks.mark(row.label, remark(result, row, prompts)),
             _steps(result, row),
-            *(here(result.records, row, prompts.key, column, result.profile, marks) for column in columns),
+            *(_here(result, row, prompts.key, column, marks) for column in columns),
         ]
         for row in result.rows
         if _has(result, row, prompts, columns)
@@ -141,7 +150,7 @@ def _heads(column: Column) -> list[str]:
 
 def _measured(result: ScoresResult, row: Row, prompts: PromptSet, column: Column, marks: Footnotes) -> list[str]:
     """The cell of a column, and where it asks for that the share of the teacher's."""
-    own = here(result.records, row, prompts.key, column, result.profile, marks)
+    own = _here(result, row, prompts.key, column, marks)
     return [own, _share(result, row, prompts, column, marks)] if column.of_teacher else [own]
 
 
