@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from harness_world import RUN
+from vote_simulation import Study, simulate
 
 from repro import __main__ as cli
 from repro import figure5, figure7, figure9, load_experiment
@@ -15,7 +16,6 @@ from repro.harness.published import published
 from repro.harness.records import RecordError, RecordSet, load, save
 from repro.harness.schema import PerImage
 from repro.harness.votes.files import write
-from repro.harness.votes.simulate import Study, simulate
 from repro.harness.votes.vote import CRITERIA, Vote
 from repro.kinds.preference.declare import Pair
 from repro.kinds.preference.figure import drawing, head

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from study_world import make_images, tiny_study
+from vote_simulation import Study as Simulated
+from vote_simulation import simulate
 
 from repro.__main__ import main
 from repro.harness.votes import files
-from repro.harness.votes.simulate import Study as Simulated
-from repro.harness.votes.simulate import simulate
 from repro.study.access import Access
 from repro.study.assignment import Answer, Assignments
 from repro.study.contents import read_contents, store_contents
