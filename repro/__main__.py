@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from repro import experiments, load_experiment
+from repro.harness import terminal
 from repro.harness.experiment import Experiment, ExperimentError, UnknownNameError, Variant
 from repro.harness.exports import command as exports
 from repro.harness.files import OutputError, probe_writable
@@ -168,7 +169,7 @@ def _queue(typed: argparse.Namespace) -> int:
         queue.work(merged, work, orphaned=lambda: os.getppid() != typed.worker)
         return 0
     if typed.dry_run:
-        print(queue.planned(merged, workers), end="")
+        terminal.show(queue.planned(merged, workers))
         return 0
     for folder in (jobs[0][2].out, work):
         probe_writable(folder)
@@ -257,7 +258,7 @@ def _measure_and_print(experiment: Experiment, profile: Profile, options: RunOpt
     if options.dry_run:
         return
     _render(options.out)
-    print((options.out / f"{profile.stem(experiment.key)}.md").read_text(encoding="utf-8"))
+    terminal.show_page(options.out / f"{profile.stem(experiment.key)}.md")
 
 
 def _found(out: Path) -> "list[Entry]":
@@ -281,15 +282,14 @@ def _render(out: Path, *, check: bool = False) -> int:
         return 0
     stale = render.check(out, found)
     for file in stale:
-        print(f"stale: {file.path}: {file.reason}", file=sys.stderr)
+        terminal.say(f"stale: {file.path}: {file.reason}", file=sys.stderr)
     return 1 if stale else 0
 
 
 def _list() -> int:
     found = {name: experiment.title for name, experiment in experiments().items()}
     found |= {name: f"profile: {load_profile(name).title}" for name in PROFILES}
-    width = max(map(len, found))
-    print("\n".join(f"{name:<{width}}  {title}" for name, title in found.items()), flush=True)
+    terminal.listing(found)
     return 0
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from repro.harness import terminal
 from repro.harness.kind import UsageError
 from repro.harness.votes.vote import CRITERIA
 from repro.study.errors import BusyError, FullDiskError, StudyError
@@ -171,7 +172,7 @@ def _status(typed: Namespace) -> int:
     from repro.study.status import describe, read_state
 
     study, database = _opened(typed)
-    print(describe(read_state(database, study)), end="")
+    terminal.say(describe(read_state(database, study)))
     return 0
 
 
@@ -213,7 +214,7 @@ def _report(typed: Namespace) -> int:
         write_atomic(typed.out, text)
         print(f"wrote {typed.out}")
     else:
-        print(text, end="")
+        terminal.show(text)
     return 0
 
 

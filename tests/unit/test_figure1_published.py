@@ -87,15 +87,15 @@ def test_the_plan_says_what_there_is_and_does_nothing(
     profile: Profile, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert figure1(profile, tmp_path, "--data", str(data), "--dry-run") == 0
-    plan = capsys.readouterr().out
+    plan = " ".join(capsys.readouterr().out.split())
     assert f"6 of 6 in {data / 'mjhq30k' / 'mjhq30k_imgs'}, 64 px" in plan
-    assert "- **Missing**: nothing." in plan
+    assert "- Missing: nothing." in plan
     assert "this does it: `python -m repro figure1" in plan
     assert "--dry-run" not in plan
     assert not (tmp_path / "out").exists()
     assert figure1(profile, tmp_path, "--data", str(tmp_path), "--pipeline", "nobody/nothing", "--dry-run") == 0
-    plan = capsys.readouterr().out
-    assert "- **Missing**: 2 files and models, listed below." in plan
+    plan = " ".join(capsys.readouterr().out.split())
+    assert "- Missing: 2 files and models, listed below." in plan
     assert "hf download nobody/nothing --include 'vae/*'" in plan
     assert "hf download playgroundai/MJHQ-30K mjhq30k_imgs.zip" in plan
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from repro.harness import terminal
 from repro.harness.experiment import ExperimentError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -94,13 +95,13 @@ def _export(typed: Namespace, found: "list[Entry]", folder: Path, root: Path) ->
     for kind, result in found:
         rows = row_scores(result)
         if not rows:
-            print(f"skipped {result.stem}: {kind.name} is not scored by row of a model")
+            terminal.say(f"skipped {result.stem}: {kind.name} is not scored by row of a model")
         for row in rows:
             written += _write(row, out / row.stem / row.folder, benchmark, typed.organization)
     if not written:
         raise ExperimentError(f"nothing in {folder} has scores by row: export a table such as table2")
     if benchmark is None:
-        print(NO_BENCHMARK)
+        terminal.say(NO_BENCHMARK)
     return 0
 
 

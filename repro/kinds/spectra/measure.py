@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from repro.harness import records, settings
+from repro.harness import records, settings, terminal
 from repro.harness.experiment import ExperimentError
 from repro.harness.files import ROOT, digest_file, digest_json
 from repro.harness.profile import Profile
@@ -176,7 +176,7 @@ def run(figure: SpectraFigure, profile: Profile, options: SpectraOptions) -> Pat
     """
     path = options.out / "records" / f"{profile.stem(figure.key)}.jsonl"
     if options.dry_run:
-        print(planned(figure, profile, options), end="")
+        terminal.show(planned(figure, profile, options))
         return path
     device = torch_device(options.device)
     found = _sources(figure, profile, options)
