@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from repro import experiments, load_experiment
+from repro._arguments import experiment_arguments, queue_arguments, variant_argument
 from repro.harness import terminal
-from repro.harness.experiment import Experiment, ExperimentError, UnknownNameError, Variant
+from repro.harness.experiment import Experiment, ExperimentError, UnknownNameError
 from repro.harness.exports import command as exports
 from repro.harness.files import OutputError, probe_writable
 from repro.harness.kind import UsageError, student_seeds
@@ -88,66 +89,20 @@ def _parser() -> argparse.ArgumentParser:
     found = experiments()
     for name, experiment in found.items():
         command = commands.add_parser(name, help=f"measure and render {name}")
-        _experiment_arguments(command, experiment)
+        experiment_arguments(command, experiment)
         for other in found.values():
             if other.variant is not None and other.variant.of == name:
-                _variant_argument(command, other.variant, other.key)
+                variant_argument(command, other.variant, other.key)
     render = commands.add_parser("render", help="write the pages again from the records")
     render.add_argument("--check", action="store_true", help="write nothing; exit 1 and name the files that are stale")
     render.add_argument("--out", type=Path, metavar="DIR", help=f"results folder (default: {COMMITTED})")
     exports.add_parsers(commands, COMMITTED)
-    _queue_arguments(
-        commands.add_parser("queue", help="measure several tables by several processes, in the background")
-    )
+    queue_arguments(commands.add_parser("queue", help="measure several tables by several processes, in the background"))
     study.add_parser(commands)
     for one in (one for kind in kinds() for one in kind.commands):
         one.add_arguments(commands.add_parser(one.name, help=one.help))
     commands.add_parser("list", help="list tables, figures and profiles")
     return parser
-
-
-def _experiment_arguments(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
-    kind = kind_of(experiment)
-    parser.add_argument("--out", type=Path, metavar="DIR", help="results folder (default: the profile's)")
-    parser.add_argument("--replace", action="store_true", help="replace records of other settings in --out")
-    parser.add_argument("--work", type=Path, metavar="DIR", help="folder of unfinished work (default: results/stages)")
-    if kind.profile:
-        parser.set_defaults(profile=kind.profile, device="auto")
-    else:
-        _world_arguments(parser)
-    kind.add_arguments(parser)
-    parser.set_defaults(experiment=experiment.key)
-
-
-def _world_arguments(parser: argparse.ArgumentParser) -> None:
-    """What every experiment takes that has a choice of profiles: `nox -s all -- --retrain` says it to all of them."""
-    parser.add_argument("--profile", default="mini", help=f"world to measure in: {', '.join(PROFILES)} (default: mini)")
-    parser.add_argument("--device", default="auto", help="torch device (default: auto)")
-    students = parser.add_argument_group("students (nothing changes for what has none)")
-    students.add_argument(
-        "--seeds", type=int, nargs="+", metavar="SEED", help="training seeds (default: the profile's)"
-    )
-    students.add_argument("--retrain", action="store_true", help="distil the students again, not the shipped adapters")
-
-
-def _variant_argument(parser: argparse.ArgumentParser, variant: Variant, key: str) -> None:
-    parser.add_argument(f"--{variant.option}", dest="experiment", action="store_const", const=key, help=variant.help)
-
-
-def _queue_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("tables", nargs="+", metavar="TABLE", help="tables of scores, such as table5 table6 table7")
-    parser.add_argument("--profile", help="world to measure in (default: mini)")
-    parser.add_argument("--device", help="torch device (default: auto)")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="results folder (default: the profile's)")
-    parser.add_argument("--work", type=Path, metavar="DIR", help="folder of unfinished work (default: results/stages)")
-    parser.add_argument(
-        "--workers", type=int, metavar="N", help="processes (default: one for each GPU; without GPUs one for each core)"
-    )
-    parser.add_argument(
-        "--seeds", type=int, nargs="+", metavar="SEED", help="training seeds of every student (default: each table's)"
-    )
-    parser.add_argument("--dry-run", action="store_true", help="print the units and what is left; do nothing")
-    parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)  # a process of the queue: who started it
 
 
 def _queue(typed: argparse.Namespace) -> int:
@@ -253,10 +208,15 @@ def _refuse_uncommitted(profile: Profile, out: Path) -> None:
 def _measure_and_print(experiment: Experiment, profile: Profile, options: RunOptions) -> None:
     from repro.stages.failures import told  # torch: not for --help
 
+    kind = kind_of(experiment)
     with told(options.work):
-        kind_of(experiment).run(experiment, profile, options)
+        if options.dry_run and kind.plan is not None:
+            from repro.harness import brief  # pandas: not for --help
+
+            return terminal.show(brief.text(experiment, profile, options, kind.plan(experiment, profile, options)))
+        kind.run(experiment, profile, options)
     if options.dry_run:
-        return
+        return None
     _render(options.out)
     terminal.show_page(options.out / f"{profile.stem(experiment.key)}.md")
 

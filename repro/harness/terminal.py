@@ -16,6 +16,7 @@ MOST, LEAST = 120, 60  # columns
 ASIDE = ("In detail", "Figure", "Figures", "Make it again")  # sections of a page that are not printed
 MARKS = re.compile(r"^(> ?|- |\d+\. )?")
 RULED = re.compile(r"\|.*\|\n\|[ :|-]+\|(\n|$)")
+CODE = re.compile(r"(`[^`\n]*`)")
 LINK = re.compile(r"!?\[([^\[\]]*)\]\([^()\s]*\)")
 EMPHASIS = re.compile(r"\*\*(.+?)\*\*|(?<![\w*])\*(\S(?:[^*]*\S)?)\*(?![\w*])")
 
@@ -105,7 +106,10 @@ def _fitted(block: str, width: int) -> str:
 
 
 def _plain(text: str) -> str:
-    return EMPHASIS.sub(lambda found: found[1] or found[2], LINK.sub(r"\1", text))
+    """Without emphasis and targets of links, but where code stands between backticks."""
+    parts = CODE.split(text)
+    parts[::2] = [EMPHASIS.sub(lambda found: found[1] or found[2], LINK.sub(r"\1", part)) for part in parts[::2]]
+    return "".join(parts)
 
 
 def _paragraphs(block: str) -> Iterator[str]:

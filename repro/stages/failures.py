@@ -1,6 +1,6 @@
 """What ends a measurement, as one error that says what to do."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from errno import ENOSPC
 from pathlib import Path
@@ -23,6 +23,15 @@ KNOWN = (
     StateError,
     WeightsError,
 )
+
+
+def problem(check: Callable[[], object]) -> str:
+    """What a check finds missing or broken, as a plan says it; empty where nothing is."""
+    try:
+        check()
+    except (ExperimentError, *KNOWN) as error:
+        return str(error)
+    return ""
 
 
 @contextmanager

@@ -64,11 +64,9 @@ def figure1(profile: Profile, tmp_path: Path, *more: str) -> int:
     return main(["figure1", "--profile", profile.name, *folders, *more])
 
 
-def test_the_images_of_the_data_folder_are_measured(
-    profile: Profile, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_images_of_the_data_folder_are_measured(profile: Profile, data: Path, tmp_path: Path) -> None:
     assert figure1(profile, tmp_path, "--data", str(data)) == 0
-    page = capsys.readouterr().out
+    page = (tmp_path / "out" / f"{profile.stem('figure1')}.md").read_text(encoding="utf-8")
     assert "| Latents of images |     32 |        6 |" in page
     assert "Images: 6 of 6 images of MJHQ-30K, evenly by their names." in page
     records = load(tmp_path / "out" / "records" / f"{profile.stem('figure1')}.jsonl")
@@ -80,7 +78,8 @@ def test_the_images_of_the_data_folder_are_measured(
     photograph(50, (64, 64)).save(own / "one.png")
     photograph(51, (80, 64)).save(own / "two.png")
     assert figure1(profile, tmp_path / "again", "--data", str(data), "--images", str(own)) == 0
-    assert "| Latents of images |     32 |        2 |" in capsys.readouterr().out
+    again = (tmp_path / "again" / "out" / f"{profile.stem('figure1')}.md").read_text(encoding="utf-8")
+    assert "| Latents of images |     32 |        2 |" in again
 
 
 def test_the_plan_says_what_there_is_and_does_nothing(
