@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 
 from repro import experiments, load_experiment
 from repro._arguments import experiment_arguments, queue_arguments, variant_argument
-from repro.harness import terminal
+from repro.harness import arguments, terminal
 from repro.harness.experiment import Experiment, ExperimentError, UnknownNameError
 from repro.harness.exports import command as exports
+from repro.harness.failures import MACHINE, in_words
 from repro.harness.files import OutputError, probe_writable
 from repro.harness.kind import UsageError, student_seeds
 from repro.harness.options import COMMITTED, RunOptions
@@ -34,17 +35,18 @@ if TYPE_CHECKING:
     from repro.harness.render import Entry
     from repro.harness.units import Unit
 
+MOST_WORKERS = 1024  # processes of one machine
 COMMANDS = ("render", "export", "logbook", "queue", "study", "list")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    words = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that knows ASCII alone, names that are no UTF-8
     try:
-        return _dispatch(arguments)
+        return _dispatch(words)
     except (UnknownNameError, UsageError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -57,15 +59,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read, such as `head`, has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's own flush at the end fails too
         return 0
+    except MACHINE as error:
+        print(f"error: {in_words(error)}", file=sys.stderr)
+        return 1
 
 
-def _dispatch(arguments: list[str]) -> int:
-    command = next((word for word in arguments if not word.startswith("-")), None)
+def _dispatch(words: list[str]) -> int:
+    command = next((word for word in words if not word.startswith("-")), None)
     of_kinds = {one.name: one for kind in kinds() for one in kind.commands}
     known = (*COMMANDS, *of_kinds, *experiments())
     if command is not None and command not in known:
         raise UnknownNameError("experiment or command", command, known)
-    typed = _parser().parse_args(arguments)
+    typed = _parser().parse_args(words)
     if typed.command in of_kinds:
         return of_kinds[typed.command].run(typed, experiments())
     if typed.command == "list":
@@ -78,7 +83,7 @@ def _dispatch(arguments: list[str]) -> int:
         return study.run(typed)
     if "act" in typed:
         return exports.run(typed, _root(), COMMITTED, _found)
-    return _measure(typed, arguments)
+    return _measure(typed, words)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -95,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
                 variant_argument(command, other.variant, other.key)
     render = commands.add_parser("render", help="write the pages again from the records")
     render.add_argument("--check", action="store_true", help="write nothing; exit 1 and name the files that are stale")
-    render.add_argument("--out", type=Path, metavar="DIR", help=f"results folder (default: {COMMITTED})")
+    render.add_argument("--out", type=arguments.path, metavar="DIR", help=f"results folder (default: {COMMITTED})")
     exports.add_parsers(commands, COMMITTED)
     queue_arguments(commands.add_parser("queue", help="measure several tables by several processes, in the background"))
     study.add_parser(commands)
@@ -109,8 +114,8 @@ def _queue(typed: argparse.Namespace) -> int:
     """Train, sample and score what the tables ask for, by several processes, then measure each."""
     from repro.stages import queue  # torch: not for --help
 
-    if typed.workers is not None and typed.workers < 1:
-        raise UsageError(f"--workers must be at least 1, got {typed.workers}")
+    if typed.workers is not None and not 1 <= typed.workers <= MOST_WORKERS:
+        raise UsageError(f"--workers must be at least 1 and at most {MOST_WORKERS}, got {typed.workers}")
     jobs = [_job(name, typed) for name in dict.fromkeys(typed.tables)]
     if typed.dry_run and any(profile.scorers for _, profile, _ in jobs):
         for experiment, profile, options in jobs:  # their students are trained elsewhere: each plan says how

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from repro.harness import terminal
+from repro.harness import arguments, terminal
 from repro.harness.experiment import ExperimentError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def add_parsers(commands: Any, committed: str) -> None:
     export = _parser(
         commands, "export", "write scores as Every Eval Ever JSON and as .eval_results of the Hub", committed
     )
-    export.add_argument("--out", type=Path, metavar="DIR", help="where they go (default: results/exports)")
+    export.add_argument("--out", type=arguments.path, metavar="DIR", help="where they go (default: results/exports)")
     export.add_argument(
         "--benchmark", metavar="OWNER/NAME", help="data set of the Hub that .eval_results files the scores under"
     )
@@ -39,7 +39,9 @@ def add_parsers(commands: Any, committed: str) -> None:
     )
     export.set_defaults(act=_export)
     logbook = _parser(commands, "logbook", "write a Trackio logbook with a page for each claim, offline", committed)
-    logbook.add_argument("--out", type=Path, metavar="DIR", help="workspace of the logbook (default: results/logbook)")
+    logbook.add_argument(
+        "--out", type=arguments.path, metavar="DIR", help="workspace of the logbook (default: results/logbook)"
+    )
     logbook.set_defaults(act=_logbook)
 
 
@@ -81,7 +83,9 @@ def _names(entry: "Entry") -> set[str]:
 def _parser(commands: Any, name: str, text: str, committed: str) -> ArgumentParser:
     parser: ArgumentParser = commands.add_parser(name, help=text)
     parser.add_argument("tables", nargs="*", metavar="TABLE", help="of these tables only (default: all with records)")
-    parser.add_argument("--results", type=Path, metavar="DIR", help=f"results folder to read (default: {committed})")
+    parser.add_argument(
+        "--results", type=arguments.path, metavar="DIR", help=f"results folder to read (default: {committed})"
+    )
     return parser
 
 
