@@ -17,8 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from repro import experiments, load_experiment
-from repro.harness.experiment import Experiment, ExperimentError, UnknownNameError, Variant
+from repro._arguments import experiment_arguments, queue_arguments, variant_argument
+from repro.harness import arguments, terminal
+from repro.harness.experiment import Experiment, ExperimentError, UnknownNameError
 from repro.harness.exports import command as exports
+from repro.harness.failures import MACHINE, in_words
 from repro.harness.files import OutputError, probe_writable
 from repro.harness.kind import UsageError, student_seeds
 from repro.harness.options import COMMITTED, RunOptions
@@ -32,17 +35,18 @@ if TYPE_CHECKING:
     from repro.harness.render import Entry
     from repro.harness.units import Unit
 
+MOST_WORKERS = 1024  # processes of one machine
 COMMANDS = ("render", "export", "logbook", "queue", "study", "list")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    words = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that knows ASCII alone, names that are no UTF-8
     try:
-        return _dispatch(arguments)
+        return _dispatch(words)
     except (UnknownNameError, UsageError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -55,15 +59,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read, such as `head`, has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's own flush at the end fails too
         return 0
+    except MACHINE as error:
+        print(f"error: {in_words(error)}", file=sys.stderr)
+        return 1
 
 
-def _dispatch(arguments: list[str]) -> int:
-    command = next((word for word in arguments if not word.startswith("-")), None)
+def _dispatch(words: list[str]) -> int:
+    command = next((word for word in words if not word.startswith("-")), None)
     of_kinds = {one.name: one for kind in kinds() for one in kind.commands}
     known = (*COMMANDS, *of_kinds, *experiments())
     if command is not None and command not in known:
         raise UnknownNameError("experiment or command", command, known)
-    typed = _parser().parse_args(arguments)
+    typed = _parser().parse_args(words)
     if typed.command in of_kinds:
         return of_kinds[typed.command].run(typed, experiments())
     if typed.command == "list":
@@ -76,7 +83,7 @@ def _dispatch(arguments: list[str]) -> int:
         return study.run(typed)
     if "act" in typed:
         return exports.run(typed, _root(), COMMITTED, _found)
-    return _measure(typed, arguments)
+    return _measure(typed, words)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -87,17 +94,15 @@ def _parser() -> argparse.ArgumentParser:
     found = experiments()
     for name, experiment in found.items():
         command = commands.add_parser(name, help=f"measure and render {name}")
-        _experiment_arguments(command, experiment)
+        experiment_arguments(command, experiment)
         for other in found.values():
             if other.variant is not None and other.variant.of == name:
-                _variant_argument(command, other.variant, other.key)
+                variant_argument(command, other.variant, other.key)
     render = commands.add_parser("render", help="write the pages again from the records")
     render.add_argument("--check", action="store_true", help="write nothing; exit 1 and name the files that are stale")
-    render.add_argument("--out", type=Path, metavar="DIR", help=f"results folder (default: {COMMITTED})")
+    render.add_argument("--out", type=arguments.path, metavar="DIR", help=f"results folder (default: {COMMITTED})")
     exports.add_parsers(commands, COMMITTED)
-    _queue_arguments(
-        commands.add_parser("queue", help="measure several tables by several processes, in the background")
-    )
+    queue_arguments(commands.add_parser("queue", help="measure several tables by several processes, in the background"))
     study.add_parser(commands)
     for one in (one for kind in kinds() for one in kind.commands):
         one.add_arguments(commands.add_parser(one.name, help=one.help))
@@ -105,56 +110,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _experiment_arguments(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
-    kind = kind_of(experiment)
-    parser.add_argument("--out", type=Path, metavar="DIR", help="results folder (default: the profile's)")
-    parser.add_argument("--replace", action="store_true", help="replace records of other settings in --out")
-    parser.add_argument("--work", type=Path, metavar="DIR", help="folder of unfinished work (default: results/stages)")
-    if kind.profile:
-        parser.set_defaults(profile=kind.profile, device="auto")
-    else:
-        _world_arguments(parser)
-    kind.add_arguments(parser)
-    parser.set_defaults(experiment=experiment.key)
-
-
-def _world_arguments(parser: argparse.ArgumentParser) -> None:
-    """What every experiment takes that has a choice of profiles: `nox -s all -- --retrain` says it to all of them."""
-    parser.add_argument("--profile", default="mini", help=f"world to measure in: {', '.join(PROFILES)} (default: mini)")
-    parser.add_argument("--device", default="auto", help="torch device (default: auto)")
-    students = parser.add_argument_group("students (nothing changes for what has none)")
-    students.add_argument(
-        "--seeds", type=int, nargs="+", metavar="SEED", help="training seeds (default: the profile's)"
-    )
-    students.add_argument("--retrain", action="store_true", help="distil the students again, not the shipped adapters")
-
-
-def _variant_argument(parser: argparse.ArgumentParser, variant: Variant, key: str) -> None:
-    parser.add_argument(f"--{variant.option}", dest="experiment", action="store_const", const=key, help=variant.help)
-
-
-def _queue_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("tables", nargs="+", metavar="TABLE", help="tables of scores, such as table5 table6 table7")
-    parser.add_argument("--profile", help="world to measure in (default: mini)")
-    parser.add_argument("--device", help="torch device (default: auto)")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="results folder (default: the profile's)")
-    parser.add_argument("--work", type=Path, metavar="DIR", help="folder of unfinished work (default: results/stages)")
-    parser.add_argument(
-        "--workers", type=int, metavar="N", help="processes (default: one for each GPU; without GPUs one for each core)"
-    )
-    parser.add_argument(
-        "--seeds", type=int, nargs="+", metavar="SEED", help="training seeds of every student (default: each table's)"
-    )
-    parser.add_argument("--dry-run", action="store_true", help="print the units and what is left; do nothing")
-    parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)  # a process of the queue: who started it
-
-
 def _queue(typed: argparse.Namespace) -> int:
     """Train, sample and score what the tables ask for, by several processes, then measure each."""
     from repro.stages import queue  # torch: not for --help
 
-    if typed.workers is not None and typed.workers < 1:
-        raise UsageError(f"--workers must be at least 1, got {typed.workers}")
+    if typed.workers is not None and not 1 <= typed.workers <= MOST_WORKERS:
+        raise UsageError(f"--workers must be at least 1 and at most {MOST_WORKERS}, got {typed.workers}")
     jobs = [_job(name, typed) for name in dict.fromkeys(typed.tables)]
     if typed.dry_run and any(profile.scorers for _, profile, _ in jobs):
         for experiment, profile, options in jobs:  # their students are trained elsewhere: each plan says how
@@ -168,7 +129,7 @@ def _queue(typed: argparse.Namespace) -> int:
         queue.work(merged, work, orphaned=lambda: os.getppid() != typed.worker)
         return 0
     if typed.dry_run:
-        print(queue.planned(merged, workers), end="")
+        terminal.show(queue.planned(merged, workers))
         return 0
     for folder in (jobs[0][2].out, work):
         probe_writable(folder)
@@ -252,12 +213,17 @@ def _refuse_uncommitted(profile: Profile, out: Path) -> None:
 def _measure_and_print(experiment: Experiment, profile: Profile, options: RunOptions) -> None:
     from repro.stages.failures import told  # torch: not for --help
 
+    kind = kind_of(experiment)
     with told(options.work):
-        kind_of(experiment).run(experiment, profile, options)
+        if options.dry_run and kind.plan is not None:
+            from repro.harness import brief  # pandas: not for --help
+
+            return terminal.show(brief.text(experiment, profile, options, kind.plan(experiment, profile, options)))
+        kind.run(experiment, profile, options)
     if options.dry_run:
-        return
+        return None
     _render(options.out)
-    print((options.out / f"{profile.stem(experiment.key)}.md").read_text(encoding="utf-8"))
+    terminal.show_page(options.out / f"{profile.stem(experiment.key)}.md")
 
 
 def _found(out: Path) -> "list[Entry]":
@@ -281,15 +247,14 @@ def _render(out: Path, *, check: bool = False) -> int:
         return 0
     stale = render.check(out, found)
     for file in stale:
-        print(f"stale: {file.path}: {file.reason}", file=sys.stderr)
+        terminal.say(f"stale: {file.path}: {file.reason}", file=sys.stderr)
     return 1 if stale else 0
 
 
 def _list() -> int:
     found = {name: experiment.title for name, experiment in experiments().items()}
     found |= {name: f"profile: {load_profile(name).title}" for name in PROFILES}
-    width = max(map(len, found))
-    print("\n".join(f"{name:<{width}}  {title}" for name, title in found.items()), flush=True)
+    terminal.listing(found)
     return 0
 
 

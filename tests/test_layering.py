@@ -54,7 +54,7 @@ FAMILIES = {
     "sdxl": re.compile(r"SDXL[A-Z]\w|StableDiffusionXL|backbones\.sdxl"),
 }
 FAMILY_DOORS = {"swd.pipelines", "swd.backbones", "swd.lora.released"}
-HARNESS_LIBRARIES = {"numpy", "pandas", "scipy", "matplotlib", "repro"} | sys.stdlib_module_names
+HARNESS_LIBRARIES = {"numpy", "pandas", "scipy", "matplotlib", "tabulate", "repro"} | sys.stdlib_module_names
 HARNESS_LIBRARIES |= {
     "swd.grid",
     "swd.schedule",

@@ -114,6 +114,8 @@ class Kind(Generic[E]):
         result: makes of (experiment, profile, records) what page and figure show.
         page: Markdown of (result, results folder).
         drawing: figure of a result that its records determine; None where there is nothing to draw.
+        plan: what would be done of (experiment, profile, options), as names and words, for `repro.harness.brief`; None
+            for a kind whose ``run`` makes a plan of its own.
         profile: the only one that its experiments are measured in; empty where the command line asks.
         units: what a queue hands out of (experiment, profile, options); None for a kind that is measured as a whole.
         add_arguments: adds the kind's own arguments to the parser of a command.
@@ -129,6 +131,7 @@ class Kind(Generic[E]):
     result: Callable[..., "Measured[E]"]
     page: Callable[..., str]
     drawing: Callable[..., "Drawing | None"] = no_drawing
+    plan: "Callable[..., Mapping[str, str]] | None" = None
     profile: str = ""
     units: "Callable[..., Iterator[Unit]] | None" = None
     add_arguments: Callable[[ArgumentParser], None] = no_arguments

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from repro.harness import external, prompt_sets
+from repro.harness import arguments, external, prompt_sets
 from repro.harness.experiment import PromptSet, UnknownNameError
 from repro.harness.kind import UsageError
 from repro.harness.profile import Execution, Profile, Scorer, Weights
@@ -19,28 +19,39 @@ RECIPES = ("swd", "pytorch-fid", "clean-fid", "torchmetrics", "torch-fidelity") 
 def add_arguments(parser: ArgumentParser) -> None:
     """Every setting of a profile that a user may need to change."""
     group = parser.add_argument_group("what the profile leaves to you (default: the profile's)")
-    group.add_argument("--pipeline", metavar="PATH", help="folder or hub name of the base model")
+    group.add_argument("--pipeline", type=arguments.place, metavar="PATH", help="folder or hub name of the base model")
     group.add_argument(
         "--revision",
         nargs="+",
+        action="extend",
         default=[],
         metavar="REV|NAME=REV",
         help="pin the base model, or another model by its name on the hub",
     )
-    group.add_argument("--data", metavar="DIR", help="folder of prompt files and reference images (docs/data.md)")
+    group.add_argument(
+        "--data", type=arguments.place, metavar="DIR", help="folder of prompt files and reference images (docs/data.md)"
+    )
     group.add_argument(
         "--prompts",
         nargs="+",
+        action="extend",
         default=[],
         metavar="SET|SET=FILE",
         help="further sets of prompts, or other files of them",
     )
-    group.add_argument("--num-prompts", type=int, metavar="N", help="prompts of each set, drawn by their ids")
-    group.add_argument("--batch-size", type=int, metavar="N", help="images at once")
+    group.add_argument(
+        "--num-prompts", type=arguments.whole, metavar="N", help="prompts of each set, drawn by their ids"
+    )
+    group.add_argument("--batch-size", type=arguments.whole, metavar="N", help="images at once")
     group.add_argument("--dtype", help=f"of all networks: {', '.join(DTYPES)}")
     group.add_argument("--vae", choices=("full", "tiny"), help="what decodes")
     group.add_argument(
-        "--scorer", nargs="+", default=[], metavar="NAME=PATH", help="weights of a metric: folder, file or hub name"
+        "--scorer",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=PATH",
+        help="weights of a metric: folder, file or hub name",
     )
     group.add_argument(
         "--external",
@@ -57,8 +68,16 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     group.add_argument("--recipe", choices=RECIPES, help="how FID prepares images (docs/decisions/fid-recipes.md)")
     group.add_argument("--encoding", choices=ENCODINGS, help="of the image files, both without loss (default: png)")
-    group.add_argument("--with", nargs="+", default=[], metavar="NAME", dest="added", help="further metrics to measure")
-    group.add_argument("--without", nargs="+", default=[], metavar="NAME", help="metrics to leave out")
+    group.add_argument(
+        "--with",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME",
+        dest="added",
+        help="further metrics to measure",
+    )
+    group.add_argument("--without", nargs="+", action="extend", default=[], metavar="NAME", help="metrics to leave out")
 
 
 def changed(profile: Profile, typed: Namespace, models: Iterable[HubFile] = ()) -> Profile:

@@ -25,8 +25,13 @@ def torch_device(name: str) -> torch.device:
         raise ExperimentError(f"--device {name} was asked for, but torch sees no CUDA device")
     try:
         device = torch.device(name)
-    except RuntimeError as error:
-        raise ExperimentError(f"--device {name} is no torch device: {error}") from error
+        if device.type not in ("cpu", "cuda"):
+            torch.empty(1, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch's ways to say no
+        raise ExperimentError(
+            f"--device {name} was asked for, but torch finds no such device here that holds numbers; expected auto, "
+            "cpu, cuda or cuda:N"
+        ) from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ExperimentError(f"--device {name} was asked for, but there are {torch.cuda.device_count()} CUDA devices")
     if device.index is not None and device.type == "cuda":

@@ -1,33 +1,33 @@
 """What ends a measurement, as one error that says what to do."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from errno import ENOSPC
 from pathlib import Path
 
 from safetensors import SafetensorError
 
 from repro.harness.experiment import ExperimentError
+from repro.harness.failures import MACHINE, in_words
 from repro.metrics import WeightsError
 from repro.metrics.external import ScorerError
 from repro.stages.image_sets import ImageSetError
-from swd.errors import CacheError, NonFiniteLossError, OutputFolderError, PipelineError, StateError
+from swd.errors import USER_ERRORS
 
-KNOWN = (
-    CacheError,
-    ImageSetError,
-    NonFiniteLossError,
-    OutputFolderError,
-    PipelineError,
-    ScorerError,
-    StateError,
-    WeightsError,
-)
+KNOWN = (*USER_ERRORS, ImageSetError, ScorerError, WeightsError)
+
+
+def problem(check: Callable[[], object]) -> str:
+    """What a check finds missing or broken, as a plan says it; empty where nothing is."""
+    try:
+        check()
+    except (ExperimentError, *KNOWN) as error:
+        return str(error)
+    return ""
 
 
 @contextmanager
 def told(work: Path) -> Iterator[None]:
-    """Errors of models, weights and image sets, and of a full disk, as an `ExperimentError`.
+    """Errors of models, weights and image sets, and what the machine refuses, as an `ExperimentError`.
 
     Args:
         work: where finished stages stay.
@@ -39,8 +39,7 @@ def told(work: Path) -> Iterator[None]:
         yield
     except KNOWN as error:
         raise ExperimentError(str(error)) from error
-    except (OSError, SafetensorError) as error:
-        if getattr(error, "errno", None) != ENOSPC and "No space left" not in str(error):
-            raise
-        message = f"the disk is full; finished stages stay in {work}: free some space and run this again"
-        raise ExperimentError(message) from error
+    except BrokenPipeError:  # whoever reads what is printed has read enough
+        raise
+    except (*MACHINE, SafetensorError) as error:
+        raise ExperimentError(in_words(error, work)) from error

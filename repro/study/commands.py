@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from repro.harness import arguments, terminal
 from repro.harness.kind import UsageError
 from repro.harness.votes.vote import CRITERIA
 from repro.study.errors import BusyError, FullDiskError, StudyError
@@ -26,9 +27,11 @@ def add_parser(commands: Any) -> None:
     _add_serve(acts)
     invite = _add(acts, "invite", _invite, "make a link for each assessor; the links are printed once")
     invite.add_argument("names", nargs="*", metavar="NAME", help="pseudonyms, which stand in every vote")
-    invite.add_argument("--count", type=int, metavar="N", help="that many further assessors, named A1, A2, ...")
+    invite.add_argument(
+        "--count", type=arguments.whole, metavar="N", help="that many further assessors, named A1, A2, ..."
+    )
     invite.add_argument("--admin", action="store_true", help="a link to the page that shows how far the study is")
-    invite.add_argument("--days", type=float, default=30, help="how long the links hold (default: 30)")
+    invite.add_argument("--days", type=arguments.finite, default=30, help="how long the links hold (default: 30)")
     invite.add_argument("--url", help=f"address that assessors open (default: http://127.0.0.1:{PORT})")
     revoke = _add(acts, "revoke", _revoke, "withdraw links, of assessors or of who runs the study; answers stay")
     revoke.add_argument("names", nargs="+", metavar="NAME")
@@ -36,15 +39,19 @@ def add_parser(commands: Any) -> None:
     _add(acts, "status", _status, "how far the study is, by assessor and question")
     export = _add(acts, "export", _export, "write the votes to a file")
     export.add_argument("--format", choices=("jsonl", "csv"), default="jsonl", help="(default: jsonl)")
-    export.add_argument("--out", type=Path, metavar="FILE", help="(default: votes.jsonl or votes.csv beside the study)")
-    export.add_argument("--parts", type=Path, metavar="FILE", help="also the answers to the parts of questions, as CSV")
+    export.add_argument(
+        "--out", type=arguments.path, metavar="FILE", help="(default: votes.jsonl or votes.csv beside the study)"
+    )
+    export.add_argument(
+        "--parts", type=arguments.path, metavar="FILE", help="also the answers to the parts of questions, as CSV"
+    )
     made = acts.add_parser("import", help="read votes that were made in Label Studio")
-    made.add_argument("file", type=Path, metavar="EXPORT.json", help="its JSON export of a project of pairs")
-    made.add_argument("--out", type=Path, required=True, metavar="FILE", help="votes.jsonl or votes.csv")
+    made.add_argument("file", type=arguments.path, metavar="EXPORT.json", help="its JSON export of a project of pairs")
+    made.add_argument("--out", type=arguments.path, required=True, metavar="FILE", help="votes.jsonl or votes.csv")
     made.set_defaults(study_act=_import)
     report = acts.add_parser("report", help="shares of wins with intervals, strengths, agreement, attention, time")
-    report.add_argument("votes", nargs="+", type=Path, metavar="FILE", help="STUDY.toml, or files of votes")
-    report.add_argument("--out", type=Path, metavar="FILE", help="Markdown file (default: printed)")
+    report.add_argument("votes", nargs="+", type=arguments.path, metavar="FILE", help="STUDY.toml, or files of votes")
+    report.add_argument("--out", type=arguments.path, metavar="FILE", help="Markdown file (default: printed)")
     report.add_argument("--all", action="store_true", help="keep votes of assessors who missed attention checks")
     report.set_defaults(study_act=_report)
 
@@ -67,7 +74,7 @@ def run(typed: Namespace) -> int:
 
 def _add(acts: Any, name: str, act: Callable[[Namespace], int], text: str) -> ArgumentParser:
     parser: ArgumentParser = acts.add_parser(name, help=text)
-    parser.add_argument("study", type=Path, metavar="STUDY.toml")
+    parser.add_argument("study", type=arguments.path, metavar="STUDY.toml")
     parser.set_defaults(study_act=act)
     return parser
 
@@ -77,24 +84,28 @@ def _add_new(acts: Any) -> None:
     new.add_argument(
         "--systems", nargs="+", required=True, metavar="KEY=DIR", help="folders of images <prompt id>-<image>.png"
     )
-    new.add_argument("--prompts", type=Path, required=True, metavar="FILE", help=".jsonl, .csv, .tsv or .txt")
-    new.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the study")
+    new.add_argument("--prompts", type=arguments.path, required=True, metavar="FILE", help=".jsonl, .csv, .tsv or .txt")
+    new.add_argument("--out", type=arguments.path, required=True, metavar="DIR", help="folder of the study")
     new.add_argument("--name", help="of the study (default: that of the folder)")
-    new.add_argument("--num-prompts", type=int, metavar="N", help="how many are drawn (default: 128, or all)")
-    new.add_argument("--images", type=int, default=2, metavar="N", help="of each prompt (default: 2)")
+    new.add_argument(
+        "--num-prompts", type=arguments.whole, metavar="N", help="how many are drawn (default: 128, or all)"
+    )
+    new.add_argument("--images", type=arguments.whole, default=2, metavar="N", help="of each prompt (default: 2)")
     new.add_argument("--criteria", nargs="+", choices=CRITERIA, default=CRITERIA, help="(default: all four)")
     new.add_argument("--language", default="en", help="en, de, or a file of texts (default: en)")
-    new.add_argument("--attention", type=float, default=0.1, help="share of attention checks (default: 0.1)")
-    new.add_argument("--seed", type=int, default=0)
+    new.add_argument("--attention", type=arguments.finite, default=0.1, help="share of attention checks (default: 0.1)")
+    new.add_argument("--seed", type=arguments.seed, default=0)
     new.set_defaults(study_act=_new)
 
 
 def _add_serve(acts: Any) -> None:
     serve = _add(acts, "serve", _serve, "serve the pages")
     serve.add_argument("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1)")
-    serve.add_argument("--port", type=int, default=PORT, help=f"0 takes a free one (default: {PORT})")
+    serve.add_argument("--port", type=arguments.whole, default=PORT, help=f"0 takes a free one (default: {PORT})")
     serve.add_argument("--url", help="address that assessors open, where a proxy or another name stands before it")
-    serve.add_argument("--rate", type=float, default=20, help="requests a second of one assessor (default: 20)")
+    serve.add_argument(
+        "--rate", type=arguments.finite, default=20, help="requests a second of one assessor (default: 20)"
+    )
 
 
 def _new(typed: Namespace) -> int:
@@ -171,7 +182,7 @@ def _status(typed: Namespace) -> int:
     from repro.study.status import describe, read_state
 
     study, database = _opened(typed)
-    print(describe(read_state(database, study)), end="")
+    terminal.say(describe(read_state(database, study)))
     return 0
 
 
@@ -213,7 +224,7 @@ def _report(typed: Namespace) -> int:
         write_atomic(typed.out, text)
         print(f"wrote {typed.out}")
     else:
-        print(text, end="")
+        terminal.show(text)
     return 0
 
 

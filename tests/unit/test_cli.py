@@ -10,9 +10,10 @@ from types import SimpleNamespace
 
 import pytest
 from harness_world import PROFILE, TABLE, draw_once, lines
+from safetensors import SafetensorError
 
 from repro import __main__ as cli
-from repro import load_experiment
+from repro import experiments, load_experiment
 from repro.harness.experiment import ExperimentError
 from repro.harness.options import RunOptions
 from repro.harness.profile import Profile
@@ -277,17 +278,51 @@ def test_a_reader_that_has_read_enough_is_no_error() -> None:
     assert listing.wait() == 0
 
 
-@pytest.mark.parametrize("error", [CacheError("no cache there"), OSError(errno.ENOSPC, "No space left on device")])
-@pytest.mark.parametrize("name", ["table2", "figure1", "benchmarks", "table3"])
+TOLD = {
+    "no cache there": CacheError("no cache there"),
+    "the disk is full; finished stages stay in": OSError(errno.ENOSPC, "No space left on device"),
+    "the disk is full (/a/b.npz); finished stages": OSError(errno.EDQUOT, "Disk quota exceeded", "/a/b.npz"),
+    "/a/b.png: Permission denied; finished stages stay in": PermissionError(
+        errno.EACCES, "Permission denied", "/a/b.png"
+    ),
+    "no adapter at here; finished stages": FileNotFoundError("no adapter at here"),
+    "memory is full; finished stages stay in": MemoryError(),
+    "text that cannot be read or written: 'utf-8' codec": UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid"),
+    "half a file": SafetensorError("half a\nfile"),
+}
+KINDS = {kind_of(experiment).name: key for key, experiment in experiments().items()}
+
+
+FEW = ("the disk is full; finished stages stay in", "memory is full; finished stages stay in")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [*(("table2", words) for words in TOLD), *((name, few) for name in KINDS.values() for few in FEW)],
+)
 def test_errors_of_every_kind_of_result_are_told_in_one_line(
-    name: str, error: Exception, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    error = TOLD[words]
     kind = replace(kind_of(load_experiment(name)), run=raising(error))
     monkeypatch.setattr(cli, "kind_of", lambda _: kind)
     assert cli.main([name, "--out", str(tmp_path / "out"), "--work", str(tmp_path / "work")]) == 1
     said = capsys.readouterr().err
     assert said.startswith("error: ")
-    assert ("no cache there" in said) or ("the disk is full; finished stages stay in" in said)
+    assert words in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EACCES, "Permission denied", "x.jsonl"), MemoryError()])
+def test_what_the_machine_refuses_is_told_whatever_the_command(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "_list", raising(error))
+    assert cli.main(["list"]) == 1
+    assert capsys.readouterr().err in {
+        "error: x.jsonl: Permission denied\n",
+        "error: memory is full: free some, or ask for less at once, and run this again\n",
+    }
 
 
 def test_a_terminal_that_knows_ascii_alone_is_enough(toy: Path, ran: Ran) -> None:

@@ -64,11 +64,9 @@ def figure1(profile: Profile, tmp_path: Path, *more: str) -> int:
     return main(["figure1", "--profile", profile.name, *folders, *more])
 
 
-def test_the_images_of_the_data_folder_are_measured(
-    profile: Profile, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_images_of_the_data_folder_are_measured(profile: Profile, data: Path, tmp_path: Path) -> None:
     assert figure1(profile, tmp_path, "--data", str(data)) == 0
-    page = capsys.readouterr().out
+    page = (tmp_path / "out" / f"{profile.stem('figure1')}.md").read_text(encoding="utf-8")
     assert "| Latents of images |     32 |        6 |" in page
     assert "Images: 6 of 6 images of MJHQ-30K, evenly by their names." in page
     records = load(tmp_path / "out" / "records" / f"{profile.stem('figure1')}.jsonl")
@@ -80,22 +78,23 @@ def test_the_images_of_the_data_folder_are_measured(
     photograph(50, (64, 64)).save(own / "one.png")
     photograph(51, (80, 64)).save(own / "two.png")
     assert figure1(profile, tmp_path / "again", "--data", str(data), "--images", str(own)) == 0
-    assert "| Latents of images |     32 |        2 |" in capsys.readouterr().out
+    again = (tmp_path / "again" / "out" / f"{profile.stem('figure1')}.md").read_text(encoding="utf-8")
+    assert "| Latents of images |     32 |        2 |" in again
 
 
 def test_the_plan_says_what_there_is_and_does_nothing(
     profile: Profile, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert figure1(profile, tmp_path, "--data", str(data), "--dry-run") == 0
-    plan = capsys.readouterr().out
+    plan = " ".join(capsys.readouterr().out.split())
     assert f"6 of 6 in {data / 'mjhq30k' / 'mjhq30k_imgs'}, 64 px" in plan
-    assert "- **Missing**: nothing." in plan
+    assert "- Missing: nothing." in plan
     assert "this does it: `python -m repro figure1" in plan
     assert "--dry-run" not in plan
     assert not (tmp_path / "out").exists()
     assert figure1(profile, tmp_path, "--data", str(tmp_path), "--pipeline", "nobody/nothing", "--dry-run") == 0
-    plan = capsys.readouterr().out
-    assert "- **Missing**: 2 files and models, listed below." in plan
+    plan = " ".join(capsys.readouterr().out.split())
+    assert "- Missing: 2 files and models, listed below." in plan
     assert "hf download nobody/nothing --include 'vae/*'" in plan
     assert "hf download playgroundai/MJHQ-30K mjhq30k_imgs.zip" in plan
 

@@ -146,9 +146,9 @@ def test_it_measures_renders_and_is_judged(
     dice: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["dice", "--throws", "12"]) == 0
-    told = unpadded(capsys.readouterr().out)
-    assert "| **reproduced** | A die shows 3 on the average | +0.5 [+0.4, +0.6] | 12 |" in told
-    assert "| **not tested** | A die shows 9 on the average | no die has such a face | |" in told
+    told = capsys.readouterr().out
+    assert "reproduced: A die shows 3 on the average. Difference: +0.5 [+0.4, +0.6]; Rounds: 12\n" in told
+    assert "not tested: A die shows 9 on the average. Difference: no die has such a face\n" in told
     index = unpadded((tmp_path / "paper_tables" / "README.md").read_text(encoding="utf-8"))
     assert "| **reproduced** | A die shows 3 on the average | nowhere | better | Face | [dice](dice.md) |" in index
     assert "| [Dice](dice.md) | `mini` | 2025-03-24 | 1 of 1 |" in index

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from repro.harness import arguments, terminal
 from repro.harness.experiment import ExperimentError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def add_parsers(commands: Any, committed: str) -> None:
     export = _parser(
         commands, "export", "write scores as Every Eval Ever JSON and as .eval_results of the Hub", committed
     )
-    export.add_argument("--out", type=Path, metavar="DIR", help="where they go (default: results/exports)")
+    export.add_argument("--out", type=arguments.path, metavar="DIR", help="where they go (default: results/exports)")
     export.add_argument(
         "--benchmark", metavar="OWNER/NAME", help="data set of the Hub that .eval_results files the scores under"
     )
@@ -38,7 +39,9 @@ def add_parsers(commands: Any, committed: str) -> None:
     )
     export.set_defaults(act=_export)
     logbook = _parser(commands, "logbook", "write a Trackio logbook with a page for each claim, offline", committed)
-    logbook.add_argument("--out", type=Path, metavar="DIR", help="workspace of the logbook (default: results/logbook)")
+    logbook.add_argument(
+        "--out", type=arguments.path, metavar="DIR", help="workspace of the logbook (default: results/logbook)"
+    )
     logbook.set_defaults(act=_logbook)
 
 
@@ -80,7 +83,9 @@ def _names(entry: "Entry") -> set[str]:
 def _parser(commands: Any, name: str, text: str, committed: str) -> ArgumentParser:
     parser: ArgumentParser = commands.add_parser(name, help=text)
     parser.add_argument("tables", nargs="*", metavar="TABLE", help="of these tables only (default: all with records)")
-    parser.add_argument("--results", type=Path, metavar="DIR", help=f"results folder to read (default: {committed})")
+    parser.add_argument(
+        "--results", type=arguments.path, metavar="DIR", help=f"results folder to read (default: {committed})"
+    )
     return parser
 
 
@@ -94,13 +99,13 @@ def _export(typed: Namespace, found: "list[Entry]", folder: Path, root: Path) ->
     for kind, result in found:
         rows = row_scores(result)
         if not rows:
-            print(f"skipped {result.stem}: {kind.name} is not scored by row of a model")
+            terminal.say(f"skipped {result.stem}: {kind.name} is not scored by row of a model")
         for row in rows:
             written += _write(row, out / row.stem / row.folder, benchmark, typed.organization)
     if not written:
         raise ExperimentError(f"nothing in {folder} has scores by row: export a table such as table2")
     if benchmark is None:
-        print(NO_BENCHMARK)
+        terminal.say(NO_BENCHMARK)
     return 0
 
 

@@ -9,6 +9,7 @@ KIND = Kind(
     run=late("repro.kinds.benchmarks.measure:run"),
     result=late("repro.kinds.benchmarks.result:BenchmarkResult"),
     page=late("repro.kinds.benchmarks.page:page"),
+    plan=late("repro.kinds.benchmarks.planned:planned"),
     drawing=late("repro.kinds.benchmarks.figure:drawing"),
     profile="mini",
 )

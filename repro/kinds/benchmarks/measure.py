@@ -27,7 +27,7 @@ def run(page: BenchmarkPage, profile: Profile, options: RunOptions) -> Path:
         ExperimentError: there is no ``benchmarks`` folder (it comes with the checkout only), or a benchmark failed.
     """
     opened = open_run(page, profile, options, {})
-    measured, skipped = run_pytest(_files(page), options.work, page.rounds)
+    measured, skipped = run_pytest(benchmark_files(page), options.work, page.rounds)
     opened = replace(opened, config={"benchmarks": configurations(measured), "machine": machine(measured)})
     closed = opened.close(
         device=str(measured["machine_info"]["device"]),
@@ -40,7 +40,8 @@ def run(page: BenchmarkPage, profile: Profile, options: RunOptions) -> Path:
     return path
 
 
-def _files(page: BenchmarkPage) -> list[Path]:
+def benchmark_files(page: BenchmarkPage) -> list[Path]:
+    """Those of the page, sorted."""
     return [path for path in sorted((ROOT / "benchmarks").glob("bench_*.py")) if path.name not in page.left_out]
 
 

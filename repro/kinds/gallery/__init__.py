@@ -10,6 +10,7 @@ KIND = Kind(
     run=late("repro.kinds.gallery.measure:run"),
     result=late("repro.kinds.gallery.result:GalleryResult"),
     page=late("repro.kinds.gallery.page:page"),
+    plan=late("repro.kinds.gallery.planned:planned"),
     add_arguments=add_arguments,
     make_options=make_options,
     commands=(

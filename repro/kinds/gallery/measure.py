@@ -81,14 +81,32 @@ def write_site(typed: Namespace, experiments: Mapping[str, Experiment]) -> int:
     return 0
 
 
+def check(gallery: Gallery, profile: Profile, options: GalleryOptions) -> None:
+    """Whatever can be known to be missing or broken is, before the first image.
+
+    Raises:
+        ExperimentError: and the errors of models.
+    """
+    _Runner(gallery, profile, options).check()
+
+
+def source(row: Row, profile: Profile, options: GalleryOptions) -> str:
+    """Where a row's images come from."""
+    if row.key in options.images:
+        return "a folder of images"
+    plan = resolve(profile, row).sample
+    guided = f", guidance {plan.guidance_scale:g}" if plan.is_guided else ""
+    return f"sampled here: {plan.steps} steps{guided}"
+
+
 class _Runner(Measurement[Gallery, GalleryOptions]):
     def run(self) -> Path:
-        self._check()
+        self.check()
         return self.once(STAGE, self.open(self._config()), lambda opened: partial(self._write, opened))
 
     def section(self) -> Section:
         """What the gallery shows of this grid."""
-        self._check()
+        self.check()
         cells = []
         for row in self._rows:
             for column, file in zip(self._columns, self._files(row), strict=True):
@@ -122,8 +140,7 @@ class _Runner(Measurement[Gallery, GalleryOptions]):
     def _columns(self) -> list[dict[str, Any]]:
         return self.table.columns(self._prompts)
 
-    def _check(self) -> None:
-        """Whatever can be known to be missing is, before the first image."""
+    def check(self) -> None:
         sampled = [row for row in self._rows if row.key not in self.options.images]
         if sampled and self.profile.scorers:
             keys = ", ".join(row.key for row in sampled)
@@ -154,11 +171,7 @@ class _Runner(Measurement[Gallery, GalleryOptions]):
         }
 
     def _source(self, row: Row) -> str:
-        if row.key in self.options.images:
-            return "a folder of images"
-        plan = resolve(self.profile, row).sample
-        guided = f", guidance {plan.guidance_scale:g}" if plan.is_guided else ""
-        return f"sampled here: {plan.steps} steps{guided}"
+        return source(row, self.profile, self.options)
 
     def _own(self, row: Row) -> dict[str, Any]:
         """What a row's images follow from, beside prompts and seeds."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from repro.harness import arguments
 from repro.harness.experiment import UnknownNameError
 from repro.harness.kind import UsageError
 from repro.harness.options import COMMITTED, RunOptions
@@ -38,10 +39,14 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def add_site_arguments(parser: ArgumentParser) -> None:
     """Of the command that writes the gallery."""
-    parser.add_argument("--out", type=Path, default=SITE, metavar="DIR", help=f"folder of the page (default: {SITE})")
-    parser.add_argument("--work", type=Path, metavar="DIR", help="folder of unfinished work (default: results/stages)")
+    parser.add_argument(
+        "--out", type=arguments.path, default=SITE, metavar="DIR", help=f"folder of the page (default: {SITE})"
+    )
+    parser.add_argument(
+        "--work", type=arguments.path, metavar="DIR", help="folder of unfinished work (default: results/stages)"
+    )
     parser.add_argument("--profile", default="mini", help="world whose images are shown (default: mini)")
-    parser.add_argument("--device", default="auto", help="torch device (default: auto)")
+    parser.add_argument("--device", type=arguments.device, default="auto", help="torch device (default: auto)")
     add_arguments(parser)
 
 

@@ -10,6 +10,7 @@ KIND = Kind(
     run=late("repro.kinds.gpu.measure:run"),
     result=late("repro.kinds.gpu.result:GpuResult"),
     page=late("repro.kinds.gpu.page:page"),
+    plan=late("repro.kinds.gpu.planned:planned"),
     profile="mini",
     add_arguments=add_arguments,
     make_options=make_options,

@@ -57,6 +57,15 @@ def run(page: GpuPage, profile: Profile, options: GpuOptions) -> Path:
     return session.path
 
 
+def missing(page: GpuPage, profile: Profile, options: GpuOptions) -> str:
+    """Why the device cannot be used; empty where it can."""
+    try:
+        _Session(page, profile, options).probe()
+    except ExperimentError as error:
+        return str(error)
+    return ""
+
+
 class _Session:
     """One call of the command."""
 
@@ -72,7 +81,7 @@ class _Session:
         if self._starts_again:
             self.journal.path.unlink(missing_ok=True)
         _refuse_smoke_over_times(self.path, self.options)
-        machine = self._probe()
+        machine = self.probe()
         about = {"machine": machine, "smoke": self.options.smoke}
         for call in self.journal.calls():
             before, now = _told(call["machine"], call["smoke"]), _told(machine, self.options.smoke)
@@ -93,7 +102,7 @@ class _Session:
             return self.options.replace
         return any(call["code"] != self.code for call in self.journal.calls())
 
-    def _probe(self) -> dict[str, Any]:
+    def probe(self) -> dict[str, Any]:
         """Name of the device and versions, by a process of its own: this one never meets torch."""
         done = subprocess.run(
             self._command("probe"), cwd=ROOT, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False

@@ -4,6 +4,7 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass
 from pathlib import Path
 
+from repro.harness import arguments
 from repro.harness.kind import UsageError
 from repro.harness.options import RunOptions
 from repro.harness.profile import Profile
@@ -32,10 +33,16 @@ class GpuOptions(RunOptions):
 
 def add_arguments(parser: ArgumentParser) -> None:
     """How long, how large, and which parts."""
-    parser.add_argument("--minutes", type=float, default=25.0, metavar="M", help="of this call (default: 25)")
+    parser.add_argument(
+        "--minutes", type=arguments.finite, default=25.0, metavar="M", help="of this call (default: 25)"
+    )
     parser.add_argument("--smoke", action="store_true", help="every part on the CPU with tiny networks: no measurement")
     parser.add_argument(
-        "--parts", nargs="+", metavar="PART", help=f"these alone (default: all, in order: {', '.join(PARTS)})"
+        "--parts",
+        nargs="+",
+        action="extend",
+        metavar="PART",
+        help=f"these alone (default: all, in order: {', '.join(PARTS)})",
     )
 
 

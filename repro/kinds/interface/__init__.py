@@ -9,5 +9,6 @@ KIND = Kind(
     run=late("repro.kinds.interface.measure:run"),
     result=late("repro.kinds.interface.result:InterfaceResult"),
     page=late("repro.kinds.interface.page:page"),
+    plan=late("repro.kinds.interface.planned:planned"),
     choose_profile=named_profile,
 )

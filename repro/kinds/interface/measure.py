@@ -47,17 +47,29 @@ def run(figure: InterfaceFigure, profile: Profile, options: RunOptions) -> Path:
         ExperimentError: no browser, no student that ships, or the extra ``study`` is not installed.
         UsageError: the folder holds the records of other settings.
     """
+    with told(options.work):
+        check(figure, profile, options)
+        return _Runner(figure, profile, options).run()
+
+
+def check(figure: InterfaceFigure, profile: Profile, options: RunOptions) -> None:
+    """Whatever can be known to be missing or broken is, before any work.
+
+    Raises:
+        ExperimentError: and the errors of models.
+    """
     if lacking := [name for name in PACKAGES if find_spec(name) is None]:
         raise ExperimentError(f"pictures of pages need {', '.join(lacking)}: pip install {' '.join(lacking)}")
     if find_browser() is None:
         raise ExperimentError("pictures of pages need Chromium or Chrome on the PATH: apt-get install chromium")
-    with told(options.work):
-        return _Runner(figure, profile, options).run()
+    _Runner(figure, profile, options).check()
 
 
 class _Runner(Measurement[InterfaceFigure, RunOptions]):
-    def run(self) -> Path:
+    def check(self) -> None:
         self.networks.check(self.table.systems)
+
+    def run(self) -> Path:
         return self.once(STAGE, self.open(self._config()), lambda opened: partial(self._write, opened))
 
     @property

@@ -10,6 +10,7 @@ KIND = Kind(
     run=late("repro.kinds.latency.measure:run"),
     result=late("repro.kinds.latency.result:LatencyResult"),
     page=late("repro.kinds.latency.page:page"),
+    plan=late("repro.kinds.latency.planned:planned"),
     drawing=late("repro.kinds.latency.figure:drawing"),
     add_arguments=add_arguments,
     choose_profile=choose_profile,

@@ -46,16 +46,25 @@ def run(table: LatencyTable, profile: Profile, options: LatencyOptions) -> Path:
         ExperimentError: no such device or autoencoder, a pipeline that cannot be loaded, or a training that failed.
             Parts that were measured stay.
     """
-    device = torch_device(options.device)
-    if device.type not in ("cpu", "cuda"):
-        raise ExperimentError(f"times are measured on cpu and cuda devices, not on {device}")
-    model = TimedPipeline(profile, options.protocol, device, options.pipeline)
+    model = _timed_pipeline(profile, options)
     products: AbstractContextManager[Any] = float32_products() if options.protocol.float32_products else nullcontext()
     try:
         with products:
             return _Runner(table, profile, options, model).run()
     except USER_ERRORS as error:
         raise ExperimentError(str(error)) from error
+
+
+def check(table: LatencyTable, profile: Profile, options: LatencyOptions) -> None:
+    """Whatever can be known to be missing or broken is, before any work."""
+    _timed_pipeline(profile, options).check()
+
+
+def _timed_pipeline(profile: Profile, options: LatencyOptions) -> TimedPipeline:
+    device = torch_device(options.device)
+    if device.type not in ("cpu", "cuda"):
+        raise ExperimentError(f"times are measured on cpu and cuda devices, not on {device}")
+    return TimedPipeline(profile, options.protocol, device, options.pipeline)
 
 
 @dataclass(frozen=True)

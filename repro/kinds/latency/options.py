@@ -4,6 +4,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from repro.harness import arguments
 from repro.harness.kind import FindProfile, UsageError
 from repro.harness.options import COMMITTED, RunOptions
 from repro.harness.profile import Profile
@@ -43,10 +44,17 @@ class LatencyOptions(RunOptions):
 def add_arguments(parser: ArgumentParser) -> None:
     """Every setting of the protocol, and whose weights are timed."""
     clock = parser.add_argument_group("how images are timed (default: the profile's)")
-    clock.add_argument("--batch-sizes", type=int, nargs="+", metavar="N", help="images in a batch, each by itself")
+    clock.add_argument(
+        "--batch-sizes",
+        type=arguments.whole,
+        nargs="+",
+        action="extend",
+        metavar="N",
+        help="images in a batch, each by itself",
+    )
     clock.add_argument("--dtype", help=f"of all networks: {', '.join(DTYPES)}")
-    clock.add_argument("--rows", nargs="+", metavar="ROW", help="time these rows alone")
-    clock.add_argument("--text-length", type=int, metavar="N", help="T5 tokens")
+    clock.add_argument("--rows", nargs="+", action="extend", metavar="ROW", help="time these rows alone")
+    clock.add_argument("--text-length", type=arguments.whole, metavar="N", help="T5 tokens")
     clock.add_argument("--no-t5", dest="t5", action="store_false", default=None, help="draw no weights for a T5")
     clock.add_argument("--vae", help=f"what decodes: {', '.join(AUTOENCODERS)}")
     clock.add_argument("--fast", action="store_true", default=None, help="the fast sampling path")
@@ -57,13 +65,20 @@ def add_arguments(parser: ArgumentParser) -> None:
         default=None,
         help="products in float32, for a CPU that only emulates the dtype",
     )
-    clock.add_argument("--warmup", type=int, metavar="N", help="calls before the timed ones")
-    clock.add_argument("--rounds", type=int, metavar="N", help="timed calls of every row, in turn")
-    clock.add_argument("--train-rounds", type=int, metavar="N", help="timed cycles of training; 0 leaves it out")
-    clock.add_argument("--train-steps", type=int, metavar="N", help="first steps of the schedule, in training alone")
-    clock.add_argument("--train-batch", type=int, metavar="N", help="images of a training iteration")
+    clock.add_argument("--warmup", type=arguments.whole, metavar="N", help="calls before the timed ones")
+    clock.add_argument("--rounds", type=arguments.whole, metavar="N", help="timed calls of every row, in turn")
     clock.add_argument(
-        "--pipeline", default="", metavar="PATH", help="folder or hub name to load; else random weights for SD3.5"
+        "--train-rounds", type=arguments.whole, metavar="N", help="timed cycles of training; 0 leaves it out"
+    )
+    clock.add_argument(
+        "--train-steps", type=arguments.whole, metavar="N", help="first steps of the schedule, in training alone"
+    )
+    clock.add_argument("--train-batch", type=arguments.whole, metavar="N", help="images of a training iteration")
+    clock.add_argument(
+        "--pipeline",
+        type=arguments.place,
+        metavar="PATH",
+        help="folder or hub name to load; else random weights for SD3.5",
     )
 
 
@@ -103,7 +118,7 @@ def make_options(table: LatencyTable, profile: Profile, typed: Namespace, common
             f"weights of {typed.pipeline} are not those of profile {profile.name}, which belong into "
             f"{COMMITTED}; choose another --profile or --out"
         )
-    return LatencyOptions.extending(common, protocol=asked, pipeline=typed.pipeline)
+    return LatencyOptions.extending(common, protocol=asked, pipeline=typed.pipeline or "")
 
 
 def _check_rows(table: LatencyTable, rows: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ KIND = Kind(
     run=late("repro.kinds.method.measure:run"),
     result=late("repro.kinds.method.result:MethodResult"),
     page=late("repro.kinds.method.page:page"),
+    plan=late("repro.kinds.method.planned:planned"),
     add_arguments=add_arguments,
     make_options=make_options,
 )

@@ -52,16 +52,23 @@ def run(figure: MethodFigure, profile: Profile, options: MethodOptions) -> Path:
         UsageError: the folder holds the records of other settings.
     """
     with told(options.work):
-        runner = _Training if isinstance(figure, TrainingFigure) else _Sampling
-        return runner(figure, profile, options).run()
+        return _runner(figure)(figure, profile, options).run()
+
+
+def check(figure: MethodFigure, profile: Profile, options: MethodOptions) -> None:
+    """Whatever can be known to be missing or broken is, before any work."""
+    _runner(figure)(figure, profile, options).check()
+
+
+def _runner(figure: MethodFigure) -> "type[_Runner]":
+    return _Training if isinstance(figure, TrainingFigure) else _Sampling
 
 
 class _Runner(Measurement[Any, MethodOptions]):
     """What both parts share: files, the pipeline, and from latents to pixels."""
 
     def run(self) -> Path:
-        check_pipeline(self.pipeline_folder)
-        self._check()
+        self.check()
         return self.once(STAGE, self.open(self._config()), lambda opened: partial(self._write, opened))
 
     def _write(self, opened: OpenRun) -> None:
@@ -111,8 +118,8 @@ class _Runner(Measurement[Any, MethodOptions]):
     def _dtype(self) -> str:
         return self.execution.dtype
 
-    def _check(self) -> None:
-        """Whatever can be known to be missing or broken is, before any work."""
+    def check(self) -> None:
+        check_pipeline(self.pipeline_folder)
         if self.profile.weights.adapters is not None:
             wanted = shipped_training(self.profile, self.table.row)
             check_adapter(self.adapter, self.pipeline_folder, wanted)
@@ -226,8 +233,8 @@ class _Sampling(_Runner):
 
     table: SamplingFigure
 
-    def _check(self) -> None:
-        super()._check()
+    def check(self) -> None:
+        super().check()
         count = len(self._prompts)
         if self.options.image >= count:
             raise ExperimentError(f"--image {self.options.image}: {self.options.prompts} has images 0 to {count - 1}")

@@ -3,6 +3,7 @@
 from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass
 
+from repro.harness import arguments
 from repro.harness.experiment import ExperimentError, UnknownNameError
 from repro.harness.kind import UsageError
 from repro.harness.options import COMMITTED, RunOptions
@@ -27,8 +28,10 @@ class MethodOptions(RunOptions):
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Which image, and what of it."""
-    parser.add_argument("--image", type=int, metavar="N", help="image of the batch, or of the set of prompts, from 0")
-    parser.add_argument("--step", type=int, metavar="N", help="step of the schedule (Figure 2), from 0")
+    parser.add_argument(
+        "--image", type=arguments.whole, metavar="N", help="image of the batch, or of the set of prompts, from 0"
+    )
+    parser.add_argument("--step", type=arguments.whole, metavar="N", help="step of the schedule (Figure 2), from 0")
     parser.add_argument("--prompts", metavar="SET", help="set of prompts (Figure 3)")
 
 

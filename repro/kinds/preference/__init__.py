@@ -10,6 +10,7 @@ KIND = Kind(
     run=late("repro.kinds.preference.measure:run"),
     result=late("repro.kinds.preference.result:PreferenceResult"),
     page=late("repro.kinds.preference.page:page"),
+    plan=late("repro.kinds.preference.planned:planned"),
     drawing=late("repro.kinds.preference.figure:drawing"),
     add_arguments=add_arguments,
     make_options=make_options,

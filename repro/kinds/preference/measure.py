@@ -137,7 +137,7 @@ def _agreement(run: Run, path: Path, found: Sequence[tuple[Pair, str, Outcomes]]
 
 
 def _by_metric(figure: PreferenceFigure, profile: Profile, options: PreferenceOptions) -> Iterator[Line]:
-    path = _source(figure, profile, options)
+    path = proxy_source(figure, profile, options)
     source = files.load(path)
     column, pairs = _column(profile), figure.pairs_of(profile)
     systems = list(dict.fromkeys(system for pair in pairs for system in (pair.candidate, pair.baseline)))
@@ -177,7 +177,12 @@ def _typed(options: PreferenceOptions) -> str:
     return shlex.join(given.get(word, word) for word in shlex.split(options.command))
 
 
-def _source(figure: PreferenceFigure, profile: Profile, options: PreferenceOptions) -> Path:
+def proxy_source(figure: PreferenceFigure, profile: Profile, options: PreferenceOptions) -> Path:
+    """The records whose values per image stand for votes.
+
+    Raises:
+        ExperimentError: they are not there.
+    """
     if options.records is not None:
         return options.records
     name = f"records/{profile.stem(figure.source)}.jsonl"

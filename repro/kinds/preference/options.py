@@ -4,6 +4,7 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass
 from pathlib import Path
 
+from repro.harness import arguments
 from repro.harness.kind import UsageError
 from repro.harness.options import RunOptions
 from repro.harness.profile import Profile
@@ -33,14 +34,14 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Of the kind."""
     parser.add_argument(
         "--votes",
-        type=Path,
+        type=arguments.path,
         metavar="FILE",
         help="votes of a study: .jsonl or .csv as it exports them, or .json of Label Studio (default: none, a proxy by "
         "the profile's first metric, from the records of a table)",
     )
     parser.add_argument(
         "--scores",
-        type=Path,
+        type=arguments.path,
         metavar="CSV",
         help="with --votes: prompt, image, system, score of the study's images; says how far the metric agrees",
     )
@@ -48,7 +49,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--keep-careless", action="store_true", help="with --votes: count assessors who fail the attention checks too"
     )
     parser.add_argument(
-        "--records", type=Path, metavar="FILE", help="without --votes: records with values per image, of another place"
+        "--records",
+        type=arguments.path,
+        metavar="FILE",
+        help="without --votes: records with values per image, of another place",
     )
 
 

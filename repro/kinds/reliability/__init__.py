@@ -9,5 +9,6 @@ KIND = Kind(
     run=late("repro.kinds.reliability.measure:run"),
     result=late("repro.kinds.reliability.result:ReliabilityResult"),
     page=late("repro.kinds.reliability.page:page"),
+    plan=late("repro.kinds.reliability.planned:planned"),
     profile="mini",
 )

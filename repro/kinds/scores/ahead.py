@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
+from repro.harness.brief import taken
 from repro.harness.profile import Profile
-from repro.harness.records import load
-from repro.harness.schema import RecordError
 
 TRIAL = "smoke"  # a world in which the whole way takes minutes
 
@@ -18,18 +17,9 @@ def ahead(records: Path, sets: int, profile: Profile) -> str:
         profile: in which it is measured.
     """
     line = f"{sets} sets of images to make, or to find finished, and to score"
-    if (taken := _taken(records)) is not None:
-        minutes, device = taken
-        line += f"; {records} stands until they are, and took {minutes:.0f} min on {device}"
+    if (before := taken(records)) is not None:
+        seconds, device = before
+        line += f"; {records} stands until they are, and took {seconds / 60:.0f} min on {device}"
     if profile.name == "mini":
         line += f"; --profile {TRIAL} goes the whole way in minutes"
     return line
-
-
-def _taken(records: Path) -> tuple[float, str] | None:
-    """Minutes and device of the last measurement, if it did all of its work itself."""
-    try:
-        run = load(records).runs[0]
-    except (RecordError, IndexError):
-        return None
-    return None if run.stage_commits else (run.wall_seconds / 60, run.device)

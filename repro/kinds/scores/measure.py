@@ -9,7 +9,7 @@ from pathlib import Path
 from shutil import disk_usage
 from typing import Any
 
-from repro.harness import plots, records
+from repro.harness import plots, records, terminal
 from repro.harness.experiment import ExperimentError, Row
 from repro.harness.files import digest_json
 from repro.harness.plan import resolve
@@ -72,7 +72,7 @@ class Runner(Measurement[Table, ScoresOptions]):
     def run(self) -> Path:
         """Measure what is missing and write it; gives the records file."""
         if self.options.dry_run:
-            print(text(planned(self.table, self._asked, self.profile, self.options)), end="")
+            terminal.show(text(planned(self.table, self._asked, self.profile, self.options)))
             return self.records_path
         self._check()
         opened = self.open({})

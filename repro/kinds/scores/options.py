@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from repro.harness import overrides, settings
+from repro.harness import arguments, overrides, settings
 from repro.harness.experiment import ExperimentError, Row, UnknownNameError
 from repro.harness.kind import FindProfile, UsageError, profile_with_metrics, student_seeds
 from repro.harness.needs import TFLOPS
@@ -44,16 +44,26 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Rows, students, images of other systems, and the plan."""
     overrides.add_arguments(parser)
     group = parser.add_argument_group("what is measured (default: every row that can be)")
-    group.add_argument("--rows", nargs="+", metavar="ROW", help="measure these rows alone")
+    group.add_argument("--rows", nargs="+", action="extend", metavar="ROW", help="measure these rows alone")
     group.add_argument(
-        "--adapters", nargs="+", default=[], metavar="DIR|ROW=DIR", help="students of your own, by row or in its folder"
+        "--adapters",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="DIR|ROW=DIR",
+        help="students of your own, by row or in its folder",
     )
     group.add_argument(
-        "--images", nargs="+", default=[], metavar="ROW=DIR", help="images of a system that was sampled elsewhere"
+        "--images",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="ROW=DIR",
+        help="images of a system that was sampled elsewhere",
     )
     group.add_argument(
         "--clock-batch",
-        type=int,
+        type=arguments.whole,
         metavar="N",
         help="images of a timed batch (default: what the table's clock declares)",
     )
@@ -61,7 +71,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--dry-run", action="store_true", help="print models, work, disk and what is missing; do nothing"
     )
     group.add_argument(
-        "--tflops", type=float, default=TFLOPS, metavar="N", help=f"of your GPU, for --dry-run (default: {TFLOPS:g})"
+        "--tflops",
+        type=arguments.finite,
+        default=TFLOPS,
+        metavar="N",
+        help=f"of your GPU, for --dry-run (default: {TFLOPS:g})",
     )
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from repro.harness import records
+from repro.harness import records, terminal
 from repro.harness.experiment import ExperimentError
 from repro.harness.files import ROOT, digest_json
 from repro.harness.profile import Profile
@@ -178,7 +178,7 @@ def run(figure: SpectraFigure, profile: Profile, options: SpectraOptions) -> Pat
 class _Runner(Measurement[SpectraFigure, SpectraOptions]):
     def run(self) -> Path:
         if self.options.dry_run:
-            print(planned(self.table, self.profile, self.options), end="")
+            terminal.show(planned(self.table, self.profile, self.options))
             return self.records_path
         _ = self.device, self.sources  # what is missing is told before the VAE is loaded
         return self.once(STAGE, self.open(self._config()), lambda opened: partial(self._write, opened))

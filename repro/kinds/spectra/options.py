@@ -4,6 +4,7 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from repro.harness import arguments
 from repro.harness.experiment import UnknownNameError
 from repro.harness.kind import FindProfile, UsageError
 from repro.harness.options import RunOptions
@@ -29,9 +30,16 @@ class SpectraOptions(RunOptions):
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Images, and what encodes them."""
-    parser.add_argument("--images", type=Path, metavar="DIR", help="measure the images of this folder")
-    parser.add_argument("--data", metavar="DIR", help="data folder whose MJHQ-30K is measured (docs/data.md)")
-    parser.add_argument("--pipeline", default="", metavar="PATH", help="folder or hub name (default: the profile's)")
+    parser.add_argument("--images", type=arguments.path, metavar="DIR", help="measure the images of this folder")
+    parser.add_argument(
+        "--data", type=arguments.place, metavar="DIR", help="data folder whose MJHQ-30K is measured (docs/data.md)"
+    )
+    parser.add_argument(
+        "--pipeline",
+        type=arguments.place,
+        metavar="PATH",
+        help="folder or hub name (default: the profile's)",
+    )
     parser.add_argument("--tiny-vae", action="store_true", help="the tiny autoencoder in place of the profile's VAE")
     parser.add_argument("--random-weights", action="store_true", help="the architecture alone: does it run, how long")
     parser.add_argument("--dry-run", action="store_true", help="print work, memory and what is missing; do nothing")
@@ -65,5 +73,5 @@ def _with_data(profile: Profile, folder: str) -> Profile:
 def make_options(figure: SpectraFigure, profile: Profile, typed: Namespace, common: RunOptions) -> SpectraOptions:
     """The images and weights that were asked for."""
     return SpectraOptions.extending(
-        common, images=typed.images, pipeline=typed.pipeline, random_weights=typed.random_weights
+        common, images=typed.images, pipeline=typed.pipeline or "", random_weights=typed.random_weights
     )

@@ -9,5 +9,6 @@ KIND = Kind(
     run=late("repro.kinds.support.measure:run"),
     result=late("repro.kinds.support.result:SupportResult"),
     page=late("repro.kinds.support.page:page"),
+    plan=late("repro.kinds.support.planned:planned"),
     profile="mini",
 )

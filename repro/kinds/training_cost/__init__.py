@@ -9,5 +9,6 @@ KIND = Kind(
     run=late("repro.kinds.training_cost.measure:run"),
     result=late("repro.kinds.training_cost.result:TrainingCostResult"),
     page=late("repro.kinds.training_cost.page:page"),
+    plan=late("repro.kinds.training_cost.planned:planned"),
     profile="mini",
 )

@@ -37,6 +37,7 @@ Counts = dict[str, dict[str, Any]]
 
 STAGE, VERSION = "training-counts", 4
 BENCHMARK = "bench_training.py"
+BENCHMARK_FILES = [ROOT / "benchmarks" / BENCHMARK]
 # how the passes of an order are counted; those that only move time or memory share FLOPs
 COUNTS: dict[str, dict[str, Any]] = {
     "one_network": {"share_fake_pass": False, "share_student_pass": False, "gradient_checkpointing": "full"},
@@ -58,12 +59,11 @@ def run(page: TrainingCostPage, profile: Profile, options: RunOptions) -> Path:
     Raises:
         ExperimentError: the benchmark is not there or failed.
     """
-    files = [ROOT / "benchmarks" / BENCHMARK]
-    check_files(files)  # counting takes minutes
+    check_files(BENCHMARK_FILES)  # counting takes minutes
     store = StageStore.stamped(options.work)
     opened = open_run(page, profile, options, {})
     counts = {name: _counts(store, page, name) for name in page.counted}
-    measured, _ = run_pytest(files, options.work, page.rounds)
+    measured, _ = run_pytest(BENCHMARK_FILES, options.work, page.rounds)
     opened = replace(opened, config={"benchmarks": configurations(measured), "machine": machine(measured)})
     closed = opened.close(
         device=str(_timing(page, measured)["device"]),

@@ -11,7 +11,7 @@ from PIL.Image import Image
 from PIL.ImageOps import fit
 from torch import Tensor
 
-from repro.harness import plots, records
+from repro.harness import plots, records, terminal
 from repro.harness.experiment import Column, ExperimentError
 from repro.harness.files import digest_json
 from repro.harness.plan import finishing, latent_side
@@ -71,7 +71,7 @@ def run(table: UpscalingTable, profile: Profile, options: UpscalingOptions) -> P
 class _Runner(Measurement[UpscalingTable, UpscalingOptions]):
     def run(self) -> Path:
         if self.options.dry_run:
-            print(text(planned(self.table, self.profile, self.options)), end="")
+            terminal.show(text(planned(self.table, self.profile, self.options)))
             return self.records_path
         self._check()
         return self.once(STAGE, self.open(self._config()), self._measure)

@@ -3,7 +3,7 @@
 from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass
 
-from repro.harness import overrides, settings
+from repro.harness import arguments, overrides, settings
 from repro.harness.experiment import ExperimentError
 from repro.harness.kind import FindProfile, UsageError, profile_with_metrics
 from repro.harness.needs import TFLOPS
@@ -28,7 +28,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     overrides.add_arguments(parser)
     parser.add_argument("--dry-run", action="store_true", help="print work, disk and what is missing; do nothing")
     parser.add_argument(
-        "--tflops", type=float, default=TFLOPS, metavar="N", help=f"of your GPU, for --dry-run (default: {TFLOPS:g})"
+        "--tflops",
+        type=arguments.finite,
+        default=TFLOPS,
+        metavar="N",
+        help=f"of your GPU, for --dry-run (default: {TFLOPS:g})",
     )
 
 

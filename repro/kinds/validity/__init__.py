@@ -9,5 +9,6 @@ KIND = Kind(
     run=late("repro.kinds.validity.measure:run"),
     result=late("repro.kinds.validity.result:ValidityResult"),
     page=late("repro.kinds.validity.page:page"),
+    plan=late("repro.kinds.validity.planned:planned"),
     profile="mini",
 )

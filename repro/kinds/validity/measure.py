@@ -54,11 +54,19 @@ def run(page: ValidityPage, profile: Profile, options: RunOptions) -> Path:
         return _Runner(page, profile, options).run()
 
 
+def check(page: ValidityPage, profile: Profile, options: RunOptions) -> None:
+    """Whatever can be known to be missing or broken is, before any work."""
+    _Runner(page, profile, options).check()
+
+
 class _Runner(Measurement[ValidityPage, RunOptions]):
-    def run(self) -> Path:
+    def check(self) -> None:
         _ = self._tried
         check_pipeline(self.pipeline_folder)
         self.world.check()
+
+    def run(self) -> Path:
+        self.check()
         return self.once(STAGE, self.open(self._config()), self._measure)
 
     def _measure(self, opened: OpenRun) -> Callable[[], None]:
