@@ -29,6 +29,8 @@ CORE = (
     "schedule",
     "spectra",
     "spectral_budget",
+    "tensors",
+    "values",
 )
 LAYERS = {
     **{f"swd.{name}": 0 for name in CORE},
