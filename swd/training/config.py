@@ -18,7 +18,6 @@ from swd.training.options import (
     Precision,
     Tracker,
     check_options,
-    plain_options,
 )
 
 if TYPE_CHECKING:
@@ -183,8 +182,6 @@ class DistillConfig:
     """Show a progress bar with every named loss."""
 
     def __post_init__(self) -> None:
-        for name, value in plain_options(self).items():
-            object.__setattr__(self, name, value)
         check_options(self)
 
     @property

@@ -56,7 +56,8 @@ def plain_options(config: "DistillConfig") -> dict[str, Any]:
     Raises:
         ConfigError: one is of another type.
     """
-    return {name: _checked(name, getattr(config, name), kind) for name, kind in _types(type(config)).items()}
+    kinds: Any = type(config)  # to mypy, a type is not hashable
+    return {name: _checked(name, getattr(config, name), kind) for name, kind in _types(kinds).items()}
 
 
 @cache
@@ -72,7 +73,12 @@ def _checked(name: str, value: Any, kind: Any) -> Any:
 
 
 def check_options(config: "DistillConfig") -> None:
-    """Raise ConfigError, naming the option, for a value that cannot be meant."""
+    """Raise ConfigError, naming the option, for a value that cannot be meant.
+
+    Numbers of numpy and torch become Python's on the way, and lists tuples.
+    """
+    for name, value in plain_options(config).items():
+        object.__setattr__(config, name, value)
     check_seed(config.seed)
     _check_counts(config)
     _check_rates(config)
