@@ -24,6 +24,7 @@ from repro.harness.kind import UsageError, student_seeds
 from repro.harness.options import COMMITTED, RunOptions
 from repro.harness.profile import Profile
 from repro.harness.schema import RecordError
+from repro.harness.typed import check_paths, check_words
 from repro.kinds import kind_of, kinds
 from repro.profiles import PROFILES, load_profile
 from repro.study import commands as study
@@ -58,12 +59,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
+    check_words(arguments)
     command = next((word for word in arguments if not word.startswith("-")), None)
     of_kinds = {one.name: one for kind in kinds() for one in kind.commands}
     known = (*COMMANDS, *of_kinds, *experiments())
     if command is not None and command not in known:
         raise UnknownNameError("experiment or command", command, known)
     typed = _parser().parse_args(arguments)
+    check_paths(typed)
     if typed.command in of_kinds:
         return of_kinds[typed.command].run(typed, experiments())
     if typed.command == "list":

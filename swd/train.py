@@ -128,6 +128,8 @@ def read_study(path: Path) -> list[str]:
     Raises:
         StudyError: unreadable file, or unknown key (with the nearest known ones).
     """
+    if path.exists() and not path.is_file():
+        raise StudyError(f"cannot read study file {path}: it is a folder, a pipe or a device")
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
