@@ -30,6 +30,7 @@ CORE = (
     "spectra",
     "spectral_budget",
     "tensors",
+    "typed",
     "values",
 )
 LAYERS = {
@@ -63,6 +64,8 @@ HARNESS_LIBRARIES |= {
     "swd.errors",
     "swd.training.config",
     "swd.training.options",
+    "swd.typed",
+    "swd.values",
 }  # declarations name their options
 TABLE_LIBRARIES = {
     "repro.harness",

@@ -19,6 +19,7 @@ WORK = ("device", "images", "work")  # tried where their own rules are tested
 ELSEWHERE = {  # options that arrive under another name, or in something that is made of them
     "num_prompts": "images_per_set",
     "data": "folder",
+    "experiment": "key",
 }
 OF_STUDENTS = ("seeds", "retrain")  # nothing changes for what has none, as --help says
 MADE_OF: dict[str, str] = {}  # options that do not arrive as they are, and why
