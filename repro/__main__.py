@@ -27,6 +27,7 @@ from repro.harness.kind import UsageError, student_seeds
 from repro.harness.options import COMMITTED, RunOptions
 from repro.harness.profile import Profile
 from repro.harness.schema import RecordError
+from repro.harness.typed import check_paths, check_words
 from repro.kinds import kind_of, kinds
 from repro.profiles import PROFILES, load_profile
 from repro.study import commands as study
@@ -65,12 +66,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(words: list[str]) -> int:
+    check_words(words)
     command = next((word for word in words if not word.startswith("-")), None)
     of_kinds = {one.name: one for kind in kinds() for one in kind.commands}
     known = (*COMMANDS, *of_kinds, *experiments())
     if command is not None and command not in known:
         raise UnknownNameError("experiment or command", command, known)
     typed = _parser().parse_args(words)
+    check_paths(typed)
     if typed.command in of_kinds:
         return of_kinds[typed.command].run(typed, experiments())
     if typed.command == "list":

@@ -31,6 +31,7 @@ from swd.data.metadata import NAME, Caption, read_metadata
 from swd.errors import INTERRUPTED, USER_ERRORS, CacheError, CaptionError, ConfigError
 from swd.locks import holding
 from swd.training.options import check_seed
+from swd.typed import check_words, with_usable_paths
 
 if TYPE_CHECKING:
     from swd.data.image_files import Memory
@@ -82,9 +83,10 @@ class CacheCommand:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line: parse, load the pipeline, encode; user errors end with one line."""
-    command = tyro.cli(CacheCommand, args=arguments, prog="python -m swd.cache")
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        run(command)
+        check_words(arguments)
+        run(with_usable_paths(tyro.cli(CacheCommand, args=arguments, prog="python -m swd.cache")))
     except USER_ERRORS as error:
         raise SystemExit(f"error: {error}") from None
     except KeyboardInterrupt:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 from swd.errors import USER_ERRORS, AdapterError, ConfigError
+from swd.typed import check_words, with_usable_paths
 
 if TYPE_CHECKING:
     from swd.backbones.base import Backbone
@@ -47,10 +48,10 @@ class ExportCommand:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line: parse and write; user errors end with one line."""
-    command = tyro.cli(
-        ExportCommand, args=sys.argv[1:] if arguments is None else arguments, prog="python -m swd.export"
-    )
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
+        check_words(arguments)
+        command = with_usable_paths(tyro.cli(ExportCommand, args=arguments, prog="python -m swd.export"))
         for path in run(command):
             print(path)
     except (*USER_ERRORS, FileNotFoundError) as error:

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from swd.grid import Process
+from swd.tensors import check_alike, check_floating, levels
+from swd.values import real
 
 NUM_TIMESTEPS = 1000
 
@@ -26,8 +28,19 @@ def _per_image(value: Tensor | float, like: Tensor) -> Tensor | float:
     return value.to(like.device).reshape(-1, *[1] * (like.ndim - 1))
 
 
+def _checked(sigma: Tensor | float, *, above: float = -1.0, **latents: Tensor) -> Tensor | float:
+    """The levels, after TypeError or ValueError for what would broadcast or be bent in silence."""
+    check_alike(**latents)
+    first = next(iter(latents.values()))
+    if first.ndim == 0:
+        raise ValueError(f"{' and '.join(latents)} must be batches, (B, C, H, W), got one number")
+    return levels("sigma", sigma, len(first), above=above)
+
+
 def guide(cond_x0: Tensor, uncond_x0: Tensor, guidance_scale: float) -> Tensor:
     """Classifier-free guidance. On ``x0`` it equals guidance on the velocity or the noise, which are affine in it."""
+    check_alike(cond_x0=cond_x0, uncond_x0=uncond_x0)
+    guidance_scale = real("guidance_scale", guidance_scale)
     return uncond_x0 + guidance_scale * (cond_x0 - uncond_x0)
 
 
@@ -65,10 +78,10 @@ def signal_and_noise(sigma: float, process: NoiseProcess) -> tuple[float, float]
     """Weights of the clean latent and of the noise in x_t.
 
     Raises:
+        TypeError: no number.
         ValueError: sigma outside [0, 1].
     """
-    if not 0 <= sigma <= 1:
-        raise ValueError(f"sigma lies in [0, 1], got {sigma}")
+    sigma = real("sigma", sigma, least=0, most=1)
     one, zero = torch.ones(1, 1, 1, 1, dtype=torch.float64), torch.zeros(1, 1, 1, 1, dtype=torch.float64)
     return float(process.add_noise(one, zero, sigma)), float(process.add_noise(zero, one, sigma))
 
@@ -86,30 +99,42 @@ class FlowMatching:
             x0: clean latents, (B, C, H, W).
             noise: standard Gaussian of the same shape.
             sigma: noise level in [0, 1], (B,) or a float.
+
+        Raises:
+            TypeError: no floating-point tensors, or no number.
+            ValueError: shapes that differ, another number of levels than images, or a float outside [0, 1]. So it is
+                in all methods here.
         """
+        sigma = _checked(sigma, x0=x0, noise=noise)
         sigma = _per_image(sigma, x0)
         return (1 - sigma) * x0 + sigma * noise
 
     def x0_from_velocity(self, x_t: Tensor, velocity: Tensor, sigma: Tensor | float) -> Tensor:
         """x0 = x_t - sigma velocity."""
+        sigma = _checked(sigma, x_t=x_t, velocity=velocity)
         return x_t - _per_image(sigma, x_t) * velocity
 
     def velocity_from_x0(self, x_t: Tensor, x0: Tensor, sigma: Tensor | float) -> Tensor:
         """Velocity = (x_t - x0) / sigma; sigma must be positive."""
+        sigma = _checked(sigma, above=0, x_t=x_t, x0=x0)
         return (x_t - x0) / _per_image(sigma, x_t)
 
     def lower_noise(self, x_t: Tensor, x0: Tensor, sigma: Tensor | float, lower: Tensor | float) -> Tensor:
         """Euler step of dx/dsigma = velocity from ``sigma`` down to ``lower``; sigma must be positive."""
+        sigma = _checked(sigma, above=0, x_t=x_t, x0=x0)
+        lower = levels("lower", lower, len(x_t))
         return x_t + _per_image(lower - sigma, x_t) * self.velocity_from_x0(x_t, x0, sigma)
 
     x0_from_prediction = x0_from_velocity
 
     def timestep(self, sigma: Tensor) -> Tensor:
         """Timestep of the network, 1000 sigma."""
+        check_floating(sigma=sigma)
         return NUM_TIMESTEPS * sigma
 
     def weigh_x0(self, x0: Tensor, sigma: Tensor | float) -> Tensor:
         """As it is: an error of the velocity counts sigma in it, never more than 1."""
+        sigma = _checked(sigma, x0=x0)
         return x0
 
 
@@ -137,6 +162,7 @@ class VariancePreserving:
 
     def coefficients(self, sigma: Tensor | float) -> tuple[Tensor, Tensor]:
         """Signal and noise weights at ``sigma``; between discrete levels the log signal power is interpolated."""
+        sigma = levels("sigma", sigma)
         time = torch.as_tensor(sigma)
         table = _log_signal_power(self.beta_start, self.beta_end, time.device)
         position = time.double() * NUM_TIMESTEPS
@@ -147,22 +173,26 @@ class VariancePreserving:
 
     def add_noise(self, x0: Tensor, noise: Tensor, sigma: Tensor | float) -> Tensor:
         """x_t = alpha x0 + sqrt(1 - alpha^2) noise."""
+        sigma = _checked(sigma, x0=x0, noise=noise)
         signal, spread = (_per_image(weight, x0) for weight in self.coefficients(sigma))
         return signal * x0 + spread * noise
 
     def x0_from_noise(self, x_t: Tensor, noise: Tensor, sigma: Tensor | float) -> Tensor:
         """x0 = (x_t - sqrt(1 - alpha^2) noise) / alpha."""
+        sigma = _checked(sigma, x_t=x_t, noise=noise)
         signal, spread = (_per_image(weight, x_t) for weight in self.coefficients(sigma))
         return (x_t - spread * noise) / signal
 
     def noise_from_x0(self, x_t: Tensor, x0: Tensor, sigma: Tensor | float) -> Tensor:
         """Noise = (x_t - alpha x0) / sqrt(1 - alpha^2); sigma must be positive."""
+        sigma = _checked(sigma, above=0, x_t=x_t, x0=x0)
         signal, spread = (_per_image(weight, x_t) for weight in self.coefficients(sigma))
         return (x_t - signal * x0) / spread
 
     def lower_noise(self, x_t: Tensor, x0: Tensor, sigma: Tensor | float, lower: Tensor | float) -> Tensor:
         """DDIM step without fresh noise (eta = 0) from ``sigma`` down to ``lower``; sigma must be positive."""
-        return self.add_noise(x0, self.noise_from_x0(x_t, x0, sigma), lower)
+        noise = self.noise_from_x0(x_t, x0, sigma)
+        return self.add_noise(x0, noise, levels("lower", lower, len(x_t)))
 
     x0_from_prediction = x0_from_noise
 
@@ -171,9 +201,11 @@ class VariancePreserving:
 
         Levels are counted from 1, so that 0 is clean; diffusers counts the 1000 noisy ones from 0.
         """
+        check_floating(sigma=sigma)
         return (NUM_TIMESTEPS * sigma - 1).clamp(min=0)
 
     def weigh_x0(self, x0: Tensor, sigma: Tensor | float) -> Tensor:
         """Times alpha: an error of the noise then counts sqrt(1 - alpha^2), and not 14.6 at t = 1000."""
+        sigma = _checked(sigma, x0=x0)
         signal, _ = self.coefficients(sigma)
         return _per_image(signal, x0) * x0

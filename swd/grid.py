@@ -8,18 +8,27 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, get_args
+
+from swd.values import one_of, real, several, whole
 
 Process = Literal["flow", "variance-preserving"]
 GridEnd = Literal["shifted", "thousandth", "step"]
 
 GRID_STEPS = 28
 SHIFT = 3.0
-SMALLEST_SIGMA = 1e-3  # one part in the 1000 training timesteps
+MOST_STEPS = 1000  # training timesteps
+SMALLEST_SIGMA = 1 / MOST_STEPS
 
 
 def time_shift(sigma: float, shift: float) -> float:
-    """Move noise levels up for larger images: shift sigma / (1 + (shift - 1) sigma), [0, 1] -> [0, 1]."""
+    """Move noise levels up for larger images: shift sigma / (1 + (shift - 1) sigma), [0, 1] -> [0, 1].
+
+    Raises:
+        TypeError: no numbers.
+        ValueError: a level outside [0, 1], or a shift that is not positive.
+    """
+    sigma, shift = real("sigma", sigma, least=0, most=1), real("shift", shift, above=0)
     return shift * sigma / (shift * sigma + (1 - sigma))  # exactly 1 at 1, unlike the usual form
 
 
@@ -35,10 +44,11 @@ def sigma_grid(num_steps: int = GRID_STEPS, shift: float = SHIFT, *, end: GridEn
             which FluxPipeline asks for, and which is the "trailing" spacing of DDIM.
 
     Raises:
-        ValueError: when ``num_steps`` or ``shift`` is not positive.
+        TypeError: no numbers.
+        ValueError: no number of steps from 1 to 1000, a ``shift`` that is not positive, or an unknown ``end``.
     """
-    if num_steps < 1 or not 0 < shift < math.inf:
-        raise ValueError(f"num_steps and shift must be positive, got {num_steps} and {shift}")
+    num_steps, shift = whole("num_steps", num_steps, 1, MOST_STEPS), real("shift", shift, above=0)
+    one_of("end", end, get_args(GridEnd))
     if end == "step":
         return (*(time_shift((num_steps - step) / num_steps, shift) for step in range(num_steps)), 0.0)
     last = time_shift(SMALLEST_SIGMA, shift) if end == "shifted" else SMALLEST_SIGMA
@@ -60,7 +70,10 @@ class TokenShift:
 
     def at(self, num_tokens: int) -> float:
         """Shift for an image of so many tokens, beyond the two numbers too."""
+        num_tokens = whole("num_tokens", num_tokens, 1)
         slope = (self.mu[1] - self.mu[0]) / (self.tokens[1] - self.tokens[0])
+        if self.tokens[0] == self.tokens[1]:
+            raise ValueError(f"tokens must be two different numbers, got {self.tokens}")
         return math.exp(self.mu[0] + slope * (num_tokens - self.tokens[0]))
 
 
@@ -77,7 +90,8 @@ class TeacherGrid:
         pdm_indices: the same of PDM.
 
     Raises:
-        ValueError: a time shift of a process that has none.
+        TypeError: an argument of another type.
+        ValueError: a time shift of a process that has none, or an argument out of range.
     """
 
     process: Process = "flow"
@@ -88,6 +102,13 @@ class TeacherGrid:
     pdm_indices: tuple[int, int] = (18, 28)
 
     def __post_init__(self) -> None:
+        one_of("process", self.process, get_args(Process))
+        one_of("end", self.end, get_args(GridEnd))
+        whole("num_steps", self.num_steps, 1, MOST_STEPS)
+        for name in ("dmd_indices", "pdm_indices"):
+            _check_pair(name, getattr(self, name))
+        if not isinstance(self.shift, TokenShift):
+            real("shift", self.shift, above=0)
         self._check_shift(self.shift)
 
     def _check_shift(self, shift: float | TokenShift) -> None:
@@ -123,6 +144,12 @@ class TeacherGrid:
         if num_tokens is None:
             raise ValueError("the time shift depends on the number of image tokens: give num_tokens, or a shift")
         return self.shift.at(num_tokens)
+
+
+def _check_pair(name: str, value: tuple[int, int]) -> None:
+    indices = [whole(name, index) for index in several(name, value)]
+    if len(indices) != 2:
+        raise ValueError(f"{name} must be two indices, the second not in the range, got {value!r}")
 
 
 GRIDS: Mapping[str, TeacherGrid] = MappingProxyType(

@@ -27,6 +27,8 @@ from torch import Tensor
 from swd.flow import FlowMatching, NoiseProcess, signal_and_noise
 from swd.resize import upscale
 from swd.schedule import UpscaleMode
+from swd.tensors import check_alike, check_maps
+from swd.values import real, size_of
 
 _BISECTIONS = 60
 _FLOW = FlowMatching()
@@ -34,6 +36,7 @@ _FLOW = FlowMatching()
 
 def side_ratio(small: tuple[int, int], large: tuple[int, int]) -> float:
     """r: how much larger an orthonormal coefficient of the same signal is, the root of the ratio of areas."""
+    small, large = size_of("small", small), size_of("large", large)
     return math.sqrt(large[0] * large[1] / (small[0] * small[1]))
 
 
@@ -52,10 +55,10 @@ def grown_sigma(sigma: float, ratio: float, process: NoiseProcess = _FLOW) -> fl
         Sigma in [0, 1]; at most the process's own last level, where its signal is weakest.
 
     Raises:
+        TypeError: no numbers.
         ValueError: sigma outside [0, 1], or a ratio that is not positive.
     """
-    if not ratio > 0:
-        raise ValueError(f"a ratio of sides is positive, got {ratio}")
+    ratio = real("ratio", ratio, above=0)
     signal, noise = signal_and_noise(sigma, process)
     low, high = 0.0, 1.0
     for _ in range(_BISECTIONS):
@@ -78,11 +81,11 @@ def expand_noisy(x_t: Tensor, noise: Tensor, sigma: float, process: NoiseProcess
         x_t at the new size, and its noise level.
 
     Raises:
+        TypeError: no floating-point tensors, or no number.
         ValueError: sigma outside (0, 1], or ``noise`` smaller than ``x_t`` or of other images or channels.
     """
-    if not 0 < sigma <= 1:
-        raise ValueError(f"only a noisy latent is expanded: sigma lies in (0, 1], got {sigma}")
-    _check(x_t, noise)
+    sigma = real("sigma", sigma, above=0, least=0, most=1)
+    _check(x_t=x_t, noise=noise)
     grown = grown_sigma(sigma, side_ratio(_size(x_t), _size(noise)), process)
     (_, before), (_, after) = (signal_and_noise(level, process) for level in (sigma, grown))
     return after * replace_low(noise, x_t / before), grown
@@ -110,9 +113,9 @@ def lift_estimate(
     Raises:
         ValueError: as `expand_noisy`.
     """
-    if not 0 < sigma <= 1:
-        raise ValueError(f"only a noisy latent is lifted: sigma lies in (0, 1], got {sigma}")
-    _check(x_t, noise)
+    sigma = real("sigma", sigma, above=0, least=0, most=1)
+    check_alike(x_t=x_t, x0=x0)
+    _check(x_t=x_t, noise=noise)
     weight, spread = signal_and_noise(sigma, process)
     completed = replace_low(noise, (x_t - weight * x0) / spread)
     return process.add_noise(upscale(x0, _size(noise), mode), completed, sigma)
@@ -128,9 +131,10 @@ def replace_low(large: Tensor, small: Tensor) -> Tensor:
         small: (B, C, h, w).
 
     Raises:
+        TypeError: no floating-point tensors.
         ValueError: ``small`` is larger, or of other images or channels.
     """
-    _check(small, large)
+    _check(small=small, large=large)
     rows, columns = (_cosines(side, large) for side in _size(large))
     spectrum = rows @ large @ columns.T
     low_rows, low_columns = (_cosines(side, small) for side in _size(small))
@@ -148,8 +152,11 @@ def keep_low(large: Tensor, size: tuple[int, int]) -> Tensor:
         size: (h, w), no larger.
 
     Raises:
+        TypeError: no floating-point tensor, or no whole numbers.
         ValueError: it is larger.
     """
+    check_maps(large=large)
+    size = size_of("size", size)
     if any(side > of for side, of in zip(size, _size(large), strict=True)):
         raise ValueError(f"low frequencies of {_size(large)} make no latent of size {size}")
     rows, columns = (_cosines(side, large) for side in _size(large))
@@ -176,9 +183,12 @@ def _size(x: Tensor) -> tuple[int, int]:
     return (x.shape[-2], x.shape[-1])
 
 
-def _check(small: Tensor, large: Tensor) -> None:
+def _check(**given: Tensor) -> None:
+    """Of a latent and the one that it grows to, in this order."""
+    check_maps(**given)
+    small, large = given.values()
     if small.shape[:-2] != large.shape[:-2] or any(s > n for s, n in zip(_size(small), _size(large), strict=True)):
         raise ValueError(
-            f"noise of the new size has the same images and channels and no smaller side: {tuple(large.shape)} for "
-            f"{tuple(small.shape)}"
+            f"{' and '.join(given)} must have the same images and channels, the second no smaller side, got "
+            f"{tuple(small.shape)} and {tuple(large.shape)}"
         )

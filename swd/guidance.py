@@ -14,6 +14,7 @@ from torch import Tensor
 from swd.flow import NoiseProcess, guide
 from swd.grid import TeacherGrid
 from swd.predictor import CondT, X0Predictor
+from swd.values import real
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +143,10 @@ def with_guidance(
         guidance_scale: without guidance as an input, the denoiser itself at 1 and below, as in diffusers.
 
     Raises:
-        ValueError: classifier-free guidance without ``uncond``.
+        TypeError: a scale that is no number.
+        ValueError: a scale that is not finite, or classifier-free guidance without ``uncond``.
     """
+    guidance_scale = real("guidance_scale", guidance_scale)
     if getattr(denoiser, "embeds_guidance", False):
         return EmbeddedGuidance(denoiser, guidance_scale)
     if guidance_scale <= 1:

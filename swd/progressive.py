@@ -19,6 +19,7 @@ from swd.guidance import step_conditions, with_guidance
 from swd.predictor import CondT, X0Predictor
 from swd.sampler import OnStep, Seed, draw_noise, seed_rngs
 from swd.schedule import ScaleSchedule
+from swd.values import several, typed
 
 
 def own_levels(
@@ -72,9 +73,13 @@ def sample_progressive(
         Clean latents of ``size``, (B, C, H, W), float32.
 
     Raises:
+        TypeError: an argument of another type.
         ValueError: no seeds, a schedule of another process or that the patch size does not divide, or guidance
             without ``uncond``.
     """
+    seeds = several("seeds", seeds)
+    if not isinstance(schedule, ScaleSchedule):
+        raise TypeError(f"schedule must be a ScaleSchedule, such as swd.preset makes, got {typed(schedule)}")
     schedule.check_patch(denoiser.patch_size)
     schedule.check_process(denoiser.process.name)
     if not seeds:

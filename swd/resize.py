@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from swd.schedule import UpscaleMode
+from swd.tensors import check_maps
+from swd.values import one_of, size_of
 
 
 def downscale_area(x: Tensor, size: tuple[int, int]) -> Tensor:
@@ -20,8 +22,11 @@ def downscale_area(x: Tensor, size: tuple[int, int]) -> Tensor:
         size: (h, w), no larger than (H, W).
 
     Raises:
-        ValueError: when ``size`` is larger than the image.
+        TypeError: ``x`` is no floating-point tensor, or ``size`` not two whole numbers.
+        ValueError: when ``size`` is larger than the image, or ``x`` not (B, C, H, W).
     """
+    check_maps(x=x)
+    size = size_of("size", size)
     if size == tuple(x.shape[-2:]):
         return x
     if size[0] > x.shape[-2] or size[1] > x.shape[-1]:
@@ -37,7 +42,8 @@ def upscale_bicubic(x: Tensor, size: tuple[int, int]) -> Tensor:
         size: (h, w), no smaller than (H, W).
 
     Raises:
-        ValueError: when ``size`` is smaller than the latent.
+        TypeError: as `upscale`.
+        ValueError: when ``size`` is smaller than the latent, or ``x`` not (B, C, H, W).
     """
     return upscale(x, size, "bicubic")
 
@@ -51,10 +57,12 @@ def upscale(x: Tensor, size: tuple[int, int], mode: UpscaleMode) -> Tensor:
         mode: an interpolation, or ``fourier``: the same frequencies and none above, periodic at the borders.
 
     Raises:
-        ValueError: when ``size`` is smaller than the latent, or the mode is unknown.
+        TypeError: ``x`` is no floating-point tensor, ``size`` not two whole numbers, or the mode no text.
+        ValueError: when ``size`` is smaller than the latent, ``x`` not (B, C, H, W), or the mode unknown.
     """
-    if mode not in get_args(UpscaleMode):
-        raise ValueError(f"unknown upscale mode {mode!r}; known: {', '.join(get_args(UpscaleMode))}")
+    one_of("mode", mode, get_args(UpscaleMode))
+    check_maps(x=x)
+    size = size_of("size", size)
     if size == tuple(x.shape[-2:]):
         return x
     if size[0] < x.shape[-2] or size[1] < x.shape[-1]:

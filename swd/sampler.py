@@ -19,6 +19,8 @@ from swd.guidance import step_conditions, with_guidance
 from swd.predictor import CondT, X0Predictor
 from swd.resize import upscale
 from swd.schedule import ScaleSchedule
+from swd.tensors import check_maps
+from swd.values import as_whole, real, several, size_of, typed, whole
 
 Seed = int | torch.Generator
 OnStep = Callable[[int, Tensor, Tensor], None]
@@ -30,15 +32,34 @@ def seed_rngs(seeds: Sequence[Seed], device: torch.device | str = "cpu") -> list
 
     A torch.Generator among the seeds is used as it is, and advanced. torch's CPU generator keeps the lower 32 bits of
     a seed: those of larger ones are hashed, so that seeds that differ above them draw different noise.
+
+    Raises:
+        TypeError: no list, or a seed that is neither a whole number nor a generator.
+        ValueError: a negative seed, or one beyond 63 bits.
     """
+    seeds = several("seeds", seeds)
     return [s if isinstance(s, torch.Generator) else torch.Generator(device).manual_seed(_kept(s)) for s in seeds]
 
 
-def _kept(seed: int) -> int:
+def _kept(given: int) -> int:
     """The seed, or 32 bits that follow from all of it."""
+    if as_whole(given) is None:
+        raise TypeError(f"seeds must be a list of whole numbers or torch generators, got {typed(given)} among them")
+    seed = whole("seeds", given, 0, 2**63 - 1)
     if seed < 2**32:
         return seed
     return int.from_bytes(hashlib.blake2b(str(seed).encode(), digest_size=4).digest(), "big")
+
+
+def sides_of(name: str, value: int | tuple[int, int]) -> tuple[int, int]:
+    """Height and width of a latent that is given by both, or as the side of a square.
+
+    Raises:
+        TypeError: neither.
+        ValueError: a side out of range.
+    """
+    number = as_whole(value)
+    return size_of(name, value if number is None else (number, number))
 
 
 def draw_noise(rngs: Sequence[torch.Generator], shape: tuple[int, ...], device: torch.device | str) -> Tensor:
@@ -80,9 +101,13 @@ def sample(
         Clean latents of ``size``, (B, C, H, W), float32; where ``on_step_end`` stops, what it returned.
 
     Raises:
+        TypeError: an argument of another type.
         ValueError: when the patch size does not divide a scale or ``size``, the schedule belongs to another noise
             process, there are no seeds, or ``noise`` has another shape.
     """
+    seeds = several("seeds", seeds)
+    if not isinstance(schedule, ScaleSchedule):
+        raise TypeError(f"schedule must be a ScaleSchedule, such as swd.preset makes, got {typed(schedule)}")
     schedule.check_patch(denoiser.patch_size)
     schedule.check_process(denoiser.process.name)
     device = device or cond.device
@@ -112,6 +137,7 @@ def sample(
 
 def _checked(noise: Tensor, drawn: Tensor) -> Tensor:
     """Noise of the caller's as if it were drawn."""
+    check_maps(noise=noise)
     if noise.shape != drawn.shape:
         raise ValueError(f"noise of the first step is {tuple(drawn.shape)}, got {tuple(noise.shape)}")
     return noise.to(drawn)
@@ -158,10 +184,11 @@ def sample_teacher(
         Clean latents, (B, C, H, W), float32.
 
     Raises:
+        TypeError: an argument of another type.
         ValueError: when guidance is asked for without ``uncond``, the patch size does not divide ``side``, or the
             process has no time shift.
     """
-    size = (side, side) if isinstance(side, int) else side
+    size, seeds = sides_of("side", side), several("seeds", seeds)
     for length in size:
         ScaleSchedule((length,), (1.0, 0.0)).check_patch(denoiser.patch_size)
     device = device or cond.device
@@ -200,8 +227,10 @@ def finish_teacher(
         Clean latents, (B, C, H, W), float32.
 
     Raises:
+        TypeError: an argument of another type.
         ValueError: sigma outside (0, 1], or guidance without ``uncond``.
     """
+    check_maps(x_t=x_t)
     size = (x_t.shape[-2], x_t.shape[-1])
     levels = finishing_levels(denoiser, size, sigma, num_steps=num_steps, shift=shift)
     sigmas = torch.tensor(levels, device=x_t.device, dtype=torch.float32)[:, None].expand(-1, len(x_t))
@@ -219,10 +248,10 @@ def finishing_levels(
     """Levels that `finish_teacher` visits from ``sigma`` down to 0: one more than it evaluates.
 
     Raises:
+        TypeError: an argument of another type.
         ValueError: sigma outside (0, 1].
     """
-    if not 0 < sigma <= 1:
-        raise ValueError(f"sigma lies in (0, 1], got {sigma}")
+    sigma, size = real("sigma", sigma, above=0, least=0, most=1), size_of("size", size)
     return (sigma, *(level for level in _teacher_levels(denoiser, size, num_steps, shift) if level < sigma))
 
 

@@ -9,10 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from types import MappingProxyType
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from swd.grid import GRID_STEPS, GRIDS, Process, TeacherGrid, sigma_grid
+from swd.values import as_whole, is_real, several, shown, size_of, typed, whole
 
+LARGEST_SIDE = 2**16  # of a latent: half a million pixels
 UpscaleMode = Literal["bicubic", "bilinear", "nearest", "fourier"]
 """Ways to a larger latent (`swd.resize.upscale`)."""
 
@@ -26,6 +28,7 @@ class ScaleSchedule:
     leaves it open. ``upscale`` is how x0 gets to the next scale; the method's is bicubic.
 
     Raises:
+        TypeError: scales or sigmas that are no lists, or a sigma that is no number.
         ValueError: when there is no step, a scale is not a positive integer, scales shrink, sigmas do not fall strictly
             from at most 1 to exactly 0, or the upscaling is unknown.
     """
@@ -36,18 +39,25 @@ class ScaleSchedule:
     upscale: UpscaleMode = "bicubic"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "scales", tuple(self.scales))
-        object.__setattr__(self, "sigmas", tuple(float(sigma) for sigma in self.sigmas))
+        object.__setattr__(self, "scales", tuple(map(_plain, several("scales", self.scales))))
+        sigmas = tuple(_number(sigma) for sigma in several("sigmas", self.sigmas))
+        object.__setattr__(self, "sigmas", sigmas)
         self._check_scales()
         self._check_sigmas()
-        if self.upscale not in get_args(UpscaleMode):
-            raise ValueError(f"upscale must be one of {', '.join(get_args(UpscaleMode))}, got {self.upscale!r}")
+        upscale: Any = self.upscale
+        if not isinstance(upscale, str) or upscale not in get_args(UpscaleMode):
+            raise ValueError(f"upscale must be one of {', '.join(get_args(UpscaleMode))}, got {shown(self.upscale)}")
+        process: Any = self.process
+        if process is not None and (not isinstance(process, str) or process not in get_args(Process)):
+            raise ValueError(f"process must be one of {', '.join(get_args(Process))}, got {shown(self.process)}")
 
     def _check_scales(self) -> None:
         if not self.scales:
             raise ValueError("a schedule needs at least one scale, got none")
         if any(type(scale) is not int or scale < 1 for scale in self.scales):
-            raise ValueError(f"scales must be positive integers (latent sides), got {self.scales}")
+            raise ValueError(f"scales must be positive integers (latent sides), got {shown(self.scales)}")
+        if self.scales[-1] > LARGEST_SIDE:
+            raise ValueError(f"scales must be at most {LARGEST_SIDE}, got {shown(self.scales)}")
         if any(small > large for small, large in pairwise(self.scales)):
             raise ValueError(f"scales must not shrink, got {self.scales}")
 
@@ -55,7 +65,7 @@ class ScaleSchedule:
         if len(self.sigmas) != len(self.scales) + 1:
             raise ValueError(f"{len(self.scales)} scales need {len(self.scales) + 1} sigmas, got {len(self.sigmas)}")
         if not all(high > low for high, low in pairwise(self.sigmas)):  # also catches NaN
-            raise ValueError(f"sigmas must fall strictly, got {self.sigmas}")
+            raise ValueError(f"sigmas must fall strictly, got {shown(self.sigmas)}")
         if self.sigmas[0] > 1 or self.sigmas[-1] != 0:
             raise ValueError(f"sigmas must run from at most 1 to exactly 0, got {self.sigmas}")
 
@@ -79,14 +89,20 @@ class ScaleSchedule:
             upscale: how x0 gets to the next scale.
 
         Raises:
+            TypeError: no lists, or a boundary that is no whole number.
             ValueError: when boundaries do not rise strictly within the grid and end where it does.
         """
-        boundaries, levels = tuple(boundaries), sigma_grid() if levels is None else levels
+        boundaries = tuple(whole("boundaries", boundary) for boundary in several("boundaries", boundaries))
+        levels = sigma_grid() if levels is None else several("levels", levels)
         num_steps = len(levels) - 1
         rises = all(low < high for low, high in pairwise(boundaries))
         if not boundaries or not rises or boundaries[0] < 0 or boundaries[-1] != num_steps:
-            raise ValueError(f"boundaries must rise strictly within 0..{num_steps} and end there, got {boundaries}")
-        return cls(tuple(scales), tuple(levels[boundary] for boundary in boundaries), process, upscale)
+            raise ValueError(
+                f"boundaries must rise strictly within 0..{num_steps} and end there, got {shown(boundaries)}"
+            )
+        return cls(
+            tuple(several("scales", scales)), tuple(levels[boundary] for boundary in boundaries), process, upscale
+        )
 
     @property
     def num_steps(self) -> int:
@@ -105,8 +121,10 @@ class ScaleSchedule:
             scale: latent side.
 
         Raises:
+            TypeError: no whole number.
             ValueError: no step works at that side.
         """
+        scale = whole("scale", scale)
         if scale not in self.scales:
             raise ValueError(f"a schedule of scales {self.scales} has no step at side {scale}")
         steps = self.num_steps - self.scales[::-1].index(scale)
@@ -122,6 +140,7 @@ class ScaleSchedule:
 
     def check_patch(self, patch_size: int) -> None:
         """Raise ValueError unless the network's patches tile every scale."""
+        patch_size = whole("patch_size", patch_size, 1)
         bad = [scale for scale in self.scales if scale % patch_size]
         if bad:
             raise ValueError(f"scales must be multiples of the patch size {patch_size}, got {bad} in {self.scales}")
@@ -138,10 +157,11 @@ class ScaleSchedule:
             multiple: the patch size, which has to divide ``size``.
 
         Raises:
+            TypeError: no whole numbers.
             ValueError: a side is not a positive multiple.
         """
-        last = self.scales[-1]
-        height, width = size or (last, last)
+        last, multiple = self.scales[-1], whole("multiple", multiple, 1)
+        height, width = (last, last) if size is None else size_of("size", size, None, LARGEST_SIDE)
         if min(height, width) < 1 or height % multiple or width % multiple:
             raise ValueError(f"latent sides must be positive multiples of {multiple}, got {height} x {width}")
 
@@ -155,8 +175,8 @@ class ScaleSchedule:
 
         A network without such an end has None.
         """
-        height, width = size or (self.scales[-1],) * 2
-        if max_side is not None and max(height, width) > max_side:
+        height, width = (self.scales[-1],) * 2 if size is None else size_of("size", size, 1, LARGEST_SIDE)
+        if max_side is not None and max(height, width) > whole("max_side", max_side, 1):
             raise ValueError(
                 f"scales must stay within the network's largest latent side {max_side}, got {self.scales} with a last "
                 f"latent of {height} x {width}"
@@ -164,7 +184,20 @@ class ScaleSchedule:
 
     def num_tokens(self, patch_size: int) -> int:
         """Image tokens over all steps, the compute of one image to first order."""
+        patch_size = whole("patch_size", patch_size, 1)
         return sum((scale // patch_size) ** 2 for scale in self.scales)
+
+
+def _plain(scale: Any) -> Any:
+    """A whole number of whatever library as Python's; anything else as it is, to be refused with all others."""
+    number = as_whole(scale)
+    return scale if number is None else number
+
+
+def _number(sigma: Any) -> float:
+    if not is_real(sigma):
+        raise TypeError(f"sigmas must be a list of numbers, got {typed(sigma)} among them")
+    return float(sigma)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,6 +271,7 @@ def preset(name: str) -> ScaleSchedule:
     """A published schedule, or a mini one, by name.
 
     Raises:
+        TypeError: no text.
         ValueError: when there is no such preset; names the nearest ones.
     """
     return preset_spec(name).build()
@@ -247,9 +281,12 @@ def preset_spec(name: str) -> ScheduleSpec:
     """A preset as it is published, to be cut from another grid than the published one.
 
     Raises:
+        TypeError: no text.
         ValueError: when there is no such preset; names the nearest ones.
     """
+    if not isinstance(name, str):
+        raise TypeError(f"a preset must be named by one of {', '.join(PRESETS)}, got {typed(name)}")
     if name not in PRESETS:
         near = difflib.get_close_matches(name, PRESETS, n=3, cutoff=0.3)
-        raise ValueError(f"no preset {name!r}; nearest: {', '.join(near) or 'none'}; all: {', '.join(PRESETS)}")
+        raise ValueError(f"no preset {shown(name)}; nearest: {', '.join(near) or 'none'}; all: {', '.join(PRESETS)}")
     return PRESETS[name]

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from swd.flow import FlowMatching, NoiseProcess, signal_and_noise
 from swd.schedule import ScaleSchedule
+from swd.tensors import check_maps
+from swd.values import real, several, typed, whole
 
 NYQUIST = 0.5
 _BISECTIONS = 40
@@ -87,9 +89,11 @@ def radial_spectrum(x: Tensor) -> Spectrum:
         Spectrum with power (B, C, F) in float32.
 
     Raises:
+        TypeError: ``x`` is no floating-point tensor.
         ValueError: when ``x`` is not (B, C, H, W), or a side is below 2.
     """
-    if x.ndim != 4 or min(x.shape[-2:]) < 2:
+    check_maps(x=x)
+    if min(x.shape[-2:]) < 2:
         raise ValueError(f"expected (B, C, H, W) with sides of at least 2, got {tuple(x.shape)}")
     height, width = x.shape[-2:]
     ring, weight = _rings(height, width)
@@ -123,8 +127,10 @@ def noisy_spectrum(clean: Spectrum, sigma: float, process: NoiseProcess | None =
         process: flow matching where it is None.
 
     Raises:
+        TypeError: no spectrum, or no number.
         ValueError: sigma outside [0, 1].
     """
+    _check_spectrum(clean)
     signal, noise = signal_and_noise(sigma, process or FlowMatching())
     return replace(clean, power=signal**2 * clean.power + noise**2)
 
@@ -145,9 +151,10 @@ def safe_side(clean: Spectrum, sigma: float, *, margin: float = 1.0, process: No
         A side in samples, not rounded; 0 where all is masked, ``min(size)`` where nothing is.
 
     Raises:
+        TypeError: an argument of another type.
         ValueError: sigma outside [0, 1], a margin that is not positive, or power of another shape.
     """
-    _check(clean, margin)
+    margin = _check(clean, margin)
     signal, noise = signal_and_noise(sigma, process or FlowMatching())
     visible = clean.inscribed & (margin * signal**2 * clean.power > noise**2)
     return float(clean.sides[visible].max()) if bool(visible.any()) else 0.0
@@ -166,11 +173,11 @@ def safe_sigma(clean: Spectrum, side: float, *, margin: float = 1.0, process: No
         Sigma in [0, 1]; 0 for the full side.
 
     Raises:
+        TypeError: an argument of another type.
         ValueError: a side that is not positive or larger than the full one, or as in `safe_side`.
     """
-    _check(clean, margin)
-    if not 0 < side <= min(clean.size):
-        raise ValueError(f"a side lies in (0, {min(clean.size)}], got {side}")
+    margin, full = _check(clean, margin), min(clean.size)
+    side = real("side", side, above=0, least=0, most=full)
     lost = clean.power[clean.inscribed & (clean.sides > side)]
     if not len(lost):
         return 0.0
@@ -217,19 +224,22 @@ def schedule_from_spectrum(
         process: flow matching where it is None.
 
     Raises:
+        TypeError: an argument of another type.
         ValueError: neither or both of sigmas and scales; a final side that ``multiple`` does not divide; scales that do
             not rise to the final side, or sigmas that `ScaleSchedule` refuses.
     """
     if (sigmas is None) == (scales is None):
         raise ValueError("give either sigmas or scales: the other one is proposed")
-    full = min(clean.size)
+    _check(clean, margin)
+    full, multiple, least = min(clean.size), whole("multiple", multiple, 1), whole("least", least, 0)
     if full % multiple:
         raise ValueError(f"the final side {full} is no multiple of the patch size {multiple}")
     if sigmas is not None:
+        sigmas = several("sigmas", sigmas)
         sides = [safe_side(clean, sigma, margin=margin, process=process) for sigma in sigmas[1:-1]]
         proposed = [min(full, max(multiple, least, multiple * math.ceil(side / multiple))) for side in sides]
         return ScaleSchedule((*proposed, full), tuple(sigmas))
-    scales = tuple(scales or ())
+    scales = tuple(whole("scales", scale, 1) for scale in several("scales", scales))
     if not scales or scales[-1] != full or any(small >= large for small, large in pairwise(scales)):
         raise ValueError(f"scales must rise strictly to the final side {full}, got {scales}")
     levels = [safe_sigma(clean, scale, margin=margin, process=process) for scale in scales[:-1]]
@@ -247,6 +257,7 @@ def fit_power_law(clean: Spectrum) -> PowerLaw:
         clean: power (F,), as from `Spectrum.mean`.
 
     Raises:
+        TypeError: an argument of another type.
         ValueError: fewer than four rings, or power that is not positive.
     """
     _check(clean, margin=1.0)
@@ -276,6 +287,7 @@ def least_octave_fall(clean: Spectrum) -> float:
         clean: power (F,), as from `Spectrum.mean`.
 
     Raises:
+        TypeError: an argument of another type.
         ValueError: power of another shape, or a side below 8, which has too few octaves.
     """
     _check(clean, margin=1.0)
@@ -289,8 +301,14 @@ def least_octave_fall(clean: Spectrum) -> float:
     return min(lower - upper for upper, lower in pairwise(levels))
 
 
-def _check(clean: Spectrum, margin: float) -> None:
+def _check_spectrum(clean: Spectrum) -> None:
+    if not isinstance(clean, Spectrum):
+        raise TypeError(f"clean must be a Spectrum, such as radial_spectrum makes, got {typed(clean)}")
+
+
+def _check(clean: Spectrum, margin: float) -> float:
+    """The margin as a number."""
+    _check_spectrum(clean)
     if clean.power.ndim != 1:
         raise ValueError(f"expected the mean spectrum, power (F,), got {tuple(clean.power.shape)}: call mean()")
-    if not margin > 0:
-        raise ValueError(f"a margin is positive, got {margin}")
+    return real("margin", margin, above=0)

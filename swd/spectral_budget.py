@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from swd.flow import FlowMatching, NoiseProcess, signal_and_noise
 from swd.schedule import ScaleSchedule
 from swd.spectra import Spectrum, schedule_from_spectrum
+from swd.values import several, typed, whole
 
 
 def fill_budget(
@@ -32,8 +33,12 @@ def fill_budget(
         The schedule, and the widest margin that it keeps.
 
     Raises:
+        TypeError: an argument of another type.
         ValueError: even the smallest scales cost more, or as in `schedule_from_spectrum`.
     """
+    if not isinstance(clean, Spectrum):
+        raise TypeError(f"clean must be a Spectrum, such as radial_spectrum makes, got {typed(clean)}")
+    sigmas, num_tokens = several("sigmas", sigmas), whole("num_tokens", num_tokens, 1)
     weights = [signal_and_noise(sigma, process or FlowMatching()) for sigma in sigmas[1:-1]]
     powers = clean.power[clean.inscribed & (clean.power > 0)].tolist()
     margins = sorted((noise / signal) ** 2 / power for signal, noise in weights for power in powers)

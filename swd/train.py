@@ -43,6 +43,7 @@ from swd.errors import INTERRUPTED, USER_ERRORS, ConfigError, StudyError, Traini
 from swd.training.config import DistillConfig
 from swd.training.stopping import StopSignals
 from swd.training.typed import in_words, is_a
+from swd.typed import check_words, usable_path, with_usable_paths
 
 PLACES = ("pipeline", "data", "output", "images", "student")  # options in which ~ is the home folder
 
@@ -113,13 +114,15 @@ def parse(arguments: Sequence[str]) -> TrainCommand:
     """Command from arguments, on top of a study file when they name one.
 
     Raises:
+        ConfigError: an empty word, or a path that cannot be used.
         StudyError: the file cannot be read, or has an unknown key or a value of the wrong type.
     """
+    check_words(arguments)
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--study", type=Path)
     study = finder.parse_known_args(arguments)[0].study
-    given = [*(read_study(study) if study else []), *arguments]
-    return tyro.cli(TrainCommand, args=given, prog="python -m swd.train")
+    given = [*(read_study(usable_path("study", study)) if study else []), *arguments]
+    return with_usable_paths(tyro.cli(TrainCommand, args=given, prog="python -m swd.train"))
 
 
 def read_study(path: Path) -> list[str]:
@@ -128,6 +131,8 @@ def read_study(path: Path) -> list[str]:
     Raises:
         StudyError: unreadable file, or unknown key (with the nearest known ones).
     """
+    if path.exists() and not path.is_file():
+        raise StudyError(f"cannot read study file {path}: it is a folder, a pipe or a device")
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:

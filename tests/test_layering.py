@@ -29,6 +29,9 @@ CORE = (
     "schedule",
     "spectra",
     "spectral_budget",
+    "tensors",
+    "typed",
+    "values",
 )
 LAYERS = {
     **{f"swd.{name}": 0 for name in CORE},
@@ -61,6 +64,8 @@ HARNESS_LIBRARIES |= {
     "swd.errors",
     "swd.training.config",
     "swd.training.options",
+    "swd.typed",
+    "swd.values",
 }  # declarations name their options
 TABLE_LIBRARIES = {
     "repro.harness",

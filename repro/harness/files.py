@@ -1,5 +1,6 @@
 """Canonical JSON, content digests and atomic writes: what records, stages and provenance stand on."""
 
+import errno
 import hashlib
 import json
 import os
@@ -68,6 +69,17 @@ def on_disk(path: Path, data: bytes) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def input_file(path: Path) -> Path:
+    """A file that a user names, where it is one: a pipe or a device would be waited for.
+
+    Raises:
+        OSError: it is something else.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is no file" if path.is_dir() else "it is a pipe or a device", str(path))
+    return path
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:

@@ -16,7 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
-from repro.harness.files import canonical_json, digest_json, write_atomic
+from repro.harness.files import canonical_json, digest_json, input_file, write_atomic
 from repro.harness.schema import SCHEMA, Curve, Line, PerImage, Record, RecordError, RecordSet, Run, Series, VoteLine
 
 __all__ = [
@@ -83,7 +83,7 @@ def load(path: Path) -> RecordSet:
         RecordError: the first bad line, as ``file:line: reason``.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = input_file(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RecordError(f"{path}: cannot read records: {error}") from error
     return parse(text, path)

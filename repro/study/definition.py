@@ -26,6 +26,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from repro.harness.files import input_file
 from repro.harness.votes.vote import CRITERIA, Criterion
 from repro.study.errors import StudyError
 
@@ -111,7 +112,7 @@ def load_study(path: Path) -> Study:
         StudyError: no such file, no TOML, or a key that is missing, unknown, or not as expected.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = input_file(path).read_text(encoding="utf-8")
     except OSError as error:
         raise StudyError(f"cannot read the study {path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from repro.harness.files import digest_json
+from repro.harness.files import digest_json, input_file
 from repro.harness.votes.vote import Criterion
 from repro.study.errors import StudyError
 
@@ -78,7 +78,7 @@ def load_texts(language: str, folder: Path) -> Texts:
 
 def _read(path: Path) -> dict[str, str]:
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(input_file(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise StudyError(f"cannot read the texts {path}: {error}") from error
     return dict(_flat(path, "", table))

@@ -14,12 +14,15 @@ image. In high dimensions distances hardly vary, so that little is left to be ro
 the pull of the two means. 1 - c and k - 1 come from expm1, which keeps the digits that the ones of a wide kernel hide.
 """
 
-import math
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
+
+from swd.tensors import check_floating
+from swd.values import one_of
+from swd.values import real as real_number
 
 Method = Literal["auto", "eager", "chunked", "triton"]
 EAGER_BYTES = 2**27  # of one kernel matrix; autograd keeps several. Above, auto goes in strips everywhere
@@ -43,10 +46,13 @@ def rbf_mmd(fake: Tensor, real: Tensor, bandwidth: float, *, method: Method = "a
         (B,), float32 or wider.
 
     Raises:
+        TypeError: no floating-point tensors, or no number.
         ValueError: an unknown method, shapes that do not match, fewer than two tokens, a bandwidth that is not
             positive; "triton" elsewhere than on CUDA, in float64 or for two dtypes.
     """
-    _check(fake, real, bandwidth, method)
+    bandwidth = _checked(fake, real, bandwidth, method)
+    if torch.float64 in (fake.dtype, real.dtype):
+        fake, real = fake.double(), real.double()  # products of tensors take two of one width
     if method == "auto":
         matrix_bytes = 4 * len(fake) * max(fake.shape[1], real.shape[1]) ** 2
         method = "chunked" if fake.device.type == "cpu" or matrix_bytes > EAGER_BYTES else "eager"
@@ -58,11 +64,11 @@ def rbf_mmd(fake: Tensor, real: Tensor, bandwidth: float, *, method: Method = "a
         return value
 
 
-def _check(fake: Tensor, real: Tensor, bandwidth: float, method: Method) -> None:
-    if method not in get_args(Method):
-        raise ValueError(f"method must be one of {', '.join(get_args(Method))}, got {method!r}")
-    if not 0 < bandwidth < math.inf:
-        raise ValueError(f"bandwidth must be finite and positive, got {bandwidth}")
+def _checked(fake: Tensor, real: Tensor, bandwidth: float, method: Method) -> float:
+    """The bandwidth, once all arguments are known to be what they have to be."""
+    one_of("method", method, get_args(Method))
+    bandwidth = real_number("bandwidth", bandwidth, above=0)
+    check_floating(fake=fake, real=real)
     if fake.ndim != 3 or real.ndim != 3 or len(fake) != len(real) or fake.shape[2] != real.shape[2]:
         raise ValueError(f"tokens must be (B, N, D) of one B and D, got {tuple(fake.shape)} and {tuple(real.shape)}")
     if fake.shape[1] < 2 or real.shape[1] < 2:
@@ -71,6 +77,7 @@ def _check(fake: Tensor, real: Tensor, bandwidth: float, method: Method) -> None
     if method == "triton" and (len(kinds) > 1 or fake.device.type != "cuda" or fake.dtype == torch.float64):
         given = " and ".join(f"{dtype} on {device}" for dtype, device in kinds)
         raise ValueError(f"method 'triton' needs CUDA and one dtype of at most float32, got {given}")
+    return bandwidth
 
 
 def _exact(device: str) -> AbstractContextManager[Any]:

@@ -9,6 +9,9 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
+from swd.tensors import check_alike
+from swd.values import one_of, real
+
 Distance = Literal["huber", "l2"]
 
 
@@ -30,15 +33,12 @@ def consistency_loss(
         A scalar.
 
     Raises:
-        ValueError: shapes that differ, an unknown distance, or a ``huber_c`` that is not positive.
+        TypeError: no floating-point tensors, or no number.
+        ValueError: empty tensors, shapes that differ, an unknown distance, or a ``huber_c`` that is not positive.
     """
-    if prediction.shape != target.shape:
-        shapes = f"{tuple(prediction.shape)} and {tuple(target.shape)}"
-        raise ValueError(f"consistency_loss needs two tensors of one shape, got {shapes}")
-    if distance not in get_args(Distance):
-        raise ValueError(f"distance must be one of {', '.join(get_args(Distance))}, got {distance!r}")
-    if not huber_c > 0:
-        raise ValueError(f"huber_c must be positive, got {huber_c}")
+    check_alike(prediction=prediction, target=target)
+    one_of("distance", distance, get_args(Distance))
+    huber_c = real("huber_c", huber_c, above=0)
     square = (prediction - target.detach()).square()
     if distance == "l2":
         return square.mean()

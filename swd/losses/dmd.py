@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from swd.tensors import check_alike
+
 
 def dmd_gradient(x0: Tensor, teacher_x0: Tensor, fake_x0: Tensor) -> Tensor:
     """Normalised difference of the two scores, written with clean estimates (SwD v1, section 4).
@@ -25,10 +27,14 @@ def dmd_gradient(x0: Tensor, teacher_x0: Tensor, fake_x0: Tensor) -> Tensor:
 
     Returns:
         Gradient with respect to ``x0``, (B, C, H, W), detached.
+
+    Raises:
+        TypeError: no floating-point tensors.
+        ValueError: empty tensors, shapes that differ, or one number alone, which is no batch.
     """
-    if not x0.shape == teacher_x0.shape == fake_x0.shape:
-        shapes = ", ".join(str(tuple(x.shape)) for x in (x0, teacher_x0, fake_x0))
-        raise ValueError(f"dmd_gradient needs three tensors of one shape, got {shapes}")
+    check_alike(x0=x0, teacher_x0=teacher_x0, fake_x0=fake_x0)
+    if x0.ndim < 2:
+        raise ValueError(f"x0 must be a batch, (B, C, H, W), got {tuple(x0.shape)}")
     with torch.no_grad():
         size = (x0 - teacher_x0).abs().flatten(1).mean(1).reshape(-1, *[1] * (x0.ndim - 1))
         gradient = (fake_x0 - teacher_x0) / size
@@ -46,5 +52,10 @@ def dmd_loss(x0: Tensor, gradient: Tensor) -> Tensor:
 
     Returns:
         A scalar.
+
+    Raises:
+        TypeError: no floating-point tensors.
+        ValueError: empty tensors, or shapes that differ.
     """
+    check_alike(x0=x0, gradient=gradient)
     return 0.5 * F.mse_loss(x0, (x0 - gradient).detach())

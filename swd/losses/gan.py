@@ -6,6 +6,8 @@ The discriminator D is a head on features of the fake model, read at one renoise
 import torch.nn.functional as F
 from torch import Tensor
 
+from swd.tensors import check_alike, check_floating
+
 
 def gan_student_loss(fake_logits: Tensor) -> Tensor:
     """L_GAN = mean softplus(-D(x_t)) with x_t of student samples: -log of the chance to pass for data.
@@ -15,7 +17,12 @@ def gan_student_loss(fake_logits: Tensor) -> Tensor:
 
     Returns:
         A scalar.
+
+    Raises:
+        TypeError: no floating-point tensor.
+        ValueError: an empty one.
     """
+    check_floating(fake_logits=fake_logits)
     return F.softplus(-fake_logits).mean()
 
 
@@ -28,5 +35,10 @@ def gan_discriminator_loss(fake_logits: Tensor, real_logits: Tensor) -> Tensor:
 
     Returns:
         A scalar.
+
+    Raises:
+        TypeError: no floating-point tensors.
+        ValueError: empty tensors, or shapes that differ.
     """
+    check_alike(fake_logits=fake_logits, real_logits=real_logits)
     return F.softplus(fake_logits).mean() + F.softplus(-real_logits).mean()

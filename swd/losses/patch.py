@@ -6,11 +6,16 @@ its target x0, both renoised with the same eps to the same sigma. PDM compares t
 student sample with that of its target and ignores where a patch sits; the naive loss compares them place by place.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
 from swd.kernels import rbf_mmd
 from swd.kernels.rbf import Method, wide
+from swd.tensors import check_floating
+from swd.values import flag, whole
+from swd.values import real as real_number
 
 
 class NonFiniteFeaturesError(ValueError):
@@ -19,6 +24,8 @@ class NonFiniteFeaturesError(ValueError):
 
 def _token_sets(fake: Tensor, real: Tensor, pool_batch: bool) -> tuple[Tensor, Tensor]:
     """Features as sets of tokens: one set per image, or one for the whole batch."""
+    check_floating(fake=fake, real=real)
+    pool_batch = flag("pool_batch", pool_batch)
     if fake.ndim != 3 or real.ndim != 3 or len(fake) != len(real) or fake.shape[-1] != real.shape[-1]:
         raise ValueError(f"features must be (B, N, D) of one B and D, got {tuple(fake.shape)} and {tuple(real.shape)}")
     sets = [features.flatten(0, 1)[None] if pool_batch else features for features in (fake, real)]
@@ -38,9 +45,12 @@ def pdm_linear(fake: Tensor, real: Tensor, *, huber_c: float = 1e-3, pool_batch:
 
     Returns:
         One value per image, (B,); one for the batch, (1,), with ``pool_batch``.
+
+    Raises:
+        TypeError: no floating-point tensors, or no number.
+        ValueError: empty tensors, shapes that do not match, or a ``huber_c`` that is not positive.
     """
-    if not huber_c > 0:
-        raise ValueError(f"huber_c must be positive, got {huber_c}")
+    huber_c = real_number("huber_c", huber_c, above=0)
     fake, real = _token_sets(fake, real, pool_batch)
     square = (wide(fake).mean(1) - wide(real).mean(1)).square()
     # d^2 / (sqrt(d^2 + c^2) + c) is the same number without the cancellation
@@ -76,10 +86,12 @@ def pdm_rbf(
         it, that would remove the gradient exactly where the two distributions meet.
 
     Raises:
+        TypeError: no floating-point tensors, or no number.
         ValueError: shapes that do not match, fewer than two tokens, a bandwidth that is not positive.
         NonFiniteFeaturesError: NaN or infinite features; the message says whose.
     """
     fake, real = _token_sets(fake, real, pool_batch)
+    check_finite = flag("check_finite", check_finite)
     value = rbf_mmd(fake, real, bandwidth, method=method)
     if check_finite and not torch.compiler.is_compiling() and not value.isfinite().all():
         _check_finite(fake=fake, real=real)
@@ -102,8 +114,11 @@ def median_distance(tokens: Tensor, *, most: int = 256) -> float:
         most: tokens of an image that are compared, evenly spaced among all.
 
     Raises:
-        ValueError: shapes, or tokens that are all alike, between which there is no distance.
+        TypeError: no floating-point tensor, or no whole number.
+        ValueError: shapes, tokens that are not finite, or all alike, between which there is no distance.
     """
+    check_floating(tokens=tokens)
+    most = whole("most", most, 2)
     if tokens.ndim != 3 or tokens.shape[1] < 2:
         raise ValueError(f"tokens must be (B, N, D) with N of at least 2, got {tuple(tokens.shape)}")
     count = tokens.shape[1]
@@ -111,6 +126,8 @@ def median_distance(tokens: Tensor, *, most: int = 256) -> float:
     some = wide(tokens)[:, chosen]
     upper = torch.triu_indices(len(chosen), len(chosen), 1, device=tokens.device)
     median = float(torch.cdist(some, some)[:, upper[0], upper[1]].median())
+    if not math.isfinite(median):
+        raise NonFiniteFeaturesError("tokens hold NaN or infinite values: they have no median distance")
     if median == 0:
         raise ValueError("the tokens of the batch are all alike: their median distance is 0 and no length scale")
     return median
@@ -125,7 +142,12 @@ def naive_patch(fake: Tensor, real: Tensor) -> Tensor:
 
     Returns:
         One value per image, (B,).
+
+    Raises:
+        TypeError: no floating-point tensors.
+        ValueError: empty tensors, or shapes that differ.
     """
+    check_floating(fake=fake, real=real)
     if fake.shape != real.shape or fake.ndim != 3:
         raise ValueError(f"naive_patch needs two (B, N, D) of one shape, got {tuple(fake.shape)}, {tuple(real.shape)}")
     fake, real = _token_sets(fake, real, pool_batch=False)

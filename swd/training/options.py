@@ -2,10 +2,13 @@
 
 import math
 from dataclasses import fields
-from typing import TYPE_CHECKING, Literal, get_args
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_type_hints
 
 from swd.errors import ConfigError
 from swd.schedule import UpscaleMode
+from swd.training.typed import in_words, plain
+from swd.values import typed
 
 if TYPE_CHECKING:
     from swd.training.config import DistillConfig
@@ -47,8 +50,35 @@ def check_seed(seed: int) -> None:
         raise ConfigError(f"seed must be at least 0 and below {SEEDS}, got {seed}")
 
 
+def plain_options(config: "DistillConfig") -> dict[str, Any]:
+    """The options as Python's own types, by their names.
+
+    Raises:
+        ConfigError: one is of another type.
+    """
+    kinds: Any = type(config)  # to mypy, a type is not hashable
+    return {name: _checked(name, getattr(config, name), kind) for name, kind in _types(kinds).items()}
+
+
+@cache
+def _types(options: type) -> dict[str, Any]:
+    return get_type_hints(options)
+
+
+def _checked(name: str, value: Any, kind: Any) -> Any:
+    try:
+        return plain(value, kind)
+    except (TypeError, OverflowError) as error:
+        raise ConfigError(f"{name} must be {in_words(kind)}, got {typed(value)}") from error
+
+
 def check_options(config: "DistillConfig") -> None:
-    """Raise ConfigError, naming the option, for a value that cannot be meant."""
+    """Raise ConfigError, naming the option, for a value that cannot be meant.
+
+    Numbers of numpy and torch become Python's on the way, and lists tuples.
+    """
+    for name, value in plain_options(config).items():
+        object.__setattr__(config, name, value)
     check_seed(config.seed)
     _check_counts(config)
     _check_rates(config)
@@ -110,10 +140,12 @@ def _check_ranges(config: "DistillConfig") -> None:
 
 
 def _check_grid(config: "DistillConfig") -> None:
-    from swd.grid import GRIDS
+    from swd.grid import GRIDS, MOST_STEPS
 
     if config.grid is not None and config.grid not in GRIDS:
         raise ConfigError(f"grid must be one of {', '.join(GRIDS)}, got {config.grid!r}")
+    if config.grid_steps is not None and not 1 <= config.grid_steps <= MOST_STEPS:
+        raise ConfigError(f"grid_steps must be from 1 to {MOST_STEPS}, got {config.grid_steps}")
     try:
         grid = config.teacher_grid
         grid.levels()

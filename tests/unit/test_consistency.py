@@ -54,7 +54,7 @@ def test_target_is_a_constant() -> None:
     [
         ({"target": torch.zeros(3)}, r"one shape, got \(2,\) and \(3,\)"),
         ({"distance": "l1"}, "distance must be one of huber, l2, got 'l1'"),
-        ({"huber_c": 0.0}, "huber_c must be positive, got 0.0"),
+        ({"huber_c": 0.0}, "huber_c must be finite and positive, got 0.0"),
     ],
 )
 def test_what_is_no_distance_is_refused(changes: dict, message: str) -> None:

@@ -115,13 +115,13 @@ def test_the_ratio_of_oblong_latents_is_the_root_of_their_areas() -> None:
 
 def test_bad_input_is_refused() -> None:
     x, noise = normal(1, 2, 8, 8), normal(1, 2, 16, 16)
-    with pytest.raises(ValueError, match=r"\(1, 2, 8, 8\) for \(1, 2, 16, 16\)"):
+    with pytest.raises(ValueError, match=r"got \(1, 2, 16, 16\) and \(1, 2, 8, 8\)"):
         replace_low(x, noise)
-    with pytest.raises(ValueError, match=r"same images and channels"):
+    with pytest.raises(ValueError, match=r"x_t and noise must have the same images"):
         expand_noisy(x, normal(2, 2, 16, 16), 0.5)
-    with pytest.raises(ValueError, match=r"sigma lies in \(0, 1\], got 0"):
+    with pytest.raises(ValueError, match="sigma must be above 0 and at most 1, got 0"):
         expand_noisy(x, noise, 0.0)
-    with pytest.raises(ValueError, match=r"sigma lies in \(0, 1\], got 1\.5"):
+    with pytest.raises(ValueError, match=r"sigma must be above 0 and at most 1, got 1\.5"):
         lift_estimate(x, x, noise, 1.5)
-    with pytest.raises(ValueError, match="a ratio of sides is positive, got 0"):
+    with pytest.raises(ValueError, match="ratio must be finite and positive, got 0"):
         grown_sigma(0.5, 0)

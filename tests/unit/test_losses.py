@@ -123,7 +123,7 @@ def test_naive_patch_by_hand_minds_the_places() -> None:
     [
         (lambda: pdm_linear(features(0), features(1, dim=4)), r"\(2, 9, 5\) and \(2, 9, 4\)"),
         (lambda: pdm_linear(features(0), features(1, batch=1)), "one B and D"),
-        (lambda: pdm_linear(features(0), features(1), huber_c=0), "huber_c must be positive"),
+        (lambda: pdm_linear(features(0), features(1), huber_c=0), "huber_c must be finite and positive"),
         (lambda: pdm_rbf(features(0), features(1), bandwidth=0), "bandwidth must be finite and positive, got 0"),
         (lambda: pdm_rbf(features(0), features(1, tokens=1), bandwidth=1), "at least 2 tokens"),
         (lambda: naive_patch(features(0), features(1, tokens=4)), "one shape"),

@@ -95,7 +95,7 @@ def test_tokens_are_the_compute_column() -> None:
         (lambda: ScaleSchedule.from_boundaries((-1, 28), (8,)), "boundaries"),
         (lambda: ScaleSchedule.from_boundaries((0, 14, 28), (8,)), "1 scales need 2 sigmas, got 3"),
         (lambda: preset("mini-6").check_patch(8), r"patch size 8, got \[12, 20\]"),
-        (lambda: sigma_grid(0), "positive"),
+        (lambda: sigma_grid(0), "num_steps must be from 1 to 1000, got 0"),
         (lambda: sigma_grid(28, 0.0), "positive"),
     ],
 )

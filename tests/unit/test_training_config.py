@@ -88,9 +88,9 @@ def test_own_boundaries_reach_into_a_finer_grid() -> None:
         ({"preset": "sdxl-4", "grid": "sd15"}, "grid must be one of sd35, sd35-even, flux, sdxl, got 'sd15'"),
         ({"preset": "mini-6", "grid_steps": 40}, "cut from 28 steps of a flow process, the grid has 40 of flow: give"),
         ({"preset": "mini-6", "grid": "sdxl"}, "cut from 28 steps of a flow process, the grid has 50 of variance-pres"),
-        ({"preset": "mini-6", "shift": 0.0}, "num_steps and shift must be positive, got 28 and 0.0"),
-        ({"preset": "mini-6", "shift": float("inf")}, "num_steps and shift must be positive, got 28 and inf"),
-        ({"preset": "mini-6", "grid_steps": 0}, "num_steps and shift must be positive, got 0 and 3.0"),
+        ({"preset": "mini-6", "shift": 0.0}, "shift must be finite and positive, got 0.0"),
+        ({"preset": "mini-6", "shift": float("inf")}, "shift must be finite and positive, got inf"),
+        ({"preset": "mini-6", "grid_steps": 0}, "grid_steps must be from 1 to 1000, got 0"),
     ],
 )
 def test_preset_that_does_not_fit_the_grid_is_refused(changes: dict, message: str) -> None:

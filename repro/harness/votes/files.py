@@ -8,7 +8,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
-from repro.harness.files import write_atomic
+from repro.harness.files import input_file, write_atomic
 from repro.harness.schema import RecordError
 from repro.harness.votes.vote import Vote
 
@@ -63,7 +63,7 @@ def text_of(path: Path) -> str:
         VoteError: it cannot be read, or is not UTF-8.
     """
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return input_file(path).read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise VoteError(f"{path}: cannot read votes: {error}") from error
 

@@ -3,6 +3,7 @@
 import codecs
 from pathlib import Path
 
+from repro.harness.files import input_file
 from repro.worlds.prompts.entry import PromptFileError
 
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
@@ -15,7 +16,7 @@ def read_text(path: Path) -> str:
         PromptFileError: the file is missing, empty, or in another encoding.
     """
     try:
-        data = path.read_bytes()
+        data = input_file(path).read_bytes()
     except OSError as error:
         raise PromptFileError(f"cannot read {path}: {error.strerror or error}") from error
     mark, encoding = next(((mark, name) for mark, name in _MARKS if data.startswith(mark)), (b"", "utf-8"))

@@ -1,0 +1,41 @@
+"""What was typed, before anything looks at it: as `swd.typed` has it."""
+
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from repro.harness.kind import UsageError
+from swd import typed as library
+from swd.errors import ConfigError
+
+
+def check_words(words: Sequence[str]) -> None:
+    """Refuse an empty word.
+
+    Raises:
+        UsageError: names the option before it.
+    """
+    try:
+        library.check_words(words)
+    except ConfigError as error:
+        raise UsageError(str(error)) from error
+
+
+def check_paths(typed: Namespace) -> None:
+    """Expand ~ in all paths that were typed, and refuse bad ones.
+
+    Raises:
+        UsageError: a link to itself, a name that is too long, or a home folder of nobody.
+    """
+    for name, value in vars(typed).items():
+        if isinstance(value, Path):
+            setattr(typed, name, _usable(name, value))
+        elif isinstance(value, list) and any(isinstance(part, Path) for part in value):
+            setattr(typed, name, [_usable(name, part) for part in value])
+
+
+def _usable(name: str, path: Path) -> Path:
+    try:
+        return library.usable_path(name, path)
+    except ConfigError as error:
+        raise UsageError(str(error)) from error

@@ -1,0 +1,98 @@
+"""Whatever is typed to `python -m repro`: a plan, a result or one line, and what arrives is what was written."""
+
+import argparse
+import shutil
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+from asked import examples
+from command_lines import Ended, arrived, below, check_end, leaves, places, reaching, run, words_of
+from hypothesis import given
+from study_world import tiny_study
+
+from repro import __main__ as cli
+from repro.harness.files import ROOT
+
+WORK = ("device", "images", "work")  # tried where their own rules are tested
+ELSEWHERE = {  # options that arrive under another name, or in something that is made of them
+    "num_prompts": "images_per_set",
+    "data": "folder",
+    "experiment": "key",
+}
+OF_STUDENTS = ("seeds", "retrain")  # nothing changes for what has none, as --help says
+MADE_OF: dict[str, str] = {}  # options that do not arrive as they are, and why
+MAY_GROW = ("place/", "checkout", "study/", "here/")
+FAKED = (
+    "repro.__main__._measure_and_print",
+    "repro.stages.queue.watch",
+    "repro.kinds.gallery.measure.write_site",
+    "repro.study.serving.serve",
+)
+
+
+def parsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """Every command of a parser, those of a command by both names."""
+    found: dict[str, argparse.ArgumentParser] = {}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, one in action.choices.items():
+                nested = parsers(one)
+                found |= {f"{name} {inner}": two for inner, two in nested.items()} or {name: one}
+    return found
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with everything that a command may be pointed at, and no work behind any of them."""
+    root = tmp_path_factory.mktemp("commands")
+    places(root)
+    (root / "study").mkdir()
+    tiny_study(root / "study", prompts=2, criteria=["defects"], side=8)
+    records = root / "paper_tables" / "records"
+    records.mkdir(parents=True)
+    shutil.copy(ROOT / "paper_tables" / "records" / "figure3.jsonl", records)
+    (root / "here").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cli, "_root", lambda: root / "checkout")
+        patch.setattr(cli, "_parser", lru_cache(cli._parser))
+        for name in FAKED:
+            patch.setattr(name, reaching)
+        patch.chdir(root / "here")
+        yield root
+
+
+def check_written(command: str, typed: list[str], ended: Ended) -> None:
+    """What was typed stands in what the work would have been given; a plan or a page reached no work."""
+    if not ended.reached:
+        return
+    parsed = COMMANDS[command].parse_args(typed)
+    for action in COMMANDS[command]._actions:
+        value = getattr(parsed, action.dest, None)
+        written = any(word in action.option_strings for word in typed)
+        if written and action.dest not in (*WORK, *MADE_OF):
+            name = ELSEWHERE.get(action.dest, action.dest)
+            there = any(found == name for found, _ in leaves(ended.reached))
+            fine = arrived(name, value, ended.reached) or (not there and name in OF_STUDENTS)
+            assert fine, (action.dest, value, [leaf for found, leaf in leaves(ended.reached) if found == name])
+
+
+COMMANDS = parsers(cli._parser())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_ends_in_what_was_written_or_in_one_line(command: str, world: Path) -> None:
+    place = world / "place"
+
+    @examples(10)
+    @given(words_of(COMMANDS[command], place, without=WORK))
+    def search(typed: list[str]) -> None:
+        before = below(world)
+        ended = run(cli.main, [*command.split(), *typed])
+        check_end(ended)
+        check_written(command, typed, ended)
+        made = {path for path in below(world) - before if not path.startswith(MAY_GROW)}
+        assert not made, made
+
+    search()
