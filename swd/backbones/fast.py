@@ -87,8 +87,9 @@ class FastSwitch:
         """Draw the same images in less time from now on; all parts of `FastOptions` are on unless told otherwise.
 
         Components stay as they are and may change afterwards: the next call sees other adapters, weights or devices,
-        and prepares again. Text encoders that change empty the prompt cache. One kind of change cannot be seen: numbers
-        written through ``parameter.data`` (EMA copies, optimisers of other libraries); call `refresh_fast` after it.
+        and prepares again. Text encoders that change empty the prompt cache. Numbers written through ``parameter.data``
+        (EMA copies, optimisers of other libraries) are noticed by 16 of each weight (`Snapshot`); after a write that
+        spares those, such as one of a few rows, call `refresh_fast`.
 
         Raises:
             ValueError: what the fast path refuses (offloading, above all), here or, after a change, in the next call.
@@ -99,7 +100,7 @@ class FastSwitch:
         self._prompts = PromptCache(options.prompt_cache)
 
     def refresh_fast(self) -> None:
-        """Prepare again from the weights as they are now, and drop cached prompts: after writes through ``.data``."""
+        """Prepare again from the weights as they are now, and drop cached prompts; see `enable_fast`."""
         if self._fast_options is not None:
             self.enable_fast(self._fast_options)
 

@@ -29,7 +29,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from swd.backbones.base import Condition
 from swd.backbones.compiled import many_compilations
 from swd.backbones.fast import FastOptions
-from swd.backbones.shared_weights import merged_layers, snapshot, substitute
+from swd.backbones.shared_weights import merged_layers, substitute
+from swd.backbones.snapshots import Snapshot
 
 _GRAPH_MODES = ("reduce-overhead", "max-autotune")  # on CUDA they record CUDA graphs
 _KERNELS = {
@@ -64,12 +65,12 @@ class FastDenoiser:
     def built(self, network: nn.Module, options: FastOptions) -> None:
         """Remember what this was built from."""
         self.options = options
-        self._built_from = snapshot(network)
+        self._built_from = Snapshot(network)
         self._tuned: set[bool] = set()
 
     def fits(self, network: nn.Module) -> bool:
         """Whether ``network`` is the one this was built from, with the same weights, adapters and device."""
-        return snapshot(network) == self._built_from
+        return Snapshot(network) == self._built_from
 
     def starts(self, batch: int) -> None:
         """A loop over ``batch`` rows is about to start; a single row is code of its own to the compiler."""

@@ -9,6 +9,7 @@ from diffusers.utils import get_adapter_name
 from torch import Tensor, nn
 
 from swd.backbones import backbone_of
+from swd.backbones.known import known, remember
 from swd.errors import AdapterError
 from swd.lora.card import StudentCard
 from swd.lora.files import open_adapter, put_on
@@ -29,15 +30,20 @@ class _Options:
 
 
 class StudentLoading:
-    """Mixin that stands before a pipeline class of diffusers.
+    """Mixin that stands before a pipeline class of diffusers."""
 
-    Attributes:
-        student: what the loaded student says of itself, or what is known of a released one; None where there is no
-            student, or nothing is known.
-    """
+    @property
+    def student(self) -> StudentCard | None:
+        """What the loaded student says of itself, or what is known of a released one.
 
-    student: StudentCard | None = None
-    _student_adapter: str | None = None
+        None where there is no student, or nothing is known. It goes with the network, as the adapter does: pipelines
+        that share one share its student.
+        """
+        return known(backbone_of(self).network(self)).student
+
+    @student.setter
+    def student(self, card: StudentCard | None) -> None:
+        remember(backbone_of(self).network(self), student=card)
 
     def load_lora_weights(
         self,
@@ -49,6 +55,7 @@ class StudentLoading:
         subfolder: str | None = None,
         low_cpu_mem_usage: bool = True,
         use_safetensors: bool = True,
+        partial: bool = False,
         **hub: Any,
     ) -> None:
         """Load an adapter of any layout, wholly or not at all; what it says of itself becomes `student`.
@@ -64,6 +71,8 @@ class StudentLoading:
             subfolder: inside the folder or repository.
             low_cpu_mem_usage: make no random weights first.
             use_safetensors: nothing else is ever read.
+            partial: whether a part of its layers will do, of an adapter that does not say which it was made for (some
+                published ones adapt a few blocks by intent).
             hub: options of ``huggingface_hub.hf_hub_download``: revision, token, cache_dir, force_download,
                 local_files_only.
 
@@ -83,14 +92,21 @@ class StudentLoading:
         card = StudentCard.from_header(adapter.header)
         if card is None and not isinstance(source, Mapping):
             card = released_card(source)
-        check_fits(network, adapter.layers, targets=adapter.targets, source=adapter.source)
-        encoders = {part: self._encoder_layers(part, layers, adapter) for part, layers in adapter.text_encoders.items()}
+        if card is not None and card.backbone not in (None, backbone.name):
+            raise AdapterError(
+                f"{adapter.source} is a student of {card.backbone}, and this pipeline is {backbone.name}"
+            )
+        check_fits(network, adapter.layers, targets=adapter.targets, source=adapter.source, partial=partial)
+        encoders = {
+            part: self._encoder_layers(part, layers, adapter, partial=partial)
+            for part, layers in adapter.text_encoders.items()
+        }
 
         name = adapter_name or get_adapter_name(network)
         options = _Options(low_cpu_mem_usage=low_cpu_mem_usage, hotswap=hotswap)
         if adapter.layers:
             swap = {"low_cpu_mem_usage": low_cpu_mem_usage, "hotswap": hotswap}
-            put_on(network, adapter, name, _pipeline=self, **swap)
+            put_on(network, adapter, name, partial=partial, _pipeline=self, **swap)
         try:
             for part, layers in encoders.items():
                 self._put_on_encoder(part, layers, name, options)
@@ -99,20 +115,21 @@ class StudentLoading:
                 network.delete_adapters(name)
             raise
         if card is not None:
-            self.student, self._student_adapter = card, name
+            remember(network, student=card, adapter=name)
 
     def unload_lora_weights(self, *arguments: Any, **options: Any) -> None:
         """As in diffusers; there is no student afterwards."""
         super().unload_lora_weights(*arguments, **options)  # type: ignore[misc]
-        self.student = self._student_adapter = None
+        remember(backbone_of(self).network(self), student=None, adapter=None)
 
     def delete_adapters(self, adapter_names: list[str] | str) -> None:
         """As in diffusers; there is no student afterwards if it was one of them."""
         super().delete_adapters(adapter_names)  # type: ignore[misc]
-        if self._student_adapter in ([adapter_names] if isinstance(adapter_names, str) else adapter_names):
-            self.student = self._student_adapter = None
+        network = backbone_of(self).network(self)
+        if known(network).adapter in ([adapter_names] if isinstance(adapter_names, str) else adapter_names):
+            remember(network, student=None, adapter=None)
 
-    def _encoder_layers(self, part: str, layers: Layers, adapter: Adapter) -> Layers:
+    def _encoder_layers(self, part: str, layers: Layers, adapter: Adapter, *, partial: bool) -> Layers:
         """Layers of a text encoder as it calls them, once they are known to fit."""
         encoder = getattr(self, part, None)
         if part not in self._lora_loadable_modules or not isinstance(encoder, nn.Module):  # type: ignore[attr-defined]
@@ -123,7 +140,7 @@ class StudentLoading:
         for name, weights in layers.items():
             bare = name.removeprefix(_PREFIX)
             found[next((one for one in (name, bare, _PREFIX + bare) if one in known), name)] = weights
-        check_fits(encoder, found, source=f"{adapter.source}: {part}")
+        check_fits(encoder, found, source=f"{adapter.source}: {part}", partial=partial)
         return found
 
     def _put_on_encoder(self, part: str, layers: Layers, name: str, options: _Options) -> None:

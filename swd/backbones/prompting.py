@@ -11,7 +11,7 @@ from swd.backbones.base import Backbone
 from swd.backbones.lengths import resolve_length
 from swd.backbones.numbers import whole
 from swd.backbones.prompt_cache import PromptCache
-from swd.backbones.shared_weights import snapshot
+from swd.backbones.snapshots import Snapshot
 from swd.backbones.texts import Row, TextArguments, check_negatives, check_rows, encoder_texts, negative_rows, text_rows
 
 
@@ -170,7 +170,7 @@ class PromptingPipeline:
         encoders = [part for name in self.backbone.text_encoders if (part := getattr(self, name)) is not None]
         if self._prompts.size:
             tokenizers = [getattr(self, name) for name in self.backbone.tokenizers]
-            self._prompts.drop_unless([*tokenizers, *snapshot(*encoders)])
+            self._prompts.drop_unless([*tokenizers, Snapshot(*encoders)])
         distinct = list(dict.fromkeys(rows))
         chunks = [distinct[start : start + batch_size] for start in range(0, len(distinct), batch_size)]
         encoded = self.backbone.condition.cat([encode_chunk(chunk) for chunk in chunks])

@@ -11,6 +11,7 @@ from swd.backbones.arguments import Call, SizeLimits, check_num_steps, resolve_s
 from swd.backbones.base import Backbone, Denoiser
 from swd.backbones.callbacks import Steered, StepEndCallback, check_names
 from swd.backbones.fast import FastSwitch
+from swd.backbones.known import remember
 from swd.backbones.lora_loading import StudentLoading
 from swd.backbones.numbers import guidance
 from swd.backbones.prompting import PromptingPipeline
@@ -66,6 +67,8 @@ class ScalewisePipeline(FastSwitch, PromptingPipeline, StudentLoading):
                 f"{' or '.join(cls.backbone.pipelines)}"
             )
         made: Self = super().from_pretrained(pretrained_model_name_or_path, **options)  # type: ignore[misc]
+        length = made.config.get("max_sequence_length")  # type: ignore[attr-defined]
+        remember(cls.backbone.network(made), token_length=length)
         return made
 
     def to_json_string(self) -> str:

@@ -1,7 +1,6 @@
-"""Copies of a network that share its weights: what to put in place of what, and whether the original has changed."""
+"""Copies of a network that share its weights: what to put in place of what."""
 
 import copy
-import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -62,22 +61,3 @@ def all_modules(root: nn.Module) -> Iterator[nn.Module]:
         if module is not None:
             yield module
             waiting += module._modules.values()
-
-
-def snapshot(*roots: nn.Module | None) -> list[tuple[Any, ...]]:
-    """State that differs once modules, adapters or weights were exchanged, written or moved.
-
-    It knows the modules by weak references, so that none made later can pass for one of them, and none is kept alive.
-    """
-    return [_state(module) for root in roots if root is not None for module in all_modules(root)]
-
-
-def _state(module: nn.Module) -> tuple[Any, ...]:
-    parameters = [parameter for parameter in module._parameters.values() if parameter is not None]
-    weights = [(weight.data_ptr(), 0 if weight.is_inference() else weight._version) for weight in parameters]
-    instance = vars(module)  # offloading hooks replace forward on the instance
-    state = (weakref.ref(module), weights, instance.get("processor"), instance.get("forward"))
-    if not isinstance(module, BaseTunerLayer):
-        return state
-    scaling = dict(getattr(module, "scaling", {}))
-    return *state, list(module.active_adapters), list(module.merged_adapters), module.disable_adapters, scaling

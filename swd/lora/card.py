@@ -1,6 +1,7 @@
 """What a student says of itself: the part of an adapter's header that sampling needs."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import PurePath
@@ -50,8 +51,8 @@ class StudentCard:
             raise ValueError(f"upscale must be one of {', '.join(get_args(UpscaleMode))}, got {self.upscale!r}")
         if self.token_length is not None and self.token_length < 0:
             raise ValueError(f"token_length must not be negative, got {self.token_length}")
-        if self.guidance_scale is not None and not self.guidance_scale >= 0:
-            raise ValueError(f"guidance_scale must not be negative, got {self.guidance_scale}")
+        if self.guidance_scale is not None and not 0 <= self.guidance_scale < math.inf:
+            raise ValueError(f"guidance_scale must be finite and not negative, got {self.guidance_scale}")
         if (schedule := self.schedule()) is not None:
             object.__setattr__(self, "scales", schedule.scales)
             object.__setattr__(self, "sigmas", schedule.sigmas)

@@ -146,7 +146,7 @@ def read_adapter(source: Path | str, names: LayerNames | None = None) -> tuple[d
 
 
 def load_adapter(
-    denoiser: Adaptable, source: Path | str | Mapping[str, Tensor], *, name: str = "student"
+    denoiser: Adaptable, source: Path | str | Mapping[str, Tensor], *, name: str = "student", partial: bool = False
 ) -> dict[str, Any]:
     """Put an adapter of any layout onto a network, in use and frozen, after checking that it fits.
 
@@ -154,6 +154,7 @@ def load_adapter(
         denoiser: its network has no adapter of that name.
         source: file, folder, name on the Hub, or the tensors themselves.
         name: name to give the adapter.
+        partial: whether part of one will do, of one that does not say what it was made for.
 
     Returns:
         The adapter's metadata: ``rank``, ``alpha`` (of most layers) and what its header says.
@@ -166,23 +167,24 @@ def load_adapter(
     if adapter.text_encoders:
         part = min(adapter.text_encoders)
         raise AdapterError(f"{adapter.source} adapts {part} too: load it into a pipeline, a network alone has none")
-    put_on(denoiser.network, adapter, name)
+    put_on(denoiser.network, adapter, name, partial=partial)
     return _metadata(adapter)
 
 
-def put_on(network: Any, adapter: Adapter, name: str | None, **options: Any) -> None:
+def put_on(network: Any, adapter: Adapter, name: str | None, *, partial: bool = False, **options: Any) -> None:
     """Put the network's part of an adapter onto it, in use and frozen.
 
     Args:
         network: a diffusers model.
         adapter: what goes there.
         name: name to give the adapter; diffusers' choice when absent.
+        partial: see `load_adapter`.
         options: of ``load_lora_adapter``.
 
     Raises:
         AdapterError: it does not fit; nothing has happened then.
     """
-    check_fits(network, adapter.layers, targets=adapter.targets, source=adapter.source)
+    check_fits(network, adapter.layers, targets=adapter.targets, source=adapter.source, partial=partial)
     before = {key for key, _ in network.named_parameters()}
     config = load_config(network, adapter)
     network.load_lora_adapter(adapter.state(), prefix=None, adapter_name=name, metadata=config, **options)

@@ -1,6 +1,5 @@
 """Whether an adapter is one of a network: every layer there, every layer that it was made for, and their shapes."""
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,26 +11,31 @@ from swd.errors import AdapterError
 from swd.lora.adaptable import Adaptable
 from swd.lora.layouts.adapter import Adapter, Layers, Targets, peft_state
 
-_LOG = logging.getLogger(__name__)
 _Shapes = dict[str, tuple[int, ...]]
 
 
-def check_fits(network: nn.Module, layers: Layers, *, targets: Targets | None = None, source: str = "adapter") -> None:
+def check_fits(
+    network: nn.Module,
+    layers: Layers,
+    *,
+    targets: Targets | None = None,
+    source: str = "adapter",
+    partial: bool = False,
+) -> None:
     """Refuse an adapter that is not one of ``network``, wholly or in part.
 
     Args:
         network: may have adapters on it.
         layers: of the adapter.
-        targets: ends of the names of the layers that it has to have, or a regular expression; any part will do when
-            the adapter does not say.
+        targets: ends of the names of the layers that it has to have, or a regular expression. Where the adapter does
+            not say, it has to have all layers of a kind, or none.
         source: what the message calls it.
+        partial: let any part do where the adapter does not say.
 
     Raises:
         AdapterError: names the first key that is missing, unknown or of another shape.
     """
     modules = adaptable_layers(network)
-    if targets is None:
-        _tell_gaps(modules, layers, source)
     wanted = [*layers] if targets is None else targeted(modules, targets)
     expected: _Shapes = {}
     for name in dict.fromkeys((*wanted, *layers)):
@@ -39,17 +43,18 @@ def check_fits(network: nn.Module, layers: Layers, *, targets: Targets | None = 
             rank = layers[name].rank if name in layers else 1
             expected |= _shapes(name, modules[name], rank)
     check_shapes(peft_state(layers), expected, source)
+    if targets is None and not partial:
+        _check_gaps(modules, layers, source)
 
 
-def _tell_gaps(modules: Iterable[str], layers: Layers, source: str) -> None:
-    """Warn where an adapter that does not say what it was made for has a kind of layer in some blocks only."""
+def _check_gaps(modules: Iterable[str], layers: Layers, source: str) -> None:
+    """Refuse what does not say what it was made for, and has a kind of layer in some blocks only."""
     kinds = {_kind(name) for name in layers}
     missing = [name for name in modules if _kind(name) in kinds and name not in layers]
     if missing:
-        _LOG.warning(
-            "%s adapts %d of %d layers of its kinds (first missing: %s) and does not say whether that is all of it; it "
-            "is loaded as it is",
-            *(source, len(layers), len(layers) + len(missing), missing[0]),
+        raise AdapterError(
+            f"{source} adapts {len(layers)} of {len(layers) + len(missing)} layers of its kinds (first missing: "
+            f"{missing[0]}) and does not say whether that is all of it: partial=True loads what there is"
         )
 
 

@@ -2,6 +2,9 @@
 
 import json
 import logging
+import math
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -247,7 +250,9 @@ def test_text_encoders_are_adapted_too(folders: dict[str, Path], tmp_path: Path,
     adapter = make_adapter(network, TARGETS[family], strength=0.05)
     whole = Adapter(layers=adapter.layers, text_encoders=encoders, targets=adapter.targets)
     write_adapter(whole, layout, tmp_path, component=backbone.component, names=backbone.layer_names)
-    pipeline.load_lora_weights(tmp_path)
+    with pytest.raises(AdapterError, match=r"text_encoder(_2)? adapts 2 of 4 layers of its kinds .*partial=True"):
+        pipeline.load_lora_weights(tmp_path)
+    pipeline.load_lora_weights(tmp_path, partial=True)
     actual = draw(pipeline)
 
     plain = opened(folders[family])
@@ -274,7 +279,7 @@ def test_text_encoders_that_the_pipeline_cannot_adapt_are_named(pipeline: Any) -
         pipeline.load_lora_weights({**medium_adapter().state("transformer."), **t5})
     clip = {f"text_encoder.text_model.encoder.layers.9.mlp.fc1.{side}": one for side, one in weights.items()}
     with pytest.raises(AdapterError, match=r"text_encoder does not fit: .*layers\.9\.mlp\.fc1"):
-        pipeline.load_lora_weights({**medium_adapter().state("transformer."), **clip})
+        pipeline.load_lora_weights({**medium_adapter().state("transformer."), **clip}, partial=True)
     assert not pipeline.get_list_adapters()
 
 
@@ -436,17 +441,60 @@ def test_the_hub_s_cache_is_read_offline(tmp_path: Path) -> None:
         open_adapter("owner/other", location=cached)
 
 
-def test_half_an_adapter_that_does_not_say_what_it_was_made_for_is_told_of(
-    pipeline: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_half_an_adapter_that_does_not_say_what_it_was_made_for_is_refused_unless_asked_for(pipeline: Any) -> None:
     state = medium_adapter().state("transformer.")
     pipeline.load_lora_weights(state)
-    assert "layers of its kinds" not in caplog.text
     pipeline.unload_lora_weights()
     half = {key: value for key, value in state.items() if ".blocks.1." not in key.replace("transformer_", "")}
     assert 0 < len(half) < len(state)
-    pipeline.load_lora_weights(half)
-    assert f"adapts {len(half) // 2} of {len(state) // 2} layers of its kinds" in caplog.text
+    told = rf"adapts {len(half) // 2} of {len(state) // 2} layers of its kinds .*partial=True"
+    with pytest.raises(AdapterError, match=told):
+        pipeline.load_lora_weights(half)
+    with pytest.raises(AdapterError, match=told):
+        load_adapter(denoiser_of(pipeline), half)
+    assert not pipeline.get_list_adapters()
+    pipeline.load_lora_weights(half, partial=True)
+    assert pipeline.get_list_adapters() == {"transformer": ["default_0"]}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("layout", sorted(LAYOUTS))
+def test_weights_that_are_no_numbers_are_refused_by_name(
+    pipeline: Any, tmp_path: Path, layout: Any, value: float
+) -> None:
+    names = backbone_of(pipeline).layer_names
+    path = write_adapter(medium_adapter(), layout, tmp_path, component="transformer", names=names)
+    header, tensors = open_header(path), load_file(path)
+    key = next(key for key, weight in tensors.items() if weight.ndim == 2)
+    tensors[key][0, -1] = value
+    save_file(tensors, path, metadata=header)
+    with pytest.raises(AdapterError, match=f"{re.escape(key)} holds NaN or infinite numbers"):
+        pipeline.load_lora_weights(tmp_path)
+    assert not pipeline.get_list_adapters()
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"lora_A.weight": torch.ones(0, 24), "lora_B.weight": torch.ones(24, 0)}, "are of rank 0"),
+        ({"lora_A.weight": torch.ones(2, 24, dtype=torch.int64)}, r"lora_A.weight holds torch.int64"),
+        ({"alpha": torch.tensor(math.nan)}, "alpha holds NaN"),
+        ({"alpha": torch.ones(2)}, r"alpha must be one number, got shape \(2,\)"),
+    ],
+)
+def test_matrices_that_make_no_product_of_numbers_are_named(changed: dict[str, torch.Tensor], message: str) -> None:
+    layer = "transformer.transformer_blocks.0.attn.to_q"
+    weights = {"lora_A.weight": torch.ones(2, 24), "lora_B.weight": torch.ones(24, 2), **changed}
+    with pytest.raises(AdapterError, match=message) as error:
+        open_adapter({f"{layer}.{name}": weight for name, weight in weights.items()})
+    assert layer in str(error.value)
+
+
+def test_a_student_of_another_family_is_refused_by_what_it_says(pipeline: Any, tmp_path: Path) -> None:
+    adapter = replace(medium_adapter(), header={"backbone": "sdxl"})
+    write_adapter(adapter, "diffusers", tmp_path, component="transformer")
+    with pytest.raises(AdapterError, match="is a student of sdxl, and this pipeline is sd3"):
+        pipeline.load_lora_weights(tmp_path)
 
 
 def test_a_pair_without_its_other_half_is_refused(pipeline: Any) -> None:

@@ -65,6 +65,26 @@ def write_weights(pipeline: ScalewiseStableDiffusion3Pipeline) -> None:
         pipeline.transformer.transformer_blocks[0].norm1.linear.weight.mul_(1.5)
 
 
+def average(pipeline: ScalewiseStableDiffusion3Pipeline) -> None:
+    """As an EMA puts its weights in: through ``.data``, which no version counts."""
+    shadow = make_transformer(seed=4).state_dict()
+    for name, weight in pipeline.transformer.named_parameters():
+        if ".lora_" not in name:
+            weight.data.copy_(shadow[name.replace(".base_layer.", ".")])
+
+
+def step_of_an_optimiser(pipeline: ScalewiseStableDiffusion3Pipeline) -> None:
+    """As optimisers of other libraries write: in place, through ``.data``."""
+    for name, weight in pipeline.transformer.named_parameters():
+        if ".lora_" in name:
+            weight.data.add_(torch.ones_like(weight), alpha=0.1)
+
+
+def exchange_numbers(pipeline: ScalewiseStableDiffusion3Pipeline) -> None:
+    for weight in pipeline.transformer.parameters():
+        weight.data = weight.data * 1.2
+
+
 def exchange_transformer(pipeline: ScalewiseStableDiffusion3Pipeline) -> None:
     pipeline.transformer = make_transformer(seed=4)
 
@@ -78,6 +98,12 @@ CHANGES: dict[str, Callable[[ScalewiseStableDiffusion3Pipeline, Path], object]] 
     "delete": lambda pipe, _: pipe.delete_adapters("first"),
     "fuse": lambda pipe, _: pipe.fuse_lora(),
     "write weights": lambda pipe, _: write_weights(pipe),
+    "average": lambda pipe, _: average(pipe),
+    "step of an optimiser": lambda pipe, _: step_of_an_optimiser(pipe),
+    "exchange numbers": lambda pipe, _: exchange_numbers(pipe),
+    "load a state": lambda pipe, _: pipe.transformer.load_state_dict(
+        {key: weight * 1.2 for key, weight in pipe.transformer.state_dict().items()}
+    ),
     "exchange the transformer": lambda pipe, _: exchange_transformer(pipe),
     "cast": lambda pipe, _: pipe.to(torch.float64),
 }
@@ -156,6 +182,9 @@ def test_prompt_cache_follows_the_text_encoders(
     after = pipeline.encode_condition(PROMPTS)
     assert encoded == PROMPTS * 2
     assert not torch.equal(before.pooled, after.pooled)
+    pipeline.text_encoder.text_projection.weight.data.mul_(0.5)
+    assert torch.equal(pipeline.encode_condition(PROMPTS).pooled, before.pooled)
+    assert encoded == PROMPTS * 3
     pipeline.to(torch.float64)
     assert pipeline.encode_condition(PROMPTS).pooled.dtype == torch.float64
 

@@ -1,5 +1,6 @@
 """Folders as users have them: every layout loads, ours open in plain diffusers, foreign ones are named."""
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,14 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline, StableDiffusion3Pipeline
 from PIL import Image
-from tiny_pipelines import class_name, make, save
+from tiny_pipelines import NETWORK, class_name, make, save
 from training_world import fresh_accelerate
 
 import swd.train
 from swd.backbones.lengths import resolve_length
 from swd.backbones.loading import load_pipeline
 from swd.errors import PipelineError
+from swd.lora.card import StudentCard
 from swd.lora.files import ADAPTER_FILE
 from swd.pipelines import ScalewiseStableDiffusion3Pipeline
 from swd.schedule import ScaleSchedule
@@ -65,6 +67,38 @@ def test_a_folder_of_ours_opens_in_plain_diffusers(length: int | None, tmp_path:
         assert torch.equal(found, expected)
     again = ScalewiseStableDiffusion3Pipeline.from_pretrained(tmp_path)
     assert resolve_length(again, None) == (length or 512)
+
+
+@pytest.mark.parametrize("name", ["sdxl", "flux"])
+def test_folders_of_other_families_open_in_plain_diffusers(name: str, tmp_path: Path) -> None:
+    original = make(name)
+    load_pipeline(str(save(original, tmp_path / "theirs"))).save_pretrained(tmp_path / "ours")
+    plain = DiffusionPipeline.from_pretrained(tmp_path / "ours")
+    assert type(plain) is type(original)
+    network, expected = (getattr(one, NETWORK[name]).state_dict() for one in (plain, original))
+    assert all(torch.equal(network[key], weight) for key, weight in expected.items())
+
+
+def test_what_a_folder_says_goes_with_its_networks(tmp_path: Path) -> None:
+    ours = ScalewiseStableDiffusion3Pipeline(**make("sd35-medium", t5=False).components, max_sequence_length=0)
+    ours.save_pretrained(tmp_path)
+    loaded = ScalewiseStableDiffusion3Pipeline.from_pretrained(tmp_path)
+    loaded.student = StudentCard(scales=(4, 8), sigmas=(1.0, 0.6, 0.0), guidance_scale=2.0)
+    again = (
+        ScalewiseStableDiffusion3Pipeline(**loaded.components),
+        ScalewiseStableDiffusion3Pipeline.from_pipe(loaded),
+        copy.deepcopy(loaded),
+    )
+    for pipeline in (loaded, *again):
+        pipeline.set_progress_bar_config(disable=True)
+        assert resolve_length(pipeline, None) == 0
+        assert pipeline.student == loaded.student
+    expected = loaded("a red star", seeds=1, output_type="latent").images
+    for pipeline in again:
+        torch.testing.assert_close(pipeline("a red star", seeds=1, output_type="latent").images, expected)
+    assert resolve_length(ScalewiseStableDiffusion3Pipeline(**loaded.components, max_sequence_length=8), None) == 8
+    plain = StableDiffusion3Pipeline(**loaded.components)  # takes no more than it did
+    assert "max_sequence_length" not in plain.config
 
 
 def test_a_folder_under_our_own_name_loads_too(tmp_path: Path) -> None:

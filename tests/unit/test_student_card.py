@@ -52,7 +52,7 @@ def test_a_card_may_say_little_or_nothing() -> None:
         ({"scales": [4], "sigmas": ["1.0", 0.0]}, "numbers were expected"),
         ({"token_length": True}, "whole numbers were expected"),
         ({"token_length": -1}, "token_length must not be negative"),
-        ({"guidance_scale": float("nan")}, "guidance_scale must not be negative"),
+        ({"guidance_scale": float("nan")}, "guidance_scale must be finite and not negative"),
         ({"backbone": 3}, "backbone must be a string"),
         ({"process": "x"}, "process must be one of"),
     ],

@@ -21,6 +21,7 @@ from swd.backbones.fast import FastOptions
 from swd.backbones.flux.backbone import BACKBONE
 from swd.backbones.flux.condition import FluxCondition
 from swd.backbones.flux.fast import FastFluxDenoiser
+from swd.backbones.known import known
 from swd.backbones.numbers import adapter_scale, guidance
 from swd.backbones.scalewise import ScalewisePipeline
 from swd.backbones.texts import TextArguments
@@ -70,6 +71,8 @@ class ScalewiseFluxPipeline(ScalewisePipeline, FluxPipeline):  # type: ignore[mi
             image_encoder,
             feature_extractor,
         )
+        if max_sequence_length is None:
+            max_sequence_length = known(transformer).token_length
         self.register_to_config(max_sequence_length=max_sequence_length)
         self.disable_fast()
 

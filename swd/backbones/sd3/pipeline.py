@@ -23,6 +23,7 @@ from transformers import (
 
 from swd.backbones.arguments import CallOptions
 from swd.backbones.fast import FastOptions
+from swd.backbones.known import known
 from swd.backbones.numbers import adapter_scale
 from swd.backbones.scalewise import ScalewisePipeline
 from swd.backbones.sd3.backbone import BACKBONE
@@ -85,6 +86,8 @@ class ScalewiseStableDiffusion3Pipeline(ScalewisePipeline, StableDiffusion3Pipel
             image_encoder,
             feature_extractor,
         )
+        if max_sequence_length is None:
+            max_sequence_length = known(transformer).token_length
         self.register_to_config(max_sequence_length=max_sequence_length)
         self.disable_fast()
 

@@ -28,7 +28,7 @@ class LoraWeights:
         alpha: of the scale.
 
     Raises:
-        AdapterError: the two do not make a product.
+        AdapterError: the two do not make a product, or its scale is no number.
     """
 
     down: Tensor
@@ -39,6 +39,10 @@ class LoraWeights:
         down, up = tuple(self.down.shape), tuple(self.up.shape)
         if len(down) not in (2, 4) or len(up) != len(down) or up[1] != down[0] or up[2:] not in ((), (1, 1)):
             raise AdapterError(f"shapes {down} and {up} of down and up make no product")
+        if not down[0]:
+            raise AdapterError(f"shapes {down} and {up} of down and up are of rank 0")
+        if not math.isfinite(self.alpha):
+            raise AdapterError(f"alpha must be finite, got {self.alpha}")
 
     @property
     def rank(self) -> int:

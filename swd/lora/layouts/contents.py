@@ -108,9 +108,24 @@ def pairs(contents: Contents) -> dict[str, Pair]:
         for side in ("down", "up"):
             if side not in sides:
                 raise AdapterError(f"{contents.source}: {first} has no {side} beside it")
-        alpha = float(sides["alpha"][1]) if "alpha" in sides else None
+        for key, tensor in sides.values():
+            _check_numbers(key, tensor, contents.source)
+        alpha = _single(*sides["alpha"], contents.source) if "alpha" in sides else None
         result[layer] = Pair(sides["down"][1], sides["up"][1], alpha, sides["down"][0])
     return result
+
+
+def _check_numbers(key: str, tensor: Tensor, source: str) -> None:
+    if not tensor.is_floating_point() and not key.endswith(_ALPHA):
+        raise AdapterError(f"{source}: {key} holds {tensor.dtype}, expected floating point numbers")
+    if not tensor.is_meta and not tensor.float().isfinite().all():
+        raise AdapterError(f"{source}: {key} holds NaN or infinite numbers")
+
+
+def _single(key: str, tensor: Tensor, source: str) -> float:
+    if tensor.numel() != 1:
+        raise AdapterError(f"{source}: {key} must be one number, got shape {tuple(tensor.shape)}")
+    return float(tensor)
 
 
 def _split(key: str, source: str) -> tuple[str, str]:

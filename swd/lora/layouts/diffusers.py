@@ -40,7 +40,7 @@ def read(contents: Contents, names: LayerNames | None) -> Adapter:
         config = _options_of(part, options)
         check_options(config, contents.source)
         if part not in TEXT_ENCODERS:
-            rslora, targets = bool(config.get("use_rslora", False)), stated_targets(config)
+            rslora, targets = bool(config.get("use_rslora", False)), stated_targets(config, layers)
         elif config.get("use_rslora"):
             raise AdapterError(f"{contents.source}: use_rslora is not supported for {part}")
         read_parts[part] = _weights(layers, config, contents.source)

@@ -1,7 +1,7 @@
 """PEFT's ``save_pretrained``: a folder with the options in ``adapter_config.json``. The authors' layout."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from peft import LoraConfig
@@ -43,7 +43,7 @@ def read(contents: Contents, names: LayerNames | None) -> Adapter:
     return Adapter(
         layers=with_options(layers, config, contents.source),
         rslora=bool(config.get("use_rslora", False)),
-        targets=stated_targets(config),
+        targets=stated_targets(config, layers),
         header=contents.json(OUR_HEADER),
         source=contents.source,
     )
@@ -81,10 +81,10 @@ def with_options(layers: Mapping[str, Pair], config: Mapping[str, Any], source: 
     return result
 
 
-def stated_targets(config: Mapping[str, Any]) -> Targets | None:
-    """The layers that the options speak of; None where they are narrowed down by other options."""
+def stated_targets(config: Mapping[str, Any], layers: Iterable[str]) -> Targets | None:
+    """The layers that the options speak of; those that there are, where other options narrow them down."""
     if any(config.get(name) for name in ("exclude_modules", "layers_to_transform")):
-        return None
+        return tuple(layers)
     targets = config.get("target_modules")
     return targets if targets is None or isinstance(targets, str) else tuple(targets)
 
