@@ -21,13 +21,18 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
 }
 
 
-def check_encoding(method: Callable[..., Any], arguments: tuple[Any, ...], options: Mapping[str, Any]) -> None:
+def check_encoding(
+    method: Callable[..., Any], arguments: tuple[Any, ...], options: Mapping[str, Any]
+) -> Mapping[str, Any]:
     """Refuse what ``encode_prompt`` of a family cannot take; None is what diffusers makes of it.
 
     Args:
         method: diffusers' own.
         arguments: by place.
         options: by name.
+
+    Returns:
+        The arguments by name.
 
     Raises:
         TypeError: an unknown argument, or one of another type.
@@ -48,6 +53,7 @@ def check_encoding(method: Callable[..., Any], arguments: tuple[Any, ...], optio
         elif name in _CHECKS:
             _CHECKS[name](name, value)
     _check_counts(texts, given)
+    return given
 
 
 def _check_counts(texts: Mapping[str, list[str]], given: Mapping[str, Any]) -> None:

@@ -107,7 +107,7 @@ class PromptingPipeline:
             ValueError: an argument out of range, or texts of another number than the prompts.
         """
         method = super().encode_prompt  # type: ignore[misc]
-        check_encoding(method, arguments, options)
+        self._check_skip(check_encoding(method, arguments, options).get("clip_skip"))
         return method(*arguments, **options)
 
     def encode_condition(

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from swd.backbones.arguments import Call, SizeLimits, check_num_steps, resolve_schedule, resolve_seeds, resolve_size
+from swd.backbones.arguments import Call, check_num_steps, check_output_type, resolve_schedule, resolve_seeds
 from swd.backbones.base import Backbone, Denoiser
 from swd.backbones.callbacks import Steered, StepEndCallback, check_names
 from swd.backbones.devices import Placing, check_places
@@ -16,6 +16,7 @@ from swd.backbones.fast import FastSwitch
 from swd.backbones.lora_loading import StudentLoading
 from swd.backbones.numbers import floats, guidance, typed
 from swd.backbones.prompting import PromptingPipeline
+from swd.backbones.sizes import SizeLimits, resolve_size
 from swd.backbones.texts import TextArguments
 from swd.errors import PipelineError
 from swd.guidance import with_guidance
@@ -264,6 +265,7 @@ class ScalewisePipeline(Placing, FastSwitch, PromptingPipeline, StudentLoading):
             TypeError: no tensor of floating-point numbers.
             ValueError: another shape, or an unknown type of images.
         """
+        check_output_type(output_type)
         channels = self._plain_denoiser().latent_channels
         if floats("x0", x0).ndim != 4 or x0.shape[1] != channels:
             raise ValueError(f"x0 must be latents (B, {channels}, H, W), got {tuple(x0.shape)}")

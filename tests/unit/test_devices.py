@@ -32,6 +32,7 @@ ABSENT = (
     torch.device("meta"),
     torch.device("mps", 7),
 )
+NO_DEVICES: tuple[Any, ...] = (3.5, ["cpu"], True, {})
 WAYS: dict[str, Callable[[Any, Any], Any]] = {
     "to": lambda pipeline, device: pipeline.to(device),
     "to device=": lambda pipeline, device: pipeline.to(device=device),
@@ -63,7 +64,7 @@ def test_a_device_that_is_not_here_is_refused_and_nothing_has_moved(pipeline: An
         with pytest.raises(ValueError, match=r"there is no device '.*' here that can compute; expected cpu") as caught:
             WAYS[way](pipeline, device)
         assert "\n" not in str(caught.value)
-    for wrong in (3.5, ["cpu"], True, {}):
+    for wrong in NO_DEVICES:
         with pytest.raises(TypeError, match="must be a device, its name or its number, got"):
             WAYS[way](pipeline, wrong)
     for part in (pipeline.vae, pipeline.text_encoder, pipeline.backbone.network(pipeline)):
