@@ -25,6 +25,18 @@ class CaptionError(CacheError):
         super().__init__(f"caption {number}: {reason}")
 
 
+class PromptError(ValueError):
+    """A prompt says nothing, or more than the text encoders read.
+
+    Attributes:
+        number: of the prompt among those that were given, counted from 0.
+    """
+
+    def __init__(self, number: int, reason: str) -> None:
+        self.number = number
+        super().__init__(reason)
+
+
 class PipelineError(RuntimeError):
     """A pipeline cannot be loaded."""
 

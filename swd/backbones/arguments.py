@@ -1,14 +1,14 @@
-"""What a caller may write, turned into one schedule, one size and one seed per image."""
+"""What a caller may write, turned into one schedule and one seed per image."""
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Self, TypedDict
 
 import torch
 from torch import Tensor
 
-from swd.backbones.numbers import SEEDS, real, several, whole
+from swd.backbones.numbers import SEEDS, real, several, shown, truth, typed, whole
 from swd.flow import NUM_TIMESTEPS
 from swd.sampler import OnStep, Seed
 from swd.schedule import PRESETS, ScaleSchedule, preset
@@ -68,6 +68,7 @@ class Call:
     """`CallOptions` with their defaults.
 
     Raises:
+        TypeError: switches that are not True or False, callbacks that are no functions, numbers that are none.
         ValueError: what is wrong whatever the pipeline.
     """
 
@@ -90,11 +91,20 @@ class Call:
     callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",)
 
     def __post_init__(self) -> None:
-        output_type: Any = self.output_type  # whatever a caller wrote
-        if not isinstance(output_type, str) or output_type not in OUTPUT_TYPES:
-            raise ValueError(f"output_type must be one of {', '.join(OUTPUT_TYPES)}, got {self.output_type!r}")
+        check_output_type(self.output_type)
+        for name in ("truncate", "return_dict"):
+            truth(name, getattr(self, name))
+        for name in ("on_step", "callback_on_step_end"):
+            if (value := getattr(self, name)) is not None and not callable(value):
+                raise TypeError(f"{name} must be a function, got {typed(value)}")
+        self._check_names()
         if whole("num_images_per_prompt", self.images_per_prompt, -(10**6), 10**6) < 1:
             raise ValueError(f"num_images_per_prompt must be at least 1, got {self.num_images_per_prompt}")
+
+    def _check_names(self) -> None:
+        names: Any = self.callback_on_step_end_tensor_inputs
+        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+            raise TypeError(f"callback_on_step_end_tensor_inputs must be a list of names, got {typed(names)}")
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Self:
@@ -107,7 +117,7 @@ class Call:
         for name, value in options.items():
             if name not in known and value is not None:
                 near = ", ".join(difflib.get_close_matches(name, known, n=3, cutoff=0.5)) or "none"
-                raise TypeError(f"scale-wise sampling does not take {name}={value!r}; nearest arguments: {near}")
+                raise TypeError(f"scale-wise sampling does not take {name}={shown(value)}; nearest arguments: {near}")
         return cls(**{name: value for name, value in options.items() if name in known})
 
     @property
@@ -125,6 +135,12 @@ class Call:
     def names_schedule(self) -> bool:
         """Whether any part of a schedule is given."""
         return any(part is not None for part in (self.schedule, self.scales, self.sigmas, self.timesteps))
+
+
+def check_output_type(value: Any) -> None:
+    """Raise ValueError where a value is no kind of images."""
+    if not isinstance(value, str) or value not in OUTPUT_TYPES:
+        raise ValueError(f"output_type must be one of {', '.join(OUTPUT_TYPES)}, got {typed(value)}")
 
 
 def resolve_schedule(
@@ -151,7 +167,7 @@ def resolve_schedule(
     if levels is None and times is not None:
         levels = [time / NUM_TIMESTEPS for time in times]
     if sides is None or levels is None:
-        raise ValueError(f"scales and sigmas go together, got scales={scales} and sigmas={sigmas}")
+        raise ValueError(f"scales and sigmas go together, got scales={shown(scales)} and sigmas={shown(sigmas)}")
     if len(levels) == len(sides):
         levels.append(0.0)
     result = ScaleSchedule(tuple(sides), tuple(levels))
@@ -162,7 +178,7 @@ def resolve_schedule(
 def _named(schedule: Any) -> ScaleSchedule:
     if not isinstance(schedule, ScaleSchedule | str):
         raise TypeError(
-            f"schedule must be a ScaleSchedule or the name of a preset ({', '.join(PRESETS)}), got {schedule!r}"
+            f"schedule must be a ScaleSchedule or the name of a preset ({', '.join(PRESETS)}), got {typed(schedule)}"
         )
     return preset(schedule) if isinstance(schedule, str) else schedule
 
@@ -210,7 +226,11 @@ def resolve_seeds(
 
 def _seeds(seeds: Any, count: int) -> list[Seed]:
     """The seeds as they are given, or the first of consecutive ones; generators may stand among them."""
-    single = isinstance(seeds, str | bytes) or not hasattr(seeds, "__iter__") or getattr(seeds, "ndim", 1) == 0
+    single = (
+        isinstance(seeds, str | bytes | Mapping | Set)
+        or not hasattr(seeds, "__iter__")
+        or getattr(seeds, "ndim", 1) == 0
+    )
     if single:
         first = whole("seeds", seeds, 0, SEEDS)
         whole("the last seed", first + count - 1, 0, SEEDS)
@@ -222,70 +242,7 @@ def _generators(generators: Any) -> list[Seed]:
     found = list(generators) if isinstance(generators, list | tuple) else [generators]
     for one in found:
         if not isinstance(one, torch.Generator):
-            raise TypeError(f"generator must be a torch.Generator or a list of them, got {one!r}; numbers are seeds=")
+            raise TypeError(
+                f"generator must be a torch.Generator or a list of them, got {typed(one)}; numbers are seeds="
+            )
     return found
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SizeLimits:
-    """What sizes a network and its VAE can take.
-
-    Attributes:
-        multiple: of which latent sides are, the patch size.
-        factor: pixels per latent.
-        max_side: largest latent side, None where any will do.
-    """
-
-    multiple: int
-    factor: int
-    max_side: int | None
-
-    def nearest(self, pixels: float) -> int:
-        """The possible side that is nearest, in pixels."""
-        unit = self.multiple * self.factor
-        most = None if self.max_side is None else self.max_side // self.multiple
-        patches = max(1, round(pixels / unit))
-        return unit * (patches if most is None else min(patches, most))
-
-    def takes(self, pixels: int) -> bool:
-        """Whether a side is possible."""
-        return pixels == self.nearest(pixels)
-
-
-def resolve_size(
-    schedule: ScaleSchedule, height: int | None, width: int | None, limits: SizeLimits
-) -> tuple[int, int] | None:
-    """Height and width of the last latent; None for the square of the schedule's last scale.
-
-    The square of the *first* scale also stands for that default: published snippets pass ``height=scales[0] * 8``, the
-    size of the noise that diffusers' own pipeline starts from.
-
-    Raises:
-        ValueError: one of the two is missing, no patches tile the size, or the network's positions end before it; names
-            the nearest size that is possible.
-        TypeError: a side is no integer.
-    """
-    schedule.check_size(limits.max_side)
-    if height is None and width is None:
-        return None
-    if height is None or width is None:
-        raise ValueError(f"height and width go together, got height={height} and width={width}")
-    if any(type(side) is not int for side in (height, width)):
-        raise TypeError(f"height and width are pixels, integers, got height={height!r} and width={width!r}")
-    if not limits.takes(height) or not limits.takes(width):
-        _refuse_size(schedule, height, width, limits)
-    if (height, width) == (limits.factor * schedule.scales[0],) * 2:
-        return None
-    return height // limits.factor, width // limits.factor
-
-
-def _refuse_size(schedule: ScaleSchedule, height: int, width: int, limits: SizeLimits) -> None:
-    unit = limits.multiple * limits.factor
-    rows, columns = limits.nearest(height), limits.nearest(width)
-    if (rows, columns) == (limits.factor * schedule.scales[0],) * 2:  # would be read as the default
-        rows += unit if limits.takes(rows + unit) else -unit
-    end = "" if limits.max_side is None else f" up to {limits.nearest(limits.factor * limits.max_side)}"
-    raise ValueError(
-        f"height and width must be positive multiples of {unit}{end}, got {height} x {width}; the nearest size is "
-        f"{rows} x {columns}"
-    )

@@ -221,7 +221,8 @@ class Backbone(ABC):
         """Refuse prompts that say nothing, or more than the text encoders read.
 
         Raises:
-            ValueError: a prompt is empty, or too long for every text encoder and not to be truncated.
+            PromptError: a prompt is empty, or too long for every text encoder and not to be truncated.
+            ValueError: nothing reads it.
         """
 
     @abstractmethod

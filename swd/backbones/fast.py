@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from swd.backbones.base import Backbone
+from swd.backbones.devices import is_offloaded
+from swd.backbones.numbers import shown, truth, typed, whole
 from swd.backbones.prompt_cache import PromptCache
-from swd.backbones.shared_weights import all_modules
 
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 SHAPES = ("static", "dynamic", "largest")
@@ -43,6 +44,7 @@ class FastOptions:
         prompt_cache: encoded prompts that the pipeline keeps (SD3.5: 4.8 MB each); 0 keeps none.
 
     Raises:
+        TypeError: switches that are not True or False, or a size of the cache that is no whole number.
         ValueError: for an unknown mode, kind of shapes or kernel, or a negative cache.
     """
 
@@ -60,9 +62,13 @@ class FastOptions:
 
     def __post_init__(self) -> None:
         for name, choices in (("compile_mode", COMPILE_MODES), ("shapes", SHAPES), ("attention", ATTENTION)):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
-        if self.prompt_cache < 0:
+            if not isinstance(value := getattr(self, name), str) or value not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {shown(value)}")
+        for name in ("merge_lora", "modulation", "text", "positions", "fused_norm", "channels_last"):
+            truth(name, getattr(self, name))
+        if self.compile is not None:
+            truth("compile", self.compile)
+        if whole("prompt_cache", self.prompt_cache, -(2**63), 2**63) < 0:
             raise ValueError(f"prompt_cache must be at least 0, got {self.prompt_cache}")
 
 
@@ -94,7 +100,9 @@ class FastSwitch:
         Raises:
             ValueError: what the fast path refuses (offloading, above all), here or, after a change, in the next call.
         """
-        options = options or FastOptions()
+        options = FastOptions() if options is None else options
+        if not isinstance(options, FastOptions):
+            raise TypeError(f"options must be FastOptions, got {typed(options)}")
         self._fast = self.make_fast(options)
         self._fast_options = options
         self._prompts = PromptCache(options.prompt_cache)
@@ -128,8 +136,7 @@ class FastSwitch:
     def _execution_device(self) -> torch.device:
         """As diffusers has it, found at once where nothing is offloaded: its own search takes 16 ms for SD3.5 Large."""
         parts = [part for part in self.components.values() if isinstance(part, nn.Module)]
-        states = (vars(module) for part in parts for module in all_modules(part))
-        if any("_hf_hook" in state or "_diffusers_hook" in state for state in states):  # what offloading leaves behind
+        if any(is_offloaded(part) for part in parts):
             device: torch.device = super()._execution_device  # type: ignore[misc]
             return device
         device = next(self.backbone.network(self).parameters()).device

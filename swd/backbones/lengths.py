@@ -7,6 +7,7 @@ trained and published with 512.
 from typing import Any
 
 from swd.backbones import backbone_of
+from swd.backbones.numbers import SEEDS, whole
 from swd.lora.released import T5_TOKENS
 
 
@@ -37,12 +38,14 @@ def resolve_length(pipeline: Any, asked: int | None) -> int:
         asked: None for the pipeline's own number.
 
     Raises:
-        ValueError: no such number, a family without T5, a pipeline without it, or more than T5 takes.
+        TypeError: no whole number.
+        ValueError: a negative one, a family without T5, a pipeline without it, or more than T5 takes.
     """
     backbone = backbone_of(pipeline)
     own = backbone.token_length(pipeline)
-    if asked is not None and (type(asked) is not int or asked < 0):
-        raise ValueError(f"max_sequence_length is a number of tokens, got {asked!r}")
+    asked = None if asked is None else whole("max_sequence_length", asked, -SEEDS, SEEDS)
+    if asked is not None and asked < 0:
+        raise ValueError(f"max_sequence_length is a number of tokens, got {asked}")
     if backbone.t5 is None:
         if asked not in (None, own):
             raise ValueError(f"the text encoders read {own} tokens, which cannot be chosen; got {asked}")

@@ -8,8 +8,10 @@ from torch import Tensor
 
 from swd.backbones.arguments import Call
 from swd.backbones.base import Backbone
+from swd.backbones.devices import check_places, known_device
+from swd.backbones.encode_prompt import check_encoding
 from swd.backbones.lengths import resolve_length
-from swd.backbones.numbers import whole
+from swd.backbones.numbers import floats, whole
 from swd.backbones.prompt_cache import PromptCache
 from swd.backbones.snapshots import Snapshot
 from swd.backbones.texts import Row, TextArguments, check_negatives, check_rows, encoder_texts, negative_rows, text_rows
@@ -46,8 +48,7 @@ class PromptingPipeline:
         shapes = self.backbone.condition_shapes(self.backbone.network(self), 1)
         for name, value in embeds.items():
             width = shapes[self.embed_fields[name]][-1]
-            if not isinstance(value, Tensor):
-                raise TypeError(f"{name} must be a tensor, got {type(value).__name__}")
+            value = floats(name, value)
             if not value.ndim or value.shape[-1] != width:
                 raise ValueError(f"{name} must be {width} wide for this network, got shape {tuple(value.shape)}")
             if not value.isfinite().all():
@@ -68,7 +69,10 @@ class PromptingPipeline:
         if isinstance(negatives, list):
             check_negatives(self, negatives, length, truncate=call.truncate)
             negatives = self._encode(negatives, length, device, text.negative_options)
-        return cond.repeat(images), negatives if negatives is None else negatives.to(device)
+        if negatives is None:
+            return cond.repeat(images), None
+        spread = images if 1 < len(negatives) == len(cond) else 1
+        return cond.repeat(images), negatives.to(device).repeat(spread)
 
     def _check_skip(self, clip_skip: int | None) -> None:
         """Raise TypeError or ValueError unless every CLIP has layers enough to skip some and use one."""
@@ -78,7 +82,7 @@ class PromptingPipeline:
             whole("clip_skip", clip_skip, 0, min(layers))
 
     def _negatives(self, text: TextArguments, images: int, guidance_scale: float) -> Any:
-        """Rows of texts, or a condition: one for all, or one for each image; None where guidance needs none.
+        """Rows of texts, or a condition: one for all, for each prompt or each image; None where guidance needs none.
 
         Raises:
             ValueError: another number of them, or some that no guidance asks for.
@@ -93,9 +97,18 @@ class PromptingPipeline:
         prompts = self._count(text)
         if len(found) not in (1, prompts, prompts * images):
             raise ValueError(f"negatives come as one, or one for each of {prompts} prompts, got {len(found)}")
-        if images > 1 and 1 < len(found) == prompts:
-            return [row for row in found for _ in range(images)] if isinstance(found, list) else found.repeat(images)
         return found
+
+    def encode_prompt(self, *arguments: Any, **options: Any) -> Any:
+        """As in diffusers, whose tokenizers cut what is too long; `encode_condition` refuses it.
+
+        Raises:
+            TypeError: an unknown argument, texts that are none, or another type than an argument has.
+            ValueError: an argument out of range, or texts of another number than the prompts.
+        """
+        method = super().encode_prompt  # type: ignore[misc]
+        self._check_skip(check_encoding(method, arguments, options).get("clip_skip"))
+        return method(*arguments, **options)
 
     def encode_condition(
         self,
@@ -116,8 +129,11 @@ class PromptingPipeline:
             device: where the encoders run; found by itself when absent.
 
         Raises:
-            ValueError: for an empty prompt, and for one that no text encoder can hold unless ``truncate``.
+            TypeError: prompts that are no texts, numbers that are none, or no device.
+            ValueError: for an empty prompt, one that no text encoder can hold unless ``truncate``, a device that is not
+                here, and text encoders that are elsewhere.
         """
+        batch_size = whole("batch_size", batch_size, 1, 2**63)
         rows = text_rows({name: prompts if name == self.text_names[0] else None for name in self.text_names})
         length = resolve_length(self, max_sequence_length)
         check_rows(self, rows, length, truncate=truncate)
@@ -154,7 +170,8 @@ class PromptingPipeline:
         batch_size: int = 64,
     ) -> Any:
         """One row of the condition for each row of texts; each distinct one is encoded once."""
-        device = device or self._execution_device
+        device = self._execution_device if device is None else known_device("device", device)
+        check_places({name: getattr(self, name) for name in self.backbone.text_encoders}, device)
 
         def encode(missing: list[Row]) -> Any:
             texts = encoder_texts(self.text_names, missing)

@@ -2,19 +2,22 @@
 
 import json
 from collections.abc import Mapping
+from os import PathLike
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
-from swd.backbones.arguments import Call, SizeLimits, check_num_steps, resolve_schedule, resolve_seeds, resolve_size
+from swd.backbones.arguments import Call, check_num_steps, check_output_type, resolve_schedule, resolve_seeds
 from swd.backbones.base import Backbone, Denoiser
 from swd.backbones.callbacks import Steered, StepEndCallback, check_names
+from swd.backbones.devices import Placing, check_places
 from swd.backbones.fast import FastSwitch
 from swd.backbones.known import remember
 from swd.backbones.lora_loading import StudentLoading
-from swd.backbones.numbers import guidance
+from swd.backbones.numbers import floats, guidance, typed
 from swd.backbones.prompting import PromptingPipeline
+from swd.backbones.sizes import SizeLimits, resolve_size
 from swd.backbones.texts import TextArguments
 from swd.errors import PipelineError
 from swd.guidance import with_guidance
@@ -22,7 +25,7 @@ from swd.sampler import OnStepEnd, sample
 from swd.schedule import PRESETS, ScaleSchedule
 
 
-class ScalewisePipeline(FastSwitch, PromptingPipeline, StudentLoading):
+class ScalewisePipeline(Placing, FastSwitch, PromptingPipeline, StudentLoading):
     """Mixin that stands before a pipeline class of diffusers, and draws with a resolution that grows.
 
     A family gives the class attributes below, `make_fast`, and a ``__call__`` that sorts its arguments into
@@ -56,8 +59,11 @@ class ScalewisePipeline(FastSwitch, PromptingPipeline, StudentLoading):
         """The pipeline in a folder, or of a name on the Hub; options as in diffusers.
 
         Raises:
+            TypeError: neither folder nor name.
             PipelineError: it is of another class.
         """
+        if not isinstance(pretrained_model_name_or_path, str | PathLike):
+            raise TypeError(f"a pipeline is a folder or a name, got {typed(pretrained_model_name_or_path)}")
         where = {key: options[key] for key in _WHERE if key in options}
         config = cls.load_config(pretrained_model_name_or_path, **where)  # type: ignore[attr-defined]
         found = config.get("_class_name")
@@ -110,6 +116,7 @@ class ScalewisePipeline(FastSwitch, PromptingPipeline, StudentLoading):
         seeds = resolve_seeds(call.seeds, call.generator, self._count(text) * call.images_per_prompt)
         self._check_latents(call.latents, len(seeds), schedule, size)
         device = self._execution_device  # once: it looks at every module
+        check_places(self._drawing_parts(call), device)
         student = self._student_denoiser(network_options)
         cond, uncond = self._conditions(text, call, guidance_scale, device)
         cond, uncond = self.told(cond, uncond, self._pixels(schedule, size))
@@ -160,6 +167,10 @@ class ScalewisePipeline(FastSwitch, PromptingPipeline, StudentLoading):
         check_num_steps(schedule, call.num_inference_steps)
         return schedule
 
+    def _drawing_parts(self, call: Call) -> dict[str, Any]:
+        network = {self.backbone.component: self.backbone.network(self)}
+        return network if call.output_type == "latent" else {**network, "vae": self.vae}
+
     def _plain_denoiser(self) -> Denoiser:
         return self.backbone.denoiser(self.backbone.network(self))
 
@@ -181,8 +192,7 @@ class ScalewisePipeline(FastSwitch, PromptingPipeline, StudentLoading):
     ) -> None:
         if latents is None:
             return
-        if not isinstance(latents, Tensor):
-            raise TypeError(f"latents must be a tensor, got {type(latents).__name__}")
+        floats("latents", latents)
         plain = self._plain_denoiser()
         expected = (images, plain.latent_channels, *schedule.latent_sizes(size, multiple=plain.patch_size)[0])
         if tuple(latents.shape) != expected:
@@ -252,7 +262,17 @@ class ScalewisePipeline(FastSwitch, PromptingPipeline, StudentLoading):
 
     @torch.no_grad()
     def decode(self, x0: Tensor, *, output_type: str = "pt") -> Any:
-        """Images of clean latents (B, C, H, W), as the pipeline returns them."""
+        """Images of clean latents (B, C, H, W), as the pipeline returns them.
+
+        Raises:
+            TypeError: no tensor of floating-point numbers.
+            ValueError: another shape, or an unknown type of images.
+        """
+        check_output_type(output_type)
+        channels = self._plain_denoiser().latent_channels
+        if floats("x0", x0).ndim != 4 or x0.shape[1] != channels:
+            raise ValueError(f"x0 must be latents (B, {channels}, H, W), got {tuple(x0.shape)}")
+        check_places({"vae": self.vae}, x0.device)
         latents = self.backbone.unwhiten(self.vae, x0)
         if self._fast_options is not None and self._fast_options.channels_last:
             latents = latents.to(memory_format=torch.channels_last)

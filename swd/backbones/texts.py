@@ -1,10 +1,13 @@
 """What a caller may write for prompts, turned into one row of texts per prompt: one text for each text encoder."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
+
+from swd.backbones.numbers import shown, truth, typed
+from swd.errors import PromptError
 
 Row = tuple[str, ...]
 
@@ -23,7 +26,7 @@ def text_rows(texts: Mapping[str, Any], count: int | None = None) -> list[Row]:
         ValueError: another number of them, or none.
     """
     first, *others = texts
-    columns = {name: _texts(name, value) for name, value in texts.items() if value is not None}
+    columns = {name: texts_of(name, value) for name, value in texts.items() if value is not None}
     if not columns.get(first):
         raise ValueError(f"at least one prompt is needed, got {first}={texts[first]!r}")
     count = len(columns[first]) if count is None else count
@@ -44,15 +47,23 @@ def negative_rows(texts: Mapping[str, Any]) -> list[Row]:
     """
     first, *others = texts
     given = {first: "" if texts[first] is None else texts[first], **{name: texts[name] for name in others}}
-    lists = [_texts(name, value) for name, value in given.items() if not isinstance(value, str | None)]
+    lists = [texts_of(name, value) for name, value in given.items() if not isinstance(value, str | None)]
     return text_rows(given, max(map(len, lists), default=1))
 
 
-def _texts(name: str, value: Any) -> list[str]:
+def texts_of(name: str, value: Any) -> list[str]:
+    """A text, or some, as a list.
+
+    Raises:
+        TypeError: something else.
+        ValueError: half a character.
+    """
     texts = [value] if isinstance(value, str) or not isinstance(value, Sequence) else list(value)
     for text in [value] if isinstance(value, bytes) else texts:
         if not isinstance(text, str):
-            raise TypeError(f"{name} must be a string or a list of strings, got {text!r} ({type(text).__name__})")
+            raise TypeError(f"{name} must be a string or a list of strings, got {typed(text)}")
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise ValueError(f"{name} holds half a character (a lone surrogate): {shown(text)}")
     return texts
 
 
@@ -76,7 +87,7 @@ class TextArguments:
 
     Raises:
         TypeError: texts that are none.
-        ValueError: texts and embeddings at once, or not all of the embeddings.
+        ValueError: half a character; texts and embeddings at once, or not all of the embeddings.
     """
 
     texts: Mapping[str, Any]
@@ -88,7 +99,7 @@ class TextArguments:
     def __post_init__(self) -> None:
         for name, value in {**self.texts, **self.negatives}.items():
             if value is not None:
-                _texts(name, value)
+                texts_of(name, value)
         for texts, embeds in ((self.texts, self.embeds), (self.negatives, self.negative_embeds)):
             given = [name for name, value in embeds.items() if value is not None]
             told = [name for name, value in texts.items() if value is not None]
@@ -123,44 +134,70 @@ class TextArguments:
         return {name: value for name, value in self.options.items() if name != "clip_skip"}
 
 
+def refuse_empty(prompts: Sequence[str]) -> None:
+    """Raise PromptError for the first prompt that says nothing."""
+    for number, prompt in enumerate(prompts):
+        if not prompt.strip():
+            raise PromptError(number, f"prompts must not be empty, got {prompt!r}")
+
+
 def check_rows(pipeline: Any, rows: Sequence[Row], token_length: int, *, truncate: bool) -> None:
     """Refuse texts that say nothing, or more than the text encoders read.
 
     Where every encoder has the same text, what one of them cuts may be read by another; a text of its own has to fit.
 
     Raises:
-        ValueError: an empty prompt, one that is too long, or a text for an encoder that is not there.
+        ValueError: an empty prompt, one that is too long, or a text for an encoder that is not there; of several
+            prompts, it says which.
     """
-    backbone, names = pipeline.backbone, pipeline.text_names
-    backbone.check_prompts(pipeline, [row[0] for row in rows if len(set(row)) == 1], token_length, truncate=truncate)
-    lengths = backbone.encoder_lengths(pipeline, token_length)
-    for row in (row for row in rows if len(set(row)) > 1):
-        for text, name, part, tokenizer in zip(row, names, backbone.text_encoders, backbone.tokenizers, strict=True):
-            if not text.strip():
-                continue
-            if part not in lengths and text != row[0]:
-                raise ValueError(f"{name} is for {part}, which this pipeline does not have")
-            if part in lengths and not truncate:
-                _check_length(name, text, getattr(pipeline, tokenizer), lengths[part])
+    try:
+        _check(pipeline, dict(enumerate(rows)), token_length, truncate=truth("truncate", truncate))
+    except PromptError as error:
+        raise ValueError(f"prompt[{error.number}]: {error}" if len(rows) > 1 else str(error)) from error
 
 
 def check_negatives(pipeline: Any, rows: Sequence[Row], token_length: int, *, truncate: bool) -> None:
     """As `check_rows` for negatives, of which any may be empty.
 
     Raises:
-        ValueError: one that is longer than what its text encoder reads.
+        ValueError: one that is longer than what its text encoder reads; of several, it says which.
     """
-    said = [row for row in rows if any(text.strip() for text in row)]
+    said = {number: row for number, row in enumerate(rows) if any(text.strip() for text in row)}
     try:
-        check_rows(pipeline, said, token_length, truncate=truncate)
-    except ValueError as error:
-        raise ValueError(f"negative {error}") from error
+        _check(pipeline, said, token_length, truncate=truth("truncate", truncate))
+    except PromptError as error:
+        place = f"prompt[{error.number}]: " if len(rows) > 1 else ""
+        raise ValueError(f"negative {place}{error}") from error
 
 
-def _check_length(name: str, text: str, tokenizer: Any, limit: int) -> None:
-    count = len(tokenizer(text, verbose=False).input_ids)
-    if count > limit:
-        raise ValueError(
-            f"{name} has {count} tokens, its text encoder takes {limit}; shorten it, or pass truncate=True: "
-            f"{text[:80]!r}"
-        )
+def _check(pipeline: Any, rows: Mapping[int, Row], token_length: int, *, truncate: bool) -> None:
+    """Rows by their numbers, which a PromptError then has."""
+    alike = [number for number, row in rows.items() if len(set(row)) == 1]
+    texts = [rows[number][0] for number in alike]
+    try:
+        pipeline.backbone.check_prompts(pipeline, texts, token_length, truncate=truncate)
+    except PromptError as error:
+        raise PromptError(alike[error.number], str(error)) from error
+    lengths = pipeline.backbone.encoder_lengths(pipeline, token_length)
+    for number, row in rows.items():
+        if len(set(row)) > 1:
+            _check_own(pipeline, number, row, {} if truncate else lengths, set(lengths))
+
+
+def _check_own(pipeline: Any, number: int, row: Row, limits: Mapping[str, int], parts: Collection[str]) -> None:
+    """Each text of a row by itself: it has an encoder among ``parts``, and fits the limits that there are."""
+    encoders, tokenizers = pipeline.backbone.text_encoders, pipeline.backbone.tokenizers
+    for text, name, part, tokenizer in zip(row, pipeline.text_names, encoders, tokenizers, strict=True):
+        if not text.strip():
+            continue
+        if part not in parts and text != row[0]:
+            raise PromptError(number, f"{name} is for {part}, which this pipeline does not have")
+        if part not in limits:
+            continue
+        count = len(getattr(pipeline, tokenizer)(text, verbose=False).input_ids)
+        if count > limits[part]:
+            raise PromptError(
+                number,
+                f"{name} has {count} tokens, its text encoder takes {limits[part]}; shorten it, or pass "
+                f"truncate=True: {text[:80]!r}",
+            )

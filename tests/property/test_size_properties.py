@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from swd.backbones.arguments import SizeLimits, resolve_size
+from swd.backbones.sizes import SizeLimits, resolve_size
 from swd.schedule import ScaleSchedule, preset
 
 SCHEDULES = {"growing": ScaleSchedule((4, 6, 8), (1.0, 0.8, 0.5, 0.0)), "constant": ScaleSchedule((8,), (1.0, 0.0))}

@@ -177,7 +177,7 @@ def test_the_length_of_t5_comes_from_one_place(
 
 @pytest.mark.parametrize("asked", [-1, 2.5, True, "8"])
 def test_no_number_of_tokens(with_t5: ScalewiseStableDiffusion3Pipeline, asked: Any) -> None:
-    with pytest.raises(ValueError, match=f"number of tokens, got {asked!r}"):
+    with pytest.raises((TypeError, ValueError), match=rf"max_sequence_length (is a number|must be a whole).*{asked}"):
         draw(with_t5, "a star", max_sequence_length=asked)
 
 
@@ -215,7 +215,7 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"callback_on_step_end_tensor_inputs": ["velocity"]}, ValueError, "callbacks see latents, .* not velocity"),
     ({"ip_adapter_image": torch.zeros(1)}, TypeError, "does not take ip_adapter_image="),
     ({"num_inference_step": 3}, TypeError, "nearest arguments: num_inference_steps"),
-    ({"height": 16.0, "width": 16}, TypeError, r"integers, got height=16\.0"),
+    ({"height": 16.0, "width": 16}, TypeError, r"height must be a whole number, got 16\.0"),
     ({"height": -16, "width": 16}, ValueError, "got -16 x 16; the nearest size is 4 x 16"),
     ({"height": 68, "width": 16}, ValueError, "up to 64, got 68 x 16; the nearest size is 64 x 16"),
 ]

@@ -11,6 +11,8 @@ from swd.backbones.flux.comfy import COMFY
 from swd.backbones.flux.condition import FluxCondition
 from swd.backbones.flux.names import NAMES
 from swd.backbones.lengths import own_length
+from swd.backbones.texts import refuse_empty
+from swd.errors import PromptError
 from swd.flow import FlowMatching
 from swd.grid import FLUX_SAMPLING
 from swd.lora.released import T5_TOKENS
@@ -86,15 +88,14 @@ class FluxBackbone(Backbone):
             raise ValueError("FLUX reads its text from T5, and this pipeline has no text_encoder_2: give prompt_embeds")
         if not 1 <= token_length <= T5_TOKENS:
             raise ValueError(f"FLUX takes 1 to {T5_TOKENS} tokens of T5, got max_sequence_length={token_length}")
-        for prompt in prompts:
-            if not prompt.strip():
-                raise ValueError(f"prompts must not be empty, got {prompt!r}")
+        refuse_empty(prompts)
         rows = pipeline.tokenizer_2(list(prompts), verbose=False).input_ids if prompts and not truncate else []
-        for prompt, row in zip(prompts, rows, strict=False):
+        for number, (prompt, row) in enumerate(zip(prompts, rows, strict=False)):
             if len(row) > token_length:
-                raise ValueError(
+                raise PromptError(
+                    number,
                     f"prompt has {len(row)} tokens, T5 takes {token_length}; shorten it, or pass "
-                    f"truncate=True: {prompt[:80]!r}"
+                    f"truncate=True: {prompt[:80]!r}",
                 )
 
     @torch.no_grad()

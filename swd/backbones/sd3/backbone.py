@@ -11,6 +11,8 @@ from swd.backbones.lengths import own_length
 from swd.backbones.sd3.comfy import COMFY
 from swd.backbones.sd3.condition import TextCondition
 from swd.backbones.sd3.names import NAMES
+from swd.backbones.texts import refuse_empty
+from swd.errors import PromptError
 from swd.flow import FlowMatching
 from swd.grid import GRIDS
 from swd.lora.released import T5_TOKENS
@@ -74,27 +76,26 @@ class SD3Backbone(Backbone):
         self, pipeline: Any, prompts: Sequence[str], token_length: int, *, truncate: bool = False
     ) -> None:
         """Refuse empty prompts, and those that neither the CLIPs nor T5 read to their end."""
-        for prompt in prompts:
-            if not prompt.strip():
-                raise ValueError(f"prompts must not be empty, got {prompt!r}")
+        refuse_empty(prompts)
         if truncate:
             return
         clip = pipeline.tokenizer_max_length
         limits = [(pipeline.tokenizer, clip), (pipeline.tokenizer_2, clip)]
         if pipeline.text_encoder_3 is not None:
             limits.append((pipeline.tokenizer_3, token_length))
-        beyond = [(prompt, 0) for prompt in prompts]
+        beyond = [(number, 0) for number in range(len(prompts))]
         for tokenizer, limit in limits:  # CLIP's loss is no loss where T5 reads the rest
             if not beyond:
                 return
-            left = [prompt for prompt, _ in beyond]
-            counts = [len(row) for row in tokenizer(left, verbose=False).input_ids]
-            beyond = [(prompt, count) for prompt, count in zip(left, counts, strict=True) if count > limit]
+            left = [number for number, _ in beyond]
+            rows = tokenizer([prompts[number] for number in left], verbose=False).input_ids
+            beyond = [(number, len(row)) for number, row in zip(left, rows, strict=True) if len(row) > limit]
         if beyond:
-            prompt, count = beyond[0]
-            raise ValueError(
+            number, count = beyond[0]
+            raise PromptError(
+                number,
                 f"prompt has {count} tokens, the text encoders take {limit}; shorten it, or pass "
-                f"truncate=True: {prompt[:80]!r}"
+                f"truncate=True: {prompts[number][:80]!r}",
             )
 
     @torch.no_grad()

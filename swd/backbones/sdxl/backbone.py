@@ -10,6 +10,8 @@ from swd.backbones.base import Backbone, Denoiser
 from swd.backbones.sdxl.comfy import COMFY
 from swd.backbones.sdxl.condition import TIME_IDS, SDXLCondition
 from swd.backbones.sdxl.names import NAMES
+from swd.backbones.texts import refuse_empty
+from swd.errors import PromptError
 from swd.flow import VariancePreserving
 from swd.grid import GRIDS
 
@@ -72,18 +74,17 @@ class SDXLBackbone(Backbone):
         self, pipeline: Any, prompts: Sequence[str], token_length: int, *, truncate: bool = False
     ) -> None:
         """Refuse empty prompts, and those that are longer than the CLIPs."""
-        for prompt in prompts:
-            if not prompt.strip():
-                raise ValueError(f"prompts must not be empty, got {prompt!r}")
+        refuse_empty(prompts)
         if truncate or not prompts:
             return
         limit = self.token_length(pipeline)
         rows = pipeline.tokenizer(list(prompts), verbose=False).input_ids
-        for prompt, row in zip(prompts, rows, strict=True):
+        for number, (prompt, row) in enumerate(zip(prompts, rows, strict=True)):
             if len(row) > limit:
-                raise ValueError(
+                raise PromptError(
+                    number,
                     f"prompt has {len(row)} tokens, the text encoders take {limit}; shorten it, or pass "
-                    f"truncate=True: {prompt[:80]!r}"
+                    f"truncate=True: {prompt[:80]!r}",
                 )
 
     @torch.no_grad()

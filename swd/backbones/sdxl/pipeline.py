@@ -17,7 +17,7 @@ from transformers import (
 
 from swd.backbones.arguments import CallOptions
 from swd.backbones.fast import FastOptions
-from swd.backbones.numbers import adapter_scale
+from swd.backbones.numbers import adapter_scale, pair
 from swd.backbones.scalewise import ScalewisePipeline
 from swd.backbones.sdxl.backbone import BACKBONE
 from swd.backbones.sdxl.condition import TIME_IDS, SDXLCondition
@@ -144,8 +144,15 @@ class ScalewiseStableDiffusionXLPipeline(ScalewisePipeline, StableDiffusionXLPip
                 over-long prompts, and arguments that contradict each other.
         """
         self._clip_skip, self._cross_attention_kwargs = clip_skip, cross_attention_kwargs
-        self._told = original_size, crops_coords_top_left, target_size
-        self._told_negative = negative_original_size, negative_crops_coords_top_left, negative_target_size
+        self._told = _told(
+            "", original_size=original_size, crops_coords_top_left=crops_coords_top_left, target_size=target_size
+        )
+        self._told_negative = _told(
+            "negative_",
+            original_size=negative_original_size,
+            crops_coords_top_left=negative_crops_coords_top_left,
+            target_size=negative_target_size,
+        )
         text = TextArguments(
             texts={"prompt": prompt, "prompt_2": prompt_2},
             negatives={"negative_prompt": negative_prompt, "negative_prompt_2": negative_prompt_2},
@@ -200,6 +207,15 @@ class ScalewiseStableDiffusionXLPipeline(ScalewisePipeline, StableDiffusionXLPip
             return super().decode(x0, output_type=output_type)
         finally:
             self.vae.to(dtype=torch.float16)
+
+
+def _told(
+    prefix: str, *, original_size: Any, crops_coords_top_left: Any, target_size: Any
+) -> tuple[Pair | None, Pair, Pair | None]:
+    """What the network is told, once it is pairs of pixels."""
+    original = None if original_size is None else pair(f"{prefix}original_size", original_size, 1)
+    target = None if target_size is None else pair(f"{prefix}target_size", target_size, 1)
+    return original, pair(f"{prefix}crops_coords_top_left", crops_coords_top_left, 0), target
 
 
 def _check_scheduler(scheduler: Any) -> None:
