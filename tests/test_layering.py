@@ -101,7 +101,19 @@ HEAVY = {
     "sources",
     "planned",
 }
-HEAVY |= {"cards", "cases", "distances", "grids", "latents", "lines", "network_source", "scoring", "site", "units"}
+HEAVY |= {
+    "cards",
+    "cases",
+    "distances",
+    "grids",
+    "latents",
+    "lines",
+    "network_source",
+    "panel_spectra",
+    "scoring",
+    "site",
+    "units",
+}
 # the study reads prompt files and images as everything does, and by no world
 STUDY_LIBRARIES = {"repro.harness", "repro.study", "repro.worlds.prompts", "swd.images"} | sys.stdlib_module_names
 STUDY_EXTRA = {  # third-party packages of its files: the extra `study`, Pillow, and what drives the browser

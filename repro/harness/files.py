@@ -52,6 +52,16 @@ def digest_folder(folder: Path) -> str:
     return digest_json({path.relative_to(folder).as_posix(): digest_file(path) for path in files})
 
 
+def digest_code(*parts: str) -> str:
+    """SHA-256 over the Python files below folders of the project, hexadecimal.
+
+    Args:
+        parts: relative to the checkout, or to what the packages are installed into.
+    """
+    files = sorted(path for part in parts for path in (ROOT / part).rglob("*.py"))
+    return digest_json({path.relative_to(ROOT).as_posix(): digest_file(path) for path in files})
+
+
 @contextmanager
 def on_disk(path: Path, data: bytes) -> Iterator[Path]:
     """A file beside ``path`` whose bytes are on the disk, to be put in its place; what is left of it goes at the end.

@@ -21,6 +21,7 @@ from repro.harness.profile import Profile, Weights
 from repro.harness.records import Curve, RecordError, RecordSet, load, parse, save
 from repro.kinds import kind_of
 from repro.kinds.spectra import measure as spectra
+from repro.kinds.spectra import panel_spectra
 from repro.kinds.spectra.figure import drawing as drawing_of
 from repro.kinds.spectra.options import SpectraOptions
 from repro.kinds.spectra.result import SpectraResult
@@ -101,7 +102,7 @@ def test_the_safe_side_is_that_of_the_latents(out: Path) -> None:
     records = load(out / "records" / "figure1.jsonl")
     for timestep in FIGURE.timesteps:
         (record,) = records.find("photographs", "", f"safe_side_t{timestep}")
-        assert record.value == safe_side(spectra.radial_spectrum(latents).mean(), timestep / 1000)
+        assert record.value == safe_side(panel_spectra.radial_spectrum(latents).mean(), timestep / 1000)
         assert record.n == 8
 
 
@@ -210,7 +211,7 @@ def test_squares_of_a_photograph_belong_together() -> None:
 def test_a_second_run_measures_nothing(
     out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(spectra, "radial_spectrum", lambda _: pytest.fail("measured again"))
+    monkeypatch.setattr(panel_spectra, "radial_spectrum", lambda _: pytest.fail("measured again"))
     options = SpectraOptions(out=out, work=out.parent / "work")
     spectra.run(replace(FIGURE, images=8), PROFILE, options)
     assert "nothing to do" in capsys.readouterr().err

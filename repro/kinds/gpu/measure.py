@@ -18,7 +18,7 @@ from typing import Any
 
 from repro.harness import records
 from repro.harness.experiment import ExperimentError
-from repro.harness.files import ROOT, digest_file, digest_json
+from repro.harness.files import ROOT, digest_code, digest_json
 from repro.harness.profile import Profile
 from repro.harness.provenance import git_stamp
 from repro.harness.runs import open_run, records_path
@@ -74,7 +74,7 @@ class _Session:
         self.end = time.monotonic() + 60 * options.minutes
         self.journal = Journal(options.state)
         self.path = records_path(page, profile, options)
-        self.code = _code_digest()
+        self.code = digest_code(*CODE)[:16]
 
     def open(self) -> None:
         """Ask for the device, and refuse to mix its times with another's."""
@@ -258,8 +258,3 @@ def _end(child: "subprocess.Popen[bytes]") -> int:
 def _last_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1][:500] if lines else ""
-
-
-def _code_digest() -> str:
-    files = sorted(path for part in CODE for path in (ROOT / part).rglob("*.py"))
-    return digest_json({path.relative_to(ROOT).as_posix(): digest_file(path) for path in files})[:16]

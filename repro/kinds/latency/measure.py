@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from repro.harness import records, settings
 from repro.harness.experiment import ExperimentError
-from repro.harness.files import ROOT, digest_file, digest_json, write_atomic
+from repro.harness.files import digest_code, digest_json, write_atomic
 from repro.harness.profile import Profile
 from repro.harness.provenance import versions
 from repro.harness.schema import Line, Record, RecordSet, Run, Series
@@ -125,7 +125,7 @@ class _Runner(Measurement[LatencyTable, LatencyOptions]):
         distil = self.profile.distil
         return {
             "version": VERSION,
-            "code": _code_digest(),
+            "code": digest_code(*MEASURED),
             "allocator": {name: value for name, value in os.environ.items() if name.startswith("MALLOC_")},
             "profile": self.profile.name,
             "protocol": asdict(replace(self.protocol, **protocol)),
@@ -260,9 +260,3 @@ def _is_short(found: Any) -> bool:
     """Whether memory was short for a row, which then holds a reason: another time it may not be."""
     rows = found.values() if isinstance(found, dict) else ()
     return any(isinstance(value, str) for row in rows for value in row.values())
-
-
-def _code_digest() -> str:
-    """Of the library and of what measures it."""
-    files = sorted(path for part in MEASURED for path in (ROOT / part).rglob("*.py"))
-    return digest_json({path.relative_to(ROOT).as_posix(): digest_file(path) for path in files})
