@@ -20,9 +20,13 @@ ELSEWHERE = {  # options that arrive under another name, or in something that is
     "num_prompts": "images_per_set",
     "data": "folder",
     "experiment": "key",
+    "profile": "name",
 }
 OF_STUDENTS = ("seeds", "retrain")  # nothing changes for what has none, as --help says
-MADE_OF: dict[str, str] = {}  # options that do not arrive as they are, and why
+MADE_OF = {  # options that arrive as something made of them
+    "backend": "a scorer by a program of its own",
+    "vae": "tiny is another part of the weights, full what is there",
+}
 MAY_GROW = ("place/", "checkout", "study/", "here/")
 FAKED = (
     "repro.__main__._measure_and_print",

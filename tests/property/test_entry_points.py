@@ -7,8 +7,10 @@ from asked import JUNK, Entry, called, examples
 from functions import LOSSES, SIZES
 from hypothesis import given
 from hypothesis import strategies as st
+from network_functions import CACHES, COSTS, SAMPLERS, SPECTRA
+from schedule_functions import OPTIONS, SCHEDULES
 
-ENTRIES = {entry.name: entry for entry in (*LOSSES, *SIZES)}
+ENTRIES = {entry.name: entry for entry in (*LOSSES, *SIZES, *SCHEDULES, OPTIONS, *SAMPLERS, *SPECTRA, *COSTS, *CACHES)}
 
 
 @st.composite
