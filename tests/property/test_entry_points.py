@@ -25,7 +25,7 @@ def asked(draw: st.DrawFn, entry: Entry) -> tuple[dict[str, Any], tuple[str, ...
 def test_arguments_are_taken_as_they_are_or_refused_in_our_words(name: str) -> None:
     entry = ENTRIES[name]
 
-    @examples(25)
+    @examples(12)
     @given(asked(entry))
     def search(drawn: tuple[dict[str, Any], tuple[str, ...]]) -> None:
         called(entry, *drawn)
