@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from swd.grid import GRID_STEPS, GRIDS, Process, TeacherGrid, sigma_grid
-from swd.values import as_whole, is_real, several, shown, size_of, typed, whole
+from swd.values import as_whole, is_real, one_of, several, shown, size_of, typed, whole
 
 LARGEST_SIDE = 2**16  # of a latent: half a million pixels
 UpscaleMode = Literal["bicubic", "bilinear", "nearest", "fourier"]
@@ -132,7 +132,7 @@ class ScaleSchedule:
 
     def check_process(self, process: Process) -> None:
         """Raise ValueError where the sigmas are those of another noise process than the network's."""
-        if self.process not in (None, process):
+        if self.process not in (None, one_of("process", process, get_args(Process))):
             raise ValueError(
                 f"the schedule is one of a {self.process} process, and the network's is {process}: sigmas "
                 f"{self.sigmas} would mean other noise"

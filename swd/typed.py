@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from swd.errors import ConfigError
 
 T = TypeVar("T")
+NAMES = ("adapter", "pipeline", "student")  # options that take a path or a name on the Hub
 
 
 def check_words(words: Sequence[str]) -> None:
@@ -41,12 +42,16 @@ def usable_path(name: str, path: Path) -> Path:
 
 
 def with_usable_paths(command: T) -> T:
-    """A command, a dataclass, with all its paths as `usable_path` has them.
+    """A command, a dataclass, with all its paths as `usable_path` has them, and names that may be paths likewise.
 
     Raises:
         ConfigError: as there.
     """
     options: Any = command
     given = {field.name: getattr(options, field.name) for field in fields(options)}
-    changed = {name: usable_path(name, path) for name, path in given.items() if isinstance(path, Path)}
+    changed: dict[str, Any] = {name: usable_path(name, path) for name, path in given.items() if isinstance(path, Path)}
+    named = {name: given[name] for name in NAMES if given.get(name) is not None}
+    for name, text in named.items():
+        found = usable_path(name, Path(text))
+        changed[name] = str(found) if text.startswith("~") else text
     return replace(options, **changed)  # type: ignore[no-any-return]

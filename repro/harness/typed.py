@@ -8,6 +8,9 @@ from repro.harness.kind import UsageError
 from swd import typed as library
 from swd.errors import ConfigError
 
+# options that take a path, or a name on the Hub, or NAME=PATH
+PATHS_AS_TEXT = ("pipeline", "data", "scorer", "prompts", "adapters", "images", "systems")
+
 
 def check_words(words: Sequence[str]) -> None:
     """Refuse an empty word.
@@ -27,6 +30,11 @@ def check_paths(typed: Namespace) -> None:
     Raises:
         UsageError: a link to itself, a name that is too long, or a home folder of nobody.
     """
+    for name in PATHS_AS_TEXT:
+        given = getattr(typed, name, None)
+        for word in given if isinstance(given, list) else [given]:
+            if isinstance(word, str):
+                _usable(name, Path(word.partition("=")[2] or word))
     for name, value in vars(typed).items():
         if isinstance(value, Path):
             setattr(typed, name, _usable(name, value))

@@ -12,7 +12,11 @@ from swd.backbones import backbone_of
 from swd.backbones.base import Backbone, Denoiser
 from swd.cost.counting import Cost, count
 from swd.cost.meta import constructor_arguments, meta_condition, on_meta
-from swd.schedule import ScaleSchedule
+from swd.sampler import sides_of
+from swd.schedule import LARGEST_SIDE, ScaleSchedule
+from swd.values import flag, typed, whole
+
+MOST = 2**20  # images of a batch, or tokens: beyond, no tensor has a size
 
 
 def forward_cost(
@@ -31,15 +35,18 @@ def forward_cost(
         text_tokens: of all text encoders together; as published when absent.
 
     Raises:
-        ValueError: the patch size does not divide ``side``, or the network has no positions for it.
+        TypeError: an argument of another type.
+        ValueError: a number out of range, the patch size does not divide ``side``, or the network has no positions
+            for it.
     """
     patch, network = denoiser.patch_size, denoiser.network
-    size = (side, side) if isinstance(side, int) else side
+    size = sides_of("side", side)
     for length in size:
         schedule = ScaleSchedule((length,), (1.0, 0.0))
         schedule.check_patch(patch)
         schedule.check_size(denoiser.max_side)
-    tokens = denoiser.backbone.text_tokens if text_tokens is None else text_tokens
+    batch = whole("batch", batch, 1, MOST)
+    tokens = denoiser.backbone.text_tokens if text_tokens is None else whole("text_tokens", text_tokens, 1, MOST)
     kind: Any = type(network)  # to mypy, type[Any] is not hashable
     return _forward(denoiser.backbone, kind, network.to_json_string(), denoiser.dtype, size, batch, tokens)
 
@@ -79,9 +86,13 @@ def schedule_cost(
     With guidance each is a doubled batch, unless the network takes it as an input.
 
     Raises:
-        ValueError: the schedule does not fit the network.
+        TypeError: an argument of another type.
+        ValueError: a number out of range, or the schedule does not fit the network.
     """
-    rows = 2 * batch if guidance and not denoiser.embeds_guidance else batch
+    if not isinstance(schedule, ScaleSchedule):
+        raise TypeError(f"schedule must be a ScaleSchedule, such as swd.preset makes, got {typed(schedule)}")
+    batch = whole("batch", batch, 1, MOST // 2)
+    rows = 2 * batch if flag("guidance", guidance) and not denoiser.embeds_guidance else batch
     schedule.check_patch(denoiser.patch_size)
     sizes = schedule.latent_sizes(size, multiple=denoiser.patch_size)
     costs = {side: forward_cost(denoiser, side, batch=rows, text_tokens=text_tokens) for side in dict.fromkeys(sizes)}
@@ -90,7 +101,13 @@ def schedule_cost(
 
 @torch.no_grad()
 def text_cost(encoder: nn.Module, tokens: int, *, batch: int = 1) -> Cost:
-    """One text encoder of transformers (CLIP, T5) over ``tokens`` tokens for each prompt."""
+    """One text encoder of transformers (CLIP, T5) over ``tokens`` tokens for each prompt.
+
+    Raises:
+        TypeError: no whole numbers.
+        ValueError: a number out of range. So it is in all functions below.
+    """
+    tokens, batch = whole("tokens", tokens, 1, MOST), whole("batch", batch, 1, MOST)
     model = on_meta(encoder)
     ids = torch.zeros(batch, tokens, dtype=torch.int64, device="meta")
     return count(lambda: model(input_ids=ids))
@@ -98,6 +115,7 @@ def text_cost(encoder: nn.Module, tokens: int, *, batch: int = 1) -> Cost:
 
 def prompt_cost(pipeline: Any, token_length: int, *, batch: int = 1) -> Cost:
     """All text encoders that a pipeline has, at ``token_length`` where the length can be chosen."""
+    token_length, batch = whole("token_length", token_length, 0, MOST), whole("batch", batch, 1, MOST)
     lengths = backbone_of(pipeline).encoder_lengths(pipeline, token_length)
     costs = (text_cost(getattr(pipeline, part), tokens, batch=batch) for part, tokens in lengths.items())
     return sum(costs, Cost())
@@ -106,6 +124,7 @@ def prompt_cost(pipeline: Any, token_length: int, *, batch: int = 1) -> Cost:
 @torch.no_grad()
 def decode_cost(vae: nn.Module, side: int, *, batch: int = 1) -> Cost:
     """Decoding of latents of that side, by an AutoencoderKL or AutoencoderTiny."""
+    side, batch = whole("side", side, 1, LARGEST_SIDE), whole("batch", batch, 1, MOST)
     model = on_meta(vae)
     dtype = next(model.parameters()).dtype
     latents = torch.empty(batch, model.config.latent_channels, side, side, device="meta", dtype=dtype)
@@ -115,6 +134,7 @@ def decode_cost(vae: nn.Module, side: int, *, batch: int = 1) -> Cost:
 @torch.no_grad()
 def encode_cost(vae: nn.Module, side: int, *, batch: int = 1) -> Cost:
     """Encoding of images to latents of that side, by an AutoencoderKL."""
+    side, batch = whole("side", side, 1, LARGEST_SIDE), whole("batch", batch, 1, MOST)
     model = on_meta(vae)
     dtype, factor = next(model.parameters()).dtype, 2 ** (len(model.config.block_out_channels) - 1)
     images = torch.empty(batch, model.config.in_channels, factor * side, factor * side, device="meta", dtype=dtype)

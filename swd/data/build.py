@@ -17,10 +17,13 @@ from torch import Tensor
 from swd.backbones import backbone_of, denoiser_of
 from swd.backbones.fingerprint import pipeline_fingerprint
 from swd.data.cache import LatentCache
-from swd.data.checks import check_captions, check_keys, check_numbers, check_scales
+from swd.data.checks import check_captions, check_keys, check_scales, counts, flags
 from swd.data.encoding import BatchEncoder
 from swd.data.layout import ONLINE_SCHEMA, SCHEMA, CacheIndex, growing_pairs, source_of
 from swd.data.plan import CachePlan
+from swd.errors import CacheError, ConfigError
+from swd.lora.released import T5_TOKENS
+from swd.values import as_whole, several, typed, whole
 
 
 def build_cache(
@@ -100,8 +103,12 @@ def plan_cache(
         CacheError: there are no captions, or one is no text, empty or over-long (`CaptionError`).
         ConfigError: a size below 1, scales that the network does not have, or keys that do not fit the captions.
     """
-    check_numbers({"batch_size": batch_size, "shard_size": shard_size}, scales, dtype)
-    sides, captions = sorted(set(scales)), list(captions)
+    scales, sizes = counts(scales, dtype, batch_size=batch_size, shard_size=shard_size)
+    batch_size, shard_size = sizes["batch_size"], sizes["shard_size"]
+    switches = flags(moments=moments, online=online, truncate=truncate)
+    sides, captions = sorted(set(scales)), _texts(captions)
+    if not isinstance(source, str):
+        raise ConfigError(f"source must be text that names the images, got {typed(source)}")
     if keys is not None:
         check_keys(keys, len(captions))
     backbone = backbone_of(pipeline)
@@ -109,10 +116,15 @@ def plan_cache(
         check_scales([sides], denoiser_of(pipeline))
     if max_sequence_length is None:
         max_sequence_length = backbone.token_length(pipeline)
-    check_captions(pipeline, captions, max_sequence_length, truncate=truncate)
+    elif (length := as_whole(max_sequence_length)) is None or not 0 <= length <= T5_TOKENS:
+        given = typed(max_sequence_length)
+        raise ConfigError(f"max_sequence_length must be a whole number from 0 to {T5_TOKENS}, got {given}")
+    else:
+        max_sequence_length = length
+    check_captions(pipeline, captions, max_sequence_length, truncate=switches["truncate"])
     prompts = list(dict.fromkeys(["", *captions]))
     index = CacheIndex(
-        schema=ONLINE_SCHEMA if online else SCHEMA,
+        schema=ONLINE_SCHEMA if switches["online"] else SCHEMA,
         fingerprint="",
         pipeline=pipeline_fingerprint(pipeline),
         backbone=backbone.name,
@@ -124,16 +136,29 @@ def plan_cache(
         num_prompts=len(prompts),
         prompt_shard_size=max(batch_size, shard_size),
         source=source_of(source, keys, max_sequence_length, captions),
-        moments=moments,
-        online=online,
+        moments=switches["moments"],
+        online=switches["online"],
     )
     index = replace(index, fingerprint=index.own_fingerprint)
     encoder = BatchEncoder(pipeline, index, batch_size, max_sequence_length)
     return CachePlan(Path(folder), index, encoder, captions, prompts, keys=keys)
 
 
+def _texts(captions: Any) -> list[Any]:
+    try:
+        return several("captions", captions)
+    except TypeError as error:
+        raise CacheError(str(error)) from error
+
+
 def cache_ladder(schedules: Iterable[Sequence[int]]) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]:
-    """Scales and pairs that serve several schedules at once, for ``build_cache(scales=..., pairs=...)``."""
-    ladders = list(schedules)
+    """Scales and pairs that serve several schedules at once, for ``build_cache(scales=..., pairs=...)``.
+
+    Raises:
+        TypeError: no lists of whole numbers.
+        ValueError: a scale below 1.
+    """
+    listed = several("schedules", schedules)
+    ladders = [[whole("a scale", side, 1) for side in several("a schedule", one)] for one in listed]
     sides = tuple(sorted({side for ladder in ladders for side in ladder}))
     return sides, tuple(sorted({pair for ladder in ladders for pair in growing_pairs(ladder)}))

@@ -1,6 +1,6 @@
 """What a cache may be asked for: found before anything is encoded or written."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -9,23 +9,37 @@ from swd.backbones import backbone_of
 from swd.backbones.base import Denoiser
 from swd.errors import CacheError, CaptionError, ConfigError
 from swd.schedule import ScaleSchedule
+from swd.values import flag, several, typed, whole
 
 
-def check_numbers(numbers: Mapping[str, Any], scales: Sequence[Any], dtype: Any) -> None:
-    """Refuse counts that are no whole numbers from 1 on, sides likewise, and a type that no embedding fits into.
+def counts(scales: Any, dtype: Any, **numbers: Any) -> tuple[list[int], dict[str, int]]:
+    """Scales, and counts, as whole numbers of Python's own, from 1 on; and a type that embeddings fit into.
 
     Raises:
         ConfigError: the message names the option and its value.
     """
-    for name, value in (*numbers.items(), *(("a scale", side) for side in scales)):
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise ConfigError(f"{name} must be a whole number, got {value!r}")
-        if value < 1:
-            raise ConfigError(f"{name} must be at least 1, got {value}")
-    if not scales:
+    try:
+        sides = [whole("a scale", side, 1) for side in several("scales", scales)]
+        found = {name: whole(name, value, 1) for name, value in numbers.items()}
+    except (TypeError, ValueError) as error:
+        raise ConfigError(str(error)) from error
+    if not sides:
         raise ConfigError("there are no scales: give the latent sides of a schedule")
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
-        raise ConfigError(f"dtype must be one of torch's floating types, got {dtype!r}")
+        raise ConfigError(f"dtype must be one of torch's floating types, got {typed(dtype)}")
+    return sides, found
+
+
+def flags(**given: Any) -> dict[str, bool]:
+    """Options that are true or false.
+
+    Raises:
+        ConfigError: one is something else.
+    """
+    try:
+        return {name: flag(name, value) for name, value in given.items()}
+    except TypeError as error:
+        raise ConfigError(str(error)) from error
 
 
 def check_keys(keys: Sequence[str], count: int) -> None:
@@ -48,8 +62,8 @@ def check_scales(ladders: Iterable[Sequence[int]], denoiser: Denoiser) -> None:
     """
     for scales in ladders:
         count = len(scales)
-        schedule = ScaleSchedule(tuple(scales), tuple(1 - step / count for step in range(count + 1)))  # any sigmas
         try:
+            schedule = ScaleSchedule(tuple(scales), tuple(1 - step / count for step in range(count + 1)))  # any sigmas
             schedule.check_patch(denoiser.patch_size)
             schedule.check_size(denoiser.max_side)
         except ValueError as error:
@@ -68,7 +82,7 @@ def check_captions(pipeline: Any, captions: Sequence[Any], token_length: int, *,
     backbone, seen = backbone_of(pipeline), set[str]()
     for number, caption in enumerate(captions):
         if not isinstance(caption, str):
-            raise CaptionError(number, f"must be text, got {caption!r}")
+            raise CaptionError(number, f"must be text, got {typed(caption)}")
         if any("\ud800" <= letter <= "\udfff" for letter in caption):
             raise CaptionError(number, f"holds half a character (a lone surrogate): {caption[:40]!a}")
         if caption in seen:

@@ -150,8 +150,9 @@ def arrived(name: str, value: Any, reached: Any) -> bool:
     wanted = {repr(_plain(value))}
     if isinstance(value, list):
         wanted |= {repr(_plain(tuple(value))), repr(_plain(tuple(dict.fromkeys(value))))}
-    if isinstance(value, str):
-        wanted.add(repr(str(Path(value).resolve())))
+        wanted |= {repr(_plain(value[0]))} if len(value) == 1 else set()
+    if isinstance(value, str | Path):
+        wanted |= {repr(str(Path(value).expanduser())), repr(str(Path(value).expanduser().resolve()))}
     return any(found == name and repr(_plain(leaf)) in wanted for found, leaf in leaves(reached))
 
 

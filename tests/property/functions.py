@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 import torch
 from asked import Entry, May, choice, flag, members, real, tensor, whole
+from hypothesis import strategies as st
 from torch import Tensor
 
 from swd import growth, resize
@@ -73,6 +74,11 @@ def pair(side: May) -> May:
     """Height and width."""
     both = members(side, 2, 2)
     return May(both.good, lambda value: both.fits(value) and (hasattr(value, "send") or len(value) == 2))
+
+
+def absent(may: May) -> May:
+    """The same, or nothing."""
+    return May(st.one_of(st.none(), may.good), lambda value: value is None or may.fits(value))
 
 
 LARGER, SMALLER = pair(whole(SIDE, 2**16, good=9)), pair(whole(1, SIDE))

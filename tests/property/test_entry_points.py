@@ -7,8 +7,10 @@ from asked import JUNK, Entry, called, examples
 from functions import LOSSES, SIZES
 from hypothesis import given
 from hypothesis import strategies as st
+from network_functions import CACHES, COSTS, SAMPLERS, SPECTRA
+from schedule_functions import OPTIONS, SCHEDULES
 
-ENTRIES = {entry.name: entry for entry in (*LOSSES, *SIZES)}
+ENTRIES = {entry.name: entry for entry in (*LOSSES, *SIZES, *SCHEDULES, OPTIONS, *SAMPLERS, *SPECTRA, *COSTS, *CACHES)}
 
 
 @st.composite
@@ -23,7 +25,7 @@ def asked(draw: st.DrawFn, entry: Entry) -> tuple[dict[str, Any], tuple[str, ...
 def test_arguments_are_taken_as_they_are_or_refused_in_our_words(name: str) -> None:
     entry = ENTRIES[name]
 
-    @examples(25)
+    @examples(12)
     @given(asked(entry))
     def search(drawn: tuple[dict[str, Any], tuple[str, ...]]) -> None:
         called(entry, *drawn)
