@@ -112,7 +112,7 @@ def _run(typed: argparse.Namespace, scratch: Path) -> int:
         if task.left <= 0 or os.getppid() != parent:  # whoever started this was ended itself
             journal.add("end", part=typed.part, complete=False, code=typed.code)
             return 0
-        journal.add("start", part=typed.part, item=item.name, code=typed.code)
+        journal.add("start", part=typed.part, item=item.name, seconds=round(task.left, 1), code=typed.code)
         error = _measure(item, typed.part, journal, task)
         if error is None:
             continue

@@ -1,8 +1,10 @@
 """The command for a GPU: its parts on the CPU with tiny networks, and what it does when a part fails or takes long."""
 
 import itertools
+import re
 import sys
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +45,7 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (checkout / "pytest.ini").write_text("[pytest]\nmarkers = gpu: on a GPU\n")
     patch.setattr(gpu_tests, "ROOT", checkout)
     patch.setattr(clock, "SMOKE_STANCE", {"stance": "force_eager"})
-    patch.setattr(measure._Session, "_probe", lambda _: CARD)
+    patch.setattr(measure._Session, "probe", lambda _: CARD)
     patch.setattr(measure._Session, "_run_part", in_this_process)
     try:
         assert cli.main(["gpu", "--smoke", "--out", str(out)]) == 0
@@ -110,7 +112,7 @@ def test_the_next_call_repeats_nothing(smoke: Path, monkeypatch: pytest.MonkeyPa
 
     before = (smoke / "records" / "gpu.jsonl").read_bytes()
     monkeypatch.setattr(measure._Session, "_run_part", never)
-    monkeypatch.setattr(measure._Session, "_probe", lambda _: CARD)
+    monkeypatch.setattr(measure._Session, "probe", lambda _: CARD)
     assert cli.main(["gpu", "--smoke", "--out", str(smoke)]) == 0
     assert (smoke / "records" / "gpu.jsonl").read_bytes() == before
 
@@ -137,9 +139,9 @@ from repro.kinds.gpu.journal import Found, Journal
 journal, part, code = Journal(Path({state!r})), {part!r}, {code!r}
 state = journal.state(part, code)
 def item(name, work=lambda: None):
-    if name in state.finished or state.hopeless(name):
+    if name in state.finished:
         return
-    journal.add("start", part=part, item=name, code=code)
+    journal.add("start", part=part, item=name, seconds={seconds!r}, code=code)
     work()
     journal.done(part, name, [Found(f"{{part}}: {{name}}", "seconds", (1.0, 2.0), unit="s", over="round")])
 item("before")
@@ -159,11 +161,11 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         return [
             sys.executable,
             "-c",
-            PROGRAM.format(root=root, state=state, part=name, code=self.code, body=bodies[name]),
+            PROGRAM.format(root=root, state=state, part=name, code=self.code, seconds=seconds, body=bodies[name]),
         ]
 
     monkeypatch.setattr(measure._Session, "_command", command)
-    monkeypatch.setattr(measure._Session, "_probe", lambda _: CARD)
+    monkeypatch.setattr(measure._Session, "probe", lambda _: CARD)
     monkeypatch.setattr(measure, "FEWEST_SECONDS", 0.0)
 
     def start(parts: tuple[PartKey, ...] = ("peaks", "kernels"), minutes: float = 1.0, **changes: str) -> RecordSet:
@@ -199,25 +201,42 @@ def test_a_part_that_cannot_start_is_named_and_the_others_go_on(session: Any) ->
     assert "exit 1; no such library" in errors(records)["peaks: "]
 
 
-def test_a_part_ends_within_its_time_and_its_next_call_goes_on(session: Any, tmp_path: Path) -> None:
+def test_a_part_ends_within_its_time_and_its_next_call_goes_on(session: Any, tmp_path: Path, capsys: Any) -> None:
     slow = "item('slow', lambda: time.sleep(0 if Path({!r}).exists() else 60))".format(str(tmp_path / "now"))
     records = session(parts=("peaks",), minutes=4 / 60, peaks=slow)
     assert timed_variants(records) == {"peaks: before"}
     assert errors(records) == {}
+    assert re.search(r"not finished: peaks \(slow did not end in \d s\)", capsys.readouterr().err)
     (tmp_path / "now").touch()
     records = session(parts=("peaks",), peaks=slow)
     assert timed_variants(records) == {"peaks: before", "peaks: slow", "peaks: after"}
-    starts = [event["item"] for event in Journal(tmp_path).events() if event["event"] == "start"]
-    assert starts == ["before", "slow", "slow", "after"]
+    assert starts(tmp_path) == ["before", "slow", "slow", "after"]
 
 
 def test_what_never_ends_is_given_up_after_two_tries(session: Any, tmp_path: Path) -> None:
-    journal = Journal(tmp_path)
+    started(tmp_path, "endless", seconds=0.9 * PAGE.part_seconds)
+    records = session(parts=("peaks",), minutes=8 / 60, peaks="item('endless', lambda: time.sleep(60))")
+    assert timed_variants(records) == {"peaks: before", "peaks: after"}
+    assert errors(records) == {"peaks: endless": "it did not end within the time of a part, 2 times"}
+    assert starts(tmp_path).count("endless") == 2
+
+
+def test_a_start_with_little_time_left_is_no_try(session: Any, tmp_path: Path) -> None:
+    started(tmp_path, "unlucky", seconds=20.0)
+    records = session(parts=("peaks",), peaks="item('unlucky')")
+    assert errors(records) == {}
+    assert timed_variants(records) == {f"peaks: {item}" for item in ("before", "unlucky", "after")}
+
+
+def started(folder: Path, item: str, *, seconds: float) -> None:
+    """Twice, and never ended."""
     code = measure.digest_code(*measure.CODE)[:16]
     for _ in range(2):
-        journal.add("start", part="peaks", item="endless", code=code)
-    records = session(parts=("peaks",), peaks="item('endless', lambda: time.sleep(60))")
-    assert "peaks: after" in timed_variants(records)
+        Journal(folder).add("start", part="peaks", item=item, seconds=seconds, code=code)
+
+
+def starts(folder: Path) -> list[str]:
+    return [event["item"] for event in Journal(folder).events() if event["event"] == "start"]
 
 
 def test_what_failed_is_tried_again_under_other_code_alone(tmp_path: Path) -> None:
@@ -246,9 +265,52 @@ def test_a_torn_line_of_the_journal_is_left_out(tmp_path: Path) -> None:
     assert journal.state("peaks", "").finished >= {"a", "c"}
 
 
+def test_an_error_may_hold_any_line_end(tmp_path: Path) -> None:
+    """JSON leaves those of Unicode as they are."""
+    error = "one\u2028two\x85three\nfour\rfive"
+    journal = Journal(tmp_path)
+    journal.add("failed", part="peaks", item="a", error=error, code="")
+    assert journal.failures() == {("peaks", "a"): error}
+
+
+@pytest.mark.parametrize("reason", ["no GPU", "smoke over times", "other code"])
+def test_nothing_that_was_measured_is_lost_where_nothing_can_be(
+    reason: str, session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The journal of a call that may start again outlives a probe that fails, and a refusal."""
+
+    def fails(_: Any) -> dict[str, Any]:
+        raise ExperimentError("sees no CUDA device")
+
+    records = session(parts=("peaks",))
+    before = (tmp_path / FILE).read_bytes()
+    options = GpuOptions(out=tmp_path, work=tmp_path / "work", minutes=1, replace=True)
+    if reason != "no GPU":
+        save(tmp_path / "paper_tables" / "records" / "gpu.jsonl", records)
+        (tmp_path / "work" / "gpu").mkdir(parents=True)
+        (tmp_path / "work" / "gpu" / FILE).write_bytes(before)
+        options = replace(options, out=tmp_path / "paper_tables", smoke=reason == "smoke over times", committed=True)
+        monkeypatch.setattr(measure, "digest_code", lambda *_: "other")
+    if reason != "smoke over times":
+        monkeypatch.setattr(measure._Session, "probe", fails)
+    with pytest.raises(ExperimentError, match=r"sees no CUDA device|may not replace"):
+        measure.run(PAGE, PROFILE, options)
+    assert Journal(options.state).path.read_bytes() == before
+
+
+def test_what_starts_again_forgets_another_device(
+    session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session(parts=("peaks",))
+    monkeypatch.setattr(measure._Session, "probe", lambda _: {**CARD, "device": "another card"})
+    options = GpuOptions(out=tmp_path, work=tmp_path / "work", minutes=1, parts=("peaks",), replace=True)
+    assert load(measure.run(PAGE, PROFILE, options)).runs[0].device == "another card"
+    assert starts(tmp_path) == ["before", "after"]
+
+
 def test_times_of_two_devices_are_not_mixed(session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     session()
-    monkeypatch.setattr(measure._Session, "_probe", lambda _: {**CARD, "device": "another card"})
+    monkeypatch.setattr(measure._Session, "probe", lambda _: {**CARD, "device": "another card"})
     with pytest.raises(ExperimentError, match="holds what toy card did, and this is another card"):
         session()
 
@@ -291,7 +353,9 @@ def test_an_error_is_the_items_own(part: Any) -> None:
         Item("small", lambda: [Found("peaks: small", "rate", (1.0,))]),
     )
     assert journal.failures() == {("peaks", "large"): "OutOfMemoryError: too large"}
-    assert journal.state("peaks", "").open == ("unfinished",)
+    state = journal.state("peaks", "")
+    assert state.open == ("unfinished",)
+    assert 50 < state.starts["unfinished"][0] <= 60
     assert [found.variant for found in journal.found()] == ["peaks: small"]
 
 

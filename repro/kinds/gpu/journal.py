@@ -1,8 +1,8 @@
 """What has been measured so far, one JSON line for every event, so that the next call goes on from there.
 
-Events are ``call`` (which machine and code), ``start``, ``done`` and ``failed`` of an item, ``end`` of a part that went
-through all of its items or ran out of time, ``ran`` (how its process ended), and ``saved`` (the records hold all of
-this). A line is written at once; one that was torn by a power cut is left out.
+Events are ``call`` (which machine and code), ``start`` (with the seconds that were left), ``done`` and ``failed`` of an
+item, ``end`` of a part that went through all of its items or ran out of time, ``ran`` (how its process ended), and
+``saved`` (the records hold all of this). A line is written at once; one that was torn by a power cut is left out.
 """
 
 import json
@@ -15,7 +15,8 @@ from typing import Any
 from repro.harness.files import OutputError, canonical_json
 
 FILE = "gpu.journal.jsonl"
-TRIES = 2  # starts of an item that never ended: it takes the process down, or longer than a part may
+TRIES = 2  # whole tries of an item that never ended: it takes the process down, or longer than a part may
+WHOLE = 0.75  # of the time of a part, that an item had from its start: less is no try, for it may end in the next call
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ class Journal:
         """All lines that are whole, in order."""
         if not self.path.exists():
             return
-        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in self.path.read_text(encoding="utf-8", errors="replace").split("\n"):  # errors hold other line ends
             try:
                 event = json.loads(line)
             except json.JSONDecodeError:
@@ -98,7 +99,7 @@ class Journal:
             code: digest of the code as it is now: what failed under other code may be tried again.
         """
         last: dict[str, str] = {}
-        starts: dict[str, int] = {}
+        starts: dict[str, list[float]] = {}
         complete = False
         for event in self.events():
             if event.get("part") != part or event["event"] not in ("start", "done", "failed", "end"):
@@ -110,9 +111,11 @@ class Journal:
                 last[item] = "done"
             else:
                 last[item] = kind if current else "again"
-                starts[item] = starts.get(item, 0) + (kind == "start" and current)
+                if kind == "start" and current:
+                    starts.setdefault(item, []).append(event.get("seconds", 0.0))
         finished = frozenset(item for item, event in last.items() if event in ("done", "failed"))
-        return PartState(finished, tuple(item for item, event in last.items() if event == "start"), starts, complete)
+        waiting = tuple(item for item, event in last.items() if event == "start")
+        return PartState(finished, waiting, {item: tuple(had) for item, had in starts.items()}, complete)
 
     @property
     def is_saved(self) -> bool:
@@ -149,15 +152,16 @@ class PartState:
     Attributes:
         finished: items that need nothing more: measured, or failed under the code as it is.
         open: items that were started and neither ended nor failed, in order.
-        starts: item -> how often it was started under the code as it is.
+        starts: item -> seconds that were left at each of its starts under the code as it is.
         complete: whether the part went through all of its items under the code as it is.
     """
 
     finished: frozenset[str]
     open: tuple[str, ...]
-    starts: Mapping[str, int]
+    starts: Mapping[str, tuple[float, ...]]
     complete: bool
 
-    def hopeless(self, item: str) -> bool:
-        """Whether an item was started as often as it may, and never ended."""
-        return item in self.open and self.starts.get(item, 0) >= TRIES
+    def hopeless(self, item: str, part_seconds: float) -> bool:
+        """Whether an item was tried as often as it may, with nearly all the time that a part has, and never ended."""
+        tries = [had for had in self.starts.get(item, ()) if had >= WHOLE * part_seconds]
+        return item in self.open and len(tries) >= TRIES

@@ -78,11 +78,11 @@ class _Session:
 
     def open(self) -> None:
         """Ask for the device, and refuse to mix its times with another's."""
-        if self._starts_again:
-            self.journal.path.unlink(missing_ok=True)
         _refuse_smoke_over_times(self.path, self.options)
         machine = self.probe()
         about = {"machine": machine, "smoke": self.options.smoke}
+        if self._starts_again:
+            self.journal.path.unlink(missing_ok=True)  # not before it is known that anything can be measured
         for call in self.journal.calls():
             before, now = _told(call["machine"], call["smoke"]), _told(machine, self.options.smoke)
             if before != now:
@@ -127,7 +127,7 @@ class _Session:
             self.journal.add("ran", part=part, seconds=round(time.monotonic() - started, 1), exit=code)
             if code == 0:
                 return
-            crashed = [item for item in state.open if state.starts[item] > before.starts.get(item, 0)]
+            crashed = [item for item in state.open if len(state.starts[item]) > len(before.starts.get(item, ()))]
             if time.monotonic() >= end - 1:
                 return
             if not crashed:
@@ -141,9 +141,9 @@ class _Session:
         return self.journal.state(part, self.code)
 
     def _give_up(self, part: str) -> None:
-        """On items that were started as often as they may: they never ended."""
+        """On items that were tried as often as they may: they never ended."""
         state = self._state(part)
-        for item in filter(state.hopeless, state.open):
+        for item in [item for item in state.open if state.hopeless(item, self.page.part_seconds)]:
             self._failed(part, item, f"it did not end within the time of a part, {TRIES} times")
 
     def _failed(self, part: str, item: str, error: str) -> None:
@@ -182,7 +182,7 @@ class _Session:
         """
         for (part, item), error in self.journal.failures().items():
             print(f"failed: {part}{': ' if item else ''}{item}: {error}", file=sys.stderr)
-        if left := [part for part in self.options.parts if not self._state(part).complete]:
+        if left := [self._left(part) for part in self.options.parts if not self._state(part).complete]:
             print(f"not finished: {', '.join(left)}; the same command goes on from here", file=sys.stderr)
         if not self.path.exists():
             raise ExperimentError(f"nothing was measured in {self.options.minutes:g} minutes; the log is {self.log}")
@@ -191,6 +191,12 @@ class _Session:
                 f"{self.path} is written, but its page needs {', '.join(absent)}: install them, or copy the folder and "
                 "write it elsewhere by python -m repro render --out DIR"
             )
+
+    def _left(self, part: PartKey) -> str:
+        """A part, with what did not end there: under a small --minutes it may never."""
+        state = self._state(part)
+        told = [f"{item} did not end in {max(state.starts[item]):.0f} s" for item in state.open if item in state.starts]
+        return f"{part} ({'; '.join(told)})" if told else part
 
     @property
     def log(self) -> Path:
