@@ -69,20 +69,21 @@ def check_drawn(files: Sequence[Path]) -> None:
     Raises:
         ImageSetError: all of these few are of one colour, or none can be read.
     """
-    looked, reasons, colours = files[:LOOKED], [], set[Any]()
+    looked, reasons = files[:LOOKED], list[str]()
     for file in looked:
         try:
-            extrema = read_image(file).getextrema()
+            colours = read_image(file).getcolors(maxcolors=1)
         except ImageFileError as error:
-            reasons.append(str(error))
+            reasons.append(f"{file.name}: {error}")
             continue
-        if any(low < high for low, high in extrema):
+        if colours is None:
             return
-        colours.add(extrema)
     if looked:
         of = f"of the first {len(looked)} images"
         flat = f"each {of} that can be read shows one colour alone: nothing is drawn there"
-        raise ImageSetError(f"{looked[0].parent}: {flat if colours else f'none {of} can be read: {reasons[0]}'}")
+        raise ImageSetError(
+            f"{looked[0].parent}: {flat if len(reasons) < len(looked) else f'none {of} can be read: {reasons[0]}'}"
+        )
 
 
 def files_by_id(folder: Path) -> dict[str, Path]:
