@@ -16,9 +16,7 @@ def path(text: str) -> Path:
         raise ArgumentTypeError(f"expected a path, got {text[:SHOWN]!r}")
     found = Path(text).expanduser()
     if _is_pipe(found):
-        raise ArgumentTypeError(
-            f"expected a file or folder, got {text[:SHOWN]!r}, which is a pipe: nothing would end it"
-        )
+        raise ArgumentTypeError(f"expected a file or folder, got {text[:SHOWN]!r}, which is a pipe")
     return found
 
 
