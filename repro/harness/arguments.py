@@ -14,7 +14,17 @@ def path(text: str) -> Path:
     """A file or folder; ``~`` is the home folder."""
     if not text.strip() or "\0" in text:
         raise ArgumentTypeError(f"expected a path, got {text[:SHOWN]!r}")
-    return Path(text).expanduser()
+    found = Path(text).expanduser()
+    if _is_pipe(found):
+        raise ArgumentTypeError(f"expected a file or folder, got {text[:SHOWN]!r}, which is a pipe")
+    return found
+
+
+def _is_pipe(found: Path) -> bool:
+    try:
+        return found.is_fifo() or found.is_socket()
+    except OSError:  # a name that is too long, or where nobody may look: whoever opens it says so
+        return False
 
 
 def place(text: str) -> str:

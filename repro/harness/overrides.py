@@ -97,7 +97,7 @@ def changed(profile: Profile, typed: Namespace, models: Iterable[HubFile] = ()) 
     weights = _pinned(_weights(profile.weights, typed), typed.revision, [*models, *_models(profile)])
     count, data = profile.images_per_set, profile.data
     if typed.num_prompts is not None:
-        count = _positive("--num-prompts", typed.num_prompts)
+        count = _at_least("--num-prompts", typed.num_prompts, 2)  # one image has no interval and no distance
         data = replace(data, num_prompts=count)
     if typed.data is not None:
         data = replace(data, folder=str(Path(typed.data).expanduser().resolve()))
@@ -181,7 +181,7 @@ def _pinned_scorer(scorer: Scorer, revisions: Mapping[str, str]) -> Scorer:
 
 def _execution(execution: Execution, typed: Namespace) -> Execution:
     if typed.batch_size is not None:
-        execution = replace(execution, batch_size=_positive("--batch-size", typed.batch_size))
+        execution = replace(execution, batch_size=_at_least("--batch-size", typed.batch_size))
     if typed.dtype is not None:
         if typed.dtype not in DTYPES:
             raise UsageError(f"--dtype must be one of {', '.join(DTYPES)}, got {typed.dtype}")
@@ -245,7 +245,7 @@ def _place(named: str) -> HubFile:
     return HubFile(str(path.resolve()) if path.exists() else named)
 
 
-def _positive(option: str, value: int) -> int:
-    if value < 1:
-        raise UsageError(f"{option} must be at least 1, got {value}")
+def _at_least(option: str, value: int, least: int = 1) -> int:
+    if value < least:
+        raise UsageError(f"{option} must be at least {least}, got {value}")
     return value

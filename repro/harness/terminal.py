@@ -143,7 +143,7 @@ def _hanging(line: str, indent: str, width: int) -> str:
 def _command(line: str, width: int) -> str:
     """A line of a shell; one that is too long goes on behind a backslash, at a space outside quotes."""
     if len(line) <= width or line.startswith("#"):
-        return _wrapped(line, width)
+        return _hanging(line, "# ", width)
     lines = [""]
     for word in _words(line):
         if lines[-1] and len(lines[-1]) + len(word) + 3 > width:

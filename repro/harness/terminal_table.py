@@ -16,7 +16,7 @@ WORDS, TIGHT = 24, 14  # nor those of words; tightly where all columns then stan
 MOST_KEYS = 3
 GLUED = "\u00a0"
 KEPT_TOGETHER = re.compile(  # intervals, what follows a sign, and a remark or an arrow with the word before it
-    r"\[[^\[\]]{1,28}\]|[<>\u2264\u2265\u00b1] ?[\d.,]+|\S+ (?:\([a-z]{1,2}\)|\u2191|\u2193)(?= |$)"
+    r"\[[^\[\]]{1,28}\]|(?:\w{1,2} )?[<>=\u2264\u2265\u00b1] ?[\d.,]+|\S+ (?:\([a-z]{1,2}\)|\u2191|\u2193)(?= |$)"
 )
 
 

@@ -22,6 +22,10 @@ Prompt = Mapping[str, Any]
 CONFIDENCE = 0.95
 
 
+class EstimateError(ValueError):
+    """A metric has no number for a set of images, such as of one image or of flat ones."""
+
+
 class WeightsError(RuntimeError):
     """A weight file is missing, truncated or not the one that the metric was defined with."""
 
@@ -188,9 +192,21 @@ def measure_batch(
 
 
 def estimate_all(measured: Measured, metrics: Sequence[Metric], *, names: Sequence[str]) -> EvaluationResult:
-    """Estimates of all metrics, and the values per image among the arrays of these names."""
-    values = {key: estimate for metric in metrics for key, estimate in metric.estimates(measured).items()}
+    """Estimates of all metrics, and the values per image among the arrays of these names.
+
+    Raises:
+        EstimateError: a metric fails on these images; it is named with their count.
+    """
+    values = {key: estimate for metric in metrics for key, estimate in _estimates(metric, measured).items()}
     return EvaluationResult({name: measured.column(name) for name in names if "." not in name}, values)
+
+
+def _estimates(metric: Metric, measured: Measured) -> dict[str, Estimate]:
+    count = f"{len(measured.prompts):,} images"
+    try:
+        return metric.estimates(measured)
+    except ValueError as error:
+        raise EstimateError(f"{metric.key} has no number for {count}: {error}") from error
 
 
 def finite(key: str, values: np.ndarray, prompts: Sequence[Prompt]) -> np.ndarray:

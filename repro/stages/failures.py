@@ -9,11 +9,12 @@ from safetensors import SafetensorError
 from repro.harness.experiment import ExperimentError
 from repro.harness.failures import MACHINE, in_words
 from repro.metrics import WeightsError
+from repro.metrics.base import EstimateError
 from repro.metrics.external import ScorerError
 from repro.stages.image_sets import ImageSetError
 from swd.errors import USER_ERRORS
 
-KNOWN = (*USER_ERRORS, ImageSetError, ScorerError, WeightsError)
+KNOWN = (*USER_ERRORS, EstimateError, ImageSetError, ScorerError, WeightsError)
 
 
 def problem(check: Callable[[], object]) -> str:

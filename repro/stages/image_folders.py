@@ -15,7 +15,7 @@ from typing import Any
 
 from repro.harness.files import digest_file, digest_json, write_atomic
 from repro.metrics.base import Prompt
-from repro.stages.image_files import LIMITS
+from repro.stages.image_files import LIMITS, ImageFileError, read_image
 from repro.stages.image_sets import ImageSet, ImageSetError, identified, manifest_path, manifest_text, split
 from repro.stages.store import StageStore
 
@@ -23,6 +23,7 @@ STAGE, VERSION = "folders", 1
 SUFFIXES = {".png", ".webp", ".jpg", ".jpeg"}
 NAMED_LETTERS = 200  # of a path in a message
 NAMED = 5  # missing ids in a message
+LOOKED = 8  # images of a folder, before any work
 
 Place = tuple[str, str, Path]  # where it is said, id, file
 
@@ -36,10 +37,7 @@ def images_of_folder(store: StageStore, folder: Path, prompts: Sequence[Prompt],
         ImageSetError: no such folder, a damaged manifest, an id twice, a file outside, or prompts without an image.
     """
     prompts = identified(prompts)
-    found = files_by_id(folder)
-    if missing := [prompt["id"] for prompt in prompts if prompt["id"] not in found]:
-        named = ", ".join(missing[:NAMED]) + (", ..." if len(missing) > NAMED else "")
-        raise ImageSetError(f"{folder}: {len(missing):,} of {len(prompts):,} prompts have no image: {named}")
+    found = check_folder(folder, prompts)
     rows = [_row(prompt, found[prompt["id"]]) for prompt in prompts]
     inputs = {"version": VERSION, "images": digest_json(_identity(rows)), "shard_size": shard_size}
     result = ImageSet(store.folder(STAGE, inputs), inputs, prompts, shard_size)
@@ -47,6 +45,45 @@ def images_of_folder(store: StageStore, folder: Path, prompts: Sequence[Prompt],
         write_atomic(manifest_path(result.folder, shard), manifest_text(part))
     store.finish(STAGE, inputs)
     return result
+
+
+def check_folder(folder: Path, prompts: Sequence[Prompt]) -> dict[str, Path]:
+    """The image file of every id in a folder, which has one of every prompt.
+
+    Raises:
+        ImageSetError: as `images_of_folder`.
+    """
+    found, wanted = files_by_id(folder), [prompt["id"] for prompt in identified(prompts)]
+    if missing := [identity for identity in wanted if identity not in found]:
+        named = ", ".join(missing[:NAMED]) + (", ..." if len(missing) > NAMED else "")
+        raise ImageSetError(
+            f"{folder}: {len(missing):,} of {len(wanted):,} prompts have no image: {named}; the folder holds "
+            f"{len(found):,}, files are known by their ids (docs/data.md)"
+        )
+    return found
+
+
+def check_drawn(files: Sequence[Path]) -> None:
+    """Look into a few images, whether there is anything to measure; some that cannot be read are skipped later.
+
+    Raises:
+        ImageSetError: all of these few are of one colour, or none can be read.
+    """
+    looked, reasons = files[:LOOKED], list[str]()
+    for file in looked:
+        try:
+            colours = read_image(file).getcolors(maxcolors=1)
+        except ImageFileError as error:
+            reasons.append(f"{file.name}: {error}")
+            continue
+        if colours is None:
+            return
+    if looked:
+        of = f"of the first {len(looked)} images"
+        flat = f"each {of} that can be read shows one colour alone: nothing is drawn there"
+        raise ImageSetError(
+            f"{looked[0].parent}: {flat if len(reasons) < len(looked) else f'none {of} can be read: {reasons[0]}'}"
+        )
 
 
 def files_by_id(folder: Path) -> dict[str, Path]:

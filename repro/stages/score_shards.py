@@ -83,9 +83,9 @@ class Pass:
         """
         measured = ShardedMeasured(self.images, tuple(self.folders.values()))
         if len(measured.prompts) < FEWEST:
-            why = "; ".join(f"{lost.id}: {lost.reason}" for lost in measured.skipped[:3])
+            why = "".join(f"; {lost.id}: {lost.reason}" for lost in measured.skipped[:3])
             counts = f"{len(measured.prompts)} of {len(self.images.prompts)} images"
-            raise ImageSetError(f"{self.images.folder}: {counts} can be measured, at least {FEWEST} are needed ({why})")
+            raise ImageSetError(f"{self.images.folder}: {counts} can be measured, at least {FEWEST} are needed{why}")
         found = estimate_all(measured, self.metrics, names=list(measured.places))
         per_image = {name: measured.spread(values) for name, values in found.per_image.items()}
         inputs = {metric.key: metric.inputs() for metric in self.metrics}

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
 
@@ -16,6 +15,7 @@ from repro.harness.plan import resolve
 from repro.harness.profile import Profile
 from repro.stages.images import VERSION as IMAGES_VERSION
 from repro.stages.images import generator_of, image_inputs, load_pipeline, make_images, network_inputs
+from repro.stages.one_process import lone_accelerator
 from repro.stages.stopping import STATE_MINUTES, stoppable
 from repro.stages.store import StageStore, tell
 from repro.worlds.base import World
@@ -115,7 +115,7 @@ def distil(
         pipeline = load_pipeline(world.root / profile.weights.pipeline, "float32", device)
         cache = latent_cache(store, world, rows, pipeline, inputs["pipeline"], data=plan.data)
         _begin_from_shorter(store, inputs)
-        accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=config.mixed_precision)
+        accelerator = lone_accelerator(device, config.mixed_precision)
         how: dict[str, Any] = {"accelerator": accelerator, "state_minutes": STATE_MINUTES}
         try:
             with stoppable() as stop:

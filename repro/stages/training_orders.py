@@ -12,11 +12,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor
 
 from repro.stages.images import text_encoders
+from repro.stages.one_process import lone_accelerator
 from repro.stages.published_order import PlainStep
 from swd.backbones import backbone_of
 from swd.cost import weight_bytes
@@ -72,7 +72,7 @@ class TrainingOrders:
         self.images, self.captions = images, list(captions)
         self.schedule, self.device = config.schedule(), pipeline.transformer.device
         AcceleratorState._reset_state(reset_partial_state=True)  # it outlives the orders before
-        self.accelerator = Accelerator(cpu=self.device.type == "cpu", mixed_precision=config.mixed_precision)
+        self.accelerator = lone_accelerator(self.device, config.mixed_precision)
 
     @cached_property
     def data(self) -> LatentCache:

@@ -39,6 +39,7 @@ SHARDING = {  # of the launcher's options for FSDP: the values that are taken, a
     "FSDP_TRANSFORMER_CLS_TO_WRAP": ((), "the network's blocks are what is shared: leave it out"),
     "FSDP_IGNORED_MODULES": ((), "adapters are what is not shared: leave it out"),
 }
+SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")  # how many a launcher started
 RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")  # of a process among several
 
 
@@ -85,6 +86,25 @@ def agreed(config: DistillConfig, accelerator: Any) -> DistillConfig:
     if kind == "FSDP":
         _check_sharding(config, _options(accelerator.state.fsdp_plugin))
     return config
+
+
+def check_group(processes: int, environment: Mapping[str, str] = os.environ) -> None:
+    """Refuse to train alone as one of several processes: each would do all of it, and write one folder.
+
+    Args:
+        processes: that the accelerator knows of.
+        environment: of this process.
+
+    Raises:
+        ConfigError: a launcher says that there are more.
+    """
+    for variable in SIZES:
+        if processes == 1 and (size := environment.get(variable, "")).isdecimal() and int(size) > 1:
+            rank = next((environment[name] for name in RANKS if name in environment), "?")
+            raise ConfigError(
+                f"this is process {rank} of {size} ({variable}), and they do not know of each other: start them "
+                "with `torchrun --nproc_per_node N -m swd.train` or `accelerate launch`, or clear it to train alone"
+            )
 
 
 def _is_on(environment: Mapping[str, str], variable: str) -> bool:

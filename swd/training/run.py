@@ -12,7 +12,7 @@ from swd.data.cache import LatentCache
 from swd.errors import ConfigError
 from swd.locks import holding
 from swd.training.config import DistillConfig
-from swd.training.launch import launched
+from swd.training.launch import check_group, launched
 from swd.training.start import Start
 from swd.training.together import together
 from swd.training.trainer import Trainer, TrainResult
@@ -85,6 +85,7 @@ def new_accelerator(config: DistillConfig, output: Path) -> Accelerator:
         made = Accelerator(mixed_precision=config.precision, log_with=config.log_with, project_dir=str(output))
     except ValueError as error:  # a precision that the GPU lacks
         raise ConfigError(str(error)) from error
+    check_group(made.num_processes)
     # accelerate would train in float16 without a scaler, and only warn of a tracker that it cannot import
     if config.precision == "fp16" and made.device.type == "cpu":
         raise ConfigError(

@@ -1,9 +1,11 @@
 """Values that no option takes are refused in words, before anything is imported or done."""
 
+import os
 import subprocess
 import sys
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -63,6 +65,13 @@ def test_a_wrong_value_is_named_with_what_was_expected(kind: Callable[[str], obj
     with pytest.raises(ArgumentTypeError, match=r"^expected .+, got ") as refused:
         kind(text)
     assert len(str(refused.value)) < 200
+
+
+def test_a_pipe_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ArgumentTypeError, match="pipe', which is a pipe"):
+        arguments.path(str(tmp_path / "pipe"))
+    assert arguments.path("n" * 5000).name == "n" * 5000
 
 
 def test_right_values_are_taken() -> None:

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from scipy import stats
 
-from repro.metrics.base import Estimate, Measured, Prompt, evaluate, mean_estimate, pictures, pixels
+from repro.metrics.base import Estimate, EstimateError, Measured, Prompt, evaluate, mean_estimate, pictures, pixels
 
 
 class MeanLevel:
@@ -98,3 +98,15 @@ def test_pixels_and_pictures_are_inverse(images: list[Image.Image]) -> None:
         pixels(images)
     with pytest.raises(ValueError, match=r"must be uint8 of shape .*, got torch\.float32"):
         pictures(torch.zeros(1, 3, 4, 4))
+
+
+class Broken(MeanLevel):
+    """A metric that has no number for these images."""
+
+    def estimates(self, measured: Measured) -> dict[str, Estimate]:
+        raise ValueError("none of them has a value")
+
+
+def test_a_metric_without_a_number_is_named(images: list[Image.Image]) -> None:
+    with pytest.raises(EstimateError, match="broken has no number for 2 images: none of them has a value"):
+        evaluate([(images[:2], [{"caption": "x"}] * 2)], [Broken("broken")])

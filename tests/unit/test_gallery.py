@@ -152,6 +152,22 @@ def test_images_of_folders_make_a_grid_and_its_record(tmp_path: Path, monkeypatc
         measure.run(replace(two, key="figure67"), SMOKE, options)
 
 
+@pytest.mark.parametrize("made", ["", "text", "one image"])
+def test_a_folder_without_the_images_is_refused_by_the_name_of_its_row(tmp_path: Path, made: str) -> None:
+    place = tmp_path / "place"
+    if made == "text":
+        place.write_text("no folder")
+    elif made:
+        place.mkdir()
+        Image.new("RGB", (64, 64)).save(place / "0.png")
+    options = make_options(FIGURE, SMOKE, typed("--images", f"teacher={place}"), common(tmp_path))
+    with pytest.raises(
+        ExperimentError, match=f"row teacher: --images .*{'have no image' if made == 'one image' else 'no such folder'}"
+    ):
+        measure.run(FIGURE, SMOKE, options)
+    assert not (tmp_path / "figures").exists()
+
+
 def test_every_grid_says_what_it_shows_in_every_profile() -> None:
     assert {FIGURE.prompt_set(profile) for profile in (MINI, SMOKE)} == {"compositional"}
     assert SHORT.prompt_set(MINI) == "short"

@@ -12,7 +12,7 @@ from PIL import Image
 
 from repro.harness.experiment import PromptSet, Row
 from repro.kinds.scores.given_sources import FolderSource
-from repro.stages.image_folders import files_by_id, images_of_folder
+from repro.stages.image_folders import check_drawn, check_folder, files_by_id, images_of_folder
 from repro.stages.image_sets import ImageSetError
 from repro.stages.images import make_images
 from repro.stages.store import StageStore
@@ -170,3 +170,24 @@ def test_two_files_of_one_name_two_manifests_and_no_folder(folder: Path) -> None
         files_by_id(folder)
     with pytest.raises(ImageSetError, match=r"no such folder of images: .*nowhere"):
         files_by_id(folder / "nowhere")
+
+
+def test_a_folder_of_one_image_says_how_many_are_wanted(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "0.png")
+    prompts = [{"caption": "a dot", "seed": number, "kind": "short"} for number in range(10)]
+    with pytest.raises(ImageSetError, match=r"9 of 10 prompts have no image: 1, 2, .*; the folder holds 1"):
+        check_folder(tmp_path, prompts)
+    assert check_folder(tmp_path, prompts[:1]) == {"0": tmp_path / "0.png"}
+
+
+def test_black_or_broken_images_are_known_before_any_work(tmp_path: Path) -> None:
+    flat, broken, drawn = tmp_path / "flat.png", tmp_path / "broken.png", tmp_path / "drawn.png"
+    Image.new("RGB", (8, 8)).save(flat)
+    broken.write_bytes(flat.read_bytes()[:40])
+    Image.effect_noise((8, 8), 50).convert("RGB").save(drawn)
+    with pytest.raises(ImageSetError, match="each of the first 2 images that can be read shows one colour"):
+        check_drawn([flat, broken])
+    with pytest.raises(ImageSetError, match=r"none of the first 1 images can be read: .*broken\.png"):
+        check_drawn([broken])
+    check_drawn([flat, broken, drawn])
+    check_drawn([])

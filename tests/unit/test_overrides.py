@@ -101,7 +101,8 @@ def test_other_weights_do_not_keep_the_terms_and_the_command_of_the_profile_s_ow
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--num-prompts", "0"], "--num-prompts must be at least 1, got 0"),
+        (["--num-prompts", "0"], "--num-prompts must be at least 2, got 0"),
+        (["--num-prompts", "1"], "--num-prompts must be at least 2, got 1"),
         (["--batch-size", "-1"], "--batch-size must be at least 1, got -1"),
         (["--dtype", "int8"], "--dtype must be one of float32, bfloat16, float16, got int8"),
         (["--scorer", "pickscore"], "--scorer takes NAME=PATH, got 'pickscore'"),

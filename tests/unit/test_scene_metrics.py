@@ -106,6 +106,16 @@ def test_detail_of_a_contrast_is_twice_its_log() -> None:
     assert detail.measure(scenes_of(PROMPTS), PROMPTS)["detail"] == pytest.approx(0, abs=1e-5)
 
 
+def test_a_flat_image_has_little_detail_and_a_number() -> None:
+    real = as_pixels(scenes_of(PROMPTS))
+    detail = Detail(lambda prompts: real[: len(prompts)], reference={})
+    flat, dot = torch.zeros(2, 3, 64, 64, dtype=torch.uint8)
+    dot[0, 3, 3] = 1
+    black, dotted = detail.measure(pictures(torch.stack([flat, dot])), PROMPTS[:2])["detail"]
+    assert np.isfinite(black)
+    assert black < dotted - 2 < -5
+
+
 def test_real_images_are_drawn_once() -> None:
     asked: list[int] = []
 

@@ -70,13 +70,14 @@ def test_a_folder_of_adapters_serves_the_rows_it_holds_and_one_by_name_goes_befo
     [
         (["--rows", "scalewise_5"], r"row of table2.*'scalewise_5'.*scalewise_"),
         (["--images", "ours=nowhere"], "--images: nowhere is no folder"),
+        (["--images", "scalewise4=."], "--images: table2 has no row 'scalewise4'; did you mean scalewise_4"),
+        (["--images", "Teacher=."], "--images: table2 has no row 'Teacher'; did you mean teacher"),
         (["--images", "nowhere"], "--images takes NAME=PATH, got 'nowhere'"),
         (["--images", "a=x", "a=y"], "--images names a twice"),
         (["--adapters", "scalewise_4=nowhere"], "--adapters: nowhere is no folder"),
         (["--adapters", "teacher=nowhere"], "student.*'teacher'"),
         (["--adapters", "nowhere"], "--adapters: nowhere is no folder"),
         (["--tflops", "0"], "--tflops must be positive, got 0"),
-        (["--tflops", "nan"], "--tflops must be positive, got nan"),
     ],
 )
 def test_what_makes_no_sense_is_refused(words: list[str], message: str, tmp_path: Path) -> None:

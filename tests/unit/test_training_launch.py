@@ -1,4 +1,5 @@
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,12 +11,15 @@ from accelerate import Accelerator
 from accelerate.utils import FullyShardedDataParallelPlugin
 from training_world import World, cache, config, fresh_accelerate, losses, steps
 
+from repro.stages.one_process import lone_accelerator
 from swd.backbones.sd3.denoiser import SD3Denoiser
 from swd.errors import ConfigError, LossScaleError, StateError
 from swd.training import train
+from swd.training.config import DistillConfig
 from swd.training.discriminator import Discriminator
-from swd.training.launch import agreed, is_sharded, launched, unstarted
+from swd.training.launch import agreed, check_group, is_sharded, launched, unstarted
 from swd.training.optim import MAX_SKIPPED, Descent, ParameterGroup
+from swd.training.run import new_accelerator
 from swd.training.summary import start_line
 
 
@@ -275,3 +279,28 @@ def test_only_overflows_in_a_row_count(tiny_denoiser: SD3Denoiser) -> None:
             descent.step()
             counts.append(descent.skipped)
     assert counts == [1, 2, 0, 1]
+
+
+@pytest.mark.parametrize("name", ["WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE"])
+def test_processes_that_do_not_know_of_each_other_are_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"process 1 of 2 \({name}\).* torchrun|torchrun --nproc_per_node"):
+        check_group(1, {name: "2", "RANK": "1"})
+    check_group(2, {name: "2", "RANK": "1"})
+    for alone in ({}, {name: "1"}, {name: ""}, {name: "x"}):
+        check_group(1, alone)
+
+
+def test_a_run_that_is_one_of_several_says_so_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("swd.training.run.Accelerator", lambda **_: lone_accelerator(torch.device("cpu")))
+    with fresh_accelerate(), pytest.raises(ConfigError, match="they do not know of each other"):
+        new_accelerator(DistillConfig(preset="mini-4"), tmp_path)
+
+
+def test_trainings_of_the_suite_are_of_one_process_whatever_a_launcher_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    group = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+    for name, value in group.items():
+        monkeypatch.setenv(name, value)  # with which Accelerator() would wait for the other
+    with fresh_accelerate():
+        assert lone_accelerator(torch.device("cpu"), "no").num_processes == 1
+    assert {name: os.environ[name] for name in group} == group

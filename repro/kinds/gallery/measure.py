@@ -24,8 +24,8 @@ from repro.kinds.gallery.site import Cell, Section, write
 from repro.profiles import load_profile
 from repro.stages.failures import told
 from repro.stages.image_files import read_image
-from repro.stages.image_folders import images_of_folder
-from repro.stages.image_sets import read_manifest
+from repro.stages.image_folders import check_folder, images_of_folder
+from repro.stages.image_sets import ImageSetError, read_manifest
 from repro.stages.images import ImageSet, image_inputs, make_images
 from repro.stages.measurement import Measurement
 from repro.stages.shipped import ShippedNetworks
@@ -148,8 +148,21 @@ class _Runner(Measurement[Gallery, GalleryOptions]):
                 f"in {self.profile.name} grids show images that were made before: --images ROW=DIR for {keys}, such as "
                 f"the folders of images that `nox -s table2` leaves in results/stages"
             )
+        for row in self._rows:
+            if row.key in self.options.images:
+                self._check_folder(row)
         if sampled:
             self.networks.check(sampled)
+
+    def _check_folder(self, row: Row) -> None:
+        try:
+            check_folder(self._folder_of(row), self._columns)
+        except (ImageSetError, OSError) as error:
+            raise ExperimentError(f"row {row.key}: --images {error}") from error
+
+    def _folder_of(self, row: Row) -> Path:
+        folder = self.options.images[row.key]
+        return folder / self._prompt_set if (folder / self._prompt_set).is_dir() else folder
 
     def _config(self) -> dict[str, Any]:
         return {
@@ -181,9 +194,8 @@ class _Runner(Measurement[Gallery, GalleryOptions]):
 
     def _images(self, row: Row) -> ImageSet:
         if row.key in self.options.images:
-            folder = self.options.images[row.key]
-            place = folder / self._prompt_set if (folder / self._prompt_set).is_dir() else folder
-            return images_of_folder(self.store, place, self._columns, shard_size=self.execution.batch_size)
+            size = self.execution.batch_size
+            return images_of_folder(self.store, self._folder_of(row), self._columns, shard_size=size)
         inputs = image_inputs(self._own(row), self._columns, self.execution, self.device)
         label = f"{row.key}, {self._prompt_set}: images"
         batch, side = self.execution.batch_size, self.profile.data.resolution

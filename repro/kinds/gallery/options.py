@@ -83,5 +83,5 @@ def folders(words: list[str]) -> dict[str, Path]:
             raise UsageError(f"--images {word}: expected ROW=DIR")
         if key in found:
             raise UsageError(f"--images names {key} twice")
-        found[key] = Path(folder)
+        found[key] = Path(folder).expanduser()
     return found

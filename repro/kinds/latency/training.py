@@ -11,13 +11,13 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from diffusers.utils.peft_utils import recurse_remove_peft_layers
 from tqdm import tqdm
 
 from repro.harness.experiment import ExperimentError
 from repro.kinds.latency.declare import LOSSES, TimedRow
 from repro.kinds.latency.timed_pipeline import TimedPipeline
+from repro.stages.one_process import lone_accelerator
 from repro.stages.timing import GIB, PeakMemory, free_bytes, is_out_of_memory
 from swd.backbones import denoiser_of
 from swd.backbones.base import Denoiser
@@ -104,7 +104,7 @@ def _cycle(
     config = replace(config, iterations=iterations, checkpoint_every=iterations, keep_last=1)
     memory = PeakMemory(teacher.network.device)
     memory.restart()
-    accelerator = Accelerator(cpu=teacher.network.device.type == "cpu", mixed_precision=config.mixed_precision)
+    accelerator = lone_accelerator(teacher.network.device, config.mixed_precision)
     with TemporaryDirectory(dir=folder) as output:
         result = train(config, teacher, cache, Path(output), accelerator=accelerator)
         log = [json.loads(line) for line in result.log.read_text().splitlines()]

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 
 from repro.harness.experiment import Row
 from repro.harness.files import ROOT
 from repro.harness.profile import Profile
 from repro.kinds.method.declare import TrainingFigure
+from repro.stages.one_process import lone_accelerator
 from repro.stages.store import StageStore
 from repro.stages.students import latent_cache
 from repro.worlds.base import World, load_world
@@ -159,7 +159,7 @@ def trained(setting: Setting, config: DistillConfig, images: TrainingImages) -> 
         images: to train on.
     """
     cache = latent_cache(setting.store, images.world, (setting.row,), setting.pipeline, setting.pipeline_digest)
-    accelerator = Accelerator(cpu=setting.device.type == "cpu", mixed_precision=config.mixed_precision)
+    accelerator = lone_accelerator(setting.device, config.mixed_precision)
     seen, denoiser = Watched(), denoiser_of(setting.pipeline)
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder)

@@ -1,5 +1,8 @@
 """What an adapter says of its student."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from repro.harness.files import ROOT
 from repro.harness.systems import HubFile
 from repro.stages import hub
@@ -14,5 +17,13 @@ def student_card(student: HubFile) -> StudentCard | None:
     Raises:
         WeightsError: the adapter is not to be had.
     """
-    known = released_card(student.repo)
-    return known or StudentCard.from_header(open_adapter(hub.require(student, ROOT)).header or {})
+    return released_card(student.repo) or StudentCard.from_header(student_header(student))
+
+
+def student_header(student: HubFile) -> Mapping[str, Any]:
+    """All that an adapter's header says.
+
+    Raises:
+        WeightsError: the adapter is not to be had.
+    """
+    return open_adapter(hub.require(student, ROOT)).header or {}

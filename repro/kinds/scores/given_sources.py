@@ -6,13 +6,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from repro.harness.experiment import Row
+from repro.harness.experiment import ExperimentError, Row
 from repro.harness.files import digest_folder
 from repro.harness.plan import pixels_of
 from repro.metrics import Prompt
 from repro.metrics.base import levels, pictures
 from repro.stages.image_files import read_image
-from repro.stages.image_folders import images_of_folder
+from repro.stages.image_folders import check_drawn, check_folder, images_of_folder
+from repro.stages.image_sets import ImageSetError, identified
 from repro.stages.images import ENLARGED, Generate, ImageSet, Unusable, enlarged, finished
 from repro.stages.references import StoredReferences
 from swd.resize import downscale_area
@@ -97,13 +98,28 @@ class FolderSource:
 
     def images(self, prompt_set: str, prompts: Sequence[Prompt], place: str = "") -> ImageSet:
         """Found by the ids of the prompts."""
-        execution, folder = self.studio.measurement.execution, self.folder / prompt_set
-        own = folder if folder.is_dir() else self.folder
+        execution, store = self.studio.measurement.execution, self.studio.measurement.store
         size = execution.shard_size or execution.batch_size
-        return images_of_folder(self.studio.measurement.store, own, prompts, shard_size=size)
+        return images_of_folder(store, self._folder_of(prompt_set), prompts, shard_size=size)
+
+    def check(self, prompt_set: str, prompts: Sequence[Prompt]) -> None:
+        """Whether every prompt has an image, before any work.
+
+        Raises:
+            ExperimentError: one has none, or the folder cannot be read; the row is named.
+        """
+        try:
+            found = check_folder(self._folder_of(prompt_set), prompts)
+            check_drawn([found[prompt["id"]] for prompt in identified(prompts)])
+        except (ImageSetError, OSError) as error:
+            raise ExperimentError(f"row {self.row.key}, prompts {prompt_set}: --images {error}") from error
 
     def close(self) -> None:
         """Nothing is kept."""
+
+    def _folder_of(self, prompt_set: str) -> Path:
+        folder = self.folder / prompt_set
+        return folder if folder.is_dir() else self.folder
 
     @property
     def _by_set(self) -> bool:

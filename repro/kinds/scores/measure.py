@@ -165,7 +165,10 @@ class Runner(Measurement[Table, ScoresOptions]):
             check_pipeline(self.pipeline_folder)
         self.world.check()
         self.check_trainings()
-        _ = self.sources
+        for source in self.sources.values():
+            if isinstance(source, FolderSource):
+                for key in self._sets(source):
+                    source.check(key, self.world.prompts(key))
 
     def check_trainings(self) -> None:
         """Whether every student that is to be distilled can be.

@@ -1,7 +1,8 @@
 """What the command line adds to a table of scores: which rows and students, whose images, or only a plan of it all."""
 
+import re
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -103,6 +104,7 @@ def make_options(table: Table, profile: Profile, typed: Namespace, common: RunOp
     """
     declared = {row.key: row for row in table.rows_in(profile.name)}
     images = {name: _folder("--images", path) for name, path in overrides.named_paths("--images", typed.images).items()}
+    _refuse_near(table, images, declared)
     adapters = _adapters(declared, typed.adapters)
     for name in images.keys() & declared.keys():
         if declared[name].is_student and name in adapters:
@@ -169,6 +171,18 @@ def _adapters(declared: Mapping[str, Row], words: list[str]) -> dict[str, Path]:
                 raise UsageError(f"--adapters {folder} has no folder of a row; expected one of {', '.join(declared)}")
             found = {**there, **found}
     return found
+
+
+def _refuse_near(table: Table, images: Iterable[str], declared: Iterable[str]) -> None:
+    """A name that is no row but reads like one is no new row either."""
+    known = {_letters(key): key for key in declared}
+    for name in images:
+        if (key := known.get(_letters(name))) is not None and key != name:
+            raise UsageError(f"--images: {table.key} has no row {name!r}; did you mean {key}?")
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def _folder(option: str, path: str) -> Path:

@@ -25,11 +25,12 @@ from repro.harness.plan import latent_side, network_folder, resolve
 from repro.harness.profile import Profile
 from repro.harness.systems import HubFile, System
 from repro.kinds.scores.available import is_published, system_of
-from repro.kinds.scores.cards import student_card
+from repro.kinds.scores.cards import student_card, student_header
 from repro.kinds.scores.counts import Skeleton, published_skeleton
 from repro.kinds.scores.given_sources import FolderSource, RealSource
 from repro.kinds.scores.network_source import NetworkSource
 from repro.kinds.scores.options import ScoresOptions
+from repro.kinds.scores.own_students import check_base, check_recipe
 from repro.kinds.scores.row_source import RowSource
 from repro.metrics import Prompt
 from repro.profiles import load_profile
@@ -209,6 +210,11 @@ class SystemSource:
         except ExperimentError as error:
             raise ExperimentError(f"row {self.row.key}: {error}") from error
         card = student_card(self.system.student)
+        if self.row.key in self.studio.options.adapters:
+            check_base(self.row, self.system.base, card and card.base_model)
+            header = student_header(self.system.student)
+            rows = self.studio.measurement.table.rows_in(self.studio.profile.name)
+            check_recipe(self.row, rows, self.studio.profile, header)
         found = None if card is None else card.schedule()
         if found is None:
             raise ExperimentError(f"{self.system.student} does not say its schedule; see python -m swd.export")

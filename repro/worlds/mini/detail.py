@@ -21,6 +21,7 @@ from swd.spectra import radial_spectrum
 
 VERSION = 1  # raise it when the same images get other values
 LOWEST = 0.25  # cycles per pixel
+LEAST = 1e-10  # power of an image without any: a fiftieth of what one level in one pixel leaves
 TOP = 29 / 64  # of the highest of eight bands of an image of 64 px: rings 29 to 32
 
 Draw = Callable[[Sequence[Prompt]], Tensor]
@@ -55,7 +56,7 @@ class Detail:
 
     def measure(self, images: Sequence[Image], prompts: Sequence[Prompt]) -> dict[str, np.ndarray]:
         """Log ratio of each image, (B,)."""
-        theirs = upper_power(pixels(images).float() / 127.5 - 1)
+        theirs = np.maximum(upper_power(pixels(images).float() / 127.5 - 1), LEAST)
         return {self.key: np.log(theirs / self._powers(prompts))}
 
     def estimates(self, measured: Measured) -> dict[str, Estimate]:

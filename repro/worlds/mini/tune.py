@@ -18,7 +18,6 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from accelerate import Accelerator
 from matplotlib.lines import Line2D
 
 from repro.harness.experiment import Row
@@ -29,6 +28,7 @@ from repro.harness.profile import Distil, Profile
 from repro.metrics import EvaluationResult, evaluate
 from repro.profiles.mini import DISTIL, EXECUTION, PROFILE
 from repro.stages.images import generator_of, load_pipeline
+from repro.stages.one_process import lone_accelerator
 from repro.stages.stopping import STATE_MINUTES, stoppable
 from repro.stages.store import StageStore
 from repro.stages.students import latent_cache
@@ -89,7 +89,7 @@ def distilled(row: Row, lr: float, iterations: int, work: Path) -> Path:
     pipeline = load_pipeline(ROOT / PROFILE.weights.pipeline, "float32", torch.device("cpu"))
     store = StageStore.stamped(ROOT / "results" / "stages")
     cache = latent_cache(store, world, TABLE.rows, pipeline, digest_folder(ROOT / PROFILE.weights.pipeline))
-    accelerator = Accelerator(cpu=True, mixed_precision=config.mixed_precision)
+    accelerator = lone_accelerator(torch.device("cpu"), config.mixed_precision)
     how: dict[str, Any] = {"accelerator": accelerator, "state_minutes": STATE_MINUTES}
     with stoppable() as stop:
         result = train(config, denoiser_of(pipeline), cache, work / f"{row.key}-{lr:g}", stop=stop, **how)
