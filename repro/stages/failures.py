@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from errno import ENOSPC
+from errno import EACCES, EDQUOT, ENOSPC, EPERM, EROFS
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -23,11 +23,12 @@ KNOWN = (
     StateError,
     WeightsError,
 )
+NOT_ALLOWED = (EACCES, EDQUOT, EPERM, EROFS)  # of a folder that has become another's, full or read-only
 
 
 @contextmanager
 def told(work: Path) -> Iterator[None]:
-    """Errors of models, weights and image sets, and of a full disk, as an `ExperimentError`.
+    """Errors of models, weights and image sets, and of a full or read-only disk, as an `ExperimentError`.
 
     Args:
         work: where finished stages stay.
@@ -40,6 +41,9 @@ def told(work: Path) -> Iterator[None]:
     except KNOWN as error:
         raise ExperimentError(str(error)) from error
     except (OSError, SafetensorError) as error:
+        if isinstance(error, OSError) and error.errno in NOT_ALLOWED:
+            place = error.filename or work
+            raise ExperimentError(f"{place}: {error.strerror}; finished stages stay in {work}") from error
         if getattr(error, "errno", None) != ENOSPC and "No space left" not in str(error):
             raise
         message = f"the disk is full; finished stages stay in {work}: free some space and run this again"

@@ -1,5 +1,6 @@
 """Images on disk: made once by any number of processes, killed and resumed to the same bytes, scored in one pass."""
 
+import errno
 import gc
 import json
 import multiprocessing
@@ -24,6 +25,7 @@ from PIL import Image
 from repro.harness.experiment import ExperimentError
 from repro.metrics.base import Estimate, EvaluationResult, Measured, Prompt, Skipped, mean_estimate
 from repro.stages import device, image_sets, shard_maker
+from repro.stages.failures import told
 from repro.stages.images import ImageSet, ImageSetError, Unusable, finished, make_images, missing_images
 from repro.stages.score_shards import skipped_of, write_arrays
 from repro.stages.scores import score_images
@@ -335,6 +337,21 @@ def test_arrays_that_are_whole_are_not_replaced_by_a_late_owner(tmp_path: Path) 
     assert path.read_bytes() == first
     write_arrays(path, {"level": [np.array([1.0, 2.0, 3.0])]}, [])
     assert skipped_of(path) == ()
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.EDQUOT])
+def test_a_folder_that_can_no_longer_be_written_ends_the_work_with_one_line(
+    tmp_path: Path, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Any, *_: Any) -> int:
+        raise OSError(code, os.strerror(code), str(path))
+
+    monkeypatch.setattr("repro.stages.work.os.open", refused)
+    words = rf"shard-00000.0000.lease: {os.strerror(code)}; finished stages stay in .*{tmp_path.name}"
+    with pytest.raises(ExperimentError, match=words), told(tmp_path):
+        made(tmp_path)
+    with pytest.raises(FileNotFoundError), told(tmp_path):
+        (tmp_path / "missing").read_bytes()
 
 
 def test_scoring_goes_on_where_it_was_killed(tmp_path: Path) -> None:
