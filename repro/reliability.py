@@ -25,8 +25,13 @@ PAGE = ReliabilityPage(
     ),
     notes=(
         "Tiny networks, random latents and images of noise on the CPU: what is tried is how runs are saved and gone on "
-        "with, not how well they draw. *Recovered* means that the run went on, and that every weight, loss, image and "
-        "score has the bits of an undisturbed run; measuring stops with an error where one has not. *Done twice* "
-        "counts steps before the last saved state, and finished shards, that were done a second time.",
+        "with, not how well they draw. *Recovered from* means that the run went on, and that every weight, loss, image "
+        "and score has the bits of an undisturbed run; measuring stops with an error where one has not. *Done twice* "
+        "counts steps before the last saved state, and finished shards, that were done a second time. What was damaged "
+        "has to be: the step that a damaged state had saved, the shard of a damaged file (scores are no shard); more "
+        "than that is an error too.",
+        "With a state the last line of the log is damaged; earlier lines, from before the state that is taken, would "
+        "be lost. A folder becomes read-only when its run has been begun and killed. Under a clock that jumps a run is "
+        "asked for twice, and the second time counts.",
     ),
 )

@@ -115,7 +115,8 @@ def run(command: CacheCommand) -> None:
         print(f"{command.output}: {plan.estimate()}")
         return
     files = [command.images / record.file_name for record in records]
-    images = ImageFiles(files, side=max(scales) * pipeline.vae_scale_factor)
+    keys = [memory[record.file_name][1] for record in records]
+    images = ImageFiles(files, max(scales) * pipeline.vae_scale_factor, keys=keys)
     images.check(plan.missing_images(process, processes))
     with holding(command.output, process):
         plan.check_room(progress=process == 0)

@@ -76,7 +76,7 @@ def vae_digest(vae: Autoencoder) -> str:
     sha = hashlib.sha256(f"{type(vae).__name__} {digest_json(options)}".encode())
     for name, tensor in sorted(vae.state_dict().items()):
         sha.update(name.encode())
-        sha.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
+        sha.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return sha.hexdigest()
 
 

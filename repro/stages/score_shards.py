@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.numpy import save
 
-from repro.harness.files import write_atomic
+from repro.harness.files import OutputError, write_atomic
 from repro.metrics.base import (
     EvaluationResult,
     Metric,
@@ -23,8 +23,9 @@ from repro.metrics.base import (
     estimate_all,
     measure_batch,
 )
+from repro.stages.image_files import write_once
 from repro.stages.image_sets import ImageSet, ImageSetError
-from repro.stages.store import StageStore, tell
+from repro.stages.store import UNREADABLE, StageStore, tell
 from swd.files import sorted_header
 
 STAGE, VERSION = "measured", 1
@@ -56,12 +57,21 @@ class Pass:
         return {metric.key: self.store.folder(STAGE, self._inputs(metric)) for metric in self.metrics}
 
     def done(self, shard: str) -> bool:
-        """Whether every metric has seen a shard."""
-        return not self._missing(shard)
+        """Whether every metric has seen a shard, and the same images of it."""
+        return not self._missing(shard) and self._agree(shard)
 
     def measure(self, shard: str) -> None:
-        """Read the images of a shard once, for all metrics that have not seen it."""
-        missing = self._missing(shard)
+        """Read the images of a shard once, for all metrics that have not seen it.
+
+        Where an image has become readable or unreadable since other metrics saw the shard, all of them see it again.
+        """
+        if missing := self._missing(shard):
+            self._measure(shard, missing)
+        if not self._agree(shard):
+            tell(f"{self.images.folder}, {shard}: other images can be read than before: all metrics are measured again")
+            self._measure(shard, self.metrics)
+
+    def _measure(self, shard: str, missing: Sequence[Metric]) -> None:
         parts: dict[str, dict[str, list[np.ndarray]]] = {metric.key: {} for metric in missing}
         skipped: list[Skipped] = []
         for batch in self.images.read(shard, self.batch_size):
@@ -104,7 +114,11 @@ class Pass:
         return self.folders[metric.key] / f"{shard}.safetensors"
 
     def _missing(self, shard: str) -> list[Metric]:
-        return [metric for metric in self.metrics if not is_whole(self._path(metric, shard))]
+        return [metric for metric in self.metrics if skipped_of(self._path(metric, shard)) is None]
+
+    def _agree(self, shard: str) -> bool:
+        """Whether all metrics have left out the same images of a shard."""
+        return len({ids_of(skipped_of(self._path(metric, shard)) or ()) for metric in self.metrics}) <= 1
 
 
 @dataclass(frozen=True)
@@ -136,8 +150,8 @@ class ShardedMeasured:
         """Images that were left out, in order."""
         found: list[Skipped] = []
         for shard in self.images.shards:
-            with safe_open(self.folders[0] / f"{shard}.safetensors", framework="np") as file:
-                found += [Skipped(**lost) for lost in json.loads(file.metadata()["skipped"])]
+            with safe_open(self.folders[0] / f"{shard}.safetensors", framework="np") as file:  # all agree on it
+                found += _skipped(file.metadata())
         return tuple(found)
 
     @cached_property
@@ -167,12 +181,33 @@ class ShardedMeasured:
 
 
 def write_arrays(path: Path, parts: Mapping[str, Sequence[np.ndarray]], skipped: Sequence[Skipped]) -> None:
-    """The arrays of a shard with a hash of all that the file says, atomically."""
+    """The arrays of a shard with a hash of all that the file says, whole or not at all.
+
+    Whole ones of the same images stay: values may follow from them, and whoever writes so late was taken for dead.
+
+    Raises:
+        OutputError: the folder cannot be written, or the disk is full.
+    """
     arrays = {name: np.ascontiguousarray(np.concatenate(batches)) for name, batches in parts.items()}
     lost = json.dumps([asdict(one) for one in skipped])
     data = save(arrays, {"skipped": lost, "sha256": digest_arrays(arrays, lost)})
     end = 8 + int.from_bytes(data[:8], "little")
-    write_atomic(path, data[:8] + sorted_header(data[8:end]) + data[end:])  # equal arrays make equal files
+    data = data[:8] + sorted_header(data[8:end]) + data[end:]  # equal arrays make equal files
+    there = skipped_of(path)
+    if there is not None and ids_of(there) != ids_of(skipped):
+        write_atomic(path, data)
+        return
+    try:
+        if there is None:  # nothing, or a damaged file
+            path.unlink(missing_ok=True)
+        write_once(path, data)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def ids_of(skipped: Sequence[Skipped]) -> tuple[str, ...]:
+    """Which images were left out."""
+    return tuple(lost.id for lost in skipped)
 
 
 def digest_arrays(arrays: Mapping[str, np.ndarray], skipped: str) -> str:
@@ -184,33 +219,34 @@ def digest_arrays(arrays: Mapping[str, np.ndarray], skipped: str) -> str:
     return found.hexdigest()
 
 
-def is_whole(path: Path) -> bool:
-    """Whether a shard's file is there, and what was written; one that is not is named, once in each state.
+def skipped_of(path: Path) -> tuple[Skipped, ...] | None:
+    """What was left out of a shard's file; None where that is not there, or not what was written.
 
-    A file is hashed when it is first seen, and again only where its date or size changed. Files of before there were
-    hashes need only be readable.
+    One that is not is named, once in each state. A file is hashed when it is first seen, and again only where its date
+    or size changed. Files of before there were hashes need only be readable.
     """
     try:
         state = path.stat()
     except OSError:
-        return False
-    return _damage(path, state.st_mtime_ns, state.st_size) is None
+        return None
+    return _read_skipped(path, state.st_mtime_ns, state.st_size)
 
 
 @lru_cache(maxsize=65536)
-def _damage(path: Path, changed: int, size: int) -> str | None:
-    """What is wrong with a file of this date and size; None where it is whole."""
-    damage = None
+def _read_skipped(path: Path, changed: int, size: int) -> tuple[Skipped, ...] | None:
+    """What was left out of a file of this date and size; None where it is damaged."""
     try:
         with safe_open(path, framework="np") as file:
             facts = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in list(file.keys())} if "sha256" in facts else {}
-        if "skipped" not in facts:
-            damage = "is not of a scoring pass"
-        elif "sha256" in facts and digest_arrays(arrays, facts["skipped"]) != facts["sha256"]:
-            damage = "is not what was written (another SHA-256)"
-    except (OSError, SafetensorError, ValueError) as error:
+        if "sha256" not in facts or digest_arrays(arrays, facts["skipped"]) == facts["sha256"]:
+            return _skipped(facts)
+        damage = "is not what was written (another SHA-256)"
+    except UNREADABLE as error:
         damage = f"cannot be read ({error})"
-    if damage is not None:
-        tell(f"{path} {damage}: its images are measured again")
-    return damage
+    tell(f"{path} {damage}: its images are measured again")
+    return None
+
+
+def _skipped(facts: Mapping[str, str]) -> tuple[Skipped, ...]:
+    return tuple(Skipped(**lost) for lost in json.loads(facts["skipped"]))

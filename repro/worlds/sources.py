@@ -16,6 +16,7 @@ from repro.harness.experiment import ExperimentError
 from repro.harness.files import digest_file, digest_json
 from repro.worlds.photographs import photograph_crops
 from swd.data.image_files import ImageFiles
+from swd.data.shards import KEY_LENGTH
 from swd.errors import CacheError
 from swd.images import FORMATS
 
@@ -99,9 +100,10 @@ def folder(path: Path, side: int, count: int, *, named: str = "") -> ImageSource
         raise ExperimentError(f"{whose} {path}: none of {len(files)} images can be read; {problems[files[0]]}")
     if problems:
         print(f"warning: {len(problems)} of {len(files)} images are skipped: {_first(problems)}", file=sys.stderr)
-    digest = digest_json([digest_file(file) for file in good])
+    digests = [digest_file(file) for file in good]
+    image = ImageFiles(good, side, keys=[digest[:KEY_LENGTH] for digest in digests]).__getitem__
     words = f"{len(good)} of {there:,} images of {named or 'a folder'}, evenly by their names"
-    return ImageSource(len(good), side, digest, ImageFiles(good, side).__getitem__, len(problems), named=words)
+    return ImageSource(len(good), side, digest_json(digests), image, len(problems), named=words)
 
 
 def _problem(file: Path, side: int) -> str:

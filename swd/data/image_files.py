@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 from swd.data.shards import key_of
 from swd.errors import CacheError
 from swd.files import write_json
-from swd.images import LIMITS, ImageFileError, image_size, read_bytes, read_image
+from swd.images import LIMITS, ImageFileError, decode_image, image_size, read_bytes
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -67,10 +67,18 @@ def keep_memory(cache: Path, memory: Memory) -> None:
 
 
 class ImageFiles(Sequence["Tensor"]):
-    """Image files as (3, side, side) tensors in [-1, 1], decoded when asked for; larger ones are area-downscaled."""
+    """Image files as (3, side, side) tensors in [-1, 1], decoded when asked for; larger ones are area-downscaled.
 
-    def __init__(self, files: Sequence[Path], side: int) -> None:
-        self._files, self._side = files, side
+    Args:
+        files: of images.
+        side: in pixels.
+        keys: what `file_keys` found of each: a file that has been replaced since is refused; None compares nothing.
+    """
+
+    def __init__(self, files: Sequence[Path], side: int, *, keys: Sequence[str] | None = None) -> None:
+        if keys is not None and len(keys) != len(files):
+            raise ValueError(f"{len(files)} files need as many keys, got {len(keys)}")
+        self._files, self._side, self._keys = files, side, keys
 
     def __len__(self) -> int:
         """Number of files."""
@@ -100,15 +108,18 @@ class ImageFiles(Sequence["Tensor"]):
         """One image.
 
         Raises:
-            CacheError: unreadable.
+            CacheError: unreadable, or not the file of its key.
         """
         from torchvision.transforms.functional import pil_to_tensor
 
         from swd.resize import downscale_area
 
         path = self._files[index]
+        data = _bytes(path)
+        if self._keys is not None and key_of(data) != self._keys[index]:
+            raise CacheError(f"{path} was replaced since it was first read: run the same command again")
         try:
-            image = _centre_square(read_image(path))
+            image = _centre_square(decode_image(data))
         except ImageFileError as error:
             raise CacheError(f"{path} cannot be read as an image: {error}") from error
         pixels = pil_to_tensor(image)[None] / 127.5 - 1

@@ -150,6 +150,23 @@ def test_other_images_of_equal_size_are_noticed(run: Runs, folder: Path, listed:
     assert not any(torch.equal(before[key], after[key]) for key in before if ":side" in key)
 
 
+def test_an_image_that_is_replaced_while_the_cache_is_built_is_not_stored_under_its_old_hash(
+    run: Runs, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = image_files.ImageFiles.check
+
+    def replace(*arguments: Any) -> None:  # after all were hashed, and before the first is encoded
+        check(*arguments)
+        paint(folder / "3.png", 77)
+
+    paint(folder / "3.png", 33)
+    monkeypatch.setattr(image_files.ImageFiles, "check", replace)
+    with pytest.raises(SystemExit, match=r"error: .*3\.png was replaced since"):
+        run()
+    monkeypatch.setattr(image_files.ImageFiles, "check", check)
+    assert run() == (1, 0)
+
+
 def test_files_are_read_again_only_where_size_or_times_changed(
     run: Runs, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,7 +21,7 @@ from repro.stages.image_files import ImageFileError, Limits, decode_image, encod
 from repro.study.errors import StudyError
 from repro.study.folders import Pair, check_images
 from repro.worlds import sources
-from swd.data.image_files import ImageFiles
+from swd.data.image_files import ImageFiles, file_keys
 from swd.errors import CacheError
 from swd.images import image_size, is_plain
 
@@ -240,6 +240,19 @@ def test_training_images_without_one_meaning_are_named_by_their_headers(
         images[0]
 
 
+def test_a_training_image_that_was_replaced_since_its_key_was_taken_is_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path / "image.png", RGB)
+    keys = [key for _, key in file_keys(tmp_path, [path.name], {}).values()]
+    images = ImageFiles([path], side=5, keys=keys)
+    assert images[0].shape == (3, 5, 5)
+    saved(path, RGB.rotate(180))
+    with pytest.raises(CacheError, match=r"image.png was replaced since it was first read: run the same command again"):
+        images[0]
+    assert ImageFiles([path], side=5)[0].shape == (3, 5, 5)
+    with pytest.raises(ValueError, match="1 files need as many keys, got 2"):
+        ImageFiles([path], side=5, keys=keys * 2)
+
+
 def test_a_bomb_among_training_images_is_never_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "bomb.png").write_bytes(png(9_000, 9_000, 8, 0, b"\0" * 1000))
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
@@ -318,6 +331,9 @@ def test_a_figure_skips_broken_images_of_every_kind_and_counts_them(
     assert f"warning: {len(BROKEN)} of {len(BROKEN) + 1} images are skipped: " in capsys.readouterr().err
     expected = torch.from_numpy(np.array(RGB.resize((16, 16)))).permute(2, 0, 1) / 127.5 - 1
     torch.testing.assert_close(found.image(0), F.avg_pool2d(expected, 2))
+    saved(broken / "whole.png", RGB)
+    with pytest.raises(CacheError, match=r"whole.png was replaced since it was first read"):
+        found.image(0)
 
 
 def test_other_programs_get_a_plain_copy_of_what_they_would_misread(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Images on disk: made once by any number of processes, killed and resumed to the same bytes, scored in one pass."""
 
+import errno
 import gc
 import json
 import multiprocessing
@@ -24,7 +25,9 @@ from PIL import Image
 from repro.harness.experiment import ExperimentError
 from repro.metrics.base import Estimate, EvaluationResult, Measured, Prompt, Skipped, mean_estimate
 from repro.stages import device, image_sets, shard_maker
+from repro.stages.failures import told
 from repro.stages.images import ImageSet, ImageSetError, Unusable, finished, make_images, missing_images
+from repro.stages.score_shards import skipped_of, write_arrays
 from repro.stages.scores import score_images
 from repro.stages.store import MARKER, StageStore
 
@@ -301,6 +304,54 @@ def test_a_metric_added_later_is_measured_alone_and_a_changed_one_again(tmp_path
     changed = Level(version=2)
     scored(tmp_path, images, changed, second)
     assert (changed.seen, second.seen) == (10, 10)
+
+
+@pytest.mark.parametrize("back", [True, False], ids=["readable again", "gone since"])
+def test_an_image_that_only_one_of_two_metrics_could_read_is_measured_again_by_both(
+    tmp_path: Path, back: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, first, second = replace(made(tmp_path), remake=None), Level(), Level("other")
+    path = images.folder / "000006.png"
+    whole, torn = path.read_bytes(), b""
+    path.write_bytes(torn if back else whole)
+    scored(tmp_path, images, first)
+    path.write_bytes(whole if back else torn)
+    both = scored(tmp_path, images, first, second)
+    assert [lost.id for lost in both.skipped] == ([] if back else ["p6"])
+    assert both.values["level"].value == both.values["other"].value
+    np.testing.assert_array_equal(both.per_image["level"], both.per_image["other"])
+    assert np.isnan(both.per_image["level"]).tolist() == [not back and i == 6 for i in range(10)]
+    assert first.seen == (9 + 4 if back else 10 + 3)  # the shard of that image once more, and no other
+    assert "shard-00001: other images can be read than before" in capsys.readouterr().err
+
+
+def test_arrays_that_are_whole_are_not_replaced_by_a_late_owner(tmp_path: Path) -> None:
+    """It slept through its lease, and computes on other hardware, whose rounding is another."""
+    path, lost = tmp_path / "shard-00000.safetensors", [Skipped("p3", "empty file")]
+    write_arrays(path, {"level": [np.array([1.0, 2.0])]}, lost)
+    first = path.read_bytes()
+    write_arrays(path, {"level": [np.array([1.5, 2.5])]}, lost)
+    assert path.read_bytes() == first
+    path.write_bytes(first[:-3])
+    write_arrays(path, {"level": [np.array([1.0, 2.0])]}, lost)
+    assert path.read_bytes() == first
+    write_arrays(path, {"level": [np.array([1.0, 2.0, 3.0])]}, [])
+    assert skipped_of(path) == ()
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.EDQUOT])
+def test_a_folder_that_can_no_longer_be_written_ends_the_work_with_one_line(
+    tmp_path: Path, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Any, *_: Any) -> int:
+        raise OSError(code, os.strerror(code), str(path))
+
+    monkeypatch.setattr("repro.stages.work.os.open", refused)
+    words = rf"shard-00000.0000.lease: {os.strerror(code)}; finished stages stay in .*{tmp_path.name}"
+    with pytest.raises(ExperimentError, match=words), told(tmp_path):
+        made(tmp_path)
+    with pytest.raises(FileNotFoundError), told(tmp_path):
+        (tmp_path / "missing").read_bytes()
 
 
 def test_scoring_goes_on_where_it_was_killed(tmp_path: Path) -> None:

@@ -78,6 +78,24 @@ def test_a_vae_is_what_it_is_wherever_it_lies(tmp_path: Path) -> None:
     assert vae_digest(here) != vae_digest(load_vae(smoke.PROFILE, ROOT))
 
 
+class OnACard(torch.Tensor):
+    """Stands in for a tensor of an accelerator, whose numbers NumPy cannot have."""
+
+    def numpy(self, *, force: bool = False) -> np.ndarray:
+        raise TypeError("can't convert cuda:0 device type tensor to numpy")
+
+    def cpu(self, *_: Any) -> torch.Tensor:
+        return self.as_subclass(torch.Tensor)
+
+
+def test_a_vae_is_what_it_is_on_a_card_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    vae = load_vae(smoke.PROFILE, ROOT)
+    expected = vae_digest(vae)
+    moved = {name: tensor.as_subclass(OnACard) for name, tensor in vae.state_dict().items()}
+    monkeypatch.setattr(vae, "state_dict", lambda: moved)
+    assert vae_digest(vae) == expected
+
+
 def test_real_images_are_nobody_s(tmp_path: Path) -> None:
     for row in (REAL, DECODED):
         assert not row.is_teacher

@@ -5,11 +5,9 @@ import random
 import secrets
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 from repro.kinds.reliability import scoring, training
 from repro.kinds.reliability.faults import (
@@ -22,6 +20,7 @@ from repro.kinds.reliability.faults import (
     ended,
     fill,
     flip,
+    in_last_line,
     kill,
     let_go,
     remount,
@@ -30,51 +29,9 @@ from repro.kinds.reliability.faults import (
     start_paused,
     zero,
 )
+from repro.kinds.reliability.work import IMAGES, TRAINING, Finished, Work
 
 PAUSE_AFTER = 3  # iterations, or batches of images
-
-
-@dataclass(frozen=True)
-class Work:
-    """Something to disturb.
-
-    Attributes:
-        run: does it, or what is missing of it, in a process of its own.
-        left: what it leaves when it is done, to be compared.
-        saved: of a folder, what is finished for good; a later run must leave it as it is.
-    """
-
-    run: Callable[..., None]
-    left: Callable[[Path], dict[str, Any]]
-    saved: Callable[[Path], dict[Any, Any]]
-
-    def finish(self, folder: Path, **how: Any) -> None:
-        """Go on to the end, in a process of its own."""
-        ended(start(self.run, folder, **how), 0)
-
-    def recover(self, folder: Path, whole: Path, **how: Any) -> None:
-        """Go on to the end, and compare with an undisturbed run.
-
-        Raises:
-            FaultError: it cannot go on, or something differs.
-        """
-        self.finish(folder, **how)
-        self.check(folder, whole)
-
-    def check(self, folder: Path, whole: Path) -> None:
-        """Compare with an undisturbed run, bit by bit.
-
-        Raises:
-            FaultError: something differs; the first is named.
-        """
-        found, expected = self.left(folder), self.left(whole)
-        different = [name for name in expected | found if found.get(name) != expected.get(name)]
-        if different or not expected:
-            raise FaultError(f"{folder.name}: {len(different)} of {len(expected)} differ, first {different[:1]}")
-
-
-TRAINING = Work(training.run, training.left, training.saved)
-IMAGES = Work(scoring.run, scoring.left, scoring.saved)
 
 
 def killed(work: Work, folder: Path, seed: int, count: int) -> Outcome:
@@ -89,30 +46,30 @@ def killed(work: Work, folder: Path, seed: int, count: int) -> Outcome:
         run = folder / f"run-{number}"
         before, process = work.saved(run), start(work.run, run)
         process.join(chance.uniform(0.1, 0.9) * seconds)
-        alive = process.is_alive()
         kill(process)
-        kills += alive
-        after = work.saved(run)
-        repeated += sum(after.get(name) != value for name, value in before.items())
-        if not alive:
+        was_killed = process.exitcode == -signal.SIGKILL
+        kills += was_killed
+        repeated += work.repeated(run, before)
+        if not was_killed:
             work.check(run, whole)
             number += 1
-    for run in sorted(folder.glob("run-*/")):
-        work.recover(run, whole)
-    return Outcome(kills, kills, repeated)
+    repeated += sum(work.recover(run, whole) for run in sorted(folder.glob("run-*/")))
+    return Outcome(kills, repeated)
 
 
 def one_of_two_killed(folder: Path, seed: int, count: int) -> Outcome:
     """Two processes share images and scores; one is killed in the middle of a shard, and the other does all."""
-    IMAGES.finish(folder / "whole")
+    whole, repeated = folder / "whole", 0
+    IMAGES.finish(whole)
     for number in range(count):
         run = folder / f"run-{number}"
         first = start_paused(scoring.run, run, 1 + (seed + number) % 4)
-        second = start(scoring.run, run)
+        before, second = IMAGES.saved(run), start(scoring.run, run)
         kill(first)
         ended(second, 0)
-        IMAGES.check(run, folder / "whole")
-    return Outcome(count, count)
+        IMAGES.check(run, whole)
+        repeated += IMAGES.repeated(run, before)
+    return Outcome(count, repeated)
 
 
 def asked_to_stop(folder: Path, seed: int, count: int) -> Outcome:
@@ -129,25 +86,24 @@ def asked_to_stop(folder: Path, seed: int, count: int) -> Outcome:
         before = TRAINING.saved(run)
         if len(before) != after or (run / "final").exists():
             raise FaultError(f"stopped after {len(before)} iterations, expected {after}")
-        TRAINING.recover(run, whole)
-        repeated += sum(TRAINING.saved(run).get(name) != value for name, value in before.items())
-    return Outcome(count, count, repeated)
+        repeated += TRAINING.recover(run, whole)
+    return Outcome(count, repeated)
 
 
 def not_a_number(folder: Path, seed: int, count: int) -> Outcome:
     """A loss is NaN: nothing of it reaches the weights, the run says so, and goes on without it."""
-    whole = folder / "whole"
+    whole, repeated = folder / "whole", 0
     TRAINING.finish(whole)
     for number in range(count):
         run = folder / f"run-{number}"
         ended(start(training.run, run, nan_at=1 + (seed + number) % 6), training.NOT_FINITE)
-        TRAINING.recover(run, whole)
-    return Outcome(count, count)
+        repeated += TRAINING.recover(run, whole)
+    return Outcome(count, repeated)
 
 
 def damaged_state(folder: Path, seed: int, count: int) -> Outcome:
-    """The newest state is cut, zeroed or flipped, and so is the log: the state before it is taken."""
-    whole = folder / "whole"
+    """The newest state is cut, zeroed or flipped, and so is the log's last line: the state before it is taken."""
+    whole, repeated = folder / "whole", 0
     TRAINING.finish(whole)
     ways = [
         (damage, name) for name in ("tensors.safetensors", "state.json", "SHA256SUMS") for damage in (flip, cut, zero)
@@ -155,15 +111,17 @@ def damaged_state(folder: Path, seed: int, count: int) -> Outcome:
     for number in range(count):
         run = folder / f"run-{number}"
         kill(start_paused(training.run, run, 4))
+        before = TRAINING.saved(run)
         damage, name = ways[(seed + number) % len(ways)]
         damage(training.newest_state(run) / name)
-        TRAINING.recover(run, whole)
-    return Outcome(count, count)
+        in_last_line(damage, training.log_of(run))
+        repeated += _no_more_than_was_damaged(TRAINING.recover(run, whole, before), run)
+    return Outcome(count, repeated)
 
 
 def damaged_stages(folder: Path, seed: int, count: int) -> Outcome:
     """Files of finished stages are cut, zeroed, flipped or removed; what followed from them is asked for again."""
-    whole = folder / "whole"
+    whole, repeated = folder / "whole", 0
     IMAGES.finish(whole)
     patterns = ("images/*/*.png", "images/*/shard-*.jsonl", "measured/*/*.safetensors", "scores/*/values.json")
     ways = [(damage, pattern) for damage in DAMAGES for pattern in patterns]
@@ -173,73 +131,94 @@ def damaged_stages(folder: Path, seed: int, count: int) -> Outcome:
         run = folder / f"run-{number}"
         IMAGES.finish(run)
         damage, pattern = ways[number % len(ways)]
+        _ask_again(run, pattern)
+        before = IMAGES.saved(run)
         damage(chance.choice(sorted(run.glob(pattern))))
-        for path in run.glob("scores/*/finished.json"):  # so that images and arrays are read again
-            if not pattern.startswith("scores"):
-                path.unlink()
-        if pattern.startswith("images"):
-            for path in run.glob("measured/*/*.safetensors"):
-                path.unlink()
-        IMAGES.recover(run, whole)
-    return Outcome(count, count)
+        repeated += _no_more_than_was_damaged(IMAGES.recover(run, whole, before), run)
+    return Outcome(count, repeated)
+
+
+def _ask_again(run: Path, pattern: str) -> None:
+    """Take away what follows from files of a pattern, so that these are read again."""
+    if not pattern.startswith("scores"):
+        for path in run.glob("scores/*/finished.json"):
+            path.unlink()
+    if pattern.startswith("images"):
+        for path in run.glob("measured/*/*.safetensors"):
+            path.unlink()
+
+
+def _no_more_than_was_damaged(repeated: int, run: Path) -> int:
+    if repeated > 1:
+        raise FaultError(f"{run.name}: {repeated} steps or shards were done again, one was damaged")
+    return repeated
 
 
 def full_disk(work: Work, folder: Path, seed: int, count: int) -> Outcome:
     """The disk is full in the middle: the run says so with one line, and goes on when there is room."""
 
-    def disturb(run: Path) -> None:
+    def disturb(run: Path) -> Finished:
         process = start_paused(work.run, run, PAUSE_AFTER)
-        filling = fill(run.parent)
+        before, filling = work.saved(run), fill(run.parent)
         let_go(run)
         ended(process, training.NO_OUTPUT)
         filling.unlink()
+        return before
 
     return _on_a_small_disk(work, folder, count, disturb)
 
 
 def read_only(work: Work, folder: Path, seed: int, count: int) -> Outcome:
-    """The folder cannot be written: found before the work, with one line."""
+    """The folder of a run that was begun cannot be written: found before the work, with one line."""
 
-    def disturb(run: Path) -> None:
+    def disturb(run: Path) -> Finished:
+        kill(start_paused(work.run, run, PAUSE_AFTER))
+        before = work.saved(run)
         remount(run.parent, "ro")
         ended(start(work.run, run), training.NO_OUTPUT)
         remount(run.parent, "rw")
+        return before
 
     return _on_a_small_disk(work, folder, count, disturb)
 
 
-def _on_a_small_disk(work: Work, folder: Path, count: int, disturb: Callable[[Path], None]) -> Outcome:
-    """Runs on a disk of their own, each of which is disturbed and then goes on."""
-    whole, disk = folder / "whole", folder / "disk"
+def _on_a_small_disk(work: Work, folder: Path, count: int, disturb: Callable[[Path], Finished]) -> Outcome:
+    """Runs on a disk of their own, each of which is disturbed and then goes on; ``disturb`` says what was finished."""
+    whole, disk, repeated = folder / "whole", folder / "disk", 0
     work.finish(whole)
     with small_disk(disk):
         for number in range(count):
             run = disk / f"run-{number}"
             beside(run, LOG).symlink_to(beside(folder / run.name, LOG))  # what is printed needs room
-            disturb(run)
-            work.recover(run, whole)
-    return Outcome(count, count)
+            repeated += work.recover(run, whole, disturb(run))
+    return Outcome(count, repeated)
 
 
 def jumping_clock(work: Work, folder: Path, seed: int, count: int) -> Outcome:
-    """The system's clock jumps by days, forwards and backwards, all the time."""
-    work.finish(folder / "whole")
+    """The system's clock jumps by days, forwards and backwards, all the time, and the run is asked for twice."""
+    whole, repeated = folder / "whole", 0
+    work.finish(whole)
     for number in range(count):
-        work.recover(folder / f"run-{number}", folder / "whole", jumps=seed + number)
-    return Outcome(count, count)
+        run = folder / f"run-{number}"
+        work.finish(run, jumps=seed + number)
+        repeated += work.recover(run, whole, jumps=seed + number + count)
+    return Outcome(count, repeated)
 
 
 def killed_in_a_group(folder: Path, seed: int, count: int) -> Outcome:
     """Of two processes of a gloo group one is killed: the other ends, and both go on from the last state."""
-    _pair(folder / "whole")
+    whole, repeated = folder / "whole", 0
+    _pair(whole)
     for number in range(count):
         run, after, port = folder / f"run-{number}", 1 + (seed + number) % 4, _port()
         first = start(training.run, run, place=(0, port))
         kill(start_paused(training.run, run, after, place=(1, port)))
         ended(first, 1, -signal.SIGABRT)
+        before = TRAINING.saved(run)
         _pair(run)
-        TRAINING.check(run, folder / "whole")
-    return Outcome(count, count)
+        TRAINING.check(run, whole)
+        repeated += TRAINING.repeated(run, before)
+    return Outcome(count, repeated)
 
 
 def _pair(run: Path) -> None:

@@ -26,17 +26,15 @@ class UnavailableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a fault.
+    """What came of a fault, each time of which the run went on to the bits of an undisturbed one.
 
     Attributes:
         injected: how often it was.
-        recovered: how often the run then went on to the bits of an undisturbed one.
         repeated: finished steps or shards that were done a second time.
     """
 
     injected: int
-    recovered: int
-    repeated: int = 0
+    repeated: int
 
 
 def start(work: Callable[..., None], folder: Path, **how: Any) -> BaseProcess:
@@ -122,6 +120,14 @@ def flip(path: Path) -> None:
         byte = file.read(1)[0]
         file.seek(-2, os.SEEK_END)
         file.write(bytes([byte ^ 1]))
+
+
+def in_last_line(damage: Callable[[Path], None], path: Path) -> None:
+    """Damage the last line of a file, and no other."""
+    *kept, last = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(last)
+    damage(path)
+    path.write_bytes(b"".join([*kept, path.read_bytes()]))
 
 
 def remove(path: Path) -> None:

@@ -1,5 +1,4 @@
 """What the numbers of the page of faults are called in its records. The variant is the key of a fault."""
 
-INJECTED = "injected"  # record: how often a run was disturbed
-RECOVERED = "recovered"  # record: how often it went on to the bits of an undisturbed one
-REPEATED = "repeated"  # record: finished steps or shards that were done a second time
+INJECTED = "injected"  # record: how often a run was disturbed, and went on to the bits of an undisturbed one
+REPEATED = "done_twice"  # record: finished steps or shards that were done a second time

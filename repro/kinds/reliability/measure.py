@@ -61,9 +61,5 @@ def _injected(fault: Fault, seed: int, work: Path) -> Outcome | str:
 def _lines(run: Run, fault: str, outcome: Outcome | str) -> list[Record]:
     if isinstance(outcome, str):
         return [replace(Record.of(run, fault, keys.INJECTED, 0.0, n=0), note=outcome)]
-    counts = {
-        keys.INJECTED: outcome.injected,
-        keys.RECOVERED: outcome.recovered,
-        keys.REPEATED: outcome.repeated,
-    }
+    counts = {keys.INJECTED: outcome.injected, keys.REPEATED: outcome.repeated}
     return [Record.of(run, fault, key, float(count), n=outcome.injected) for key, count in counts.items()]

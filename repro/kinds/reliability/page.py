@@ -8,7 +8,7 @@ from repro.kinds.reliability import keys
 from repro.kinds.reliability.declare import Fault
 from repro.kinds.reliability.result import ReliabilityResult
 
-HEADS = ["Fault", "Injected", "Recovered to the same bits", "Done twice"]
+HEADS = ["Fault", "Injected, and recovered from to the same bits", "Done twice"]
 
 
 def page(result: ReliabilityResult, _: Path) -> str:
@@ -32,6 +32,7 @@ def _note(result: ReliabilityResult, fault: Fault) -> str:
 
 def _row(result: ReliabilityResult, fault: Fault) -> list[str]:
     if _note(result, fault):
-        return [fault.title, "0", DASH, DASH]
-    counts = [result.count(fault.key, key).value for key in (keys.INJECTED, keys.RECOVERED, keys.REPEATED)]
-    return [fault.title, *(number(value or 0.0, 0) for value in counts)]
+        return [fault.title, "0", DASH]
+    injected = result.count(fault.key, keys.INJECTED).value
+    repeated = [record.value for record in result.records.find(fault.key, "", keys.REPEATED)]  # or was not counted
+    return [fault.title, *(DASH if count is None else number(count, 0) for count in (injected, *(repeated or [None])))]

@@ -4,8 +4,10 @@ import json
 import math
 import os
 import random
+import secrets
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,9 +23,11 @@ from swd.data import LatentCache
 from swd.data.layout import SCHEMA, CacheIndex, growing_pairs, lower_key
 from swd.errors import NonFiniteLossError, OutputFolderError, TrainingStopped
 from swd.training import DistillConfig, train
+from swd.training.state import LossLog
 from swd.training.step import DistillationStep
 from swd.training.stopping import StopSignals
 
+MARK = "mark"  # of a line of the log
 NOT_FINITE, NO_OUTPUT = 3, 4  # exit statuses of a run that said why it cannot go on
 CONFIG = DistillConfig(
     preset="tiny",
@@ -60,6 +64,7 @@ def run(
         place: rank in a group of two processes on the CPU, and the port of its store.
     """
     prepare(folder, jumps)
+    _mark_lines()
     os.environ["ACCELERATE_USE_CPU"] = "true"
     if place is not None:
         rank, port = map(str, place)
@@ -95,14 +100,19 @@ def left(folder: Path) -> dict[str, Any]:
         + sorted(folder.glob("final/*.safetensors"))
         for key, value in load_file(path).items()
     }
-    lines = [{key: value for key, value in line.items() if key != "seconds"} for line in _lines(folder)]
+    lines = [{key: value for key, value in line.items() if key not in ("seconds", MARK)} for line in _lines(folder)]
     return {**tensors, "losses": lines}
 
 
 def saved(folder: Path) -> dict[Any, Any]:
-    """Log lines, with their seconds, of the iterations before the newest saved state."""
+    """Log lines, each with its mark, of the iterations before the newest saved state."""
     newest = max((int(path.name[6:]) for path in folder.glob("state-*") if path.name[6:].isdigit()), default=0)
     return {line["iteration"]: line for line in _lines(folder) if line["iteration"] < newest}
+
+
+def log_of(folder: Path) -> Path:
+    """The file of a run's losses."""
+    return LossLog.in_folder(folder).path
 
 
 def newest_state(folder: Path) -> Path:
@@ -126,6 +136,16 @@ def _jump_clock(seed: int) -> None:
     time.time = lambda: now() + chance.uniform(-864_000, 864_000)
 
 
+def _mark_lines() -> None:
+    """Have every line of the log bear a mark of its own: an iteration that is done again gets another."""
+    append = LossLog.append
+
+    def marked(self: LossLog, values: Mapping[str, Any]) -> None:
+        append(self, {**values, MARK: secrets.token_hex(8)})
+
+    LossLog.append = marked  # type: ignore[method-assign]  # in this process alone
+
+
 def _inject_nan(call: int) -> None:
     loss, calls = DistillationStep.student, iter(range(1 << 30))
 
@@ -137,7 +157,7 @@ def _inject_nan(call: int) -> None:
 
 
 def _lines(folder: Path) -> list[dict[str, Any]]:
-    path = folder / "log.jsonl"
+    path = log_of(folder)
     text = path.read_text() if path.exists() else ""
     return [json.loads(line) for line in text.split("\n")[:-1]]  # half a line, where it was killed, is none
 
