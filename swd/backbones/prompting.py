@@ -14,16 +14,7 @@ from swd.backbones.lengths import resolve_length
 from swd.backbones.numbers import floats, typed, whole
 from swd.backbones.prompt_cache import PromptCache
 from swd.backbones.shared_weights import snapshot
-from swd.backbones.texts import (
-    Row,
-    TextArguments,
-    check_negatives,
-    check_rows,
-    encoder_texts,
-    negative_rows,
-    text_rows,
-    texts_of,
-)
+from swd.backbones.texts import Row, TextArguments, check_negatives, check_rows, encoder_texts, negative_rows, text_rows
 
 
 class PromptingPipeline:
@@ -164,8 +155,8 @@ class PromptingPipeline:
         """
         if not isinstance(negative_prompt, str):
             raise TypeError(f"negative_prompt must be one string, got {typed(negative_prompt)}")
-        texts_of("negative_prompt", negative_prompt)
-        row, length = (negative_prompt,) * len(self.text_names), resolve_length(self, max_sequence_length)
+        ((text,),) = negative_rows({"negative_prompt": negative_prompt})
+        row, length = (text,) * len(self.text_names), resolve_length(self, max_sequence_length)
         check_negatives(self, [row], length, truncate=truncate)
         return self._encode([row], length, device, {})
 

@@ -12,9 +12,9 @@ from swd.backbones.base import Backbone, Denoiser
 from swd.backbones.callbacks import Steered, StepEndCallback, check_names
 from swd.backbones.devices import Placing, check_places
 from swd.backbones.fast import FastSwitch
-from swd.backbones.load_options import check_load_options
 from swd.backbones.lora_loading import StudentLoading
 from swd.backbones.numbers import floats, guidance
+from swd.backbones.pretrained import check_load_options
 from swd.backbones.prompting import PromptingPipeline
 from swd.backbones.sizes import SizeLimits, resolve_size
 from swd.backbones.texts import TextArguments
