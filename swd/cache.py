@@ -227,12 +227,12 @@ def _device(asked: str | None, local: int) -> str:
     """
     import torch
 
+    from swd.backbones.devices import known_device
+
     if asked is not None:
         try:
-            if torch.device(asked).type == "meta":
-                raise ValueError("it holds no numbers")
-            torch.empty(1, device=asked)
-        except (RuntimeError, ValueError, AssertionError, NotImplementedError) as error:  # torch's ways to say no
+            known_device("device", asked)
+        except (TypeError, ValueError) as error:
             raise ConfigError(
                 f"there is no device {asked!r} here that can encode; expected cpu, or an accelerator that torch finds, "
                 "such as cuda or cuda:0"

@@ -44,7 +44,7 @@ def check_encoding(
         raise TypeError(f"encode_prompt: {error}") from error
     texts = {}
     for name, value in given.items():
-        if value is None:
+        if value is None and name != "num_images_per_prompt":
             continue
         if name.endswith("_embeds"):
             floats(name, value)

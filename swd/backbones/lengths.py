@@ -17,11 +17,17 @@ def own_length(pipeline: Any, tokenizer: str) -> int:
     Args:
         pipeline: with or without T5; zeros stand for T5 where there is none, as in diffusers.
         tokenizer: part that cuts T5's text; the published number is not beyond its limit.
+
+    Raises:
+        TypeError: the pipeline was made with something else than a number.
+        ValueError: a number that T5 does not take.
     """
     student = getattr(getattr(pipeline, "student", None), "token_length", None)
     folder = getattr(pipeline.config, "max_sequence_length", None)
     stated = next((number for number in (student, folder) if number is not None), None)
-    return min(T5_TOKENS, longest(pipeline, tokenizer)) if stated is None else int(stated)
+    if stated is None:
+        return min(T5_TOKENS, longest(pipeline, tokenizer))
+    return whole("max_sequence_length of the pipeline", stated, 0, T5_TOKENS + 1)
 
 
 def longest(pipeline: Any, tokenizer: str) -> int:

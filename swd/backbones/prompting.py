@@ -11,7 +11,7 @@ from swd.backbones.base import Backbone
 from swd.backbones.devices import check_places, known_device
 from swd.backbones.encode_prompt import check_encoding
 from swd.backbones.lengths import resolve_length
-from swd.backbones.numbers import floats, whole
+from swd.backbones.numbers import floats, typed, whole
 from swd.backbones.prompt_cache import PromptCache
 from swd.backbones.snapshots import Snapshot
 from swd.backbones.texts import Row, TextArguments, check_negatives, check_rows, encoder_texts, negative_rows, text_rows
@@ -151,11 +151,12 @@ class PromptingPipeline:
 
         Raises:
             TypeError: something else than one text.
-            ValueError: a text that is longer than the text encoders read, unless ``truncate``.
+            ValueError: half a character, or a text that is longer than the text encoders read, unless ``truncate``.
         """
         if not isinstance(negative_prompt, str):
-            raise TypeError(f"negative_prompt must be one string, got {negative_prompt!r}")
-        row, length = (negative_prompt,) * len(self.text_names), resolve_length(self, max_sequence_length)
+            raise TypeError(f"negative_prompt must be one string, got {typed(negative_prompt)}")
+        ((text,),) = negative_rows({"negative_prompt": negative_prompt})
+        row, length = (text,) * len(self.text_names), resolve_length(self, max_sequence_length)
         check_negatives(self, [row], length, truncate=truncate)
         return self._encode([row], length, device, {})
 

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from os import PathLike
 from typing import Any, ClassVar, Self
 
 import torch
@@ -15,7 +14,8 @@ from swd.backbones.devices import Placing, check_places
 from swd.backbones.fast import FastSwitch
 from swd.backbones.known import remember
 from swd.backbones.lora_loading import StudentLoading
-from swd.backbones.numbers import floats, guidance, typed
+from swd.backbones.numbers import floats, guidance
+from swd.backbones.pretrained import check_load_options
 from swd.backbones.prompting import PromptingPipeline
 from swd.backbones.sizes import SizeLimits, resolve_size
 from swd.backbones.texts import TextArguments
@@ -59,12 +59,11 @@ class ScalewisePipeline(Placing, FastSwitch, PromptingPipeline, StudentLoading):
         """The pipeline in a folder, or of a name on the Hub; options as in diffusers.
 
         Raises:
-            TypeError: neither folder nor name.
+            TypeError: neither folder nor name, an unknown option, or one of another type.
+            ValueError: a number of tokens out of range.
             PipelineError: it is of another class.
         """
-        if not isinstance(pretrained_model_name_or_path, str | PathLike):
-            raise TypeError(f"a pipeline is a folder or a name, got {typed(pretrained_model_name_or_path)}")
-        where = {key: options[key] for key in _WHERE if key in options}
+        where = check_load_options(cls, pretrained_model_name_or_path, options)
         config = cls.load_config(pretrained_model_name_or_path, **where)  # type: ignore[attr-defined]
         found = config.get("_class_name")
         if found not in cls.backbone.pipelines:
@@ -279,6 +278,3 @@ class ScalewisePipeline(Placing, FastSwitch, PromptingPipeline, StudentLoading):
         dtype = next(self.vae.parameters()).dtype  # its property looks at all of them
         images = self.finished(self.vae.decode(latents.to(dtype), return_dict=False)[0])
         return self.image_processor.postprocess(images, output_type=output_type)
-
-
-_WHERE = ("cache_dir", "force_download", "proxies", "local_files_only", "token", "revision")

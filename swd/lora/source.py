@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,12 @@ class Location:
     subfolder: str | None = None
     hub: Mapping[str, Any] | None = None
 
+    def check(self) -> None:
+        """Raise AdapterError where a name is no text."""
+        for name, value in (("weight_name", self.weight_name), ("subfolder", self.subfolder)):
+            if not isinstance(value, str | None):
+                raise AdapterError(f"{name} must be a name, got an object of type {type(value).__name__}")
+
 
 def read_contents(source: Path | str | Mapping[str, Tensor], location: Location | None = None) -> Contents:
     """Tensors, header and options of an adapter.
@@ -44,11 +51,17 @@ def read_contents(source: Path | str | Mapping[str, Tensor], location: Location 
 
     Raises:
         FileNotFoundError: nothing is there.
-        AdapterError: what is there is a pickle, broken, or more than one file.
+        AdapterError: no such source, or what is there is a pickle, broken, or more than one file.
     """
     location = location or Location()
     if isinstance(source, Mapping):
         return Contents(dict(source), source="the state dict")
+    if not isinstance(source, str | PathLike):
+        raise AdapterError(
+            "an adapter is a file, a folder, a name on the Hub or a mapping of tensors, got an object of type "
+            f"{type(source).__name__}"
+        )
+    location.check()
     weights = _find(source, location)
     config = weights.parent / peft.CONFIG_FILE
     tensors, header = _load(weights)

@@ -150,6 +150,10 @@ def test_encoding_takes_what_it_says(family: tuple[str, Any]) -> None:
             pipeline.encode_condition(["a star"], truncate=wrong)
         with pytest.raises(TypeError, match=r"^truncate must be True or False"):
             pipeline.encode_uncond("a star", truncate=wrong)
+    with pytest.raises(ValueError, match=r"^negative_prompt holds half a character"):
+        pipeline.encode_uncond("\ud800")
+    with pytest.raises(ValueError, match=r"^prompt holds half a character"):
+        pipeline.encode_condition(["a star", "\ud800"])
 
 
 def test_diffusers_own_encoding_is_told_in_our_words(family: tuple[str, Any]) -> None:
@@ -158,7 +162,7 @@ def test_diffusers_own_encoding_is_told_in_our_words(family: tuple[str, Any]) ->
     wrong: dict[str, tuple[Any, ...]] = {
         "prompt": (3, [3], b"a", "\ud800"),
         "prompt_2": (3, [3], ["a", "b"]),
-        "num_images_per_prompt": (0, -1, 1.5, "1"),
+        "num_images_per_prompt": (0, -1, 1.5, "1", None),
         "lora_scale": ("1", float("nan"), [1.0]),
         "prompt_embeds": (5, torch.ones(1, 4, 8, dtype=torch.int64)),
     }
@@ -211,6 +215,51 @@ def test_only_latents_are_decoded(family: tuple[str, Any]) -> None:
     for kind in ("jpeg", None, 5):
         with pytest.raises(ValueError, match=r"^output_type must be one of pil, np, pt"):
             pipeline.decode(right, output_type=kind)
+
+
+def test_a_text_length_of_the_pipeline_is_a_number_of_tokens() -> None:
+    parts = make("sd35-medium").components
+    for wrong in ("8", 2.5, True, -1, 513):
+        pipeline = CLASSES["sd35-medium"](**parts, max_sequence_length=wrong)
+        with pytest.raises((TypeError, ValueError), match=r"^max_sequence_length of the pipeline must be"):
+            draw(pipeline)
+        with pytest.raises((TypeError, ValueError), match=r"^max_sequence_length must be"):
+            type(pipeline).from_pretrained("nowhere", max_sequence_length=wrong)
+
+
+LOADING: dict[str, tuple[Any, ...]] = {
+    "torch_dtype": ("float16", 16, torch.int64, {"transformer": "float16"}),
+    "dtype": ("auto", torch.bool),
+    "variant": (16, "", ["fp16"]),
+    "revision": (1, ""),
+    "use_safetensors": (1, "yes"),
+    "local_files_only": (0, "no"),
+}
+
+
+@pytest.mark.parametrize("option", LOADING)
+def test_options_of_loading_are_of_their_types(family: tuple[str, Any], option: str) -> None:
+    for wrong in LOADING[option]:
+        with pytest.raises(TypeError, match=rf"^{option} must be"):
+            type(family[1]).from_pretrained("nowhere", **{option: wrong})
+
+
+def test_an_unknown_option_of_loading_is_refused_with_the_nearest(family: tuple[str, Any]) -> None:
+    kind = type(family[1])
+    with pytest.raises(TypeError, match=r"does not take torch_dytpe=torch.float16; nearest options: torch_dtype"):
+        kind.from_pretrained("nowhere", torch_dytpe=torch.float16)
+    with pytest.raises(TypeError, match=r"does not take text_encoder_9=None; nearest options: text_encoder"):
+        kind.from_pretrained("nowhere", text_encoder_9=None)
+
+
+@pytest.mark.parametrize("wrong", [None, 5, 0.5, True, b"x", ["x"], (), object(), MATRIX])
+def test_an_adapter_is_a_path_a_name_or_tensors(family: tuple[str, Any], wrong: Any) -> None:
+    with pytest.raises(ValueError, match=r"^an adapter is a file, a folder, a name on the Hub or a mapping of tensors"):
+        family[1].load_lora_weights(wrong)
+    for name in ("weight_name", "subfolder"):
+        if wrong is not None:
+            with pytest.raises(ValueError, match=rf"^{name} must be a name, got an object of type"):
+                family[1].load_lora_weights("nowhere", **{name: wrong})
 
 
 @pytest.mark.parametrize("wrong", [None, 5, [], {}, b"folder", MATRIX])
