@@ -41,6 +41,8 @@ def same(name: str, value: Any, found: Any) -> bool:
     """Whether an option holds what a file says; a path in the home folder is written with its sign."""
     if isinstance(value, bool) or isinstance(found, bool):
         return found is value
+    if isinstance(value, float) and math.isnan(value):
+        return isinstance(found, float) and math.isnan(found)
     if isinstance(found, Path) or name in ("pipeline", "student"):
         return str(found) == str(Path(value).expanduser() if isinstance(found, Path) or value[:1] == "~" else value)
     return list(found) == value if isinstance(value, list) else found == value
