@@ -18,6 +18,7 @@ GridEnd = Literal["shifted", "thousandth", "step"]
 GRID_STEPS = 28
 SHIFT = 3.0
 MOST_STEPS = 1000  # training timesteps
+MOST_TOKENS = 2**20  # of an image; beyond, a shift that grows with them soon overflows
 SMALLEST_SIGMA = 1 / MOST_STEPS
 
 
@@ -70,7 +71,7 @@ class TokenShift:
 
     def at(self, num_tokens: int) -> float:
         """Shift for an image of so many tokens, beyond the two numbers too."""
-        num_tokens = whole("num_tokens", num_tokens, 1)
+        num_tokens = whole("num_tokens", num_tokens, 1, MOST_TOKENS)
         slope = (self.mu[1] - self.mu[0]) / (self.tokens[1] - self.tokens[0])
         if self.tokens[0] == self.tokens[1]:
             raise ValueError(f"tokens must be two different numbers, got {self.tokens}")

@@ -126,7 +126,7 @@ class ScaleSchedule:
         """
         scale = whole("scale", scale)
         if scale not in self.scales:
-            raise ValueError(f"a schedule of scales {self.scales} has no step at side {scale}")
+            raise ValueError(f"a schedule of scales {self.scales} has no step at scale {shown(scale)}")
         steps = self.num_steps - self.scales[::-1].index(scale)
         return replace(self, scales=self.scales[:steps], sigmas=(*self.sigmas[:steps], 0.0))
 
@@ -140,7 +140,7 @@ class ScaleSchedule:
 
     def check_patch(self, patch_size: int) -> None:
         """Raise ValueError unless the network's patches tile every scale."""
-        patch_size = whole("patch_size", patch_size, 1)
+        patch_size = whole("patch_size", patch_size, 1, LARGEST_SIDE)
         bad = [scale for scale in self.scales if scale % patch_size]
         if bad:
             raise ValueError(f"scales must be multiples of the patch size {patch_size}, got {bad} in {self.scales}")
@@ -160,10 +160,12 @@ class ScaleSchedule:
             TypeError: no whole numbers.
             ValueError: a side is not a positive multiple.
         """
-        last, multiple = self.scales[-1], whole("multiple", multiple, 1)
+        last, multiple = self.scales[-1], whole("multiple", multiple, 1, LARGEST_SIDE)
         height, width = (last, last) if size is None else size_of("size", size, None, LARGEST_SIDE)
         if min(height, width) < 1 or height % multiple or width % multiple:
-            raise ValueError(f"latent sides must be positive multiples of {multiple}, got {height} x {width}")
+            raise ValueError(
+                f"latent sides must be positive multiples of {multiple}, got {shown(height)} x {shown(width)}"
+            )
 
         def scaled(side: int, scale: int) -> int:
             return max(multiple, (2 * side * scale + last * multiple) // (2 * last * multiple) * multiple)
@@ -184,7 +186,7 @@ class ScaleSchedule:
 
     def num_tokens(self, patch_size: int) -> int:
         """Image tokens over all steps, the compute of one image to first order."""
-        patch_size = whole("patch_size", patch_size, 1)
+        patch_size = whole("patch_size", patch_size, 1, LARGEST_SIDE)
         return sum((scale // patch_size) ** 2 for scale in self.scales)
 
 

@@ -39,6 +39,7 @@ def fill_budget(
     if not isinstance(clean, Spectrum):
         raise TypeError(f"clean must be a Spectrum, such as radial_spectrum makes, got {typed(clean)}")
     sigmas, num_tokens = several("sigmas", sigmas), whole("num_tokens", num_tokens, 1)
+    ScaleSchedule((min(clean.size),) * (len(sigmas) - 1), tuple(sigmas))  # levels that are none are found here
     weights = [signal_and_noise(sigma, process or FlowMatching()) for sigma in sigmas[1:-1]]
     powers = clean.power[clean.inscribed & (clean.power > 0)].tolist()
     margins = sorted((noise / signal) ** 2 / power for signal, noise in weights for power in powers)

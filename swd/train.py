@@ -153,6 +153,8 @@ def _check_values(path: Path, values: Mapping[str, Any], options: type) -> None:
         if key not in types:
             near = ", ".join(difflib.get_close_matches(key, types, n=3, cutoff=0.4)) or "none"
             raise StudyError(f"{path}: {options.__name__} has no option {key!r}; nearest: {near}")
+        if value == "None":  # which the command line takes for nothing
+            raise StudyError(f"{path}: {key} is the text 'None': leave the option out for nothing")
         if not is_a(value, types[key]):
             raise StudyError(f"{path}: {key} must be {in_words(types[key])}, got {value!r}")
 
@@ -165,6 +167,8 @@ def as_arguments(values: Mapping[str, Any]) -> list[str]:
 def _words(name: str, value: Any) -> list[str]:
     if isinstance(value, bool):
         return [f"--{name}" if value else f"--no-{name}"]
+    if isinstance(value, str) and value.startswith("-"):
+        return [f"--{name}={value}"]  # a text, whatever it looks like
     return [f"--{name}", *(str(item) for item in (value if isinstance(value, list | tuple) else [value]))]
 
 

@@ -109,6 +109,9 @@ def text_cost(encoder: nn.Module, tokens: int, *, batch: int = 1) -> Cost:
     """
     tokens, batch = whole("tokens", tokens, 1, MOST), whole("batch", batch, 1, MOST)
     model = on_meta(encoder)
+    longest = getattr(model.config, "max_position_embeddings", None)
+    if longest is not None and tokens > longest:
+        raise ValueError(f"tokens must be at most {longest}, the positions of the encoder, got {tokens}")
     ids = torch.zeros(batch, tokens, dtype=torch.int64, device="meta")
     return count(lambda: model(input_ids=ids))
 

@@ -74,6 +74,7 @@ class Tally:
     of: dict[str, int] = field(default_factory=dict)
 
 
+HUGE = 10**6000  # more than any number that is drawn
 NUMBERS = (-(2**70), -3, -1, 0, 1, 2, 3, 4, 7, 8, 12, 16, 10**9, 2**31, 2**32, 2**63, 2**64, 10**400, 10**5000)
 TEXTS = ("", " ", "3", "0.5", "1e3", "nan", "mini-4", "huber", "a star", "\ud800", "\0", "true", "x" * 300, "\u0663")
 JUNK: st.SearchStrategy[Any] = st.one_of(
@@ -186,11 +187,11 @@ def called(entry: Entry, arguments: Mapping[str, Any], changed: tuple[str, ...])
 
 
 def outcome(call: Callable[..., Any], arguments: Mapping[str, Any]) -> tuple[Exception | None, Any]:
-    """What a call ends in: its error, or its result."""
+    """What a call ends in: its error, or its result; one that would end the program is an error."""
     try:
         return None, call(**arguments)
-    except Exception as error:
-        return error, None
+    except (Exception, SystemExit) as error:
+        return error if isinstance(error, Exception) else RuntimeError(f"exit with {error.code}"), None
 
 
 def check_clear(error: Exception, names: tuple[str, ...]) -> None:

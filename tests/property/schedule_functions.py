@@ -6,12 +6,12 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
-from asked import Entry, May, anything, choice, members, real, whole
+from asked import HUGE, Entry, May, anything, choice, members, real, whole
 from functions import POSITIVE, SIGMA, SIZE, absent, number, pair
 from hypothesis import strategies as st
 
 from swd.grid import GRIDS, GridEnd, Process, TeacherGrid, TokenShift, sigma_grid, time_shift
-from swd.schedule import PRESETS, ScaleSchedule, UpscaleMode, preset, preset_spec
+from swd.schedule import LARGEST_SIDE, PRESETS, ScaleSchedule, UpscaleMode, preset, preset_spec
 from swd.training.config import DistillConfig
 from swd.values import as_whole
 
@@ -25,6 +25,7 @@ def listed(*kinds: Any) -> st.SearchStrategy[Any]:
 
 SIDES = May(listed((8, 16), (4, 4)), members(whole(1, 2**16)).fits)
 LEVELS = May(listed((1.0, 0.5, 0.0), (0.9, 0.25, 0.0)), members(real(0, 1)).fits)
+PATCH = May(st.sampled_from((1, 2, 4)), lambda value: as_whole(value) in (1, 2, 4))
 MODES = choice(*get_args(UpscaleMode))
 PROCESS = choice(None, *get_args(Process))
 
@@ -68,7 +69,7 @@ SCHEDULES = [
         {
             "boundaries": May(listed((0, 14, 28)), members(whole(0, 28)).fits),
             "scales": SIDES,
-            "levels": May(st.just(sigma_grid()), members(real(0, 1)).fits),
+            "levels": absent(May(st.just(sigma_grid()), members(real(0, 1)).fits)),
             "process": PROCESS,
             "upscale": MODES,
         },
@@ -80,13 +81,17 @@ SCHEDULES = [
         SCHEDULE.until,
         {"scale": May(st.sampled_from((4, 8)), lambda value: as_whole(value) in (4, 8))},
     ),
-    Entry("swd.ScaleSchedule.check_patch", SCHEDULE.check_patch, {"patch_size": whole(1, 2)}, words=("patch size",)),
-    Entry("swd.ScaleSchedule.num_tokens", SCHEDULE.num_tokens, {"patch_size": whole(1, 2**80)}),
+    Entry("swd.ScaleSchedule.check_patch", SCHEDULE.check_patch, {"patch_size": PATCH}, words=("patch size",)),
+    Entry(
+        "swd.ScaleSchedule.num_tokens",
+        SCHEDULE.num_tokens,
+        {"patch_size": May(PATCH.good, whole(1, LARGEST_SIDE).fits)},
+    ),
     Entry("swd.ScaleSchedule.check_process", SCHEDULE.check_process, {"process": choice(*get_args(Process))}),
     Entry(
         "swd.ScaleSchedule.check_size",
         SCHEDULE.check_size,
-        {"max_side": whole(8, 2**80, absent=True), "size": absent(pair(whole(1, 8)))},
+        {"max_side": absent(May(whole(8, 16).good, whole(1, HUGE).fits)), "size": absent(pair(whole(1, 8)))},
         words=("scales must stay",),
     ),
     Entry(
@@ -103,7 +108,7 @@ SCHEDULES = [
         falls,
     ),
     Entry("swd.grid.time_shift", time_shift, {"sigma": SIGMA, "shift": POSITIVE}, number),
-    Entry("swd.grid.TokenShift.at", TokenShift().at, {"num_tokens": whole(1, 2**80)}, number),
+    Entry("swd.grid.TokenShift.at", TokenShift().at, {"num_tokens": whole(1, 2**20)}, number),
     Entry(
         "swd.grid.TeacherGrid",
         lambda **given: TeacherGrid(**given).levels(),
@@ -146,4 +151,4 @@ def options() -> dict[str, May]:
     return {name: anything(st.just(value), lambda _: True) for name, value in defaults.items()}
 
 
-OPTIONS = Entry("swd.training.DistillConfig", DistillConfig, options(), same_option, together=True)
+OPTIONS = Entry("swd.training.DistillConfig", DistillConfig, options(), same_option, tuple(options()), together=True)

@@ -126,7 +126,7 @@ def means(kind: Any, words: Sequence[str], value: Any) -> bool:
     if kind is bool:
         return value is True
     if get_origin(kind) is tuple:
-        kinds = get_args(kind)[0]
+        kinds, words = get_args(kind)[0], [word for word in words if word != "--"]  # which ends a list
         return len(words) == len(value) and all(means(kinds, [w], v) for w, v in zip(words, value, strict=True))
     (word,) = words
     if value is None:
