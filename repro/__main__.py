@@ -22,7 +22,7 @@ from repro.harness import arguments, terminal
 from repro.harness.experiment import Experiment, ExperimentError, UnknownNameError
 from repro.harness.exports import command as exports
 from repro.harness.failures import MACHINE, in_words
-from repro.harness.files import OutputError, probe_writable
+from repro.harness.files import INDEX, OutputError, probe_writable, refuse_foreign
 from repro.harness.kind import UsageError, student_seeds
 from repro.harness.options import COMMITTED, RunOptions
 from repro.harness.profile import Profile
@@ -134,8 +134,7 @@ def _queue(typed: argparse.Namespace) -> int:
     if typed.dry_run:
         terminal.show(queue.planned(merged, workers))
         return 0
-    for folder in (jobs[0][2].out, work):
-        probe_writable(folder)
+    _refuse_unwritable(jobs[0][2])
     command = [sys.executable, "-m", "repro", "queue", *typed.tables, *_same(typed), "--worker", str(os.getpid())]
     try:
         queue.watch(merged, queue.Crew(command, workers, partial(queue.environment, workers=workers)))
@@ -177,8 +176,8 @@ def _same(typed: argparse.Namespace) -> list[str]:
 
 def _measure(typed: argparse.Namespace, words: Sequence[str]) -> int:
     experiment, profile, options = _prepared(typed, words)
-    for folder in () if options.dry_run else (options.out, options.work):
-        probe_writable(folder)
+    if not options.dry_run:
+        _refuse_unwritable(options)
     _measure_and_print(experiment, profile, options)
     return 0
 
@@ -211,6 +210,12 @@ def _is_committed(out: Path) -> bool:
 def _refuse_uncommitted(profile: Profile, out: Path) -> None:
     if not profile.committed and _is_committed(out):
         raise UsageError(f"results of profile {profile.name!r} do not belong into {COMMITTED}; choose another --out")
+
+
+def _refuse_unwritable(options: RunOptions) -> None:
+    for folder in (options.out, options.work):
+        probe_writable(folder)
+    refuse_foreign(options.out / INDEX)
 
 
 def _measure_and_print(experiment: Experiment, profile: Profile, options: RunOptions) -> None:

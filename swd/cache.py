@@ -29,6 +29,7 @@ import tyro
 
 from swd.data.metadata import NAME, Caption, read_metadata
 from swd.errors import INTERRUPTED, USER_ERRORS, CacheError, CaptionError, ConfigError
+from swd.files import sweep
 from swd.locks import holding
 from swd.training.options import check_seed
 from swd.typed import check_words, with_usable_paths
@@ -121,6 +122,7 @@ def run(command: CacheCommand) -> None:
     with holding(command.output, process):
         plan.check_room(progress=process == 0)
         if process == 0:
+            sweep(command.output)
             keep_memory(command.output, memory)
         plan.build(images, process=process, processes=processes, progress=process == 0)
     _report(plan, scales)

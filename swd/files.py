@@ -3,10 +3,12 @@
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from swd.errors import OutputFolderError
 PROBE_BYTES = 1 << 16
 MIB = 1 << 20
 CHECKSUMS = "SHA256SUMS"
+PARTIAL = ".partial"
+STALE = 24 * 3600.0  # seconds
 
 
 def probe_writable(folder: Path, needed_bytes: int) -> None:
@@ -40,6 +44,14 @@ def probe_writable(folder: Path, needed_bytes: int) -> None:
         raise OutputFolderError(
             f"{folder} needs about {-(-needed_bytes // MIB)} MiB, but only {free // MIB} MiB are free on that disk"
         )
+
+
+def sweep(folder: Path) -> None:
+    """Remove files that a killed process left half written in ``folder``, a day ago or longer."""
+    for path in folder.glob(f".*{PARTIAL}"):
+        with suppress(OSError):  # somebody else's
+            if path.is_file() and time.time() - path.stat().st_mtime > STALE:
+                path.unlink()
 
 
 @contextmanager
@@ -90,16 +102,19 @@ def sorted_header(text: bytes) -> bytes:
 
 def write_json(path: Path, value: Any) -> None:
     """Save ``value`` as JSON, atomically and flushed to disk."""
+    write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Save ``text``, atomically and flushed to disk."""
     with _replacing(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_checksums(folder: Path) -> None:
     """Write ``SHA256SUMS`` of the files in ``folder``, as ``sha256sum --check`` reads it."""
     lines = (f"{_sha256(path)}  {path.name}\n" for path in sorted(folder.iterdir()) if path.name != CHECKSUMS)
-    text = "".join(lines)
-    with _replacing(folder / CHECKSUMS) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(folder / CHECKSUMS, "".join(lines))
 
 
 def check_checksums(folder: Path) -> None:
@@ -154,7 +169,7 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    temporary = path.with_name(f".{path.name}.partial")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")  # two may write the same file
     try:
         with writing(path):
             yield temporary

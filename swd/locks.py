@@ -45,7 +45,8 @@ def holding(folder: Path, share: int = 0) -> Iterator[None]:
         yield
     finally:
         with suppress(OSError):  # as where somebody removed the folder
-            path.unlink()  # while it is ours
+            if _lies_at(handle, path):  # else it is of whoever made the folder again
+                path.unlink()
         os.close(handle)
 
 

@@ -107,6 +107,20 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
 
 
+INDEX = "README.md"  # of a results folder
+EDITED = "Written by `python -m repro render` from the records: edits by hand are overwritten."
+
+
+def refuse_foreign(index: Path) -> None:
+    """Make sure that a results folder's ``README.md`` may be written: it is none of somebody else's.
+
+    Raises:
+        OutputError: `EDITED` does not stand in it, as in the README of a project.
+    """
+    if index.is_file() and EDITED not in index.read_text(encoding="utf-8", errors="replace"):
+        raise OutputError(f"{index} is no page of measurements, and would be lost: choose another --out")
+
+
 def probe_writable(folder: Path) -> None:
     """Make the folder and write a byte into it, so that a bad ``--out`` fails before long work and not after.
 

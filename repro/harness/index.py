@@ -12,7 +12,8 @@ from typing import Any
 from repro.harness.cells import DASH, markdown
 from repro.harness.claim_words import ADJUSTED, RULE, cells, verdict_words
 from repro.harness.claims import Judgement, Verdict
-from repro.harness.page import EDITED, joined
+from repro.harness.files import EDITED
+from repro.harness.page import joined
 from repro.harness.result import Measured
 from repro.harness.scope import NOT_IN_PAPER, Scope
 from repro.harness.statements import Statement, statements

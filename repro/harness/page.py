@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 from typing import Any
 
+from repro.harness.files import EDITED
 from repro.harness.profile import Profile
 from repro.harness.provenance import WHEEL
 from repro.harness.reported import Reported
 from repro.harness.result import Measured
 from repro.harness.schema import Run
 
-EDITED = "Written by `python -m repro render` from the records: edits by hand are overwritten."
 COMMANDS = """\
 ```sh
 {measure}

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from repro.harness.experiment import Experiment
-from repro.harness.files import write_atomic
+from repro.harness.files import INDEX, refuse_foreign, write_atomic
 from repro.harness.index import index
 from repro.harness.kind import FindProfile, Kind
 from repro.harness.plots import figure_path, recorded_digest
@@ -56,7 +56,12 @@ def results(out: Path, find_experiment: FindExperiment, find_profile: FindProfil
 
 
 def render(out: Path, found: Sequence[Entry]) -> list[Path]:
-    """Write what is stale: figures first, since pages link to them. Returns the written files."""
+    """Write what is stale: figures first, since pages link to them. Returns the written files.
+
+    Raises:
+        OutputError: the folder has a README of somebody else; nothing was written.
+    """
+    refuse_foreign(out / INDEX)
     written = []
     for path, draw in _stale_figures(out, found):
         write_atomic(path, draw())
@@ -87,7 +92,7 @@ def check(out: Path, found: Sequence[Entry]) -> list[Stale]:
 
 def _pages(out: Path, found: Sequence[Entry]) -> dict[Path, str]:
     pages = {out / f"{result.stem}.md": kind.page(result, out) for kind, result in found}
-    return {**pages, out / "README.md": index([result for _, result in found])} if found else {}
+    return {**pages, out / INDEX: index([result for _, result in found])} if found else {}
 
 
 def _stale_figures(out: Path, found: Sequence[Entry]) -> list[tuple[Path, Callable[[], bytes]]]:

@@ -37,16 +37,22 @@ def gather(paths: Iterable[Path]) -> list[Vote]:
 
 
 def report(votes: Sequence[Vote], *, keep_all: bool = False) -> str:
-    """Shares of wins, strengths, agreement, assessors and time.
+    """Shares of wins, strengths, agreement, assessors and time, of each study apart: their images are others.
 
     Args:
         votes: of one or more studies, attention checks among them.
         keep_all: whether votes of careless assessors count.
     """
+    studies = sorted({vote.study for vote in votes})
+    parts = ([vote for vote in votes if vote.study == study] for study in studies)
+    return "\n".join(_of_study(part, keep_all=keep_all) for part in parts)
+
+
+def _of_study(votes: Sequence[Vote], *, keep_all: bool) -> str:
     kept = list(votes) if keep_all else attentive(votes)
     people = assessors(votes)
     sections = [
-        f"# Preferences: {', '.join(sorted({vote.study for vote in votes}))}",
+        f"# Preferences: {votes[0].study}",
         _counts(kept, people, keep_all=keep_all),
         "The first of a pair is the one that wins. Each image by the majority of its assessors, ties and disagreement "
         "half; intervals from a bootstrap over prompts; the sign test is over prompts; alpha is Krippendorff's.",

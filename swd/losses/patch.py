@@ -22,6 +22,10 @@ class NonFiniteFeaturesError(ValueError):
     """Features with NaN or infinite values."""
 
 
+class NoMedianError(ValueError):
+    """Tokens between which there is no median distance."""
+
+
 def _token_sets(fake: Tensor, real: Tensor, pool_batch: bool) -> tuple[Tensor, Tensor]:
     """Features as sets of tokens: one set per image, or one for the whole batch."""
     check_floating(fake=fake, real=real)
@@ -115,7 +119,8 @@ def median_distance(tokens: Tensor, *, most: int = 256) -> float:
 
     Raises:
         TypeError: no floating-point tensor, or no whole number.
-        ValueError: shapes, tokens that are not finite, or all alike, between which there is no distance.
+        NoMedianError: tokens that are not finite, or all alike, between which there is no distance.
+        ValueError: shapes.
     """
     check_floating(tokens=tokens)
     most = whole("most", most, 2)
@@ -127,9 +132,9 @@ def median_distance(tokens: Tensor, *, most: int = 256) -> float:
     upper = torch.triu_indices(len(chosen), len(chosen), 1, device=tokens.device)
     median = float(torch.cdist(some, some)[:, upper[0], upper[1]].median())
     if not math.isfinite(median):
-        raise NonFiniteFeaturesError("tokens hold NaN or infinite values: they have no median distance")
+        raise NoMedianError("tokens hold NaN or infinite values: they have no median distance")
     if median == 0:
-        raise ValueError("the tokens of the batch are all alike: their median distance is 0 and no length scale")
+        raise NoMedianError("the tokens of the batch are all alike: their median distance is 0 and no length scale")
     return median
 
 

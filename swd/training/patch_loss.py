@@ -1,8 +1,11 @@
 """L_PDM as a config asks for it: which kernel, of which bandwidth, image by image or over the whole batch."""
 
+import math
+
 from torch import Tensor
 
 from swd.losses import median_distance, naive_patch, pdm_linear, pdm_rbf
+from swd.losses.patch import NoMedianError
 from swd.training.config import DistillConfig
 from swd.training.gathering import of_whole_batch, whole_batch
 
@@ -26,8 +29,11 @@ def _distance(fake: Tensor, real: Tensor, config: DistillConfig) -> Tensor:
         return naive_patch(fake, real)
     if config.pdm_kernel == "rbf":
         median = config.pdm_bandwidth_rule == "median"
-        bandwidth = median_distance(real if pool else whole_batch(real)) if median else config.pdm_bandwidth
         method = config.pdm_method
         # not checked here: the trainer stops on NaN, all processes together
+        try:
+            bandwidth = median_distance(real if pool else whole_batch(real)) if median else config.pdm_bandwidth
+        except NoMedianError:
+            return math.nan * (fake.sum() if pool else fake.sum((1, 2)))
         return pdm_rbf(fake, real, bandwidth=bandwidth, method=method, pool_batch=pool, check_finite=False)
     return pdm_linear(fake, real, huber_c=config.pdm_huber_c, pool_batch=pool)

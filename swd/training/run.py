@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
 
 from swd.backbones.base import Denoiser
 from swd.data.cache import LatentCache
@@ -16,6 +18,10 @@ from swd.training.launch import check_group, launched
 from swd.training.start import Start
 from swd.training.together import together
 from swd.training.trainer import Trainer, TrainResult
+
+# How long processes wait for one: the main process alone downloads weights and hashes the cache, and a terabyte takes
+# longer than the ten minutes after which NCCL gives up. Of a process that died the launcher tells at once.
+PATIENCE = timedelta(hours=6)
 
 
 def train(
@@ -82,7 +88,12 @@ def new_accelerator(config: DistillConfig, output: Path) -> Accelerator:
         ConfigError: the machine lacks the precision, or the tracker's package is not there.
     """
     try:
-        made = Accelerator(mixed_precision=config.precision, log_with=config.log_with, project_dir=str(output))
+        made = Accelerator(
+            mixed_precision=config.precision,
+            log_with=config.log_with,
+            project_dir=str(output),
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
+        )
     except ValueError as error:  # a precision that the GPU lacks
         raise ConfigError(str(error)) from error
     check_group(made.num_processes)

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from swd.errors import OutputFolderError, StateError, what_is_kept
-from swd.files import check_checksums, replacing_folder, write_checksums, write_json, write_tensors, writing
+from swd.files import check_checksums, replacing_folder, write_checksums, write_json, write_tensors, write_text, writing
 from swd.training.config import DistillConfig, differences
 
 SCHEMA = 1
@@ -200,9 +200,7 @@ class LossLog:
     def rewind(self, iteration: int) -> None:
         """Keep the lines of the iterations before ``iteration``; whatever is no line of a run goes too."""
         kept = [json.dumps(line) + "\n" for line in self.lines() if line["iteration"] < iteration]
-        temporary = self.path.with_name(f".{self.path.name}.partial")
-        temporary.write_text("".join(kept), encoding="utf-8")
-        os.replace(temporary, self.path)
+        write_text(self.path, "".join(kept))
 
     def append(self, values: Mapping[str, Any]) -> None:
         """Add one line."""

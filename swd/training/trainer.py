@@ -262,13 +262,13 @@ class Trainer:
     def _export(self) -> Path:
         """Write the student, or its EMA, to ``final``."""
         folder = self.output / "final"
-        if self.accelerator.is_main_process:
-            if self.ema:
-                self.bank.load_state_dict("student", self.ema)
-            card = student_card(self.bank.denoiser, self.schedule, self.draws.data.index.token_length)
-            run = {"preset": self.config.preset, "iterations": self.iteration, "config": self.identity.config}
-            write_student(self.bank, folder, card, run)
-        self.accelerator.wait_for_everyone()
+        with together(self.accelerator, "write the student"):
+            if self.accelerator.is_main_process:
+                if self.ema:
+                    self.bank.load_state_dict("student", self.ema)
+                card = student_card(self.bank.denoiser, self.schedule, self.draws.data.index.token_length)
+                run = {"preset": self.config.preset, "iterations": self.iteration, "config": self.identity.config}
+                write_student(self.bank, folder, card, run)
         return folder
 
     def _prepare_folder(self, resume: bool) -> None:

@@ -164,6 +164,15 @@ def test_bad_seeds(toy: Path, ran: Ran, seeds: list[str], capsys: pytest.Capture
     assert "--seeds must be different and not negative" in capsys.readouterr().err
 
 
+def test_a_file_of_somebody_else_is_not_written_over(toy: Path, ran: Ran, capsys: pytest.CaptureFixture[str]) -> None:
+    (toy / "mine").mkdir()
+    (toy / "mine" / "README.md").write_text("# My project\n")
+    assert cli.main(["table2", "--profile", "toy", "--out", str(toy / "mine")]) == 1
+    assert "README.md is no page of measurements, and would be lost: choose another --out" in capsys.readouterr().err
+    assert ran == []
+    assert (toy / "mine" / "README.md").read_text() == "# My project\n"
+
+
 def test_an_unwritable_folder_fails_before_the_work(toy: Path, ran: Ran, capsys: pytest.CaptureFixture[str]) -> None:
     (toy / "file").write_text("in the way")
     assert cli.main(["table2", "--profile", "toy", "--out", str(toy / "file" / "out")]) == 1

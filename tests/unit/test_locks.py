@@ -3,8 +3,10 @@
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import time
+from contextlib import ExitStack
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
@@ -24,6 +26,17 @@ def hold(folder: Path, held: Event) -> None:
     with holding(folder):
         held.set()
         time.sleep(60)
+
+
+def test_a_holder_of_a_folder_that_was_made_again_leaves_the_lock_of_its_next(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with holding(folder):
+        shutil.rmtree(folder)
+        with ExitStack() as later:
+            later.enter_context(holding(folder))
+            first = later.pop_all()
+    with first, pytest.raises(OutputFolderError, match="is in use by process"), holding(folder):
+        pass
 
 
 def test_the_second_is_told_who_holds_a_folder_until_the_first_is_killed(tmp_path: Path) -> None:

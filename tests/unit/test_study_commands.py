@@ -3,7 +3,9 @@ import json
 import random
 import re
 import sys
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from vote_simulation import simulate
 
 from repro.__main__ import main
 from repro.harness.votes import files
+from repro.harness.votes.vote import Vote
 from repro.study.access import Access
 from repro.study.assignment import Answer, Assignments
 from repro.study.contents import read_contents, store_contents
@@ -125,6 +128,21 @@ def test_a_report_finds_the_better_system_and_leaves_out_the_careless(tmp_path: 
     assert "left out: d." in text
     order = [line.split("|")[2].strip() for line in text.splitlines() if line.startswith("| relevance |")]
     assert order == ["good", "middling", "bad"]
+
+
+def test_studies_of_other_images_are_reported_apart(tmp_path: Path) -> None:
+    def votes(study: str, winner: Any) -> list[Vote]:
+        asked = product(range(12), "abc")
+        same: dict[str, Any] = {"study": study, "image": 0, "criterion": "relevance", "left": "x", "right": "y"}
+        return [Vote(**same, prompt=f"p{prompt}", choice=winner, assessor=who, seconds=1.0) for prompt, who in asked]
+
+    files.write(tmp_path / "one.csv", votes("one", "left"))
+    files.write(tmp_path / "two.csv", votes("two", "right"))
+    text = report(gather([tmp_path / "one.csv", tmp_path / "two.csv"]))
+    assert re.findall("^# Preferences: (.*)$", text, re.MULTILINE) == ["one", "two"]
+    assert [line.split(" | ")[4] for line in text.splitlines() if "| relevance |" in line] == ["12, 0, 0"] * 2
+    assert "x before y" in text
+    assert "y before x" in text
 
 
 def test_votes_of_label_studio_are_read(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -110,6 +111,40 @@ def test_full_disk_while_saving_keeps_the_state_before(tmp_path: Path, monkeypat
         store.save(state(2))
     assert [path.name for path in tmp_path.iterdir()] == ["state-000001"]
     assert store.latest().iteration == 1
+
+
+def test_a_full_disk_below_the_log_is_told_in_our_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = LossLog(tmp_path / "log.jsonl")
+    log.append({"iteration": 0, "total": 0.5})
+
+    def full(*args: object, **options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(OutputFolderError, match=r"cannot write .*log\.jsonl: No space left"):
+        log.rewind(0)
+    assert [line["iteration"] for line in log.lines()] == [0]
+    assert [path.name for path in tmp_path.iterdir()] == ["log.jsonl"]
+
+
+def test_two_may_write_one_file_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "shard"
+    with files._replacing(path) as first:
+        first.write_text("first")
+        with files._replacing(path) as second:
+            second.write_text("second")
+        assert path.read_text() == "second"
+    assert path.read_text() == "first"
+
+
+def test_what_a_killed_process_left_half_written_goes_after_a_day(tmp_path: Path) -> None:
+    old, new, other = (tmp_path / name for name in (".a.0001.partial", ".b.0002.partial", "c.partial"))
+    for path in (old, new, other):
+        path.touch()
+    for path in (old, other):
+        os.utime(path, (0, 0))
+    files.sweep(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".b.0002.partial", "c.partial"]
 
 
 def test_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
