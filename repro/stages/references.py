@@ -1,6 +1,6 @@
 """Reference stage: what the real images of a prompt set are under a network, measured once and kept."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -16,7 +16,7 @@ from repro.harness.files import digest_file, digest_json
 from repro.metrics import extract_features
 from repro.metrics.reference import Features, Reference, ReferenceFileError, build_reference, load_reference
 from repro.stages.autoencoders import Autoencoder, load_vae, reconstructed, vae_digest
-from repro.stages.image_files import ImageFileError, read_image
+from repro.stages.image_files import LIMITS, ImageFileError, decode_image, digest_bytes, read_bytes
 from repro.stages.image_sets import READERS
 from repro.stages.store import StageStore
 from repro.worlds.base import Through, World
@@ -100,32 +100,37 @@ class StoredReferences:
             raise ExperimentError(str(error)) from error
 
     def _measured(self, source: ReferenceImages, features: Features) -> Reference:
-        inputs = {"version": VERSION, "images": _identity(source), "features": features.inputs()}
+        digests = _digests(source)
+        named = [(file.name, digest) for file, digest in zip(source.files, digests, strict=True)]
+        inputs = {"version": VERSION, "images": digest_json(named), "features": features.inputs()}
         path = self.store.folder(STAGE, inputs) / "reference.npz"
         files = [path.with_suffix(suffix).name for suffix in (".npz", ".f32", ".json")]
-        build = partial(_build, source, features, path)
+        build = partial(_build, source, digests, features, path)
         make = partial(self.store.once, STAGE, inputs, build, files=files)
         return self.store.read(STAGE, inputs, make, lambda: load_reference(path, features))
 
 
-def _build(source: ReferenceImages, features: Features, path: Path) -> None:
-    build_reference(_batches(source), features, path)
+def _build(source: ReferenceImages, digests: Sequence[str], features: Features, path: Path) -> None:
+    build_reference(_batches(source, digests), features, path)
 
 
-def _batches(source: ReferenceImages) -> Iterator[list[Image]]:
+def _batches(source: ReferenceImages, digests: Sequence[str]) -> Iterator[list[Image]]:
     for start in range(0, len(source.files), BATCH):
-        yield [_read(file) for file in source.files[start : start + BATCH]]
+        part = slice(start, start + BATCH)
+        yield [_read(file, digest) for file, digest in zip(source.files[part], digests[part], strict=True)]
 
 
-def _read(file: Path) -> Image:
+def _read(file: Path, digest: str) -> Image:
     try:
-        return read_image(file)
+        data = read_bytes(file, LIMITS)
+        if digest_bytes(data) != digest:
+            raise ExperimentError(f"reference image {file} was replaced since it was first read: run this again")
+        return decode_image(data)
     except ImageFileError as error:
         raise ExperimentError(f"reference image {file} cannot be read: {error}") from error
 
 
-def _identity(source: ReferenceImages) -> str:
-    """Names and contents; of 30,000 photographs, 5 GB, in seconds where the disk is quick."""
+def _digests(source: ReferenceImages) -> list[str]:
+    """Of the contents; of 30,000 photographs, 5 GB, in seconds where the disk is quick."""
     with ThreadPoolExecutor(READERS) as readers:
-        digests = readers.map(digest_file, source.files)
-        return digest_json([(file.name, digest) for file, digest in zip(source.files, digests, strict=True)])
+        return list(readers.map(digest_file, source.files))

@@ -15,8 +15,10 @@ from test_image_stage import INPUTS, PROMPTS, Level, Painter
 from test_reference import ColourFeatures, pictures
 from torch import Tensor
 
+from repro.harness.experiment import ExperimentError
 from repro.metrics.base import EvaluationResult
 from repro.metrics.reference import Reference
+from repro.stages import references
 from repro.stages.images import ImageSet, make_images
 from repro.stages.references import StoredReferences
 from repro.stages.scores import score_images
@@ -217,6 +219,27 @@ def test_damaged_features_of_real_images_are_measured_again(
     assert "features.safetensors" in capsys.readouterr().err
     features()
     assert world.asked == 2
+
+
+def test_a_real_image_that_is_replaced_while_it_is_measured_is_not_kept_under_its_old_hash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, other = pictures(2)
+    file = tmp_path / "0.png"
+    first.save(file)
+    world: Any = World()
+    found = StoredReferences(StageStore(tmp_path / "work"), world, torch.device("cpu"))
+    digests = references._digests
+
+    def replaced(source: ReferenceImages) -> list[str]:
+        hashed = digests(source)
+        other.save(file)
+        return hashed
+
+    monkeypatch.setattr(references, "_digests", replaced)
+    with pytest.raises(ExperimentError, match=r"reference image .*0.png was replaced since it was first read"):
+        found.statistics(ReferenceImages((file,)), ColourFeatures())
+    assert not list(tmp_path.glob(f"work/reference-statistics/*/{MARKER}"))
 
 
 @pytest.mark.parametrize("damage", [cut, zeroed, flipped], ids=lambda damage: damage.__name__)
