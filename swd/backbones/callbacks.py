@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from swd.backbones.base import Condition, Denoiser
+from swd.backbones.numbers import floats, guidance, typed
 from swd.flow import NoiseProcess
 from swd.guidance import step_conditions
 
@@ -83,16 +84,25 @@ class StepEndCallback:
         check_names(names, fields)
 
     def __call__(self, step: int, latents: Tensor) -> tuple[Tensor, bool]:
-        """What to go on with, and whether to."""
+        """What to go on with, and whether to.
+
+        Raises:
+            TypeError: the callback returned no mapping, or something else than tensors in it.
+            ValueError: unknown names, tensors of other shapes, or guidance out of range.
+        """
         rows = self.steered.cond.tensors()
         tensors = {"latents": latents, **{name: rows[field] for name, field in self.fields.items()}}
         shown = {name: tensors[name] for name in self.names}
-        changed = dict(self.callback(self.pipeline, step, self.timesteps[step], shown) or {})
+        returned: Any = self.callback(self.pipeline, step, self.timesteps[step], shown)
+        if not isinstance(returned, Mapping | None):
+            raise TypeError(f"a callback returns tensors by their names, or None, got {typed(returned)}")
+        changed = dict(returned or {})
         check_names(list(changed), self.fields)
         given = {field: changed[name] for name, field in self.fields.items() if changed.get(name) is not None}
+        _check_rows(rows, given)
         kept = all(value is rows[field] for field, value in given.items())
         cond = self.steered.cond if kept else type(self.steered.cond)(**{**rows, **given})
-        self.steered.change(step, cond, self.pipeline._guidance_scale)
+        self.steered.change(step, cond, guidance("guidance_scale", self.pipeline._guidance_scale))
         return _like(latents, changed.get("latents")), not self.pipeline._interrupt
 
 
@@ -103,9 +113,17 @@ def check_names(names: Sequence[str], fields: Mapping[str, str]) -> None:
         raise ValueError(f"callbacks see {', '.join(['latents', *fields])}, not {', '.join(unknown)}")
 
 
+def _check_rows(rows: Mapping[str, Tensor], given: Mapping[str, Any]) -> None:
+    """Raise TypeError or ValueError unless what a callback returned is as wide as what it got; rows may be others."""
+    for field, value in given.items():
+        found, width = floats(f"{field} of a callback", value), rows[field].shape[-1]
+        if found.ndim != rows[field].ndim or found.shape[-1] != width:
+            raise ValueError(f"a callback returned {field} {tuple(found.shape)} for {tuple(rows[field].shape)}")
+
+
 def _like(latents: Tensor, changed: Tensor | None) -> Tensor:
     if changed is None:
         return latents
-    if changed.shape != latents.shape:
+    if floats("latents of a callback", changed).shape != latents.shape:
         raise ValueError(f"a callback returned latents {tuple(changed.shape)} for {tuple(latents.shape)}")
     return changed.to(latents)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from swd.backbones import backbone_of
 from swd.backbones.known import known, remember
+from swd.backbones.numbers import truth, typed
 from swd.errors import AdapterError
 from swd.lora.card import StudentCard
 from swd.lora.files import open_adapter, put_on
@@ -84,6 +85,10 @@ class StudentLoading:
         """
         if not use_safetensors:
             raise AdapterError("use_safetensors=False would read a pickle, which runs code when it is opened")
+        named = isinstance(adapter_name, str) and adapter_name and "." not in adapter_name
+        if adapter_name is not None and not named:
+            raise AdapterError(f"adapter_name must be a name without dots, got {typed(adapter_name)}")
+        truth("hotswap", hotswap)
         source = pretrained_model_name_or_path_or_dict
         backbone = backbone_of(self)
         network = backbone.network(self)

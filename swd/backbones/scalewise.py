@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from swd.backbones.arguments import Call, check_num_steps, check_output_type, resolve_schedule, resolve_seeds
+from swd.backbones.attention_options import check_attention_options
 from swd.backbones.base import Backbone, Denoiser
 from swd.backbones.callbacks import Steered, StepEndCallback, check_names
 from swd.backbones.devices import Placing, check_places
@@ -210,6 +211,8 @@ class ScalewisePipeline(Placing, FastSwitch, PromptingPipeline, StudentLoading):
         given = {name: value for name, value in (network_options or {}).items() if value}
         if given and self._fast_options is not None:
             raise ValueError(f"{' and '.join(given)} do not reach the fast path; call disable_fast()")
+        for name, value in given.items():
+            check_attention_options(name, value, self.backbone.network(self))
         student: Denoiser = self.denoiser()
         if given:
             student.network_options = given

@@ -217,6 +217,35 @@ def test_only_latents_are_decoded(family: tuple[str, Any]) -> None:
             pipeline.decode(right, output_type=kind)
 
 
+BROKEN: tuple[Any, ...] = (5, "x", True, [1], {"latents": 5}, {"latents": torch.ones(2, 2)})
+
+
+@pytest.mark.parametrize("returned", [*BROKEN, {"prompt_embeds": 5}, {"prompt_embeds": torch.ones(1, 2, 3)}])
+def test_what_a_callback_returns_is_tensors_as_it_got_them(family: tuple[str, Any], returned: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match=r"a callback (must|return)"):
+        draw(family[1], callback_on_step_end=lambda *given: returned)
+
+
+@pytest.mark.parametrize("scale", ["x", None, float("nan"), -1, 1e9])
+def test_the_guidance_that_a_callback_sets_is_a_guidance(family: tuple[str, Any], scale: Any) -> None:
+    def change(pipeline: Any, *given: Any) -> None:
+        pipeline._guidance_scale = scale
+
+    with pytest.raises((TypeError, ValueError), match=r"^guidance_scale must be"):
+        draw(family[1], guidance_scale=3.0, callback_on_step_end=change)
+
+
+def test_a_misspelt_option_of_attention_is_not_set_aside(family: tuple[str, Any]) -> None:
+    name, pipeline = family
+    argument = "cross_attention_kwargs" if name == "sdxl" else "joint_attention_kwargs"
+    with pytest.raises(ValueError, match=rf"^{argument} holds 'scal', .* expected scale$"):
+        draw(pipeline, **{argument: {"scal": 0.5}})
+    for wrong in ("hidden_states", 5, "temb"):
+        with pytest.raises(ValueError, match=rf"^{argument} holds {wrong!r}, .* expected scale, gligen$"):
+            draw(pipeline, **{argument: {wrong: 0.5}})
+    torch.testing.assert_close(draw(pipeline, **{argument: {"scale": 1.0}}), draw(pipeline))
+
+
 def test_a_text_length_of_the_pipeline_is_a_number_of_tokens() -> None:
     parts = make("sd35-medium").components
     for wrong in ("8", 2.5, True, -1, 513):
@@ -225,44 +254,3 @@ def test_a_text_length_of_the_pipeline_is_a_number_of_tokens() -> None:
             draw(pipeline)
         with pytest.raises((TypeError, ValueError), match=r"^max_sequence_length must be"):
             type(pipeline).from_pretrained("nowhere", max_sequence_length=wrong)
-
-
-LOADING: dict[str, tuple[Any, ...]] = {
-    "torch_dtype": ("float16", 16, torch.int64, {"transformer": "float16"}),
-    "dtype": ("auto", torch.bool),
-    "variant": (16, "", ["fp16"]),
-    "revision": (1, ""),
-    "use_safetensors": (1, "yes"),
-    "local_files_only": (0, "no"),
-}
-
-
-@pytest.mark.parametrize("option", LOADING)
-def test_options_of_loading_are_of_their_types(family: tuple[str, Any], option: str) -> None:
-    for wrong in LOADING[option]:
-        with pytest.raises(TypeError, match=rf"^{option} must be"):
-            type(family[1]).from_pretrained("nowhere", **{option: wrong})
-
-
-def test_an_unknown_option_of_loading_is_refused_with_the_nearest(family: tuple[str, Any]) -> None:
-    kind = type(family[1])
-    with pytest.raises(TypeError, match=r"does not take torch_dytpe=torch.float16; nearest options: torch_dtype"):
-        kind.from_pretrained("nowhere", torch_dytpe=torch.float16)
-    with pytest.raises(TypeError, match=r"does not take text_encoder_9=None; nearest options: text_encoder"):
-        kind.from_pretrained("nowhere", text_encoder_9=None)
-
-
-@pytest.mark.parametrize("wrong", [None, 5, 0.5, True, b"x", ["x"], (), object(), MATRIX])
-def test_an_adapter_is_a_path_a_name_or_tensors(family: tuple[str, Any], wrong: Any) -> None:
-    with pytest.raises(ValueError, match=r"^an adapter is a file, a folder, a name on the Hub or a mapping of tensors"):
-        family[1].load_lora_weights(wrong)
-    for name in ("weight_name", "subfolder"):
-        if wrong is not None:
-            with pytest.raises(ValueError, match=rf"^{name} must be a name, got an object of type"):
-                family[1].load_lora_weights("nowhere", **{name: wrong})
-
-
-@pytest.mark.parametrize("wrong", [None, 5, [], {}, b"folder", MATRIX])
-def test_a_pipeline_is_loaded_from_a_folder_or_a_name(family: tuple[str, Any], wrong: Any) -> None:
-    with pytest.raises(TypeError, match=r"^a pipeline is a folder or a name, got"):
-        type(family[1]).from_pretrained(wrong)
