@@ -114,19 +114,16 @@ def _values(action: argparse.Action, place: Path) -> st.SearchStrategy[list[str]
 
 def _word(action: argparse.Action, place: Path) -> st.SearchStrategy[str]:
     paths = st.sampled_from([path.replace("{place}", str(place)) for path in PATHS])
-    mostly = [st.sampled_from(INTS if action.type is int else (*INTS, *FLOATS))] * 4
+    texts = (st.sampled_from(TEXTS), paths, paths.map(lambda path: f"teacher={path}"), st.text("ab=/. -", max_size=6))
+    kinds: dict[str, st.SearchStrategy[str]] = {
+        **dict.fromkeys(("int", "whole", "seed"), st.sampled_from(INTS)),
+        **dict.fromkeys(("float", "finite"), st.sampled_from((*INTS, *FLOATS))),
+        **dict.fromkeys(("Path", "path", "place"), paths),
+    }
+    mostly = kinds.get(getattr(action.type, "__name__", ""), st.one_of(*texts))
     if action.choices is not None:
-        mostly = [st.sampled_from([str(choice) for choice in action.choices])] * 4
-    elif action.type is Path:
-        mostly = [paths] * 4
-    elif action.type is None or action.type is str:
-        mostly = [
-            st.sampled_from(TEXTS),
-            paths,
-            paths.map(lambda path: f"teacher={path}"),
-            st.text("ab=/. -", max_size=6),
-        ]
-    return st.one_of(*mostly, st.sampled_from(BAD))
+        mostly = st.sampled_from([str(choice) for choice in action.choices])
+    return st.one_of(mostly, mostly, mostly, mostly, st.sampled_from(BAD))
 
 
 def leaves(values: Any, name: str = "") -> Iterator[tuple[str, Any]]:

@@ -12,18 +12,23 @@ from test_command_lines import COMMANDS
 from test_library_commands import COMMANDS as LIBRARY_COMMANDS
 
 from repro import __main__ as cli
+from repro.harness.files import ROOT
 from repro.kinds import kinds
 
 TABLES = (*LOSSES, *SIZES, *SCHEDULES, OPTIONS, *SAMPLERS, *SPECTRA, *COSTS, *CACHES)
 MODULES = (
-    *("swd", "swd.losses", "swd.kernels", "swd.data", "swd.training", "swd.cost", "swd.lora.files", "swd.pipelines"),
+    *("swd", "swd.losses", "swd.kernels", "swd.data", "swd.training", "swd.cost"),
     *("swd.flow", "swd.resize", "swd.grid", "swd.growth", "swd.guidance", "swd.sampler", "swd.schedule"),
     *("swd.spectra", "swd.spectral_budget", "swd.progressive"),
-    *("repro.harness.records", "repro.worlds.prompts"),
 )
 NETWORKS = "takes networks and tensors that our own code makes, in the middle of sampling"
-ADAPTER = "adapters have tests of their own (test_adapter_loading, test_brought_files)"
 RESULT = "what functions give back"
+WHOLE = {  # modules that are tried elsewhere, whatever they offer
+    "swd.lora.files": "adapters: test_adapter_loading, and as files test_brought_files",
+    "swd.pipelines": "test_argument_types",
+    "repro.harness.records": "lines of a records file: test_record_properties, and as files test_brought_files",
+    "repro.worlds.prompts": "prompt files: test_prompt_subsets, and as files test_brought_files",
+}
 OTHERWISE = {
     "swd.PRESETS": "a constant, read-only",
     "swd.kernels.gated_residual": NETWORKS,
@@ -36,13 +41,6 @@ OTHERWISE = {
     "swd.training.train": "its options are DistillConfig and those of swd.train",
     "swd.cost.on_meta": NETWORKS,
     "swd.cost.weight_bytes": NETWORKS,
-    "swd.lora.files.ADAPTER_FILE": "a constant",
-    **{f"swd.lora.files.{name}": ADAPTER for name in ("check_adapter_fits", "check_shapes", "load_adapter")},
-    **{f"swd.lora.files.{name}": ADAPTER for name in ("open_adapter", "read_adapter", "save_adapter", "write_adapter")},
-    **{
-        f"swd.pipelines.Scalewise{name}Pipeline": "test_argument_types"
-        for name in ("Flux", "StableDiffusion3", "StableDiffusionXL")
-    },
     "swd.flow.FlowMatching": "by its methods",
     "swd.flow.VariancePreserving": "by its methods",
     "swd.flow.NoiseProcess": "a protocol",
@@ -65,18 +63,6 @@ OTHERWISE = {
     "swd.spectra.Spectrum": RESULT,
     "swd.spectra.PowerLaw": RESULT,
     "swd.progressive.own_levels": NETWORKS,
-    **{
-        f"repro.harness.records.{name}": "lines of a records file, tried as files by test_brought_files and "
-        "test_record_properties"
-        for name in (
-            *("SCHEMA", "Curve", "Line", "PerImage", "Record", "RecordError", "RecordSet", "Run", "Series", "VoteLine"),
-            *("dumps", "load", "parse", "save"),
-        )
-    },
-    **{
-        f"repro.worlds.prompts.{name}": "prompt files, tried by test_brought_files and test_prompt_subsets"
-        for name in ("PromptEntry", "PromptFileError", "image_seed", "subset")
-    },
 }
 
 
@@ -94,6 +80,15 @@ def test_every_public_name_has_a_line_or_a_reason(name: str) -> None:
     tried = {entry.name.partition(",")[0] for entry in TABLES}
     missing = {one for one in names - tried - OTHERWISE.keys() if not any(line.startswith(f"{one}.") for line in tried)}
     assert not missing, f"give these a line in a table of tests/property: {sorted(missing)}"
+
+
+def test_every_package_that_says_what_it_offers_is_known() -> None:
+    said = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for path in (ROOT / "swd").rglob("*.py")
+        if "__all__ = " in path.read_text(encoding="utf-8")
+    }
+    assert said <= {*MODULES, *WHOLE}, said - {*MODULES, *WHOLE}
 
 
 def test_reasons_are_of_names_that_are_there() -> None:
