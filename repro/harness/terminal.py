@@ -19,6 +19,8 @@ RULED = re.compile(r"\|.*\|\n\|[ :|-]+\|(\n|$)")
 CODE = re.compile(r"(`[^`\n]*`)")
 LINK = re.compile(r"!?\[([^\[\]]*)\]\([^()\s]*\)")
 EMPHASIS = re.compile(r"\*\*(.+?)\*\*|(?<![\w*])\*(\S(?:[^*]*\S)?)\*(?![\w*])")
+SHIELD = str.maketrans("*[]()", "\ue000\ue001\ue002\ue003\ue004")  # private characters: marks inside code are none
+UNSHIELD = {shield: mark for mark, shield in SHIELD.items()}
 
 
 def show(markdown: str, file: TextIO | None = None) -> None:
@@ -107,9 +109,9 @@ def _fitted(block: str, width: int) -> str:
 
 def _plain(text: str) -> str:
     """Without emphasis and targets of links, but where code stands between backticks."""
-    parts = CODE.split(text)
-    parts[::2] = [EMPHASIS.sub(lambda found: found[1] or found[2], LINK.sub(r"\1", part)) for part in parts[::2]]
-    return "".join(parts)
+    shielded = CODE.sub(lambda code: code[0].translate(SHIELD), text)
+    bare = EMPHASIS.sub(lambda found: found[1] or found[2], LINK.sub(r"\1", shielded))
+    return bare.translate(UNSHIELD)
 
 
 def _paragraphs(block: str) -> Iterator[str]:

@@ -94,6 +94,7 @@ def test_columns_that_do_not_fit_stand_below_beside_the_names_of_their_rows() ->
     ("markdown", "shown"),
     [
         ("**Reading.** *One* [of](x.md) them", "Reading. One of them"),
+        ("**Of `a*b*`.** `x[0](1)`", "Of `a*b*`. `x[0](1)`"),
         ("`a/*.b c/*.d` *e*", "`a/*.b c/*.d` e"),
         ("2 * 3 * 4 and a_b_c", "2 * 3 * 4 and a_b_c"),
         ("> quoted words that are long\n> and more\n>\n> here", "> quoted words that\n> are long and more\n>\n> here"),
