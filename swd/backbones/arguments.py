@@ -8,10 +8,11 @@ from typing import Any, Self, TypedDict
 import torch
 from torch import Tensor
 
-from swd.backbones.numbers import SEEDS, real, several, shown, truth, typed, whole
+from swd.backbones.numbers import SEEDS
 from swd.flow import NUM_TIMESTEPS
 from swd.sampler import OnStep, Seed
 from swd.schedule import PRESETS, ScaleSchedule, preset
+from swd.values import flag, real, several, shown, typed, whole
 
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 Generators = torch.Generator | Sequence[torch.Generator]
@@ -93,12 +94,12 @@ class Call:
     def __post_init__(self) -> None:
         check_output_type(self.output_type)
         for name in ("truncate", "return_dict"):
-            truth(name, getattr(self, name))
+            flag(name, getattr(self, name))
         for name in ("on_step", "callback_on_step_end"):
             if (value := getattr(self, name)) is not None and not callable(value):
                 raise TypeError(f"{name} must be a function, got {typed(value)}")
         self._check_names()
-        if whole("num_images_per_prompt", self.images_per_prompt, -(10**6), 10**6) < 1:
+        if whole("num_images_per_prompt", self.images_per_prompt, None, 10**6) < 1:
             raise ValueError(f"num_images_per_prompt must be at least 1, got {self.num_images_per_prompt}")
 
     def _check_names(self) -> None:
@@ -163,7 +164,7 @@ def resolve_schedule(
         return _named(schedule)
     times = None if timesteps is None else [real("timesteps", time) for time in several("timesteps", timesteps)]
     levels = None if sigmas is None else [real("sigmas", sigma) for sigma in several("sigmas", sigmas)]
-    sides = None if scales is None else [whole("scales", scale, 1, 10**6) for scale in several("scales", scales)]
+    sides = None if scales is None else [whole("scales", scale, 1, 10**6 - 1) for scale in several("scales", scales)]
     if levels is None and times is not None:
         levels = [time / NUM_TIMESTEPS for time in times]
     if sides is None or levels is None:
@@ -193,9 +194,7 @@ def _check_times(given: list[float] | None, expected: list[float]) -> None:
 
 def check_num_steps(schedule: ScaleSchedule, num_inference_steps: int | None) -> None:
     """Raise ValueError where a number of steps is asked for that is not the schedule's."""
-    if num_inference_steps is not None and whole("num_inference_steps", num_inference_steps, -SEEDS, SEEDS) != (
-        schedule.num_steps
-    ):
+    if num_inference_steps is not None and whole("num_inference_steps", num_inference_steps) != (schedule.num_steps):
         raise ValueError(
             f"num_inference_steps={num_inference_steps} does not agree with the schedule, which sets them and has "
             f"{schedule.num_steps} steps at scales {schedule.scales}; leave it out, or choose another schedule"
@@ -232,10 +231,10 @@ def _seeds(seeds: Any, count: int) -> list[Seed]:
         or getattr(seeds, "ndim", 1) == 0
     )
     if single:
-        first = whole("seeds", seeds, 0, SEEDS)
-        whole("the last seed", first + count - 1, 0, SEEDS)
+        first = whole("seeds", seeds, 0, SEEDS - 1)
+        whole("the last seed", first + count - 1, 0, SEEDS - 1)
         return list(range(first, first + count))
-    return [seed if isinstance(seed, torch.Generator) else whole("seeds", seed, 0, SEEDS) for seed in seeds]
+    return [seed if isinstance(seed, torch.Generator) else whole("seeds", seed, 0, SEEDS - 1) for seed in seeds]
 
 
 def _generators(generators: Any) -> list[Seed]:

@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from swd.backbones.numbers import shown
+from swd.values import shown
 
 _NETWORKS = ("scale", "gligen")  # read by diffusers' networks themselves
 _TENSORS = {"self", "attn", "hidden_states", "encoder_hidden_states", "attention_mask", "temb", "image_rotary_emb"}

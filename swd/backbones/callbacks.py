@@ -6,9 +6,10 @@ from typing import Any
 from torch import Tensor
 
 from swd.backbones.base import Condition, Denoiser
-from swd.backbones.numbers import floats, guidance, typed
+from swd.backbones.numbers import floats, guidance
 from swd.flow import NoiseProcess
 from swd.guidance import step_conditions
+from swd.values import typed
 
 # (rows of the condition, guidance scale) -> a denoiser, and what to call it with
 Guide = Callable[[Any, float], tuple[Any, Any]]

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from swd.backbones.numbers import whole
 from swd.backbones.shared_weights import all_modules
+from swd.values import whole
 
 _REFUSALS = (RuntimeError, ValueError, AssertionError, NotImplementedError)  # torch's ways to say no
 
@@ -121,7 +121,7 @@ def _check_offloading(gpu_id: Any, device: Any) -> None:
     if device is not None:
         known_device("device", device)
     if gpu_id is not None:
-        number = whole("gpu_id", gpu_id, 0, 2**15)
+        number = whole("gpu_id", gpu_id, 0, 2**15 - 1)
         found = torch.accelerator.current_accelerator(check_available=True)
         if found is not None:  # where there is none, diffusers says so
             known_device("gpu_id", f"{found.type}:{number}")

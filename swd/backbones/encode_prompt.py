@@ -6,17 +6,18 @@ from functools import partial
 from typing import Any
 
 from swd.backbones.devices import known_device
-from swd.backbones.numbers import floats, real, truth, whole
+from swd.backbones.numbers import floats
 from swd.backbones.texts import texts_of
 from swd.lora.released import T5_TOKENS
+from swd.values import flag, real, whole
 
 _MOST = 10**6
 _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "device": known_device,
     "num_images_per_prompt": partial(whole, low=1, high=_MOST),
-    "do_classifier_free_guidance": truth,
+    "do_classifier_free_guidance": flag,
     "clip_skip": partial(whole, low=0, high=_MOST),
-    "max_sequence_length": partial(whole, low=0, high=T5_TOKENS + 1),
+    "max_sequence_length": partial(whole, low=0, high=T5_TOKENS),
     "lora_scale": real,
 }
 

@@ -8,8 +8,8 @@ from torch import nn
 
 from swd.backbones.base import Backbone
 from swd.backbones.devices import is_offloaded
-from swd.backbones.numbers import shown, truth, typed, whole
 from swd.backbones.prompt_cache import PromptCache
+from swd.values import flag, shown, typed, whole
 
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 SHAPES = ("static", "dynamic", "largest")
@@ -65,10 +65,10 @@ class FastOptions:
             if not isinstance(value := getattr(self, name), str) or value not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, got {shown(value)}")
         for name in ("merge_lora", "modulation", "text", "positions", "fused_norm", "channels_last"):
-            truth(name, getattr(self, name))
+            flag(name, getattr(self, name))
         if self.compile is not None:
-            truth("compile", self.compile)
-        if whole("prompt_cache", self.prompt_cache, -(2**63), 2**63) < 0:
+            flag("compile", self.compile)
+        if whole("prompt_cache", self.prompt_cache) < 0:
             raise ValueError(f"prompt_cache must be at least 0, got {self.prompt_cache}")
 
 

@@ -7,8 +7,8 @@ trained and published with 512.
 from typing import Any
 
 from swd.backbones import backbone_of
-from swd.backbones.numbers import SEEDS, whole
 from swd.lora.released import T5_TOKENS
+from swd.values import whole
 
 
 def own_length(pipeline: Any, tokenizer: str) -> int:
@@ -27,7 +27,7 @@ def own_length(pipeline: Any, tokenizer: str) -> int:
     stated = next((number for number in (student, folder) if number is not None), None)
     if stated is None:
         return min(T5_TOKENS, longest(pipeline, tokenizer))
-    return whole("max_sequence_length of the pipeline", stated, 0, T5_TOKENS + 1)
+    return whole("max_sequence_length of the pipeline", stated, 0, T5_TOKENS)
 
 
 def longest(pipeline: Any, tokenizer: str) -> int:
@@ -49,7 +49,7 @@ def resolve_length(pipeline: Any, asked: int | None) -> int:
     """
     backbone = backbone_of(pipeline)
     own = backbone.token_length(pipeline)
-    asked = None if asked is None else whole("max_sequence_length", asked, -SEEDS, SEEDS)
+    asked = None if asked is None else whole("max_sequence_length", asked)
     if asked is not None and asked < 0:
         raise ValueError(f"max_sequence_length is a number of tokens, got {asked}")
     if backbone.t5 is None:

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from swd.backbones import backbone_of
 from swd.backbones.known import known, remember
-from swd.backbones.numbers import truth, typed
 from swd.errors import AdapterError
 from swd.lora.card import StudentCard
 from swd.lora.files import open_adapter, put_on
@@ -18,6 +17,7 @@ from swd.lora.fitting import adaptable_layers, check_fits
 from swd.lora.layouts.adapter import Adapter, Layers, peft_config, peft_state
 from swd.lora.released import released_card
 from swd.lora.source import Location
+from swd.values import flag, typed
 
 _PREFIX = "text_model."  # transformers flattened some text encoders; files have either name
 
@@ -88,7 +88,7 @@ class StudentLoading:
         named = isinstance(adapter_name, str) and adapter_name and "." not in adapter_name
         if adapter_name is not None and not named:
             raise AdapterError(f"adapter_name must be a name without dots, got {typed(adapter_name)}")
-        truth("hotswap", hotswap)
+        flag("hotswap", hotswap)
         source = pretrained_model_name_or_path_or_dict
         backbone = backbone_of(self)
         network = backbone.network(self)

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from swd.backbones.numbers import shown, truth, typed, whole
 from swd.lora.released import T5_TOKENS
+from swd.values import flag, shown, typed, whole
 
 _WHERE = ("cache_dir", "force_download", "proxies", "local_files_only", "token", "revision")
 _DIFFUSERS = {
@@ -55,8 +55,8 @@ def _check(option: str, value: Any) -> None:
             if not isinstance(one, torch.dtype) or not one.is_floating_point:
                 raise TypeError(f"{option} must be a torch.dtype of floating-point numbers, got {typed(one)}")
     elif option in _SWITCHES:
-        truth(option, value)
+        flag(option, value)
     elif option in ("variant", "revision") and not (isinstance(value, str) and value):
         raise TypeError(f"{option} must be a name, got {typed(value)}")
     elif option == "max_sequence_length":
-        whole(option, value, 0, T5_TOKENS + 1)
+        whole(option, value, 0, T5_TOKENS)

@@ -11,10 +11,11 @@ from swd.backbones.base import Backbone
 from swd.backbones.devices import check_places, known_device
 from swd.backbones.encode_prompt import check_encoding
 from swd.backbones.lengths import resolve_length
-from swd.backbones.numbers import floats, typed, whole
+from swd.backbones.numbers import floats
 from swd.backbones.prompt_cache import PromptCache
 from swd.backbones.snapshots import Snapshot
 from swd.backbones.texts import Row, TextArguments, check_negatives, check_rows, encoder_texts, negative_rows, text_rows
+from swd.values import typed, whole
 
 
 class PromptingPipeline:
@@ -79,7 +80,7 @@ class PromptingPipeline:
         t5 = self.backbone.t5[0] if self.backbone.t5 else None
         clips = [getattr(self, name) for name in self.backbone.text_encoders if name != t5]
         if clip_skip is not None and (layers := [clip.config.num_hidden_layers for clip in clips if clip is not None]):
-            whole("clip_skip", clip_skip, 0, min(layers))
+            whole("clip_skip", clip_skip, 0, min(layers) - 1)
 
     def _negatives(self, text: TextArguments, images: int, guidance_scale: float) -> Any:
         """Rows of texts, or a condition: one for all, for each prompt or each image; None where guidance needs none.
@@ -133,7 +134,7 @@ class PromptingPipeline:
             ValueError: for an empty prompt, one that no text encoder can hold unless ``truncate``, a device that is not
                 here, and text encoders that are elsewhere.
         """
-        batch_size = whole("batch_size", batch_size, 1, 2**63)
+        batch_size = whole("batch_size", batch_size, 1)
         rows = text_rows({name: prompts if name == self.text_names[0] else None for name in self.text_names})
         length = resolve_length(self, max_sequence_length)
         check_rows(self, rows, length, truncate=truncate)

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from swd.backbones.numbers import SEEDS, shown, whole
 from swd.schedule import ScaleSchedule
+from swd.values import shown, whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ def resolve_size(
         return None
     if height is None or width is None:
         raise ValueError(f"height and width go together, got height={shown(height)} and width={shown(width)}")
-    height, width = whole("height", height, -SEEDS, SEEDS), whole("width", width, -SEEDS, SEEDS)
+    height, width = whole("height", height), whole("width", width)
     if not limits.takes(height) or not limits.takes(width):
         _refuse_size(schedule, height, width, limits)
     if (height, width) == (limits.factor * schedule.scales[0],) * 2:

@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from swd.backbones.numbers import shown, truth, typed
 from swd.errors import PromptError
+from swd.values import flag, shown, typed
 
 Row = tuple[str, ...]
 
@@ -151,7 +151,7 @@ def check_rows(pipeline: Any, rows: Sequence[Row], token_length: int, *, truncat
             prompts, it says which.
     """
     try:
-        _check(pipeline, dict(enumerate(rows)), token_length, truncate=truth("truncate", truncate))
+        _check(pipeline, dict(enumerate(rows)), token_length, truncate=flag("truncate", truncate))
     except PromptError as error:
         raise ValueError(f"prompt[{error.number}]: {error}" if len(rows) > 1 else str(error)) from error
 
@@ -164,7 +164,7 @@ def check_negatives(pipeline: Any, rows: Sequence[Row], token_length: int, *, tr
     """
     said = {number: row for number, row in enumerate(rows) if any(text.strip() for text in row)}
     try:
-        _check(pipeline, said, token_length, truncate=truth("truncate", truncate))
+        _check(pipeline, said, token_length, truncate=flag("truncate", truncate))
     except PromptError as error:
         place = f"prompt[{error.number}]: " if len(rows) > 1 else ""
         raise ValueError(f"negative {place}{error}") from error
