@@ -1,5 +1,6 @@
 """Canonical JSON, content digests and atomic writes: what records, stages and provenance stand on."""
 
+import errno
 import hashlib
 import json
 import os
@@ -10,6 +11,7 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
 ROOT = Path(__file__).resolve().parents[2]  # the checkout, or what the packages are installed into
 
 
@@ -69,7 +71,8 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+        hint = ": free some space and run this again" if error.errno in FULL else ""
+        raise OutputError(f"cannot write {path}: {error.strerror or error}{hint}") from error
 
 
 def probe_writable(folder: Path) -> None:

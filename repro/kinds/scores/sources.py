@@ -211,7 +211,7 @@ class SystemSource:
             raise ExperimentError(f"row {self.row.key}: {error}") from error
         card = student_card(self.system.student)
         if self.row.key in self.studio.options.adapters:
-            check_base(self.row, self.system.base, card and card.base_model)
+            check_base(self.row, self.system.base, None if card is None else card.base_model)
             header = student_header(self.system.student)
             rows = self.studio.measurement.table.rows_in(self.studio.profile.name)
             check_recipe(self.row, rows, self.studio.profile, header)
