@@ -189,11 +189,11 @@ def _prepared(typed: argparse.Namespace, words: Sequence[str]) -> tuple[Experime
     profile = kind.choose_profile(experiment, typed, load_profile)
     if not kind.profile:
         student_seeds(profile, typed)  # what has no students refuses the same seeds as what has
-    out = typed.out or _root() / profile.output
+    out = (typed.out or _root() / profile.output).absolute()  # parts run in folders of their own
     _refuse_uncommitted(profile, out)
     common = RunOptions(
         out=out,
-        work=typed.work or _root() / "results" / "stages",
+        work=(typed.work or _root() / "results" / "stages").absolute(),
         device=typed.device,
         command=f"python -m repro {shlex.join(words)}",
         committed=_is_committed(out),

@@ -216,9 +216,23 @@ def _report(plan: "CachePlan", scales: tuple[int, ...]) -> None:
 
 
 def process_of(environment: Mapping[str, str] = os.environ) -> tuple[int, int, int]:
-    """Which process of how many this is, and which on its machine, as torchrun and `accelerate launch` say it."""
-    process, processes = int(environment.get("RANK", 0)), int(environment.get("WORLD_SIZE", 1))
-    return process, processes, int(environment.get("LOCAL_RANK", 0))
+    """Which process of how many this is, and which on its machine, as torchrun and `accelerate launch` say it.
+
+    Raises:
+        ConfigError: they say no such thing: the process would do another's share, or all of them the same.
+    """
+    said = {name: environment.get(name, default) for name, default in (("RANK", "0"), ("WORLD_SIZE", "1"))}
+    said["LOCAL_RANK"] = environment.get("LOCAL_RANK", "0")
+    shown = ", ".join(f"{name}={value}" for name, value in said.items())
+    if not all(value.isdecimal() for value in said.values()):
+        raise ConfigError(f"the environment says {shown}: expected whole numbers, as torchrun sets them")
+    process, processes, local = (int(value) for value in said.values())
+    if process >= processes or (processes > 1 and "RANK" not in environment):
+        raise ConfigError(
+            f"the environment says {shown}, which is no process of several: start them with torchrun, or clear these "
+            "variables to do all of it in one process"
+        )
+    return process, processes, local
 
 
 def _device(asked: str | None, local: int) -> str:

@@ -1,10 +1,10 @@
 """What the machine refuses, in words: files, memory, text. One place for every command."""
 
-from errno import EDQUOT, ENOSPC
 from pathlib import Path
 
+from repro.harness.files import FULL
+
 MACHINE = (OSError, MemoryError, UnicodeError)  # not faults of the code
-FULL = (ENOSPC, EDQUOT)
 
 
 def in_words(error: BaseException, work: Path | None = None) -> str:

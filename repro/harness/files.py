@@ -12,6 +12,7 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
 ROOT = Path(__file__).resolve().parents[2]  # the checkout, or what the packages are installed into
 
 
@@ -104,7 +105,8 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         with on_disk(path, data) as temporary:
             temporary.replace(path)
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+        hint = ": free some space and run this again" if error.errno in FULL else ""
+        raise OutputError(f"cannot write {path}: {error.strerror or error}{hint}") from error
 
 
 INDEX = "README.md"  # of a results folder

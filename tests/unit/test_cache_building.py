@@ -23,7 +23,7 @@ from swd.data import LatentCache, build_cache, plan_cache
 from swd.data.encoding import BatchEncoder
 from swd.data.layout import ONLINE_SCHEMA, SCHEMA, CacheIndex
 from swd.data.plan import CachePlan
-from swd.errors import CacheError, OutputFolderError
+from swd.errors import CacheError, ConfigError, OutputFolderError
 from swd.files import probe_writable, save_tensors, write_json, write_tensors
 from swd.lora.files import read_adapter
 from swd.training import train
@@ -137,6 +137,14 @@ def test_commands_of_two_processes_make_one_cache(
 def test_a_process_is_what_its_launcher_says() -> None:
     assert command.process_of({}) == (0, 1, 0)
     assert command.process_of({"RANK": "9", "WORLD_SIZE": "16", "LOCAL_RANK": "1"}) == (9, 16, 1)
+
+
+@pytest.mark.parametrize(
+    "said", [{"RANK": "x"}, {"RANK": "2", "WORLD_SIZE": "2"}, {"WORLD_SIZE": "2"}, {"RANK": "-1"}, {"WORLD_SIZE": "0"}]
+)
+def test_an_environment_that_is_no_process_of_several_is_refused(said: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match=rf"the environment says .*{'='.join(next(iter(said.items())))}.*torchrun"):
+        command.process_of(said)
 
 
 @pytest.mark.parametrize(

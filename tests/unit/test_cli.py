@@ -107,6 +107,19 @@ def test_measuring_prints_the_table(toy: Path, ran: Ran, capsys: pytest.CaptureF
     assert (toy / "paper_tables" / "README.md").exists()
 
 
+def test_relative_folders_are_those_from_which_the_command_was_typed(
+    toy: Path, ran: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (toy / "here").mkdir()
+    monkeypatch.chdir(toy / "here")
+    assert cli.main(["table2", "--profile", "loose", "--out", "mine", "--work", "../w"]) == 0
+    ((_, _, options),) = ran
+    monkeypatch.chdir(toy)  # as parts of a measurement do, which run in processes of their own
+    assert options.out.samefile(toy / "here" / "mine")
+    assert options.work.samefile(toy / "w")
+    assert options.command.endswith("--out mine --work ../w")
+
+
 def test_loose_results_go_elsewhere(toy: Path, ran: Ran, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["table2", "--profile", "loose"]) == 0
     assert (toy / "results" / "loose" / "table2.md").exists()
