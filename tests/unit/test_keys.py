@@ -190,7 +190,7 @@ def of_support(page: SupportPage, profile: Profile, records: RecordSet) -> set[s
 
 
 def of_reliability(page: ReliabilityPage, profile: Profile, records: RecordSet) -> set[str]:
-    return {reliability.INJECTED, reliability.REPEATED, "recovered", "repeated"}
+    return {reliability.INJECTED, reliability.REPEATED}
 
 
 def of_validity(page: ValidityPage, profile: Profile, records: RecordSet) -> set[str]:
