@@ -13,6 +13,7 @@ from repro.study.errors import BusyError, FullDiskError, StudyError
 
 EXTRA = "this needs the extra `study`: pip install -e '.[study]' -c constraints.txt"
 PORT = 8765
+MOST_INVITED = 10_000  # at once
 
 
 def add_parser(commands: Any) -> None:
@@ -151,6 +152,8 @@ def _invite(typed: Namespace) -> int:
     from repro.study.database import Database
     from repro.study.definition import load_study
 
+    if typed.count is not None and not 1 <= typed.count <= MOST_INVITED:
+        raise UsageError(f"--count must be from 1 to {MOST_INVITED}, got {typed.count}")
     access = Access(Database(load_study(typed.study).database))
     names = [*typed.names, *_further(access.names(), typed.count or 0)]
     if typed.admin and not names:

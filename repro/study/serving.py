@@ -1,6 +1,7 @@
 """`study serve`: everything is checked, then pages are served until somebody interrupts."""
 
 import ipaddress
+import math
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,10 @@ def serve(study: Study, where: Where) -> None:
         StudyError: the study is not as expected or was changed after votes, the address is taken, or a server that
             others reach has no ``url``.
     """
+    if not 0 <= where.port < 2**16:
+        raise StudyError(f"--port must be from 0 to {2**16 - 1}, got {where.port}")
+    if not 0 < where.rate < math.inf:
+        raise StudyError(f"--rate must be a number of requests a second above 0, got {where.rate}")
     if where.url is None and not _is_loopback(where.host):
         raise StudyError(f"{where.host} is reached by others: say the address that they open with --url http://...")
     listener = listen(where)
@@ -114,7 +119,8 @@ def listen(where: Where) -> socket.socket:
     try:
         listener.bind((where.host, where.port))
         listener.listen(BACKLOG)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # a name that is none cannot be asked for
         listener.close()
-        raise StudyError(f"cannot listen at {where.host}:{where.port}: {error.strerror or error}") from error
+        reason = getattr(error, "strerror", None) or str(error)
+        raise StudyError(f"cannot listen at {where.host[:80]!r}, port {where.port}: {reason}") from error
     return listener

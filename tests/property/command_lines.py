@@ -19,6 +19,10 @@ PATHS = ("{place}/folder", "{place}/file.txt", "{place}/pipe", "{place}/missing/
 PATHS = (*PATHS, "{place}/" + "x" * 300, "{place}/\udcff", "{place}/loop", "", "{place}/\u2603", "{place}/a b")
 
 
+# of options without which nothing else is looked at: what is there
+GOOD = {"study": "{place}/good/STUDY.toml", "votes": "{place}/good/STUDY.toml", "results": "{place}/good"}
+
+
 class Reached(BaseException):
     """What stands in place of the work: with what it would have been done. No handler of errors stops it."""
 
@@ -121,6 +125,9 @@ def _word(action: argparse.Action, place: Path) -> st.SearchStrategy[str]:
         **dict.fromkeys(("Path", "path", "place"), paths),
     }
     mostly = kinds.get(getattr(action.type, "__name__", ""), st.one_of(*texts))
+    if action.dest in GOOD:
+        good = st.just(GOOD[action.dest].replace("{place}", str(place)))
+        mostly = st.one_of(good, good, good, mostly)
     if action.choices is not None:
         mostly = st.sampled_from([str(choice) for choice in action.choices])
     return st.one_of(mostly, mostly, mostly, mostly, st.sampled_from(BAD))
@@ -149,7 +156,8 @@ def arrived(name: str, value: Any, reached: Any) -> bool:
         wanted |= {repr(_plain(tuple(value))), repr(_plain(tuple(dict.fromkeys(value))))}
         wanted |= {repr(_plain(value[0]))} if len(value) == 1 else set()
     if isinstance(value, str | Path):
-        wanted |= {repr(str(Path(value).expanduser())), repr(str(Path(value).expanduser().resolve()))}
+        with contextlib.suppress(OSError, RuntimeError):  # a text that is no path
+            wanted |= {repr(str(Path(value).expanduser())), repr(str(Path(value).expanduser().resolve()))}
     return any(found == name and repr(_plain(leaf)) in wanted for found, leaf in leaves(reached))
 
 

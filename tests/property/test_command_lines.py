@@ -33,7 +33,7 @@ FAKED = (
     "repro.__main__._measure_and_print",
     "repro.stages.queue.watch",
     "repro.kinds.gallery.measure.write_site",
-    "repro.study.serving.serve",
+    "repro.study.serving.listen",
 )
 
 
@@ -54,10 +54,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     root = tmp_path_factory.mktemp("commands")
     places(root)
     (root / "study").mkdir()
-    tiny_study(root / "study", prompts=2, criteria=["defects"], side=8)
-    records = root / "paper_tables" / "records"
-    records.mkdir(parents=True)
-    shutil.copy(ROOT / "paper_tables" / "records" / "figure3.jsonl", records)
+    study = tiny_study(root / "study", prompts=2, criteria=["defects"], side=8)
+    shutil.copytree(study.folder, root / "place" / "good")
+    (root / "place" / "good" / "records").mkdir()
+    shutil.copy(ROOT / "paper_tables" / "records" / "figure3.jsonl", root / "place" / "good" / "records")
     (root / "here").mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cli, "_root", lambda: root / "checkout")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from command_lines import run
+from study_world import tiny_study
 
 from repro import __main__ as repro_cli
 from swd import ScaleSchedule, cache, export, losses, preset, sigma_grid, train
@@ -155,3 +156,18 @@ def test_scales_of_a_cache_that_no_network_has_end_in_one_line() -> None:
 
     with pytest.raises(ConfigError, match="scales must be at most"):
         check_scales([(10**6,)], SD3Denoiser(make_transformer()))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["serve", "--port", "65536"], "--port must be from 0 to 65535"),
+        (["serve", "--rate", "0"], "--rate must be a number of requests a second above 0"),
+        (["invite", "--count", "1000000"], "--count must be from 1 to 10000"),
+    ],
+)
+def test_numbers_of_a_study_have_their_ranges(words: list[str], message: str, tmp_path: Path) -> None:
+    study = tiny_study(tmp_path, prompts=2, criteria=["defects"], side=8)
+    ended = run(repro_cli.main, ["study", words[0], str(study.file), *words[1:]])
+    assert ended.status in (1, 2)
+    assert message in ended.err
