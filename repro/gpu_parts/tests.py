@@ -1,7 +1,7 @@
 """The tests that need a GPU, a file at a time, so that one which takes the process down leaves the others."""
 
+import ast
 import importlib.util
-import re
 import subprocess
 import sys
 from functools import partial
@@ -13,17 +13,30 @@ from repro.harness.files import ROOT
 from repro.kinds.gpu import keys
 from repro.kinds.gpu.journal import Found
 
-MARKER = re.compile(r"mark\.gpu\b")
+MARKER = "pytest.mark.gpu"
+CHOSEN = "gpu and not slow"  # a slow one compiles for most of a minute: six in one file outlast the part
 FILES = "tests"
 
 
 def items(task: Task) -> Items:
     """Every file that has such tests; without any, one item that says so."""
-    files = sorted(path for path in (ROOT / FILES).rglob("test_*.py") if MARKER.search(path.read_text("utf-8")))
+    files = marked(ROOT / FILES)
     if not files:
         yield Item("files", _no_files)
     for path in files[: task.scope.test_files]:
         yield Item(named(keys.tests(path.name)), partial(_run, task, path))
+
+
+def marked(folder: Path) -> list[Path]:
+    """Files with a test that needs a GPU, by their marks: on a test, on a class, or ``pytestmark``."""
+    return sorted(path for path in folder.rglob("test_*.py") if _is_marked(path.read_text(encoding="utf-8")))
+
+
+def _is_marked(source: str) -> bool:
+    """Whether the mark is code, and not in a string that a test writes somewhere."""
+    return MARKER in source and any(
+        isinstance(node, ast.Attribute) and ast.unparse(node) == MARKER for node in ast.walk(ast.parse(source))
+    )
 
 
 def _no_files() -> list[Found]:
@@ -35,7 +48,7 @@ def _run(task: Task, path: Path) -> list[Found]:
     if importlib.util.find_spec("pytest") is None:
         raise ModuleNotFoundError("pytest is not installed: pip install pytest")
     report = task.scratch / f"{path.stem}.xml"
-    command = [sys.executable, "-m", "pytest", str(path), "-m", "gpu", "-q", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", str(path), "-m", CHOSEN, "-q", "-p", "no:cacheprovider"]
     command += ["-o", "addopts=--strict-markers"]  # the project's own need a plugin that may not be there
     with task.log.open("ab") as log:
         try:

@@ -1,6 +1,7 @@
 """The command for a GPU: its parts on the CPU with tiny networks, and what it does when a part fails or takes long."""
 
 import itertools
+import json
 import re
 import sys
 from argparse import Namespace
@@ -25,10 +26,33 @@ from repro.kinds.gpu import keys, measure
 from repro.kinds.gpu.declare import PARTS, PartKey
 from repro.kinds.gpu.journal import FILE, Found, Journal
 from repro.kinds.gpu.options import GpuOptions, make_options
+from repro.kinds.gpu.page import TESTED
 from repro.profiles.mini import PROFILE
 
 CARD = {"device": "toy card", "cuda": "13.0", "versions": {}}
-TRIVIAL = "import pytest\npytestmark = pytest.mark.gpu\n\ndef test_a():\n    pass\n\ndef test_b():\n    assert 0\n"
+TRIVIAL = """
+import pytest
+pytestmark = pytest.mark.gpu
+
+def test_a():
+    pass
+
+def test_b():
+    assert 0
+
+@pytest.mark.slow
+def test_slow():
+    raise SystemExit("compiles for minutes")
+"""
+MENTIONING = """
+NAMED = "pytestmark = pytest.mark.gpu"
+
+def test_text():
+    text = \"\"\"
+pytestmark = pytest.mark.gpu
+\"\"\"
+    assert NAMED in text
+"""
 
 
 def typed(**changes: Any) -> Namespace:
@@ -42,7 +66,8 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
     checkout = tmp_path_factory.mktemp("checkout")
     (checkout / "tests").mkdir()
     (checkout / "tests" / "test_trivial.py").write_text(TRIVIAL)
-    (checkout / "pytest.ini").write_text("[pytest]\nmarkers = gpu: on a GPU\n")
+    (checkout / "tests" / "test_mentioning.py").write_text(MENTIONING)
+    (checkout / "pytest.ini").write_text("[pytest]\nmarkers =\n    gpu: on a GPU\n    slow: takes long\n")
     patch.setattr(gpu_tests, "ROOT", checkout)
     patch.setattr(clock, "SMOKE_STANCE", {"stance": "force_eager"})
     patch.setattr(measure._Session, "probe", lambda _: CARD)
@@ -90,6 +115,23 @@ def test_tests_are_counted_by_file(smoke: Path) -> None:
     records = load(smoke / "records" / "gpu.jsonl")
     found = {metric: records.find("tests: test_trivial.py", "", metric)[0] for metric in (keys.PASSED, keys.FAILED)}
     assert (found[keys.PASSED].value, found[keys.FAILED].value, found[keys.FAILED].note) == (1, 1, "test_b")
+
+
+def test_slow_tests_are_left_out_and_files_that_only_speak_of_the_marker(smoke: Path) -> None:
+    """Each slow one compiles for most of a minute; the page names the files that have GPU tests."""
+    records = load(smoke / "records" / "gpu.jsonl")
+    tested = [line.variant for line in records.records if keys.of_part(line.variant, "tests")]
+    assert set(tested) == {"tests: test_trivial.py"}
+    assert sum(records.find("tests: test_trivial.py", "", key)[0].value or 0 for key in TESTED) == 2
+    page = (smoke / "gpu.md").read_text(encoding="utf-8")
+    assert "Without those marked `slow`" in page
+
+
+def test_files_of_gpu_tests_are_found_by_their_marks() -> None:
+    """Those of this checkout: a mark begins its line, and is no mention."""
+    names = {path.name for path in gpu_tests.marked(Path(__file__).parents[1])}
+    assert {"test_fast.py", "test_kernels_rbf.py", "test_sampler.py"} <= names
+    assert Path(__file__).name not in names
 
 
 def test_a_page_of_a_smoke_run_says_so_and_judges_no_aim(smoke: Path) -> None:
@@ -265,11 +307,11 @@ def test_a_torn_line_of_the_journal_is_left_out(tmp_path: Path) -> None:
     assert journal.state("peaks", "").finished >= {"a", "c"}
 
 
-def test_an_error_may_hold_any_line_end(tmp_path: Path) -> None:
-    """JSON leaves those of Unicode as they are."""
-    error = "one\u2028two\x85three\nfour\rfive"
-    journal = Journal(tmp_path)
-    journal.add("failed", part="peaks", item="a", error=error, code="")
+def test_a_line_of_the_journal_ends_at_a_newline_alone(tmp_path: Path) -> None:
+    """Not at the line ends of Unicode, which JSON may hold as they are; ours is ASCII."""
+    error, journal = "one\u2028two\x85three\nfour", Journal(tmp_path)
+    line = json.dumps({"event": "failed", "part": "peaks", "item": "a", "error": error}, ensure_ascii=False)
+    journal.path.write_text(f"{line}\n", encoding="utf-8")
     assert journal.failures() == {("peaks", "a"): error}
 
 

@@ -79,7 +79,7 @@ class Journal:
         """All lines that are whole, in order."""
         if not self.path.exists():
             return
-        for line in self.path.read_text(encoding="utf-8", errors="replace").split("\n"):  # errors hold other line ends
+        for line in self.path.read_text(encoding="utf-8", errors="replace").split("\n"):  # JSON may hold the others
             try:
                 event = json.loads(line)
             except json.JSONDecodeError:

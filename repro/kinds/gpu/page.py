@@ -76,6 +76,7 @@ def _tests(result: GpuResult) -> Iterator[str]:
             broken += [r.note for r in result.records.find(record.variant, "", keys.FAILED) if r.note]
     if rows:
         yield markdown(["File", "Passed", "Failed", "Skipped"], rows)
+        yield "Without those marked `slow`, which compile for minutes: `pytest -m 'gpu and slow'`."
     if broken:
         yield f"Failed: {', '.join(broken)}."
 
