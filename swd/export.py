@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 from swd.errors import USER_ERRORS, AdapterError, ConfigError
+from swd.interrupts import ended_by_ctrl_c
 
 if TYPE_CHECKING:
     from swd.backbones.base import Backbone
@@ -50,11 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command = tyro.cli(
         ExportCommand, args=sys.argv[1:] if arguments is None else arguments, prog="python -m swd.export"
     )
-    try:
-        for path in run(command):
-            print(path)
-    except (*USER_ERRORS, FileNotFoundError) as error:
-        raise SystemExit(f"error: {error}") from None
+    with ended_by_ctrl_c("interrupted: files that were named above are whole"):
+        try:
+            for path in run(command):
+                print(path)
+        except (*USER_ERRORS, FileNotFoundError) as error:
+            raise SystemExit(f"error: {error}") from None
 
 
 def run(command: ExportCommand) -> list[Path]:
