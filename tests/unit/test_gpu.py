@@ -43,7 +43,7 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (checkout / "pytest.ini").write_text("[pytest]\nmarkers = gpu: on a GPU\n")
     patch.setattr(gpu_tests, "ROOT", checkout)
     patch.setattr(clock, "SMOKE_STANCE", {"stance": "force_eager"})
-    patch.setattr(measure._Session, "_probe", lambda _: CARD)
+    patch.setattr(measure._Session, "probe", lambda _: CARD)
     patch.setattr(measure._Session, "_run_part", in_this_process)
     try:
         assert cli.main(["gpu", "--smoke", "--out", str(out)]) == 0
@@ -110,7 +110,7 @@ def test_the_next_call_repeats_nothing(smoke: Path, monkeypatch: pytest.MonkeyPa
 
     before = (smoke / "records" / "gpu.jsonl").read_bytes()
     monkeypatch.setattr(measure._Session, "_run_part", never)
-    monkeypatch.setattr(measure._Session, "_probe", lambda _: CARD)
+    monkeypatch.setattr(measure._Session, "probe", lambda _: CARD)
     assert cli.main(["gpu", "--smoke", "--out", str(smoke)]) == 0
     assert (smoke / "records" / "gpu.jsonl").read_bytes() == before
 
@@ -163,7 +163,7 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         ]
 
     monkeypatch.setattr(measure._Session, "_command", command)
-    monkeypatch.setattr(measure._Session, "_probe", lambda _: CARD)
+    monkeypatch.setattr(measure._Session, "probe", lambda _: CARD)
     monkeypatch.setattr(measure, "FEWEST_SECONDS", 0.0)
 
     def start(parts: tuple[PartKey, ...] = ("peaks", "kernels"), minutes: float = 1.0, **changes: str) -> RecordSet:
@@ -248,7 +248,7 @@ def test_a_torn_line_of_the_journal_is_left_out(tmp_path: Path) -> None:
 
 def test_times_of_two_devices_are_not_mixed(session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     session()
-    monkeypatch.setattr(measure._Session, "_probe", lambda _: {**CARD, "device": "another card"})
+    monkeypatch.setattr(measure._Session, "probe", lambda _: {**CARD, "device": "another card"})
     with pytest.raises(ExperimentError, match="holds what toy card did, and this is another card"):
         session()
 
