@@ -20,6 +20,7 @@ from repro.profiles import load_profile
 from swd.backbones import backbone_of, denoiser_of
 from swd.cost import weight_bytes
 from swd.cost.meta import on_meta
+from swd.interrupts import ended_by_ctrl_c
 from swd.lora.bank import AdapterBank
 from swd.train import parse
 from swd.training.config import DistillConfig
@@ -113,4 +114,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with ended_by_ctrl_c():
+        main()

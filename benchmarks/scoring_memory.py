@@ -49,6 +49,7 @@ from repro.stages.images import ImageSet, make_images
 from repro.stages.scores import score_images
 from repro.stages.store import StageStore
 from repro.worlds import scorers
+from swd.interrupts import ended_by_ctrl_c
 
 SIDE, SEEDS, SHARD, BATCH = 64, 4, 250, 50
 MILESTONES = (1_000, 10_000)
@@ -197,4 +198,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with ended_by_ctrl_c():
+        sys.exit(main())

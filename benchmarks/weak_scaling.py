@@ -23,6 +23,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from swd.interrupts import ended_by_ctrl_c
+
 ROOT = Path(__file__).resolve().parents[1]
 FSDP = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_CPU_RAM_EFFICIENT_LOADING": "false"}
 STUDENT = "scalewise_6"  # row of Table 2
@@ -148,4 +150,5 @@ def table(found: Sequence[Measured]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    with ended_by_ctrl_c():
+        main()

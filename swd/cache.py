@@ -28,8 +28,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 
 from swd.data.metadata import NAME, Caption, read_metadata
-from swd.errors import INTERRUPTED, USER_ERRORS, CacheError, CaptionError, ConfigError
+from swd.errors import USER_ERRORS, CacheError, CaptionError, ConfigError
 from swd.files import sweep
+from swd.interrupts import ended_by_ctrl_c
 from swd.locks import holding
 from swd.training.options import check_seed
 from swd.typed import check_words, with_usable_paths
@@ -85,14 +86,12 @@ class CacheCommand:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line: parse, load the pipeline, encode; user errors end with one line."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    try:
-        check_words(arguments)
-        run(with_usable_paths(tyro.cli(CacheCommand, args=arguments, prog="python -m swd.cache")))
-    except USER_ERRORS as error:
-        raise SystemExit(f"error: {error}") from None
-    except KeyboardInterrupt:
-        print("interrupted: the same command makes the shards that are missing", file=sys.stderr)
-        raise SystemExit(INTERRUPTED) from None
+    with ended_by_ctrl_c("interrupted: the same command makes the shards that are missing"):
+        try:
+            check_words(arguments)
+            run(with_usable_paths(tyro.cli(CacheCommand, args=arguments, prog="python -m swd.cache")))
+        except USER_ERRORS as error:
+            raise SystemExit(f"error: {error}") from None
 
 
 def run(command: CacheCommand) -> None:

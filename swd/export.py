@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 from swd.errors import USER_ERRORS, AdapterError, ConfigError
+from swd.interrupts import ended_by_ctrl_c
 from swd.typed import check_words, with_usable_paths
 
 if TYPE_CHECKING:
@@ -49,13 +50,14 @@ class ExportCommand:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line: parse and write; user errors end with one line."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    try:
-        check_words(arguments)
-        command = with_usable_paths(tyro.cli(ExportCommand, args=arguments, prog="python -m swd.export"))
-        for path in run(command):
-            print(path)
-    except (*USER_ERRORS, FileNotFoundError) as error:
-        raise SystemExit(f"error: {error}") from None
+    with ended_by_ctrl_c("interrupted: files that were named above are whole"):
+        try:
+            check_words(arguments)
+            command = with_usable_paths(tyro.cli(ExportCommand, args=arguments, prog="python -m swd.export"))
+            for path in run(command):
+                print(path)
+        except (*USER_ERRORS, FileNotFoundError) as error:
+            raise SystemExit(f"error: {error}") from None
 
 
 def run(command: ExportCommand) -> list[Path]:

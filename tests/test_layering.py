@@ -20,6 +20,7 @@ CORE = (
     "growth",
     "guidance",
     "images",
+    "interrupts",
     "locks",
     "predictor",
     "progressive",

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from diffusers import SD3Transformer2DModel
 from safetensors.torch import load_file
 
 from repro.kinds.reliability.faults import LOG, beside, pause
-from repro.stages.one_process import lone_accelerator
 from swd.backbones.sd3.denoiser import SD3Denoiser
 from swd.data import LatentCache
 from swd.data.layout import SCHEMA, CacheIndex, growing_pairs, lower_key
@@ -81,7 +81,7 @@ def run(
 
     try:
         with signals:
-            train(CONFIG, _denoiser(), _cache(), folder, accelerator=lone_accelerator(torch.device("cpu")), stop=stop)
+            train(CONFIG, _denoiser(), _cache(), folder, accelerator=Accelerator(cpu=True), stop=stop)
     except TrainingStopped as stopped:
         print(stopped)
     except NonFiniteLossError as error:

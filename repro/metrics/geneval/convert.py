@@ -26,6 +26,7 @@ from repro.harness.files import digest_file
 from repro.metrics.base import WeightsError
 from repro.metrics.geneval.keys import ENCODER, PIXELS, QUERIES, renamed
 from repro.metrics.geneval.names import OBJECTS
+from swd.interrupts import ended_by_ctrl_c
 
 PUBLISHED = "mask2former_swin-s-p4-w7-224_lsj_8x2_50e_coco_20220504_001756-743b7d99.pth"
 SHA256 = "743b7d99"  # begins with it: mmdet puts the first digits into the name
@@ -225,4 +226,5 @@ def _first_line(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with ended_by_ctrl_c():
+        sys.exit(main())

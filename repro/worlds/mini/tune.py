@@ -39,6 +39,7 @@ from repro.worlds.mini.scene_score import SceneScore
 from repro.worlds.mini.scenes import sample_scene
 from repro.worlds.mini.world import MiniWorld
 from swd.backbones import denoiser_of
+from swd.interrupts import ended_by_ctrl_c
 from swd.training import DistillConfig, train
 
 BATCH = 50
@@ -240,4 +241,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with ended_by_ctrl_c():
+        sys.exit(main())
