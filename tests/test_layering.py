@@ -97,6 +97,7 @@ HEAVY = {
     "timed_sources",
     "timed_systems",
     "training",
+    "work",
     "row_source",
     "given_sources",
     "sources",

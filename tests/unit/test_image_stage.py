@@ -339,7 +339,7 @@ def test_arrays_that_are_whole_are_not_replaced_by_a_late_owner(tmp_path: Path) 
     assert skipped_of(path) == ()
 
 
-@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.EDQUOT])
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES])
 def test_a_folder_that_can_no_longer_be_written_ends_the_work_with_one_line(
     tmp_path: Path, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -350,8 +350,6 @@ def test_a_folder_that_can_no_longer_be_written_ends_the_work_with_one_line(
     words = rf"shard-00000.0000.lease: {os.strerror(code)}; finished stages stay in .*{tmp_path.name}"
     with pytest.raises(ExperimentError, match=words), told(tmp_path):
         made(tmp_path)
-    with pytest.raises(FileNotFoundError), told(tmp_path):
-        (tmp_path / "missing").read_bytes()
 
 
 def test_scoring_goes_on_where_it_was_killed(tmp_path: Path) -> None:
