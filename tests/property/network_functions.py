@@ -96,7 +96,7 @@ SAMPLERS = [
         on_network(sample),
         {"schedule": SCHEDULED, "seeds": SEEDS, "noise": NOISE, "size": ENDS},
         finite,
-        ("seed",),
+        ("seed", "latent sides"),
     ),
     Entry(
         "swd.sample_teacher",
