@@ -231,6 +231,8 @@ def finish_teacher(
         ValueError: sigma outside (0, 1], or guidance without ``uncond``.
     """
     check_maps(x_t=x_t)
+    if x_t.shape[1] != denoiser.latent_channels:
+        raise ValueError(f"x_t must have {denoiser.latent_channels} channels, got {tuple(x_t.shape)}")
     size = (x_t.shape[-2], x_t.shape[-1])
     levels = finishing_levels(denoiser, size, sigma, num_steps=num_steps, shift=shift)
     sigmas = torch.tensor(levels, device=x_t.device, dtype=torch.float32)[:, None].expand(-1, len(x_t))

@@ -231,7 +231,8 @@ def schedule_from_spectrum(
     if (sigmas is None) == (scales is None):
         raise ValueError("give either sigmas or scales: the other one is proposed")
     _check(clean, margin)
-    full, multiple, least = min(clean.size), whole("multiple", multiple, 1), whole("least", least, 0)
+    full, multiple = min(clean.size), whole("multiple", multiple, 1)
+    least = whole("least", least, 0, full)
     if full % multiple:
         raise ValueError(f"the final side {full} is no multiple of the patch size {multiple}")
     if sigmas is not None:

@@ -96,7 +96,7 @@ SAMPLERS = [
         on_network(sample),
         {"schedule": SCHEDULED, "seeds": SEEDS, "noise": NOISE, "size": ENDS},
         finite,
-        ("seed",),
+        ("seed", "latent sides"),
     ),
     Entry(
         "swd.sample_teacher",
@@ -136,7 +136,7 @@ SPECTRA = [
         spectra.schedule_from_spectrum,
         {**MARGIN, "sigmas": LEVELS, "multiple": choice_of(1, 2, 4), "least": whole(0, 16)},
         lambda result, given: None,
-        ("patch size", "either sigmas"),
+        ("patch size", "either sigmas", "sigmas must"),
         together=True,
     ),
     Entry(
@@ -144,7 +144,7 @@ SPECTRA = [
         spectra.schedule_from_spectrum,
         {**MARGIN, "scales": RISING},
         lambda result, given: None,
-        ("either sigmas",),
+        ("either sigmas", "sigmas must"),
         together=True,
     ),
     Entry("swd.spectra.fit_power_law", spectra.fit_power_law, {"clean": SPECTRUM}),
