@@ -26,7 +26,8 @@ def _measure(task: Task, case: KernelCase, provider: str, variant: str) -> list[
     found = timed(task, {"own": run})["own"]
     return [
         rounds(variant, keys.SECONDS, found.rounds),
-        single(variant, keys.FIRST, found.first, "s"),
+        single(variant, keys.ONCE, found.once, "s"),
+        single(variant, keys.CALLS, found.calls),
         single(variant, keys.PEAK_BYTES, found.peak_bytes, "bytes"),
         work,
     ]

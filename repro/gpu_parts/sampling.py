@@ -92,7 +92,8 @@ def _timed(task: Task, case: str, calls: dict[str, Call]) -> list[Found]:
     own = found["own"]
     lines = [
         rounds(case, keys.SECONDS, own.rounds),
-        single(case, keys.FIRST, own.first, "s"),
+        single(case, keys.ONCE, own.once, "s"),
+        single(case, keys.CALLS, own.calls),
         single(case, keys.PEAK_BYTES, own.peak_bytes, "bytes"),
     ]
     return lines + ([rounds(case, keys.BASELINE, found["baseline"].rounds)] if "baseline" in found else [])

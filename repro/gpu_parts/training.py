@@ -64,7 +64,8 @@ def _work(task: Task, orders: TrainingOrders) -> Found:
 def _measure(task: Task, orders: TrainingOrders) -> list[Found]:
     iterates = {name: orders.order(name) for name in ENDS}
     steps = task.scope.train_steps or orders.schedule.num_steps
-    first = {name: _seconds(task, partial(iterate, 0)) for name, iterate in iterates.items()}
+    for iterate in iterates.values():
+        iterate(0)  # warms up
     memory = {name: _peak(task, orders, name, iterate, steps - 1) for name, iterate in iterates.items()}
     taken: dict[str, list[float]] = {name: [] for name in ENDS}
     least, most = task.scope.rounds
@@ -75,10 +76,7 @@ def _measure(task: Task, orders: TrainingOrders) -> list[Found]:
     for name in ENDS:
         variant = keys.training(name)
         found += [rounds(variant, keys.SECONDS, taken[name][1:] or taken[name])]
-        found += [
-            single(variant, keys.FIRST, first[name], "s"),
-            single(variant, keys.PEAK_BYTES, memory[name], "bytes"),
-        ]
+        found += [single(variant, keys.PEAK_BYTES, memory[name], "bytes")]
     return found
 
 
