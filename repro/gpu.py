@@ -171,9 +171,10 @@ PAGE = GpuPage(
         "the device, as diffusers does. diffusers samples the same schedule and takes turns with each provider in "
         "every round, and the ratio is the median of those within a round. *Of roofline*: the time that the FLOPs "
         "would take at the rate of the fastest matrix product of the same dtype, measured here, by the median time. "
-        "*First call*: compiling, where there is something to compile, and whatever else is done once, beyond what "
-        "later calls take; of a provider, its sum over all cases. What providers before it compiled lies in torch's "
-        "cache on the disk. The limits of the aims are FLOPs at 790 TFLOP/s.",
-        "A kernel that does not beat `torch.compile` leaves the code.",
+        "*Done once*: what the first two calls take beyond later ones, compiling and the recording of CUDA graphs; of "
+        "a provider, its sum over all cases. *Calls*: as many as last 10 ms go between two marks of the clock, and a "
+        "time is their mean, for from an idle GPU launching is most of a short one. What providers before it compiled "
+        "lies in torch's cache on the disk. The limits of the aims are FLOPs at 790 TFLOP/s.",
+        "What `auto` of `swd.kernels` takes rests on such times: a kernel that has not won there is used on request.",
     ),
 )

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from diffusers import FlowMatchLCMScheduler, StableDiffusion3Pipeline
 
 from repro.gpu_parts.clock import Call, timed
 from repro.gpu_parts.networks import condition, pipeline, schedule, text_tokens
@@ -14,7 +15,6 @@ from repro.gpu_parts.task import Item, Items, Lazy, Task, named, rounds, single
 from repro.kinds.gpu import keys
 from repro.kinds.gpu.declare import Provider
 from repro.kinds.gpu.journal import Found
-from repro.stages.plain_diffusers import plain_call
 from swd.backbones import denoiser_of
 from swd.backbones.base import Denoiser
 from swd.backbones.fast import FastOptions
@@ -89,9 +89,8 @@ def provider_items(task: Task, model: str, key: str, made: Lazy[Any], cases: Cas
 
 def _timed(task: Task, case: str, calls: dict[str, Call]) -> list[Found]:
     found = timed(task, calls)
-    return found["own"].found(case) + (
-        [rounds(case, keys.BASELINE, found["baseline"].rounds)] if "baseline" in found else []
-    )
+    beside = [rounds(case, keys.BASELINE, found["baseline"].rounds)] if "baseline" in found else []
+    return [*found["own"].found(case), *beside]
 
 
 def _denoiser(pipe: Any, provider: Provider, task: Task) -> Denoiser:
@@ -117,11 +116,21 @@ def own_call(task: Task, denoiser: Denoiser, steps: ScaleSchedule, batch: int) -
 
 
 def _diffusers(task: Task, pipe: Any, steps: ScaleSchedule, batch: int) -> Call:
-    call = plain_call(pipe, steps)
+    """StableDiffusion3Pipeline with FlowMatchLCMScheduler, which upscales and renoises as we do."""
+    factors = [scale / steps.scales[0] for scale in steps.scales[1:]] if steps.is_scalewise else None
+    scheduler = FlowMatchLCMScheduler(shift=1.0, scale_factors=factors, upscale_mode="bicubic")
+    plain = StableDiffusion3Pipeline(**{**pipe.components, "scheduler": scheduler})
+    plain.set_progress_bar_config(disable=True)
     cond: Any = condition(task, denoiser_of(pipe), batch)
-    return lambda: call(
+    side = steps.scales[0] * plain.vae_scale_factor
+    return lambda: plain(
         prompt_embeds=cond.prompt_embeds,
         pooled_prompt_embeds=cond.pooled,
+        sigmas=list(steps.sigmas[:-1]),
+        num_inference_steps=steps.num_steps,
+        guidance_scale=0.0,
+        height=side,
+        width=side,
         output_type="latent",
         generator=torch.Generator(task.device).manual_seed(0),
     )

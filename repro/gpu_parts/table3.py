@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 from statistics import median
 
-from repro.gpu_parts.clock import Times, traced
+from repro.gpu_parts.clock import done_once, gauged, traced
 from repro.gpu_parts.networks import SMOKE_TOKENS, architecture
 from repro.gpu_parts.task import Item, Items, Lazy, Task, named, rounds, single
 from repro.kinds.gpu import keys
@@ -16,7 +16,7 @@ from repro.kinds.latency.timed_pipeline import TimedPipeline
 from repro.profiles import load_profile
 from repro.stages.random_weights import WORDS
 from repro.stages.row_times import image_spans
-from repro.stages.timing import PeakMemory, fitting_rounds
+from repro.stages.timing import fitting_rounds
 from repro.table3 import TABLE
 
 
@@ -66,16 +66,18 @@ def _measure(task: Task, model: TimedPipeline, row: TimedRow, variant: str) -> l
     def call() -> list[float]:
         return image_spans(plan, model.pipeline, captions, device=task.device, text_length=model.text_length)
 
-    memory = PeakMemory(task.device)
     with traced(task):
         first = sum(call())
-        memory.restart()
-        once = sum(call())
-        peak = memory.bytes()
-        found = [call() for _ in range(fitting_rounds(once, task.scope.seconds, least=least, most=most))]
+        spans, peak = gauged(call, task.device)
+        second = sum(spans)
+        found = [call() for _ in range(fitting_rounds(sum(call()), task.scope.seconds, least=least, most=most))]
     medians = [median(part) / batch for part in zip(*found, strict=True)]
-    times = Times(first, tuple(sum(spans) / batch for spans in found), peak)
-    return [*times.found(variant), rounds(variant, keys.PARTS, medians, over="part")]
+    return [
+        rounds(variant, keys.SECONDS, [sum(spans) / batch for spans in found]),
+        rounds(variant, keys.PARTS, medians, over="part"),
+        single(variant, keys.ONCE, done_once(first, second, [sum(spans) for spans in found]), "s"),
+        single(variant, keys.PEAK_BYTES, peak, "bytes"),
+    ]
 
 
 def _work(task: Task, name: str, costs: Lazy[Costs]) -> list[Found]:

@@ -1,19 +1,19 @@
 """A training iteration: the published order of passes, and the lean one, which take turns at every step of a cycle."""
 
+from collections.abc import Callable
 from functools import partial
 from statistics import fmean
 from typing import Any
 
 import torch
 
-from repro.gpu_parts.clock import Times, peak_bytes, seconds
 from repro.gpu_parts.networks import SMOKE_TOKENS, architecture, schedule
-from repro.gpu_parts.task import Item, Items, Lazy, Task, single
+from repro.gpu_parts.task import Item, Items, Lazy, Task, rounds, single
 from repro.kinds.gpu import keys
 from repro.kinds.gpu.journal import Found
 from repro.profiles import load_profile
 from repro.stages.random_weights import WORDS, random_pipeline
-from repro.stages.timing import fitting_rounds
+from repro.stages.timing import Clock, PeakMemory, fitting_rounds
 from repro.stages.training_orders import PUBLISHED, Iterate, TrainingOrders
 from swd.backbones import backbone_of, denoiser_of
 from swd.schedule import preset_spec
@@ -64,16 +64,20 @@ def _work(task: Task, orders: TrainingOrders) -> Found:
 def _measure(task: Task, orders: TrainingOrders) -> list[Found]:
     iterates = {name: orders.order(name) for name in ENDS}
     steps = task.scope.train_steps or orders.schedule.num_steps
-    first = {name: seconds(partial(iterate, 0), task.device) for name, iterate in iterates.items()}
-    last = {name: partial(iterate, steps - 1) for name, iterate in iterates.items()}
-    memory = {name: peak_bytes(call, task.device) + orders.network_bytes(name) for name, call in last.items()}
+    for iterate in iterates.values():
+        iterate(0)  # warms up
+    memory = {name: _peak(task, orders, name, iterate, steps - 1) for name, iterate in iterates.items()}
     taken: dict[str, list[float]] = {name: [] for name in ENDS}
     least, most = task.scope.rounds
     cycles = fitting_rounds(_cycle(task, iterates, steps, 1, taken), task.scope.seconds, least=least, most=most)
     for cycle in range(2, cycles + 2):
         _cycle(task, iterates, steps, cycle, taken)
-    times = {name: Times(first[name], tuple(taken[name][1:] or taken[name]), memory[name]) for name in ENDS}
-    return [line for name in ENDS for line in times[name].found(keys.training(name))]
+    found = []
+    for name in ENDS:
+        variant = keys.training(name)
+        found += [rounds(variant, keys.SECONDS, taken[name][1:] or taken[name])]
+        found += [single(variant, keys.PEAK_BYTES, memory[name], "bytes")]
+    return found
 
 
 def _cycle(task: Task, iterates: dict[str, Iterate], steps: int, cycle: int, taken: dict[str, list[float]]) -> float:
@@ -81,7 +85,24 @@ def _cycle(task: Task, iterates: dict[str, Iterate], steps: int, cycle: int, tak
     spent: dict[str, list[float]] = {name: [] for name in iterates}
     for iteration in range(steps * cycle, steps * (cycle + 1)):
         for name, iterate in iterates.items():
-            spent[name].append(seconds(partial(iterate, iteration), task.device))
-    for name, of_steps in spent.items():
-        taken[name].append(fmean(of_steps))
+            spent[name].append(_seconds(task, partial(iterate, iteration)))
+    for name, seconds in spent.items():
+        taken[name].append(fmean(seconds))
     return sum(map(sum, spent.values()))
+
+
+def _seconds(task: Task, call: Callable[[], Any]) -> float:
+    clock = Clock(task.device)
+    clock.mark()
+    call()
+    clock.mark()
+    return clock.spans()[0]
+
+
+def _peak(task: Task, orders: TrainingOrders, name: str, iterate: Iterate, iteration: int) -> int:
+    """Networks that the order needs, and the most that an iteration takes beside what was there."""
+    memory = PeakMemory(task.device)
+    memory.restart()
+    before = memory.bytes()
+    iterate(iteration)
+    return orders.network_bytes(name) + max(0, memory.bytes() - before)

@@ -4,10 +4,12 @@ import itertools
 import json
 import re
 import sys
+import time
 from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -15,9 +17,9 @@ import torch
 from repro import __main__ as cli
 from repro.gpu import PAGE
 from repro.gpu_parts import __main__ as parts
-from repro.gpu_parts import clock, peaks
+from repro.gpu_parts import clock, peaks, table3
 from repro.gpu_parts import tests as gpu_tests
-from repro.gpu_parts.task import Item, Lazy, OutOfTime
+from repro.gpu_parts.task import Item, Lazy, OutOfTime, Task
 from repro.harness.experiment import ExperimentError
 from repro.harness.kind import UsageError
 from repro.harness.records import load, save
@@ -28,6 +30,7 @@ from repro.kinds.gpu.journal import FILE, Found, Journal
 from repro.kinds.gpu.options import GpuOptions, make_options
 from repro.kinds.gpu.page import TESTED
 from repro.profiles.mini import PROFILE
+from repro.table3 import TABLE
 
 CARD = {"device": "toy card", "cuda": "13.0", "versions": {}}
 TRIVIAL = """
@@ -169,6 +172,59 @@ def test_work_is_counted_as_it_is_elsewhere(smoke: Path) -> None:
     assert small is not None
     assert large is not None
     assert 0 < small < large
+
+
+# Clocks.
+
+
+def test_a_short_call_is_repeated_between_marks_until_they_are_far_apart(task: Task) -> None:
+    counted: list[int] = []
+    found = clock.timed(task, {"short": lambda: counted.append(1), "long": lambda: time.sleep(0.02)})
+    assert found["long"].calls == 1
+    assert found["short"].calls > 1
+    assert len(counted) == 3 + found["short"].calls * len(found["short"].rounds)
+    assert max(found["short"].rounds) < clock.SPAN_SECONDS < min(found["long"].rounds)
+
+
+@pytest.mark.parametrize(("seconds", "calls"), [(0.0, 1000), (1e-4, 100), (3e-3, 4), (0.01, 1), (2.0, 1)])
+def test_so_many_calls_go_between_marks(seconds: float, calls: int) -> None:
+    assert clock.calls_between_marks(seconds) == calls
+
+
+def test_what_is_done_once_is_in_the_first_two_calls(task: Task) -> None:
+    """As CUDA graphs do it: the first call compiles, the second records."""
+    waits = iter([0.06, 0.04])
+    found = clock.timed(task, {"graphs": lambda: time.sleep(0.001 + next(waits, 0.0))})["graphs"]
+    assert found.once == pytest.approx(0.1, abs=0.03)
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> Task:
+    """Of a smoke run."""
+    return Task(PAGE, True, torch.device("cpu"), time.monotonic() + 60, tmp_path, tmp_path / "log")
+
+
+def test_table_3_compares_batches_with_batches(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch takes 4 s, its first 10 s, its second 5 s; it needs 3 of the 103 bytes in use."""
+    spans = iter([[4.0, 6.0], [2.0, 3.0]])
+    monkeypatch.setattr(table3, "image_spans", lambda *_, **__: next(spans, [1.0, 3.0]))
+    in_use = iter([100, 103])
+    monkeypatch.setattr(clock.PeakMemory, "bytes", lambda _: next(in_use))
+    monkeypatch.setattr(clock.PeakMemory, "restart", lambda _: None)
+    found = {one.metric: one.values for one in table3._measure(task, MagicMock(), TABLE.rows[0], "table3: x, y")}
+    assert task.scope.table_batch == 2
+    assert set(found[keys.SECONDS]) == {2.0}
+    assert found[keys.ONCE] == (10.0 + 5.0 - 2 * 4.0,)
+    assert found[keys.PEAK_BYTES] == (3.0,)
+
+
+def test_calls_between_marks_are_written_down(smoke: Path) -> None:
+    records = load(smoke / "records" / "gpu.jsonl")
+    for case in PAGE.smoke.kernels:
+        found = records.find(keys.kernel(case.name, "eager"), "", keys.CALLS)[0].value
+        assert found is not None
+        assert found >= 1
+    assert "| Calls |" in re.sub(" +", " ", (smoke / "gpu.md").read_text(encoding="utf-8"))
 
 
 # What goes wrong: parts are little programs without torch.

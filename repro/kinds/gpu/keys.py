@@ -6,15 +6,16 @@ without a value, whose note is the error.
 
 SECONDS = "seconds"  # series over rounds: of a call
 BASELINE = "baseline"  # series over the same rounds: of diffusers, which took turns
-FIRST = "first"  # record: seconds of the first call, compiling among them
+ONCE = "once"  # record: seconds of the first two calls beyond later ones: compiling, and recording of CUDA graphs
+CALLS = "calls"  # record: calls between two marks of the clock, of which `seconds` are the mean
 FLOPS = "flops"  # record: of a call at batch size 1, or of a whole call where the variant has no batch size
 BYTES = "bytes"  # record: read and written by a call at least, where that bounds it
-PEAK_BYTES = "peak_bytes"  # record: most memory beyond what was there before
+PEAK_BYTES = "peak_bytes"  # record: most memory beyond what was there before; of training, with its order's networks
 RATE = "rate"  # record: FLOP/s of the fastest matrix product, or bytes per second of a copy
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"  # records: tests of a file; a note names those that failed
 PARTS = "parts"  # series over parts: seconds of text, of every step, and of decoding; medians
 
-METRICS = frozenset({SECONDS, BASELINE, FIRST, FLOPS, BYTES, PEAK_BYTES, RATE, PASSED, FAILED, SKIPPED, PARTS})
+METRICS = frozenset({SECONDS, BASELINE, ONCE, CALLS, FLOPS, BYTES, PEAK_BYTES, RATE, PASSED, FAILED, SKIPPED, PARTS})
 
 
 def tests(file: str) -> str:

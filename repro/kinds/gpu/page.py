@@ -101,7 +101,7 @@ def _sampling(result: GpuResult) -> Iterator[str]:
             yield f"**{model}, batch size {batch}**"
             yield markdown(heads, [row for row in rows if any(cell != DASH for cell in row[1:])])
         yield _ideal(result, model)
-    yield _first(result)
+    yield _once(result)
 
 
 def _provider_row(result: GpuResult, model: str, batch: int, key: str) -> list[str]:
@@ -125,16 +125,16 @@ def _ideal(result: GpuResult, model: str) -> str:
     )
 
 
-def _first(result: GpuResult) -> str:
+def _once(result: GpuResult) -> str:
     """What compiling costs each provider, over all presets and batches of a model."""
     scope, rows = result.scope, []
     for key in scope.providers:
         spent = []
         for model in scope.models:
             variants = [keys.sampling(model, p, b, key) for b in scope.batches for p in scope.presets]
-            spent.append(_shown(result.first(variants), 1))
+            spent.append(_shown(result.once(variants), 1))
         rows.append([result.experiment.provider(key).label, *spent])
-    heads = ["First calls, s beyond later ones", *scope.models]
+    heads = ["Done once, s", *scope.models]
     return markdown(heads, rows)
 
 
@@ -148,16 +148,18 @@ def _kernels(result: GpuResult) -> Iterator[str]:
             if seconds is None:
                 continue
             cells = [case.name, provider, _shown(1e3 * seconds, 3), _shown(seconds / compiled if compiled else None, 2)]
+            cells.insert(2, _shown(result.value(variant, keys.CALLS), 0))
             cells += [_percent(result.kernel_roofline(case, provider)), _shown(peak and peak / 2**20, 0)]
-            rows.append([*cells, _shown(result.first([variant]), 1)])
+            rows.append([*cells, _shown(result.once([variant]), 1)])
     heads = [
         "Case",
         "Provider",
+        "Calls",
         "ms",
         "of torch.compile",
         "of roofline, %",
         "Memory beside inputs, MiB",
-        "First call, s",
+        "Done once, s",
     ]
     if rows:
         yield markdown(heads, rows, left=2)
@@ -195,10 +197,10 @@ def _table3(result: GpuResult) -> Iterator[str]:
                 _shown(seconds and 1e3 * seconds, 1),
                 *(_shown(end, 1) for end in ends),
             ]
-            rows.append([*cells, _percent(share), _shown(result.first([variant]), 1)])
+            rows.append([*cells, _percent(share), _shown(result.once([variant]), 1)])
     protocol = f"{scope.table_dtype}, compiled, tiny VAE, batch size {scope.table_batch}"
     yield f"{protocol}; for one image, from text to pixels."
-    heads = ["Model", "Row", "paper, ms", "ms an image", "text, ms", "decoding, ms", "of roofline, %", "First call, s"]
+    heads = ["Model", "Row", "paper, ms", "ms an image", "text, ms", "decoding, ms", "of roofline, %", "Done once, s"]
     yield markdown(heads, rows, left=2)
 
 
@@ -213,8 +215,8 @@ def _families(result: GpuResult) -> Iterator[str]:
                 share = result.roofline(variant, work and batch * work, result.scope.dtype)
                 cells = [f"{model}, `{preset}`", str(batch), result.experiment.provider(key).label]
                 cells += [_milliseconds(result, variant), _shown(seconds / plain if seconds and plain else None, 2)]
-                rows.append([*cells, _percent(share), _shown(result.first([variant]), 1)])
-    yield markdown(["Network", "Batch", "Provider", "ms", "of eager", "of roofline, %", "First call, s"], rows, left=3)
+                rows.append([*cells, _percent(share), _shown(result.once([variant]), 1)])
+    yield markdown(["Network", "Batch", "Provider", "ms", "of eager", "of roofline, %", "Done once, s"], rows, left=3)
 
 
 def _failed(result: GpuResult, part: PartKey) -> str:

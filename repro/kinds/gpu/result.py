@@ -51,10 +51,10 @@ class GpuResult(Measured[GpuPage]):
             return moved / copied / seconds
         return self.roofline(variant, self.value(variant, keys.FLOPS), self.scope.dtype)
 
-    def first(self, variants: Sequence[str]) -> float | None:
-        """Seconds of all first calls together, beyond those of later ones."""
-        found = [(self.value(variant, keys.FIRST), self.seconds(variant)) for variant in variants]
-        extra = [first - seconds for first, seconds in found if first is not None and seconds is not None]
+    def once(self, variants: Sequence[str]) -> float | None:
+        """Seconds of all that is done once, together."""
+        found = [self.value(variant, keys.ONCE) for variant in variants]
+        extra = [seconds for seconds in found if seconds is not None]
         return max(0.0, sum(extra)) if extra else None
 
     def ideal(self, model: str) -> float | None:
