@@ -75,7 +75,8 @@ def backbone_of_folder(name: str | Path) -> "Backbone":
     try:
         config = DiffusionPipeline.load_config(str(name))
     except (OSError, ValueError) as error:
-        raise PipelineError(f"cannot load the pipeline {name}: {error}") from error
+        said = " ".join(str(error).split())  # of several lines
+        raise PipelineError(f"cannot load the pipeline {name}: {said}") from error
     return backbone_of_class(str(config.get("_class_name")))
 
 

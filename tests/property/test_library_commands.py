@@ -133,7 +133,8 @@ def means(kind: Any, words: Sequence[str], value: Any) -> bool:
         return word == "None"
     if kind in (int, float):
         return type(value) is kind and kind(word) == value
-    return str(value) == str(Path(word) if kind is Path else word)
+    home = word.startswith("~")
+    return str(value) == str(Path(word).expanduser() if kind is Path or home else word)
 
 
 def parsed(name: str, words: list[str]) -> dict[str, Any]:
