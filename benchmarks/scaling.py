@@ -68,6 +68,12 @@ class Distilled:
         return max(weight_bytes(unit) for unit in denoiser_of(self._pipeline).units)
 
     @cached_property
+    def sharded(self) -> float:
+        """Bytes of a GPU that holds its share of every block, two blocks gathered, and whole what lies outside them."""
+        blocks = sum(weight_bytes(unit) for unit in denoiser_of(self._pipeline).units)
+        return blocks / GPUS + (self.weights - blocks) + 2 * self.largest_unit
+
+    @cached_property
     def adapters(self) -> int:
         """Bytes of adapters, their optimisers and averages in float32, with the gradients of one of them."""
         denoiser = denoiser_of(self._pipeline)
@@ -93,8 +99,7 @@ def rows() -> Iterator[list[str]]:
     """A row for each model: memory of a GPU in GiB, and hours."""
     for name, profile in MODELS.items():
         model = Distilled(profile)
-        sharded = model.weights / GPUS + 2 * model.largest_unit
-        sizes = [model.weights, sharded, model.adapters, *map(model.activations, MODES)]
+        sizes = [model.weights, model.sharded, model.adapters, *map(model.activations, MODES)]
         config = model.config
         yield [
             name,

@@ -26,7 +26,9 @@ def layer_norm_modulate(
         shift: (B, D).
         eps: added to the variance.
         method: "eager", plain torch; "triton", one pass on CUDA, first derivatives only. "auto" is eager, which
-            torch.compile fuses too: the kernel waits for its first measurement on a GPU.
+            torch.compile fuses, with what is around it too: on an H100 that beats the kernel at width 1,536 (0.549
+            against 0.598 ms) and loses at 2,432 (0.879 and 0.617). ``gated_residual``'s kernel won at both (0.395
+            and 0.527, against 0.513 and 0.558), by times of single calls, which hold their launch.
 
     Returns:
         (B, L, D) in the dtype of ``x``; the arithmetic is that of float32, or wider.

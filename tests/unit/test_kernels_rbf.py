@@ -3,6 +3,7 @@
 import importlib.util
 import math
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -98,6 +99,28 @@ def test_triton_on_the_gpu(n: int, m: int, width: int, dtype: torch.dtype) -> No
     loose = dtype != torch.float32  # TF32 would be too
     torch.testing.assert_close(value.double(), expected, rtol=1e-2 if loose else 1e-4, atol=1e-4 if loose else 1e-6)
     assert (gradient.double() - exact).norm() < (2e-2 if loose else 1e-4) * exact.norm()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "card", "method"),
+    [
+        (torch.bfloat16, (9, 0), "triton"),
+        (torch.float16, (9, 0), "triton"),
+        (torch.float32, (9, 0), "chunked"),
+        (torch.bfloat16, (8, 0), "chunked"),
+        (torch.bfloat16, None, "chunked"),
+    ],
+)
+def test_strips_are_tritons_where_it_was_measured(
+    dtype: torch.dtype, card: tuple[int, int] | None, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On an H100, in half precision: a sixth of the time of torch's."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: card)
+    monkeypatch.setattr(torch.version, "hip", None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: object())
+    device = torch.device("cpu" if card is None else "cuda:0")
+    given = MagicMock(dtype=dtype, device=device)
+    assert rbf._strips(given, given) == method
 
 
 def test_strides_do_not_matter() -> None:
