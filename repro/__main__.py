@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from repro import experiments, load_experiment
 from repro._arguments import experiment_arguments, queue_arguments, variant_argument
 from repro.harness import arguments, terminal
+from repro.harness.command_words import check_paths, check_words
 from repro.harness.experiment import Experiment, ExperimentError, UnknownNameError
 from repro.harness.exports import command as exports
 from repro.harness.failures import MACHINE, in_words
@@ -27,7 +28,6 @@ from repro.harness.kind import UsageError, student_seeds
 from repro.harness.options import COMMITTED, RunOptions
 from repro.harness.profile import Profile
 from repro.harness.schema import RecordError
-from repro.harness.typed import check_paths, check_words
 from repro.kinds import kind_of, kinds
 from repro.profiles import PROFILES, load_profile
 from repro.study import commands as study

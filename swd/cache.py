@@ -27,13 +27,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
+from swd.command_words import check_words, with_usable_paths
 from swd.data.metadata import NAME, Caption, read_metadata
 from swd.errors import USER_ERRORS, CacheError, CaptionError, ConfigError
 from swd.files import sweep
 from swd.interrupts import ended_by_ctrl_c
 from swd.locks import holding
 from swd.training.options import check_seed
-from swd.typed import check_words, with_usable_paths
 
 if TYPE_CHECKING:
     from swd.data.image_files import Memory

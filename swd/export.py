@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
+from swd.command_words import check_words, with_usable_paths
 from swd.errors import USER_ERRORS, AdapterError, ConfigError
 from swd.interrupts import ended_by_ctrl_c
-from swd.typed import check_words, with_usable_paths
 
 if TYPE_CHECKING:
     from swd.backbones.base import Backbone

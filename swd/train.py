@@ -39,11 +39,11 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 import tyro
 
+from swd.command_words import check_words, usable_path, with_usable_paths
 from swd.errors import INTERRUPTED, USER_ERRORS, ConfigError, StudyError, TrainingStopped, no_cache, reason
 from swd.training.config import DistillConfig
+from swd.training.option_types import in_words, is_a
 from swd.training.stopping import StopSignals
-from swd.training.typed import in_words, is_a
-from swd.typed import check_words, usable_path, with_usable_paths
 
 PLACES = ("pipeline", "data", "output", "images", "student")  # options in which ~ is the home folder
 

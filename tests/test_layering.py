@@ -65,7 +65,7 @@ HARNESS_LIBRARIES |= {
     "swd.errors",
     "swd.training.config",
     "swd.training.options",
-    "swd.typed",
+    "swd.command_words",
     "swd.values",
 }  # declarations name their options
 TABLE_LIBRARIES = {

@@ -87,14 +87,16 @@ def _checked(fake: Tensor, real: Tensor, bandwidth: float, method: Method) -> fl
 def _strips(fake: Tensor, real: Tensor) -> Method:
     """Whose strips: Triton's where they were measured to win, else torch's."""
     half = fake.dtype == real.dtype and fake.dtype in (torch.bfloat16, torch.float16)
-    return "triton" if half and fake.device == real.device and _is_measured(fake.device) else "chunked"
+    measured = half and fake.device == real.device and _is_measured(fake.device.type, fake.device.index)
+    return "triton" if measured else "chunked"
 
 
-def _is_measured(device: torch.device) -> bool:
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # nothing of a graph follows from the question
+def _is_measured(device: str, index: int | None) -> bool:
     """Whether the device is of the family that Triton's kernel was measured on, with a Triton to compile it."""
-    if device.type != "cuda" or torch.version.hip is not None:  # AMD counts its own families, from 9 too
+    if device != "cuda" or torch.version.hip is not None:  # AMD counts its own families, from 9 too
         return False
-    return torch.cuda.get_device_capability(device)[0] == HOPPER and importlib.util.find_spec("triton") is not None
+    return torch.cuda.get_device_capability(index)[0] == HOPPER and importlib.util.find_spec("triton") is not None
 
 
 def _exact(device: str) -> AbstractContextManager[Any]:

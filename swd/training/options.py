@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_type_hints
 
 from swd.errors import ConfigError
 from swd.schedule import UpscaleMode
-from swd.training.typed import in_words, plain
+from swd.training.option_types import in_words, plain
 from swd.values import typed
 
 if TYPE_CHECKING:

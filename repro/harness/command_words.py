@@ -1,11 +1,11 @@
-"""What was typed, before anything looks at it: as `swd.typed` has it."""
+"""What was typed, before anything looks at it: as `swd.command_words` has it."""
 
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
 from repro.harness.kind import UsageError
-from swd import typed as library
+from swd import command_words as library
 from swd.errors import ConfigError
 
 # options that take a path, or a name on the Hub, or NAME=PATH
