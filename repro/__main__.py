@@ -255,7 +255,7 @@ def _render(out: Path, *, check: bool = False) -> int:
         return 0
     stale = render.check(out, found)
     for file in stale:
-        terminal.say(f"stale: {file.path}: {file.reason}", file=sys.stderr)
+        print(f"stale: {file.path}: {file.reason}", file=sys.stderr)
     return 1 if stale else 0
 
 

@@ -30,7 +30,6 @@ import tyro
 from swd.command_words import check_words, with_usable_paths
 from swd.data.metadata import NAME, Caption, read_metadata
 from swd.errors import USER_ERRORS, CacheError, CaptionError, ConfigError
-from swd.files import sweep
 from swd.interrupts import ended_by_ctrl_c
 from swd.locks import holding
 from swd.training.options import check_seed
@@ -105,6 +104,7 @@ def run(command: CacheCommand) -> None:
     from swd.data import cache_ladder
     from swd.data.checks import check_scales
     from swd.data.image_files import ImageFiles, keep_memory
+    from swd.files import sweep
 
     backbone = backbone_of_folder(command.pipeline)
     scales, pairs = cache_ladder(ladders(command))
@@ -119,9 +119,10 @@ def run(command: CacheCommand) -> None:
     images = ImageFiles(files, max(scales) * pipeline.vae_scale_factor, keys=keys)
     images.check(plan.missing_images(process, processes))
     with holding(command.output, process):
-        plan.check_room(progress=process == 0)
         if process == 0:
             sweep(command.output)
+        plan.check_room(progress=process == 0)
+        if process == 0:
             keep_memory(command.output, memory)
         plan.build(images, process=process, processes=processes, progress=process == 0)
     _report(plan, scales)

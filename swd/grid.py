@@ -8,12 +8,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from swd.values import one_of, real, several, whole
 
 Process = Literal["flow", "variance-preserving"]
 GridEnd = Literal["shifted", "thousandth", "step"]
+Levels = TypeVar("Levels", float, Any)
 
 GRID_STEPS = 28
 SHIFT = 3.0
@@ -22,14 +23,20 @@ MOST_TOKENS = 2**20  # of an image; beyond, a shift that grows with them soon ov
 SMALLEST_SIGMA = 1 / MOST_STEPS
 
 
-def time_shift(sigma: float, shift: float) -> float:
+def time_shift(sigma: Levels, shift: float) -> Levels:
     """Move noise levels up for larger images: shift sigma / (1 + (shift - 1) sigma), [0, 1] -> [0, 1].
+
+    Args:
+        sigma: a level, or an array or tensor of several, whose numbers are not looked at.
+        shift: s > 0; 1 moves nothing.
 
     Raises:
         TypeError: no numbers.
         ValueError: a level outside [0, 1], or a shift that is not positive.
     """
-    sigma, shift = real("sigma", sigma, least=0, most=1), real("shift", shift, above=0)
+    shift = real("shift", shift, above=0)
+    if not getattr(sigma, "ndim", 0):
+        sigma = real("sigma", sigma, least=0, most=1)
     return shift * sigma / (shift * sigma + (1 - sigma))  # exactly 1 at 1, unlike the usual form
 
 

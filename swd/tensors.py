@@ -1,6 +1,5 @@
 """Tensors as arguments of pure functions: of which kind, how many axes, and never empty."""
 
-import torch
 from torch import Tensor
 
 from swd.values import is_real, real, typed
@@ -78,8 +77,3 @@ def levels(name: str, sigma: Tensor | float, images: int | None = None, *, above
     if images is not None and sigma.numel() not in (1, images):
         raise ValueError(f"{name} must be a number or one for each of {images} images, got {tuple(sigma.shape)}")
     return sigma
-
-
-def is_floating(dtype: object) -> bool:
-    """Whether a value is a floating-point dtype of torch."""
-    return isinstance(dtype, torch.dtype) and dtype.is_floating_point

@@ -27,7 +27,6 @@ The same command again goes on where an interrupted run stopped.
 import argparse
 import difflib
 import logging
-import os
 import signal
 import sys
 import tomllib
@@ -44,8 +43,6 @@ from swd.errors import INTERRUPTED, USER_ERRORS, ConfigError, StudyError, Traini
 from swd.training.config import DistillConfig
 from swd.training.option_types import in_words, is_a
 from swd.training.stopping import StopSignals
-
-PLACES = ("pipeline", "data", "output", "images", "student")  # options in which ~ is the home folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +140,6 @@ def read_study(path: Path) -> list[str]:
     own = {key: value for key, value in values.items() if key != "distill"}
     _check_values(path, own, TrainCommand)
     _check_values(path, distill, DistillConfig)
-    own |= {key: os.path.expanduser(own[key]) for key in PLACES if key in own}
     return as_arguments({**own, **distill})
 
 

@@ -80,10 +80,12 @@ def _span(above: float, least: float, most: float) -> str:
 
 def is_real(value: Any) -> bool:
     """Whether a value is one real number, finite or not."""
-    if _is_bool(value) or isinstance(value, str):
+    if isinstance(value, bool | str):
         return False
-    if isinstance(value, int | float):
+    if isinstance(value, int | float):  # before anything is asked for a dtype: torch.compile traces no such question
         return True
+    if _is_bool(value):
+        return False
     dtype = str(getattr(value, "dtype", "")).removeprefix("torch.")
     return getattr(value, "ndim", None) == 0 and dtype.startswith(_NUMBERS)
 

@@ -60,28 +60,28 @@ def timed(task: Task, calls: Mapping[str, Call]) -> dict[str, Times]:
 
 def _timed(task: Task, calls: Mapping[str, Call]) -> dict[str, Times]:
     least, most = task.scope.rounds
-    first = {name: _seconds(call, task.device) for name, call in calls.items()}
-    second = {name: gauged(partial(_seconds, call, task.device), task.device) for name, call in calls.items()}
-    third = {name: _seconds(call, task.device) for name, call in calls.items()}
-    many = {name: calls_between_marks(seconds) for name, seconds in third.items()}
+    first = {name: seconds(call, task.device) for name, call in calls.items()}
+    second = {name: gauged(partial(seconds, call, task.device), task.device) for name, call in calls.items()}
+    third = {name: seconds(call, task.device) for name, call in calls.items()}
+    many = {name: calls_between_marks(single_call) for name, single_call in third.items()}
     taken: dict[str, list[float]] = {name: [] for name in calls}
-    whole = sum(many[name] * seconds for name, seconds in third.items())
+    whole = sum(many[name] * single_call for name, single_call in third.items())
     for _ in range(fitting_rounds(whole, task.scope.seconds, least=least, most=most)):
         for name, call in calls.items():
-            taken[name].append(_seconds(call, task.device, many[name]))
+            taken[name].append(seconds(call, task.device, many[name]))
     return {
         name: Times(done_once(first[name], second[name][0], taken[name]), tuple(taken[name]), second[name][1], count)
         for name, count in many.items()
     }
 
 
-def calls_between_marks(seconds: float) -> int:
+def calls_between_marks(seconds_of_one: float) -> int:
     """So many that they last ``SPAN_SECONDS``.
 
     Args:
-        seconds: of a single call.
+        seconds_of_one: of a single call.
     """
-    return min(MOST_CALLS, max(1, ceil(SPAN_SECONDS / max(seconds, 1e-9))))
+    return min(MOST_CALLS, max(1, ceil(SPAN_SECONDS / max(seconds_of_one, 1e-9))))
 
 
 def done_once(first: float, second: float, later: Sequence[float]) -> float:
@@ -89,7 +89,8 @@ def done_once(first: float, second: float, later: Sequence[float]) -> float:
     return first + second - 2 * median(later)
 
 
-def _seconds(call: Call, device: torch.device, calls: int = 1) -> float:
+def seconds(call: Call, device: torch.device, calls: int = 1) -> float:
+    """Of a call, with all that it starts on the device; the mean over several between two marks."""
     clock = Clock(device)
     clock.mark()
     for _ in range(calls):

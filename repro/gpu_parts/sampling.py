@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from diffusers import FlowMatchLCMScheduler, StableDiffusion3Pipeline
 
 from repro.gpu_parts.clock import Call, timed
 from repro.gpu_parts.networks import condition, pipeline, schedule, text_tokens
@@ -15,6 +14,7 @@ from repro.gpu_parts.task import Item, Items, Lazy, Task, named, rounds, single
 from repro.kinds.gpu import keys
 from repro.kinds.gpu.declare import Provider
 from repro.kinds.gpu.journal import Found
+from repro.stages.plain_diffusers import plain_call
 from swd.backbones import denoiser_of
 from swd.backbones.base import Denoiser
 from swd.backbones.fast import FastOptions
@@ -116,21 +116,11 @@ def own_call(task: Task, denoiser: Denoiser, steps: ScaleSchedule, batch: int) -
 
 
 def _diffusers(task: Task, pipe: Any, steps: ScaleSchedule, batch: int) -> Call:
-    """StableDiffusion3Pipeline with FlowMatchLCMScheduler, which upscales and renoises as we do."""
-    factors = [scale / steps.scales[0] for scale in steps.scales[1:]] if steps.is_scalewise else None
-    scheduler = FlowMatchLCMScheduler(shift=1.0, scale_factors=factors, upscale_mode="bicubic")
-    plain = StableDiffusion3Pipeline(**{**pipe.components, "scheduler": scheduler})
-    plain.set_progress_bar_config(disable=True)
+    draw = plain_call(pipe, steps)
     cond: Any = condition(task, denoiser_of(pipe), batch)
-    side = steps.scales[0] * plain.vae_scale_factor
-    return lambda: plain(
+    return lambda: draw(
         prompt_embeds=cond.prompt_embeds,
         pooled_prompt_embeds=cond.pooled,
-        sigmas=list(steps.sigmas[:-1]),
-        num_inference_steps=steps.num_steps,
-        guidance_scale=0.0,
-        height=side,
-        width=side,
         output_type="latent",
         generator=torch.Generator(task.device).manual_seed(0),
     )

@@ -1,19 +1,19 @@
 """A training iteration: the published order of passes, and the lean one, which take turns at every step of a cycle."""
 
-from collections.abc import Callable
 from functools import partial
 from statistics import fmean
 from typing import Any
 
 import torch
 
+from repro.gpu_parts.clock import gauged, seconds
 from repro.gpu_parts.networks import SMOKE_TOKENS, architecture, schedule
 from repro.gpu_parts.task import Item, Items, Lazy, Task, rounds, single
 from repro.kinds.gpu import keys
 from repro.kinds.gpu.journal import Found
 from repro.profiles import load_profile
 from repro.stages.random_weights import WORDS, random_pipeline
-from repro.stages.timing import Clock, PeakMemory, fitting_rounds
+from repro.stages.timing import fitting_rounds
 from repro.stages.training_orders import PUBLISHED, Iterate, TrainingOrders
 from swd.backbones import backbone_of, denoiser_of
 from swd.schedule import preset_spec
@@ -66,7 +66,8 @@ def _measure(task: Task, orders: TrainingOrders) -> list[Found]:
     steps = task.scope.train_steps or orders.schedule.num_steps
     for iterate in iterates.values():
         iterate(0)  # warms up
-    memory = {name: _peak(task, orders, name, iterate, steps - 1) for name, iterate in iterates.items()}
+    last = {name: partial(iterate, steps - 1) for name, iterate in iterates.items()}
+    memory = {name: gauged(call, task.device)[1] + orders.network_bytes(name) for name, call in last.items()}
     taken: dict[str, list[float]] = {name: [] for name in ENDS}
     least, most = task.scope.rounds
     cycles = fitting_rounds(_cycle(task, iterates, steps, 1, taken), task.scope.seconds, least=least, most=most)
@@ -85,24 +86,7 @@ def _cycle(task: Task, iterates: dict[str, Iterate], steps: int, cycle: int, tak
     spent: dict[str, list[float]] = {name: [] for name in iterates}
     for iteration in range(steps * cycle, steps * (cycle + 1)):
         for name, iterate in iterates.items():
-            spent[name].append(_seconds(task, partial(iterate, iteration)))
-    for name, seconds in spent.items():
-        taken[name].append(fmean(seconds))
+            spent[name].append(seconds(partial(iterate, iteration), task.device))
+    for name, found in spent.items():
+        taken[name].append(fmean(found))
     return sum(map(sum, spent.values()))
-
-
-def _seconds(task: Task, call: Callable[[], Any]) -> float:
-    clock = Clock(task.device)
-    clock.mark()
-    call()
-    clock.mark()
-    return clock.spans()[0]
-
-
-def _peak(task: Task, orders: TrainingOrders, name: str, iterate: Iterate, iteration: int) -> int:
-    """Networks that the order needs, and the most that an iteration takes beside what was there."""
-    memory = PeakMemory(task.device)
-    memory.restart()
-    before = memory.bytes()
-    iterate(iteration)
-    return orders.network_bytes(name) + max(0, memory.bytes() - before)

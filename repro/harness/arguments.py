@@ -14,7 +14,10 @@ def path(text: str) -> Path:
     """A file or folder; ``~`` is the home folder."""
     if not text.strip() or "\0" in text:
         raise ArgumentTypeError(f"expected a path, got {text[:SHOWN]!r}")
-    found = Path(text).expanduser()
+    try:
+        found = Path(text).expanduser()
+    except RuntimeError as error:
+        raise ArgumentTypeError(f"expected a path, got {text[:SHOWN]!r}: {error}") from None
     if _is_pipe(found):
         raise ArgumentTypeError(f"expected a file or folder, got {text[:SHOWN]!r}, which is a pipe")
     return found

@@ -12,7 +12,11 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-GROUP = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")  # by which accelerate knows that there are others
+from swd.training.launch import RANKS, SIZES
+
+# by which accelerate knows that there are others
+LOCAL = ("LOCAL_RANK", "MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK", "MV2_COMM_WORLD_LOCAL_RANK", "LOCAL_WORLD_SIZE")
+GROUP = (*SIZES, *RANKS, *LOCAL)
 
 
 def lone_accelerator(device: torch.device, mixed_precision: str | None = None, **options: Any) -> Accelerator:

@@ -7,7 +7,7 @@ from typing import Any
 
 from swd.values import shown
 
-_NETWORKS = ("scale", "gligen")  # read by diffusers' networks themselves
+_NETWORKS = ("scale", "gligen", "ip_adapter_image_embeds")  # read by diffusers' networks themselves
 _TENSORS = {"self", "attn", "hidden_states", "encoder_hidden_states", "attention_mask", "temb", "image_rotary_emb"}
 
 

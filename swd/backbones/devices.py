@@ -51,7 +51,7 @@ def check_places(parts: Mapping[str, Any], device: torch.device) -> None:
     """
     for name, part in parts.items():
         weight = next(part.parameters(), None) if isinstance(part, nn.Module) else None
-        if weight is None or (weight.device == device and not weight.is_meta) or is_offloaded(part):
+        if weight is None or (_same(weight.device, device) and not weight.is_meta) or is_hooked(part):
             continue
         if weight.is_meta:
             raise ValueError(f"{name} is on the meta device, which holds no numbers: load its weights first")
@@ -60,8 +60,13 @@ def check_places(parts: Mapping[str, Any], device: torch.device) -> None:
         )
 
 
-def is_offloaded(part: nn.Module) -> bool:
-    """Whether hooks of accelerate or diffusers move the weights of a network, or of parts of it."""
+def _same(one: torch.device, other: torch.device) -> bool:
+    """Whether two devices are one; hooks of diffusers may say "cuda", without a number."""
+    return one.type == other.type and (one.index == other.index or None in (one.index, other.index))
+
+
+def is_hooked(part: nn.Module) -> bool:
+    """Whether a network or a part of it has hooks of accelerate or diffusers, which may move its weights."""
     return any("_hf_hook" in vars(module) or "_diffusers_hook" in vars(module) for module in all_modules(part))
 
 
@@ -106,15 +111,17 @@ class Placing:
         _check_offloading(gpu_id, device)
         super().enable_sequential_cpu_offload(gpu_id, device)  # type: ignore[misc]
 
-    def enable_group_offload(self, onload_device: Any, offload_device: Any = "cpu", **options: Any) -> None:
-        """As in diffusers; what it takes beyond the two devices goes by name.
+    def enable_group_offload(
+        self, onload_device: Any, offload_device: Any = "cpu", *arguments: Any, **options: Any
+    ) -> None:
+        """As in diffusers.
 
         Raises:
             TypeError: no device.
             ValueError: a device that is not here, or cannot compute.
         """
         onload, offload = known_device("onload_device", onload_device), known_device("offload_device", offload_device)
-        super().enable_group_offload(onload, offload, **options)  # type: ignore[misc]
+        super().enable_group_offload(onload, offload, *arguments, **options)  # type: ignore[misc]
 
 
 def _check_offloading(gpu_id: Any, device: Any) -> None:

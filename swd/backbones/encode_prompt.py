@@ -50,7 +50,8 @@ def check_encoding(
         if name.endswith("_embeds"):
             floats(name, value)
         elif "prompt" in name and name not in _CHECKS:
-            texts[name] = texts_of(name, value)
+            if value != "" or name == "prompt":  # diffusers takes the prompt in place of an empty further one
+                texts[name] = texts_of(name, value)
         elif name in _CHECKS:
             _CHECKS[name](name, value)
     _check_counts(texts, given)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from swd.backbones.base import Backbone
-from swd.backbones.devices import is_offloaded
+from swd.backbones.devices import is_hooked
 from swd.backbones.prompt_cache import PromptCache
 from swd.values import flag, shown, typed, whole
 
@@ -136,7 +136,7 @@ class FastSwitch:
     def _execution_device(self) -> torch.device:
         """As diffusers has it, found at once where nothing is offloaded: its own search takes 16 ms for SD3.5 Large."""
         parts = [part for part in self.components.values() if isinstance(part, nn.Module)]
-        if any(is_offloaded(part) for part in parts):
+        if any(is_hooked(part) for part in parts):
             device: torch.device = super()._execution_device  # type: ignore[misc]
             return device
         device = next(self.backbone.network(self).parameters()).device

@@ -34,5 +34,6 @@ def known(network: Any) -> Known:
 
 
 def remember(network: Any, **changes: Any) -> None:
-    """Change some fields of `Known`."""
-    setattr(network, _ATTRIBUTE, replace(known(network), **changes))
+    """Change some fields of `Known`; nothing where a pipeline was loaded without its network (None)."""
+    if network is not None:
+        setattr(network, _ATTRIBUTE, replace(known(network), **changes))

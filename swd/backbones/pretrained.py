@@ -18,6 +18,7 @@ _DIFFUSERS = {
     *("device_map", "max_memory", "offload_folder", "offload_state_dict", "low_cpu_mem_usage", "use_flashpack"),
     *("custom_pipeline", "custom_revision", "trust_remote_code", "load_connected_pipeline", "dduf_file"),
     *("provider", "sess_options", "provider_options", "use_onnx"),
+    *("safety_checker", "requires_safety_checker"),  # of other pipelines: snippets say them for all alike
 }
 _SWITCHES = ("force_download", "local_files_only", "use_safetensors", "low_cpu_mem_usage")
 

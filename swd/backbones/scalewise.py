@@ -73,8 +73,9 @@ class ScalewisePipeline(Placing, FastSwitch, PromptingPipeline, StudentLoading):
                 f"{' or '.join(cls.backbone.pipelines)}"
             )
         made: Self = super().from_pretrained(pretrained_model_name_or_path, **options)  # type: ignore[misc]
-        length = made.config.get("max_sequence_length")  # type: ignore[attr-defined]
-        remember(cls.backbone.network(made), token_length=length)
+        if cls.backbone.component not in options:  # else the network is of somebody else
+            length = made.config.get("max_sequence_length")  # type: ignore[attr-defined]
+            remember(cls.backbone.network(made), token_length=length)
         return made
 
     def to_json_string(self) -> str:

@@ -6,7 +6,7 @@ The discriminator D is a head on features of the fake model, read at one renoise
 import torch.nn.functional as F
 from torch import Tensor
 
-from swd.tensors import check_alike, check_floating
+from swd.tensors import check_floating
 
 
 def gan_student_loss(fake_logits: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ def gan_discriminator_loss(fake_logits: Tensor, real_logits: Tensor) -> Tensor:
 
     Raises:
         TypeError: no floating-point tensors.
-        ValueError: empty tensors, or shapes that differ.
+        ValueError: empty tensors.
     """
-    check_alike(fake_logits=fake_logits, real_logits=real_logits)
+    check_floating(fake_logits=fake_logits, real_logits=real_logits)
     return F.softplus(fake_logits).mean() + F.softplus(-real_logits).mean()

@@ -11,6 +11,7 @@ import math
 import torch
 from torch import Tensor
 
+from swd.errors import ConfigError
 from swd.kernels import rbf_mmd
 from swd.kernels.rbf import Method, wide
 from swd.tensors import check_floating
@@ -22,8 +23,8 @@ class NonFiniteFeaturesError(ValueError):
     """Features with NaN or infinite values."""
 
 
-class NoMedianError(ValueError):
-    """Tokens between which there is no median distance."""
+class NoMedianError(ConfigError):
+    """Tokens that are all alike, between which there is no median distance."""
 
 
 def _token_sets(fake: Tensor, real: Tensor, pool_batch: bool) -> tuple[Tensor, Tensor]:
@@ -119,7 +120,8 @@ def median_distance(tokens: Tensor, *, most: int = 256) -> float:
 
     Raises:
         TypeError: no floating-point tensor, or no whole number.
-        NoMedianError: tokens that are not finite, or all alike, between which there is no distance.
+        NonFiniteFeaturesError: tokens with NaN or infinite values.
+        NoMedianError: tokens that are all alike, between which there is no distance.
         ValueError: shapes.
     """
     check_floating(tokens=tokens)
@@ -132,7 +134,7 @@ def median_distance(tokens: Tensor, *, most: int = 256) -> float:
     upper = torch.triu_indices(len(chosen), len(chosen), 1, device=tokens.device)
     median = float(torch.cdist(some, some)[:, upper[0], upper[1]].median())
     if not math.isfinite(median):
-        raise NoMedianError("tokens hold NaN or infinite values: they have no median distance")
+        raise NonFiniteFeaturesError("tokens hold NaN or infinite values: they have no median distance")
     if median == 0:
         raise NoMedianError("the tokens of the batch are all alike: their median distance is 0 and no length scale")
     return median

@@ -4,7 +4,7 @@ import math
 import os
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -63,15 +63,6 @@ class Entry:
     same: Callable[[Any, Mapping[str, Any]], None] = lambda result, given: None
     words: tuple[str, ...] = ()
     together: bool = False
-
-
-@dataclass
-class Tally:
-    """What a search did."""
-
-    taken: int = 0
-    refused: int = 0
-    of: dict[str, int] = field(default_factory=dict)
 
 
 HUGE = 10**6000  # more than any number that is drawn

@@ -89,7 +89,9 @@ SIDED = May(
     lambda value: SIDE.fits(value) or pair(SIDE).fits(value),
 )
 ENDS = May(st.sampled_from((None, (8, 8), [4, 12])), lambda value: value is None or pair(whole(2, 32)).fits(value))
-NOISE = May(st.none(), lambda value: value is None or tensor(2, 4, 4, 4).fits(value))
+NOISE = May(
+    st.one_of(st.none(), tensor(2, 4, 4, 4).good), lambda value: value is None or tensor(2, 4, 4, 4).fits(value)
+)
 SAMPLERS = [
     Entry(
         "swd.sample",

@@ -68,8 +68,13 @@ def command(medium: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_plan_names_each_missing_thing_and_what_gets_it(
-    command: Command, medium: Profile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: Command,
+    medium: Profile,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
     published = {scorer.name: scorer for scorer in load_profile(NAME).scorers}
     here = tuple(published[scorer.name] if scorer.name in {"pickscore", "fid"} else scorer for scorer in medium.scorers)
     nowhere = str(tmp_path / "no-reward")

@@ -105,8 +105,8 @@ def test_no_option_takes_a_number_or_path_unchecked() -> None:
         (["table2", "--num-prompts", "99999999999", "--dry-run"], "expected at most 10,000,000, got 99999999999"),
         (["table2", "--tflops", "1e999", "--dry-run"], "expected a finite number, got '1e999'"),
         (["gpu", "--minutes", "inf", "--dry-run"], "expected a finite number, got 'inf'"),
-        (["render", "--out", ""], "expected a path, got ''"),
-        (["table2", "--pipeline", "", "--dry-run"], "expected a path or a name on the Hub, got ''"),
+        (["render", "--out", ""], "an argument after --out is empty"),
+        (["table2", "--pipeline", "", "--dry-run"], "an argument after --pipeline is empty"),
     ],
 )
 def test_a_wrong_option_ends_with_status_2(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -241,7 +241,9 @@ def test_a_misspelt_option_of_attention_is_not_set_aside(family: tuple[str, Any]
     with pytest.raises(ValueError, match=rf"^{argument} holds 'scal', .* expected scale$"):
         draw(pipeline, **{argument: {"scal": 0.5}})
     for wrong in ("hidden_states", 5, "temb"):
-        with pytest.raises(ValueError, match=rf"^{argument} holds {wrong!r}, .* expected scale, gligen$"):
+        with pytest.raises(
+            ValueError, match=rf"^{argument} holds {wrong!r}, .* expected scale, gligen, ip_adapter_image_embeds$"
+        ):
             draw(pipeline, **{argument: {wrong: 0.5}})
     torch.testing.assert_close(draw(pipeline, **{argument: {"scale": 1.0}}), draw(pipeline))
 

@@ -20,7 +20,7 @@ from repro.harness.schema import Record, RecordSet, Series
 from repro.kinds.scores.costs import SECONDS
 from repro.kinds.scores.declare import better
 from repro.kinds.scores.equal_time import share_of_slower
-from repro.kinds.spectra.measure import NUMBERS, PanelSpectra
+from repro.kinds.spectra.panel_spectra import NUMBERS, PanelSpectra
 from swd.flow import FlowMatching
 from swd.spectra import Spectrum
 

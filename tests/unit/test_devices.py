@@ -8,7 +8,7 @@ import torch
 from accelerate.hooks import AlignDevicesHook, add_hook_to_module
 from tiny_pipelines import make
 
-from swd.backbones.devices import check_places, known_device
+from swd.backbones.devices import _same, check_places, known_device
 from swd.pipelines import (
     ScalewiseFluxPipeline,
     ScalewiseStableDiffusion3Pipeline,
@@ -120,3 +120,8 @@ def test_parts_that_are_elsewhere_are_named_unless_offloading_moves_them() -> No
     check_places({"vae": part, "tokenizer": None}, torch.device("cpu"))
     add_hook_to_module(part, AlignDevicesHook(execution_device="cpu"))
     check_places({"vae": part.to("meta")}, torch.device("cpu"))
+
+
+@pytest.mark.parametrize(("asked", "same"), [("cuda", True), ("cuda:0", True), ("cuda:1", False), ("cpu", False)])
+def test_a_device_without_a_number_is_any_of_its_kind(asked: str, same: bool) -> None:
+    assert _same(torch.device("cuda:0"), torch.device(asked)) is same

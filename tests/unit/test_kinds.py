@@ -143,8 +143,9 @@ def test_it_is_listed_and_helped(dice: ModuleType, capsys: pytest.CaptureFixture
 
 
 def test_it_measures_renders_and_is_judged(
-    dice: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    dice: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
     assert cli.main(["dice", "--throws", "12"]) == 0
     told = capsys.readouterr().out
     assert "reproduced: A die shows 3 on the average. Difference: +0.5 [+0.4, +0.6]; Rounds: 12\n" in told

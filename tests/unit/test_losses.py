@@ -1,10 +1,12 @@
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from swd.flow import FlowMatching, guide
 from swd.losses import (
     dmd_gradient,
     dmd_loss,
@@ -133,3 +135,21 @@ def test_naive_patch_by_hand_minds_the_places() -> None:
 def test_bad_shapes_are_refused(call: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x, number: FlowMatching().add_noise(x, x, number),
+        lambda x, number: guide(x, x, number),
+        lambda x, number: pdm_linear(x.flatten(2), x.flatten(2), huber_c=number),
+        lambda x, number: pdm_rbf(x.flatten(2), x.flatten(2), bandwidth=number, check_finite=False),
+    ],
+    ids=["add_noise", "guide", "pdm_linear", "pdm_rbf"],
+)
+def test_a_number_that_varies_breaks_no_graph(call: Any) -> None:
+    torch.compiler.reset()
+    compiled = torch.compile(call, fullgraph=True, backend="eager")
+    x = torch.randn(2, 4, 4, 4)
+    for number in (0.25, 0.5, 0.75):
+        torch.testing.assert_close(compiled(x, number), call(x, number))

@@ -186,3 +186,13 @@ def test_offloading_draws_the_same_and_tells_the_fast_path() -> None:
 @pytest.mark.parametrize("way", ["enable_model_cpu_offload", "enable_sequential_cpu_offload"])
 def test_offloading_from_a_gpu(way: str) -> None:
     offloaded(way, "cuda")
+
+
+def test_a_pipeline_without_its_network_loads_and_one_with_anothers_leaves_that_alone(tmp_path: Path) -> None:
+    ours = ScalewiseStableDiffusion3Pipeline(**make("sd35-medium", t5=False).components, max_sequence_length=0)
+    ours.save_pretrained(tmp_path)
+    assert ScalewiseStableDiffusion3Pipeline.from_pretrained(tmp_path, transformer=None).transformer is None
+    loaded = ScalewiseStableDiffusion3Pipeline.from_pretrained(tmp_path)
+    options: dict[str, Any] = {"transformer": loaded.transformer, "max_sequence_length": 5}
+    assert resolve_length(ScalewiseStableDiffusion3Pipeline.from_pretrained(tmp_path, **options), None) == 5
+    assert resolve_length(ScalewiseStableDiffusion3Pipeline(**loaded.components), None) == 0

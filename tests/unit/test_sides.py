@@ -67,7 +67,7 @@ def test_a_schedule_until_a_side_ends_with_its_last_step_there() -> None:
     assert SIX.until(32) == SIX
     assert preset("mini-half-6").until(16).num_steps == 5
     assert ScaleSchedule((4, 8), (1.0, 0.5, 0.0), upscale="nearest").until(4).upscale == "nearest"
-    with pytest.raises(ValueError, match=r"scales \(8, 12, 16, 20, 24, 32\) has no step at side 10"):
+    with pytest.raises(ValueError, match=r"scales \(8, 12, 16, 20, 24, 32\) has no step at scale 10"):
         SIX.until(10)
 
 
@@ -111,7 +111,7 @@ def test_a_share_outside_the_side_does_not_load(share: float) -> None:
         ({"sample": {"share": 0.3}}, r"in profile mini: a share 0.3 of the latent side 32 is 9.6, expected a whole"),
         (
             {"train": {"schedule": "4"}, "sample": QUARTER},
-            r"in profile mini: a schedule of scales \(16, 20, 24, 32\) has no step at side 8",
+            r"in profile mini: a schedule of scales \(16, 20, 24, 32\) has no step at scale 8",
         ),
         ({"network": "single_sid"}, "in profile mini: unknown network 'single_sid'; did you mean single_side"),
     ],
@@ -141,7 +141,7 @@ def test_a_side_is_one_of_the_teachers_grid() -> None:
 
 def test_a_student_that_has_no_step_there_is_left_out_with_the_reason(options: ScoresOptions) -> None:
     early = row(train={"schedule": "4"}, sample=QUARTER, variant="scalewise_4")
-    assert "has no step at side 8." in unavailable(PROFILE, early, options)
+    assert "has no step at scale 8." in unavailable(PROFILE, early, options)
     assert unavailable(PROFILE, row(train={"schedule": "6"}, sample=QUARTER), options) == ""
 
 

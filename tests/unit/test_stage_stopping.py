@@ -120,7 +120,7 @@ def test_a_students_training_is_stopped_and_its_stage_is_left_to_be_gone_on_with
         assert stop()
         raise TrainingStopped(1, Path("state-000001"))
 
-    for name in ("load_pipeline", "latent_cache", "denoiser_of", "Accelerator"):
+    for name in ("load_pipeline", "latent_cache", "denoiser_of", "lone_accelerator"):
         monkeypatch.setattr(students, name, lambda *given, **more: None)
     monkeypatch.setattr(students, "train", train)
     plan = SimpleNamespace(training=config(), data="world")

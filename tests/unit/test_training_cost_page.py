@@ -125,7 +125,7 @@ def test_memory_is_counted_with_the_networks_that_an_order_needs(monkeypatch: py
 def test_benchmarks_that_are_not_there_are_found_before_anything_is_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training_cost, "ROOT", tmp_path)
+    monkeypatch.setattr(training_cost, "BENCHMARK_FILES", [tmp_path / "benchmarks" / "bench_training.py"])
     monkeypatch.setattr(training_cost, "_counts", lambda *_: pytest.fail("counted"))
     with pytest.raises(ExperimentError, match="they come with the checkout"):
         training_cost.run(PAGE, PROFILE, RunOptions(out=tmp_path / "out", work=tmp_path / "work", command="test"))

@@ -28,7 +28,7 @@ def test_infinite_gradient_stops_before_the_weights_move(world: World) -> None:
         loss = sum((weight * math.inf).sum() for weight in made.bank.parameters("student"))
         made.descents["student"].backward(loss)
         with pytest.raises(NonFiniteLossError, match="grad_norm is not finite at iteration 0"):
-            made._descend(made.descents["student"], "grad_norm", 0)
+            made.updates._descend(made.descents["student"], "grad_norm", 0)
     assert_same(before, made.bank.state_dict("student"))
 
 
@@ -55,7 +55,7 @@ def gradients(made: Trainer, step: int = 1) -> tuple[dict[str, float], dict[str,
         ("student", made.descents["student"], made.steps.student),
     ):
         with made.bank.trainable(name):
-            terms |= made._backward(descent, compute, made.draws.one(step, 0, name))
+            terms |= made.updates._backward(descent, compute, made.draws.one(step, 0, name))
         weights = made.bank.named_parameters(name)
         found |= {f"{name}/{key}": weight.grad for key, weight in weights.items() if weight.grad is not None}
     return terms, found | {f"head/{key}": value.grad for key, value in made.discriminator.named_parameters()}

@@ -16,6 +16,7 @@ from training_world import World, assert_same, cache, config, fresh_accelerate, 
 from swd.backbones.sd3.denoiser import SD3Denoiser
 from swd.errors import CacheError, ConfigError, OutputFolderError, StateError
 from swd.lora.files import ADAPTER_FILE, read_adapter
+from swd.losses.patch import NoMedianError
 from swd.training import NonFiniteLossError, patch_loss, train
 from swd.training import step as training_step
 from swd.training.draws import Drawn
@@ -95,17 +96,25 @@ def test_not_a_number_in_features_stops_as_any_other_does(world: World) -> None:
         train(options, world.denoiser, data, world.folder / "run")
 
 
-@pytest.mark.parametrize("number", [math.nan, 0.5], ids=["NaN", "all alike"])
+@pytest.mark.parametrize(
+    ("number", "error", "message"),
+    [(math.nan, NonFiniteLossError, "pdm is not finite at iteration 0"), (0.5, NoMedianError, "are all alike")],
+)
 @pytest.mark.parametrize("pooled", [True, False])
-def test_features_without_a_median_distance_stop_as_any_other_number_does(
-    world: World, monkeypatch: pytest.MonkeyPatch, number: float, pooled: bool
+def test_features_without_a_median_distance_stop_in_our_words(
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    number: float,
+    error: type[Exception],
+    message: str,
+    pooled: bool,
 ) -> None:
     distances = patch_loss.median_distance
     monkeypatch.setattr(patch_loss, "median_distance", lambda real: distances(torch.full_like(real, number)))
     options = config(
         pdm_kernel="rbf", pdm_bandwidth_rule="median", pdm_pool_batch=pooled, weight_dmd=0.0, weight_gan=0.0
     )
-    with pytest.raises(NonFiniteLossError, match="pdm is not finite at iteration 0"):
+    with pytest.raises(error, match=message):
         train(options, world.denoiser, cache(), world.folder / "run")
 
 

@@ -84,7 +84,7 @@ def test_a_mixed_update_is_the_mean_over_its_images(world: World) -> None:
             result = made.steps.student(piece.batch, piece.step, piece.random)
             totals.append(len(piece) / 4 * result.total)
         expected = torch.autograd.grad(sum(totals), made.bank.parameters("student"), allow_unused=True)
-        terms = made._backward(made.descents["student"], made.steps.student, drawn)
+        terms = made.updates._backward(made.descents["student"], made.steps.student, drawn)
     assert terms["total"] == pytest.approx(float(sum(totals).detach()), rel=1e-5)
     for parameter, gradient in zip(made.bank.parameters("student"), expected, strict=True):
         if gradient is not None:

@@ -195,8 +195,9 @@ def test_a_full_disk_says_what_to_do(medium: Profile, tmp_path: Path, monkeypatc
 
 
 def test_the_plan_counts_images_and_steps_and_does_nothing(
-    medium: Profile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    medium: Profile, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
     real = load_profile("sd35-medium")
     here = replace(real, data=replace(real.data, folder=str(tmp_path)))
     run(TABLE, here, options(tmp_path, dry_run=True))

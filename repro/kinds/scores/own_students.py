@@ -41,13 +41,13 @@ def check_recipe(row: Row, rows: Iterable[Row], profile: Profile, header: Mappin
 
 
 def check_base(row: Row, base: HubFile, said: str | None) -> None:
-    """Refuse a student of another base model, where both are names on the Hub.
+    """Refuse a student of another base model, by the last part of its name: what stands before may be a folder.
 
     Raises:
         ExperimentError: it is.
     """
     names = [name for name in (said, base.repo) if name and name.count("/") == 1 and not Path(name).exists()]
-    if len(names) == 2 and names[0].lower() != names[1].lower():
+    if len(names) == 2 and Path(names[0]).name.lower() != Path(names[1]).name.lower():
         raise ExperimentError(
             f"row {row.key}: this adapter says that it is a student of {names[0]}, and the base is {names[1]}: name "
             "its own with --pipeline"
