@@ -18,8 +18,8 @@ from swd.growth import expand_noisy, grown_sigma, side_ratio
 from swd.guidance import step_conditions, with_guidance
 from swd.predictor import CondT, X0Predictor
 from swd.sampler import OnStep, Seed, draw_noise, seed_rngs
-from swd.schedule import ScaleSchedule
-from swd.values import several, typed
+from swd.schedule import ScaleSchedule, check_schedule
+from swd.values import several
 
 
 def own_levels(
@@ -78,8 +78,7 @@ def sample_progressive(
             without ``uncond``.
     """
     seeds = several("seeds", seeds)
-    if not isinstance(schedule, ScaleSchedule):
-        raise TypeError(f"schedule must be a ScaleSchedule, such as swd.preset makes, got {typed(schedule)}")
+    check_schedule(schedule)
     schedule.check_patch(denoiser.patch_size)
     schedule.check_process(denoiser.process.name)
     if not seeds:

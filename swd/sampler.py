@@ -18,7 +18,7 @@ from torch import Tensor
 from swd.guidance import step_conditions, with_guidance
 from swd.predictor import CondT, X0Predictor
 from swd.resize import upscale
-from swd.schedule import ScaleSchedule
+from swd.schedule import ScaleSchedule, check_schedule
 from swd.tensors import check_maps
 from swd.values import as_whole, real, several, size_of, typed, whole
 
@@ -106,8 +106,7 @@ def sample(
             process, there are no seeds, or ``noise`` has another shape.
     """
     seeds = several("seeds", seeds)
-    if not isinstance(schedule, ScaleSchedule):
-        raise TypeError(f"schedule must be a ScaleSchedule, such as swd.preset makes, got {typed(schedule)}")
+    check_schedule(schedule)
     schedule.check_patch(denoiser.patch_size)
     schedule.check_process(denoiser.process.name)
     device = device or cond.device

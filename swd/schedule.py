@@ -190,6 +190,12 @@ class ScaleSchedule:
         return sum((scale // patch_size) ** 2 for scale in self.scales)
 
 
+def check_schedule(schedule: object) -> None:
+    """Raise TypeError unless a value is a schedule."""
+    if not isinstance(schedule, ScaleSchedule):
+        raise TypeError(f"schedule must be a ScaleSchedule, such as swd.preset makes, got {typed(schedule)}")
+
+
 def _plain(scale: Any) -> Any:
     """A whole number of whatever library as Python's; anything else as it is, to be refused with all others."""
     number = as_whole(scale)

@@ -32,14 +32,24 @@ def check_paths(typed: Namespace) -> None:
     """
     for name in PATHS_AS_TEXT:
         given = getattr(typed, name, None)
-        for word in given if isinstance(given, list) else [given]:
-            if isinstance(word, str):
-                _usable(name, Path(word.partition("=")[2] or word))
+        if isinstance(given, str):
+            setattr(typed, name, _usable_text(name, given))
+        elif isinstance(given, list):
+            setattr(typed, name, [_usable_text(name, word) if isinstance(word, str) else word for word in given])
     for name, value in vars(typed).items():
         if isinstance(value, Path):
             setattr(typed, name, _usable(name, value))
         elif isinstance(value, list) and any(isinstance(part, Path) for part in value):
             setattr(typed, name, [_usable(name, part) for part in value])
+
+
+def _usable_text(name: str, text: str) -> str:
+    """A path, or NAME=PATH; what is no path stays as it is."""
+    key, equals, place = text.partition("=")
+    if not equals or text.startswith("~"):
+        key, equals, place = "", "", text
+    found = _usable(name, Path(place))
+    return f"{key}{equals}{found}" if place.startswith("~") else text
 
 
 def _usable(name: str, path: Path) -> Path:

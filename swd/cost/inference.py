@@ -13,8 +13,8 @@ from swd.backbones.base import Backbone, Denoiser
 from swd.cost.counting import Cost, count
 from swd.cost.meta import constructor_arguments, meta_condition, on_meta
 from swd.sampler import sides_of
-from swd.schedule import LARGEST_SIDE, ScaleSchedule
-from swd.values import flag, typed, whole
+from swd.schedule import LARGEST_SIDE, ScaleSchedule, check_schedule
+from swd.values import flag, whole
 
 MOST = 2**20  # images of a batch, or tokens: beyond, no tensor has a size
 
@@ -89,8 +89,7 @@ def schedule_cost(
         TypeError: an argument of another type.
         ValueError: a number out of range, or the schedule does not fit the network.
     """
-    if not isinstance(schedule, ScaleSchedule):
-        raise TypeError(f"schedule must be a ScaleSchedule, such as swd.preset makes, got {typed(schedule)}")
+    check_schedule(schedule)
     batch = whole("batch", batch, 1, MOST // 2)
     rows = 2 * batch if flag("guidance", guidance) and not denoiser.embeds_guidance else batch
     schedule.check_patch(denoiser.patch_size)
