@@ -106,3 +106,18 @@ def test_a_command_ends_in_what_was_written_or_in_one_line(command: str, world: 
         assert not made, made
 
     search()
+
+
+MEASURING = [name for name, parser in COMMANDS.items() if parser.get_default("experiment")]
+
+
+@pytest.mark.parametrize("command", MEASURING)
+def test_a_command_as_it_stands_reaches_its_work_with_what_is_written(command: str, world: Path) -> None:
+    """Or nothing would ever be compared with what was typed."""
+    typed = ["--out", str(world / "place" / "measured"), "--replace"]
+    ended = run(cli.main, [command, *typed])
+    assert ended.reached, ended
+    check_written(command, typed, ended)
+    options = ended.reached[-1]
+    assert options.replace
+    assert options.out == world / "place" / "measured"
