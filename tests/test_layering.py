@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 # Each module belongs to the longest prefix; a module imports its own layer and lower ones.
 CORE = (
+    "command_words",
     "errors",
     "features",
     "files",
@@ -31,7 +32,6 @@ CORE = (
     "spectra",
     "spectral_budget",
     "tensors",
-    "typed",
     "values",
 )
 LAYERS = {
