@@ -57,6 +57,7 @@ OTHERWISE = {
     "swd.sampler.sample_teacher": "as swd.sample_teacher",
     "swd.schedule.ScaleSchedule": "as swd.ScaleSchedule",
     "swd.schedule.ScheduleSpec": RESULT,
+    "swd.schedule.check_schedule": "through sample, sample_teacher and schedule_cost",
     "swd.schedule.preset": "as swd.preset",
     "swd.grid.sigma_grid": "as swd.sigma_grid",
     "swd.grid.TokenShift": "by its method",
