@@ -25,10 +25,21 @@ from diffusers import (
 )
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5Config, T5EncoderModel, T5TokenizerFast
 
+from swd.pipelines import (
+    ScalewiseFluxPipeline,
+    ScalewiseStableDiffusion3Pipeline,
+    ScalewiseStableDiffusionXLPipeline,
+)
+
 T5_WIDTH, CLIP_WIDTH, LATENT_CHANNELS = 32, 16, 4
 T5_LENGTH = 512  # tokens that the tokenizer of every published T5 takes
 SHARD = "40KB"  # of weights, so that even these networks fill several files
 NETWORK = {"sd35-medium": "transformer", "sd35-large": "transformer", "sdxl": "unet", "flux": "transformer"}
+SCALEWISE: dict[str, Any] = {
+    "sd35-medium": ScalewiseStableDiffusion3Pipeline,
+    "sdxl": ScalewiseStableDiffusionXLPipeline,
+    "flux": ScalewiseFluxPipeline,
+}
 
 
 def make(name: str, *, seed: int = 0, t5: bool = True) -> Any:

@@ -89,7 +89,7 @@ class Placing:
                 raise TypeError(f"dtype must be a torch.dtype, got {value!r}")
             elif value is not None:
                 known_device(name, value)
-        return super().to(*arguments, **options)  # type: ignore[misc]
+        return super().to(*arguments, **options)  # type: ignore[misc]  # of the pipeline class
 
     def enable_model_cpu_offload(self, gpu_id: int | None = None, device: Any = None) -> None:
         """As in diffusers.
@@ -99,7 +99,7 @@ class Placing:
             ValueError: a device that is not here, or cannot compute.
         """
         _check_offloading(gpu_id, device)
-        super().enable_model_cpu_offload(gpu_id, device)  # type: ignore[misc]
+        super().enable_model_cpu_offload(gpu_id, device)  # type: ignore[misc]  # of the pipeline class
 
     def enable_sequential_cpu_offload(self, gpu_id: int | None = None, device: Any = None) -> None:
         """As in diffusers.
@@ -109,7 +109,7 @@ class Placing:
             ValueError: a device that is not here, or cannot compute.
         """
         _check_offloading(gpu_id, device)
-        super().enable_sequential_cpu_offload(gpu_id, device)  # type: ignore[misc]
+        super().enable_sequential_cpu_offload(gpu_id, device)  # type: ignore[misc]  # of the pipeline class
 
     def enable_group_offload(
         self, onload_device: Any, offload_device: Any = "cpu", *arguments: Any, **options: Any
@@ -121,7 +121,7 @@ class Placing:
             ValueError: a device that is not here, or cannot compute.
         """
         onload, offload = known_device("onload_device", onload_device), known_device("offload_device", offload_device)
-        super().enable_group_offload(onload, offload, *arguments, **options)  # type: ignore[misc]
+        super().enable_group_offload(onload, offload, *arguments, **options)  # type: ignore[misc]  # of the pipeline class
 
 
 def _check_offloading(gpu_id: Any, device: Any) -> None:

@@ -124,12 +124,12 @@ class StudentLoading:
 
     def unload_lora_weights(self, *arguments: Any, **options: Any) -> None:
         """As in diffusers; there is no student afterwards."""
-        super().unload_lora_weights(*arguments, **options)  # type: ignore[misc]
+        super().unload_lora_weights(*arguments, **options)  # type: ignore[misc]  # of the pipeline class
         remember(backbone_of(self).network(self), student=None, adapter=None)
 
     def delete_adapters(self, adapter_names: list[str] | str) -> None:
         """As in diffusers; there is no student afterwards if it was one of them."""
-        super().delete_adapters(adapter_names)  # type: ignore[misc]
+        super().delete_adapters(adapter_names)  # type: ignore[misc]  # of the pipeline class
         network = backbone_of(self).network(self)
         if known(network).adapter in ([adapter_names] if isinstance(adapter_names, str) else adapter_names):
             remember(network, student=None, adapter=None)

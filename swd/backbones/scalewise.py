@@ -72,7 +72,7 @@ class ScalewisePipeline(Placing, FastSwitch, PromptingPipeline, StudentLoading):
                 f"{pretrained_model_name_or_path} holds a {found}; {cls.__name__} takes "
                 f"{' or '.join(cls.backbone.pipelines)}"
             )
-        made: Self = super().from_pretrained(pretrained_model_name_or_path, **options)  # type: ignore[misc]
+        made: Self = super().from_pretrained(pretrained_model_name_or_path, **options)  # type: ignore[misc]  # of the pipeline class
         if cls.backbone.component not in options:  # else the network is of somebody else
             length = made.config.get("max_sequence_length")  # type: ignore[attr-defined]
             remember(cls.backbone.network(made), token_length=length)
@@ -80,7 +80,7 @@ class ScalewisePipeline(Placing, FastSwitch, PromptingPipeline, StudentLoading):
 
     def to_json_string(self) -> str:
         """Config as it is saved: under the name of diffusers' class, so that plain diffusers opens the folder too."""
-        config = json.loads(super().to_json_string())  # type: ignore[misc]
+        config = json.loads(super().to_json_string())  # type: ignore[misc]  # of the pipeline class
         config["_class_name"] = self.backbone.pipelines[0]
         kept = {key: value for key, value in config.items() if value is not None}
         return json.dumps(kept, indent=2, sort_keys=True) + "\n"

@@ -9,30 +9,20 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_pipelines import make
+from tiny_pipelines import SCALEWISE, make
 
 import swd
 from swd.backbones.arguments import resolve_schedule, resolve_seeds
 from swd.backbones.fast import FastOptions
-from swd.pipelines import (
-    ScalewiseFluxPipeline,
-    ScalewiseStableDiffusion3Pipeline,
-    ScalewiseStableDiffusionXLPipeline,
-)
 from swd.sampler import seed_rngs
 
-CLASSES: dict[str, Any] = {
-    "sd35-medium": ScalewiseStableDiffusion3Pipeline,
-    "sdxl": ScalewiseStableDiffusionXLPipeline,
-    "flux": ScalewiseFluxPipeline,
-}
 SHORT: dict[str, Any] = {"scales": (8, 16), "sigmas": (1.0, 0.5, 0.0), "seeds": 3, "output_type": "latent"}
 LONG = "a " * 600
 
 
-@pytest.fixture(scope="module", params=CLASSES)
+@pytest.fixture(scope="module", params=SCALEWISE)
 def family(request: pytest.FixtureRequest) -> tuple[str, Any]:
-    pipeline = CLASSES[request.param](**make(request.param).components)
+    pipeline = SCALEWISE[request.param](**make(request.param).components)
     pipeline.set_progress_bar_config(disable=True)
     return request.param, pipeline
 
@@ -114,7 +104,7 @@ def test_the_default_dtype_of_torch_changes_no_image(family: tuple[str, Any]) ->
 
 
 def test_a_write_that_spares_the_sampled_numbers_is_seen_after_a_refresh() -> None:
-    pipeline = CLASSES["sd35-medium"](**make("sd35-medium").components)
+    pipeline = SCALEWISE["sd35-medium"](**make("sd35-medium").components)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.enable_fast(FastOptions(compile=False))
     before = draw(pipeline)

@@ -5,20 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_pipelines import make
+from tiny_pipelines import SCALEWISE, make
 
 from swd.backbones.fast import FastOptions
-from swd.pipelines import (
-    ScalewiseFluxPipeline,
-    ScalewiseStableDiffusion3Pipeline,
-    ScalewiseStableDiffusionXLPipeline,
-)
 
-CLASSES: dict[str, Any] = {
-    "sd35-medium": ScalewiseStableDiffusion3Pipeline,
-    "sdxl": ScalewiseStableDiffusionXLPipeline,
-    "flux": ScalewiseFluxPipeline,
-}
 SHORT: dict[str, Any] = {"scales": (8, 16), "sigmas": (1.0, 0.5, 0.0), "seeds": 3, "output_type": "latent"}
 LONG = "a " * 600
 MATRIX = torch.ones(2, 2)
@@ -64,9 +54,9 @@ SIZES: tuple[Any, ...] = (
 )
 
 
-@pytest.fixture(scope="module", params=CLASSES)
+@pytest.fixture(scope="module", params=SCALEWISE)
 def family(request: pytest.FixtureRequest) -> tuple[str, Any]:
-    pipeline = CLASSES[request.param](**make(request.param).components)
+    pipeline = SCALEWISE[request.param](**make(request.param).components)
     pipeline.set_progress_bar_config(disable=True)
     return request.param, pipeline
 
@@ -128,7 +118,7 @@ def test_the_prompt_that_is_too_long_is_numbered(family: tuple[str, Any]) -> Non
 
 
 def test_sizes_that_sdxl_is_told_are_two_whole_numbers() -> None:
-    pipeline = CLASSES["sdxl"](**make("sdxl").components)
+    pipeline = SCALEWISE["sdxl"](**make("sdxl").components)
     pipeline.set_progress_bar_config(disable=True)
     told = {"original_size": (32, 32), "target_size": np.array([32, 16]), "crops_coords_top_left": [0, np.int64(4)]}
     plain = {"original_size": (32, 32), "target_size": (32, 16), "crops_coords_top_left": (0, 4)}
@@ -251,7 +241,7 @@ def test_a_misspelt_option_of_attention_is_not_set_aside(family: tuple[str, Any]
 def test_a_text_length_of_the_pipeline_is_a_number_of_tokens() -> None:
     parts = make("sd35-medium").components
     for wrong in ("8", 2.5, True, -1, 513):
-        pipeline = CLASSES["sd35-medium"](**parts, max_sequence_length=wrong)
+        pipeline = SCALEWISE["sd35-medium"](**parts, max_sequence_length=wrong)
         with pytest.raises((TypeError, ValueError), match=r"^max_sequence_length of the pipeline must be"):
             draw(pipeline)
         with pytest.raises((TypeError, ValueError), match=r"^max_sequence_length must be"):

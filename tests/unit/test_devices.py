@@ -6,20 +6,10 @@ from typing import Any
 import pytest
 import torch
 from accelerate.hooks import AlignDevicesHook, add_hook_to_module
-from tiny_pipelines import make
+from tiny_pipelines import SCALEWISE, make
 
 from swd.backbones.devices import _same, check_places, known_device
-from swd.pipelines import (
-    ScalewiseFluxPipeline,
-    ScalewiseStableDiffusion3Pipeline,
-    ScalewiseStableDiffusionXLPipeline,
-)
 
-CLASSES: dict[str, Any] = {
-    "sd35-medium": ScalewiseStableDiffusion3Pipeline,
-    "sdxl": ScalewiseStableDiffusionXLPipeline,
-    "flux": ScalewiseFluxPipeline,
-}
 ABSENT = (
     "meta",
     "banana",
@@ -50,9 +40,9 @@ WAYS: dict[str, Callable[[Any, Any], Any]] = {
 SHORT: dict[str, Any] = {"scales": (8, 16), "sigmas": (1.0, 0.5, 0.0), "seeds": 3, "output_type": "pt"}
 
 
-@pytest.fixture(scope="module", params=CLASSES)
+@pytest.fixture(scope="module", params=SCALEWISE)
 def pipeline(request: pytest.FixtureRequest) -> Any:
-    pipeline = CLASSES[request.param](**make(request.param).components)
+    pipeline = SCALEWISE[request.param](**make(request.param).components)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.more = {"prompt_3": None} if request.param == "sd35-medium" else {}
     return pipeline
@@ -97,10 +87,10 @@ def test_the_number_of_an_accelerator_is_a_whole_number(pipeline: Any, number: A
             way(gpu_id=number)
 
 
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", SCALEWISE)
 def test_parts_without_numbers_are_named_before_work(name: str) -> None:
-    for part in ("vae", "text_encoder", CLASSES[name].backbone.component):
-        pipeline = CLASSES[name](**make(name).components)
+    for part in ("vae", "text_encoder", SCALEWISE[name].backbone.component):
+        pipeline = SCALEWISE[name](**make(name).components)
         pipeline.set_progress_bar_config(disable=True)
         cond = pipeline.encode_condition(["a red star"]).tensors()
         getattr(pipeline, part).to("meta")

@@ -4,25 +4,14 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_pipelines import make
+from tiny_pipelines import SCALEWISE, make
 
-from swd.pipelines import (
-    ScalewiseFluxPipeline,
-    ScalewiseStableDiffusion3Pipeline,
-    ScalewiseStableDiffusionXLPipeline,
-)
-
-CLASSES: dict[str, Any] = {
-    "sd35-medium": ScalewiseStableDiffusion3Pipeline,
-    "sdxl": ScalewiseStableDiffusionXLPipeline,
-    "flux": ScalewiseFluxPipeline,
-}
 MATRIX = torch.ones(2, 2)
 
 
-@pytest.fixture(scope="module", params=CLASSES)
+@pytest.fixture(scope="module", params=SCALEWISE)
 def pipeline(request: pytest.FixtureRequest) -> Any:
-    return CLASSES[request.param](**make(request.param).components)
+    return SCALEWISE[request.param](**make(request.param).components)
 
 
 LOADING: dict[str, tuple[Any, ...]] = {
